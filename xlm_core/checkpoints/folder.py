@@ -1,0 +1,188 @@
+"""The folder that both families read and write: config.json and model.safetensors.
+
+A checkpoint is a set of lazy arrays: opening one reads names, shapes and dtypes; a tensor's bytes
+are read when asked for. Writing goes to a temporary name and is renamed at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401  (gives numpy, and so safetensors, bfloat16)
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from xlm_core.config import ALIASES, XLMConfig
+from xlm_core.errors import CheckpointError, refuse_unknown_arguments
+from xlm_core.weights import ARCHITECTURES
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+_OTHER_LAYOUTS = {
+    "pytorch_model.bin": "transformers' PyTorch pickle",
+    "pytorch_model.bin.index.json": "transformers' sharded PyTorch pickle",
+    "tf_model.h5": "transformers' TensorFlow file",
+}
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "BOOL": "bool",
+}
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """A tensor in a file.
+
+    Attributes:
+        shape: Its shape.
+        dtype: numpy's name of its dtype ("bfloat16" included).
+        read: Reads it into a new array.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened folder.
+
+    Attributes:
+        config: From its config.json.
+        tensors: Name -> lazy tensor.
+        source: The path, for messages.
+    """
+
+    config: XLMConfig
+    tensors: Mapping[str, LazyTensor] = field(repr=False)
+    source: str
+
+    @property
+    def architecture(self) -> str | None:
+        """The class that config.json names (without `TF`), or None if it names none we know."""
+        for name in self.config.architectures or ():
+            if name.removeprefix("TF") in ARCHITECTURES:
+                return name.removeprefix("TF")
+        return None
+
+
+def open_checkpoint(path: str | os.PathLike[str], **config_overrides: Any) -> Checkpoint:
+    """Open a folder with config.json and model.safetensors (or its shards).
+
+    Args:
+        path: The folder.
+        config_overrides: Fields of the configuration to replace.
+
+    Raises:
+        CheckpointError: If the folder or its files are missing or damaged.
+        ConfigError: If the configuration is.
+        UnknownArgumentError: For an override that is no field.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"no folder at {folder}: expected one with config.json and {WEIGHTS_FILE}."
+        )
+    config = XLMConfig.from_pretrained(folder)
+    known = {*XLMConfig.__dataclass_fields__, *ALIASES, "num_labels", *config.extra}
+    refuse_unknown_arguments(
+        "from_pretrained",
+        config_overrides.keys() - (known - {"dtype", "torch_dtype"}),
+        ["dtype", "ignore_mismatched_sizes", "and every field of the configuration"],
+    )
+    if config_overrides:
+        config = config.copy(**config_overrides)
+    return Checkpoint(config, dict(_tensors(folder)), str(folder))
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, LazyTensor]]:
+    if (folder / WEIGHTS_FILE).is_file():
+        yield from _read_safetensors(folder / WEIGHTS_FILE)
+    elif (folder / INDEX_FILE).is_file():
+        yield from _read_shards(folder / INDEX_FILE)
+    else:
+        found = [
+            f"{name} ({what})" for name, what in _OTHER_LAYOUTS.items() if (folder / name).exists()
+        ]
+        hint = f" Found {', '.join(found)}, which this version does not open." if found else ""
+        raise CheckpointError(f"{folder} holds no {WEIGHTS_FILE}.{hint}")
+
+
+def _read_shards(index: Path) -> Iterator[tuple[str, LazyTensor]]:
+    try:
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        wanted: dict[str, set[str]] = {}
+        for name, file in weight_map.items():
+            wanted.setdefault(file, set()).add(name)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index} is not an index of shards: {error!r}") from error
+    for file, names in sorted(wanted.items()):
+        shard = index.parent / file
+        if Path(file).name != file or not shard.is_file():
+            raise CheckpointError(f"{index} names the shard {file!r}, which is no file beside it.")
+        tensors = dict(_read_safetensors(shard))
+        if tensors.keys() != names:
+            raise CheckpointError(
+                f"{shard}: its tensors are not those that {index.name} names for it; "
+                f"they differ in {sorted(tensors.keys() ^ names)[:5]}."
+            )
+        yield from tensors.items()
+
+
+def _read_safetensors(file: Path) -> Iterator[tuple[str, LazyTensor]]:
+    try:
+        handle = safe_open(file, framework="numpy")
+        metadata = handle.metadata() or {}
+        if metadata.get("format") == "tf":
+            raise CheckpointError(
+                f"{file} was written by TensorFlow (other names, transposed matrices): this "
+                "version opens files in PyTorch's orientation only."
+            )
+        for name in handle.keys():  # noqa: SIM118  (not a mapping)
+            entry = handle.get_slice(name)
+            dtype = _DTYPES.get(entry.get_dtype())
+            if dtype is None:
+                raise CheckpointError(
+                    f"{file}: {name} has dtype {entry.get_dtype()}; expected one of {list(_DTYPES)}."
+                )
+            yield name, LazyTensor(tuple(entry.get_shape()), dtype, _reader(handle, name))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} is damaged or no safetensors file: {error}") from error
+
+
+def _reader(handle: Any, name: str) -> Callable[[], np.ndarray[Any, Any]]:
+    return lambda: handle.get_tensor(name)
+
+
+def save_checkpoint(
+    folder: str | os.PathLike[str], config: XLMConfig, tensors: Mapping[str, np.ndarray[Any, Any]]
+) -> None:
+    """Write config.json and model.safetensors; an interruption leaves each file old or whole.
+
+    Args:
+        folder: Made if needed.
+        config: Written with `dtype` and `architectures` as they stand in it.
+        tensors: Name in the PyTorch dialect -> array in PyTorch's orientation.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{WEIGHTS_FILE}.{os.getpid()}.tmp"
+    try:
+        contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        save_file(contiguous, temporary, metadata={"format": "pt"})
+        os.replace(temporary, folder / WEIGHTS_FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
+    config.save_pretrained(folder)

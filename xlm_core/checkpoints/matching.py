@@ -1,0 +1,155 @@
+"""Which tensor of a file goes where in a model, and what is wrong, all at once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from xlm_core.checkpoints.folder import LazyTensor
+from xlm_core.config import XLMConfig
+from xlm_core.errors import CheckpointError, XLMWarning
+from xlm_core.weights import ARCHITECTURES, Kind, TensorSpec, name_of, tensors_of
+
+# Buffers of older transformers, and the stray matrix that 4.57 adds beside an adaptive softmax.
+_HARMLESS = ("position_ids", "transformer.position_ids")
+
+
+@dataclass(frozen=True)
+class Match:
+    """The result of `match_tensors`.
+
+    Attributes:
+        found: (spec, tensor) for everything that the file holds; tied tensors are not repeated.
+        fresh: Specs of the head that the file lacks: they keep their initial values.
+        left_out: Names of the file that belong to another head.
+    """
+
+    found: tuple[tuple[TensorSpec, LazyTensor], ...]
+    fresh: tuple[TensorSpec, ...]
+    left_out: tuple[str, ...]
+
+
+def match_tensors(
+    tensors: Mapping[str, LazyTensor],
+    config: XLMConfig,
+    architecture: str,
+    source: str,
+    *,
+    ignore_mismatched_sizes: bool = False,
+) -> Match:
+    """Match the tensors of a file in the PyTorch dialect to those of a model.
+
+    The file may hold any head, or none; `architecture` may be any head, or none. A head that the
+    file lacks as a whole starts fresh, which one warning says.
+
+    Args:
+        tensors: Name -> lazy tensor.
+        config: The configuration of the model to fill.
+        architecture: Its class, e.g. "XLMForTokenClassification".
+        source: What to call the file in messages.
+        ignore_mismatched_sizes: A head whose shapes differ starts fresh instead of failing.
+
+    Raises:
+        CheckpointError: One error with everything missing, unexpected and misshapen.
+    """
+    remaining = dict(tensors)
+    for name in _HARMLESS + (("pred_layer.proj.weight",) if config.asm else ()):
+        remaining.pop(name, None)
+    # Encoder names carry the stem in files of heads and none in files of the bare model.
+    stem_from = "XLMModel" if "embeddings.weight" in remaining else "XLMWithLMHeadModel"
+
+    specs = tensors_of(config, architecture)
+    found: dict[str, LazyTensor] = {}
+    missing: dict[str, TensorSpec] = {}
+    misshapen: list[str] = []
+    for spec in specs:
+        tensor = _take(remaining, spec, stem_from)
+        if tensor is None:
+            if spec.tied_to is None and spec.trainable:
+                missing[spec.path] = spec
+        elif tensor.shape != spec.shape:
+            if ignore_mismatched_sizes and not spec.in_encoder:
+                missing[spec.path] = spec
+            else:
+                misshapen.append(f"{spec.path}: found {tensor.shape}, expected {spec.shape}")
+        else:
+            found[spec.path] = tensor
+
+    # A module of the head counts as absent only if nothing of it is there.
+    present = {path.split(".")[0] for path in found}
+    fresh = tuple(
+        spec
+        for spec in missing.values()
+        if not spec.in_encoder
+        and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
+    )
+    lost = [spec.path for spec in missing.values() if spec not in fresh]
+    elsewhere = {
+        name_of(spec, "torch", name)
+        for name in ARCHITECTURES
+        for spec in tensors_of(config, name)
+        if not spec.in_encoder
+    }
+    left_out = tuple(name for name in remaining if name in elsewhere)
+    unexpected = [name for name in remaining if name not in elsewhere]
+    problems = [
+        f"{what} ({len(names)}): {', '.join(names)}"
+        for what, names in (
+            ("missing", lost),
+            ("unexpected", unexpected),
+            ("misshapen", misshapen),
+        )
+        if names
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{source} does not fit {architecture} with its configuration. "
+            + ". ".join(problems)
+            + ". Check that config.json belongs to these weights"
+            + (
+                " (ignore_mismatched_sizes=True starts heads of another size afresh)."
+                if misshapen
+                else "."
+            )
+        )
+    _check_tied(specs, found, source)
+    if fresh:
+        warnings.warn(
+            f"{architecture} from {source}: started fresh, to be trained before use: "
+            + ", ".join(spec.path for spec in fresh)
+            + (f". Left out, of another head: {', '.join(left_out)}." if left_out else "."),
+            XLMWarning,
+            stacklevel=3,
+        )
+    pairs = tuple(
+        (spec, found[spec.path]) for spec in specs if spec.path in found and spec.tied_to is None
+    )
+    return Match(pairs, fresh, left_out)
+
+
+def _take(remaining: dict[str, LazyTensor], spec: TensorSpec, stem_from: str) -> LazyTensor | None:
+    name = name_of(spec, "torch", stem_from)
+    assert name is not None
+    tensor = remaining.pop(name, None)
+    if tensor is None and spec.kind in (Kind.NORM_SCALE, Kind.NORM_SHIFT):
+        # The spelling of checkpoints converted from TensorFlow long ago.
+        leaf = "gamma" if spec.kind is Kind.NORM_SCALE else "beta"
+        tensor = remaining.pop(f"{name.rpartition('.')[0]}.{leaf}", None)
+    return tensor
+
+
+def _check_tied(
+    specs: tuple[TensorSpec, ...], found: Mapping[str, LazyTensor], source: str
+) -> None:
+    for spec in specs:
+        if spec.tied_to is None or spec.path not in found:
+            continue
+        if not np.array_equal(found[spec.path].read(), found[spec.tied_to].read(), equal_nan=True):
+            raise CheckpointError(
+                f"{source}: {spec.path} and {spec.tied_to} are tied by the configuration, but the "
+                "file holds different values for them. Open it with tie_word_embeddings=False to "
+                "keep both."
+            )

@@ -1,0 +1,84 @@
+"""What the heads of both families decide in the same way, and their error texts."""
+
+from __future__ import annotations
+
+from xlm_core.config import XLMConfig
+from xlm_core.errors import ConfigError, InputError
+from xlm_core.inputs import DtypeKind
+
+
+def check_head(config: XLMConfig, architecture: str) -> None:
+    """Raise `ConfigError` if this head cannot be built from this configuration."""
+    if not config.is_encoder:
+        raise ConfigError("is_encoder is False: this class is the encoder; it needs True.")
+    width, labels = config.summary_width, config.num_labels
+    if architecture == "XLMForMultipleChoice" and width != labels:
+        raise ConfigError(
+            f"the summary has {width} columns, but the choice head reads num_labels ({labels}): "
+            "it needs summary_use_proj and summary_proj_to_labels."
+        )
+    if architecture == "XLMForQuestionAnsweringSimple" and labels != 2:
+        raise ConfigError(
+            f"num_labels is {labels}: the span head has 2, start and end. Open it with "
+            "num_labels=2."
+        )
+
+
+def problem_type_of(config: XLMConfig, labels: DtypeKind) -> str:
+    """The kind of loss that a sequence classifier computes for labels of this kind of dtype.
+
+    config.problem_type decides; where it is None, one label means regression, and integers mean
+    one class per sequence. The configuration is not changed.
+
+    Raises:
+        ConfigError: If the logits are no scores of labels.
+    """
+    classes, width = config.num_labels, config.summary_width
+    if width != classes:
+        raise ConfigError(
+            f"the summary has {width} columns and num_labels is {classes}: a loss needs "
+            "summary_use_proj and summary_proj_to_labels."
+        )
+    if config.problem_type is not None:
+        return config.problem_type
+    if classes == 1:
+        return "regression"
+    return "single_label_classification" if labels == "integer" else "multi_label_classification"
+
+
+def both_or_neither(start_positions: object, end_positions: object) -> bool:
+    """Whether both positions are given.
+
+    Raises:
+        InputError: If only one of them is.
+    """
+    if (start_positions is None) != (end_positions is None):
+        given = "start_positions" if end_positions is None else "end_positions"
+        raise InputError(f"only {given} was given: a loss needs start_positions and end_positions.")
+    return start_positions is not None
+
+
+def check_beams(config: XLMConfig, sequence: int | None) -> None:
+    """Raise `InputError` if the sequence has fewer positions than a beam."""
+    start, end = config.start_n_top, config.end_n_top
+    if sequence is not None and sequence < max(start, end):
+        raise InputError(
+            f"the sequence has {sequence} positions, but start_n_top is {start} and end_n_top is "
+            f"{end}: pad it, or set smaller beams in the configuration."
+        )
+
+
+def choice_shape(
+    name: str, shape: tuple[int | None, ...], rank: int
+) -> tuple[int | None, int | None]:
+    """(batch, choices) of the tensor that leads a multiple-choice call.
+
+    Raises:
+        InputError: Unless it has `rank` dimensions.
+    """
+    if len(shape) != rank:
+        raise InputError(
+            f"{name} has shape {shape}: expected {rank} dimensions, (batch, choices, "
+            f"sequence{', hidden' if rank == 4 else ''})."
+        )
+    return shape[0], shape[1]

@@ -1,0 +1,171 @@
+"""What a model may be called with: one set of rules and texts for both frameworks.
+
+Shapes, dtypes and combinations are checked on every call, traced ones included; a dimension that
+is unknown while tracing is None and fits everything. Ranges of values are checked with the
+smallest and largest value, which the families compute when running eagerly on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from xlm_core.config import XLMConfig
+from xlm_core.errors import InputError
+
+Shape = tuple[int | None, ...]
+DtypeKind = Literal["bool", "integer", "float"]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What can be known of a tensor without looking at its values."""
+
+    shape: Shape
+    kind: DtypeKind
+
+
+# Name of each dimension, for messages.
+BATCH_SEQUENCE = "(batch, sequence)"
+
+
+def _fits(found: Shape, expected: Shape) -> bool:
+    return len(found) == len(expected) and all(
+        e is None or f is None or f == e for f, e in zip(found, expected, strict=True)
+    )
+
+
+def _text(shape: Shape) -> str:
+    return "(" + ", ".join("?" if s is None else str(s) for s in shape) + ")"
+
+
+def check_tensor(
+    name: str,
+    info: TensorInfo,
+    expected: Shape,
+    axes: str,
+    kinds: tuple[DtypeKind, ...] = ("integer",),
+) -> None:
+    """Raise `InputError` unless the tensor has this shape and one of these kinds of dtype."""
+    if not _fits(info.shape, expected):
+        raise InputError(
+            f"{name} has shape {_text(info.shape)}: expected {axes} = {_text(expected)}."
+        )
+    if info.kind not in kinds:
+        raise InputError(f"{name} has a {info.kind} dtype: expected {' or '.join(kinds)}.")
+
+
+def check_call(
+    config: XLMConfig, tensors: Mapping[str, TensorInfo], cached: int | None = None
+) -> tuple[int | None, int | None]:
+    """Check the arguments of `XLMModel` that are tensors.
+
+    Args:
+        config: The model's.
+        tensors: Argument name -> its info, for the arguments that are not None.
+        cached: Number of positions that the cache holds, or None without a cache.
+
+    Returns:
+        (batch, sequence), None where unknown.
+
+    Raises:
+        InputError: Saying what was found and what was expected.
+    """
+    given = [name for name in ("input_ids", "inputs_embeds") if name in tensors]
+    if len(given) != 1:
+        raise InputError(
+            f"{'both' if given else 'neither'} of input_ids and inputs_embeds "
+            f"{'were' if given else 'was'} given: give exactly one of them."
+        )
+    if "input_ids" in tensors:
+        check_tensor("input_ids", tensors["input_ids"], (None, None), BATCH_SEQUENCE)
+    else:
+        check_tensor(
+            "inputs_embeds",
+            tensors["inputs_embeds"],
+            (None, None, config.emb_dim),
+            "(batch, sequence, emb_dim)",
+            ("float",),
+        )
+    batch, sequence = tensors[given[0]].shape[:2]
+    if batch == 0 or sequence == 0:
+        raise InputError(
+            f"{given[0]} has shape {_text(tensors[given[0]].shape)}: it must not be empty."
+        )
+    limit = config.max_position_embeddings
+    if "position_ids" not in tensors and sequence is not None and sequence > limit:
+        raise InputError(
+            f"the sequence has {sequence} positions, but the model has {limit} "
+            "(max_position_embeddings): shorten it, or give position_ids inside that range."
+        )
+    for name in ("attention_mask", "langs", "token_type_ids", "position_ids"):
+        if name in tensors:
+            kinds: tuple[DtypeKind, ...] = (
+                ("bool", "integer", "float") if name == "attention_mask" else ("integer",)
+            )
+            check_tensor(name, tensors[name], (batch, sequence), BATCH_SEQUENCE, kinds)
+    if "lengths" in tensors:
+        check_tensor("lengths", tensors["lengths"], (batch,), "(batch,)")
+    if "head_mask" in tensors:
+        check_head_mask(config, tensors["head_mask"])
+    if cached is not None:
+        if not config.causal:
+            raise InputError(
+                "a cache was given to a bidirectional model: earlier positions would have to see "
+                "later ones. Use it with causal=True only."
+            )
+        if sequence is not None and sequence <= cached:
+            raise InputError(
+                f"the cache holds {cached} positions and the call {sequence}: give the whole "
+                "sequence each time, the cached part included, and at least one new position."
+            )
+    return batch, sequence
+
+
+def check_head_mask(config: XLMConfig, info: TensorInfo) -> None:
+    """Raise `InputError` unless head_mask has a shape that can apply to every layer."""
+    layers, heads = config.n_layers, config.n_heads
+    if info.shape in ((heads,), (layers, heads)) or len(info.shape) == 5:
+        return
+    raise InputError(
+        f"head_mask has shape {_text(info.shape)}: expected (heads,) = ({heads},), "
+        f"(layers, heads) = ({layers}, {heads}), or five dimensions "
+        "(layers, batch, heads, query, key)."
+    )
+
+
+def check_range(name: str, smallest: int, largest: int, limit: int, rule: str) -> None:
+    """Raise `InputError` unless all values lie in [0, limit)."""
+    if smallest < 0 or largest >= limit:
+        found = smallest if smallest < 0 else largest
+        raise InputError(f"{name} holds {found}: expected values in [0, {limit}), {rule}.")
+
+
+def value_limits(config: XLMConfig, sequence: int) -> dict[str, tuple[int, str]]:
+    """For each argument with values in [0, limit): its limit, and the rule in words."""
+    vocabulary = (config.vocab_size, "the vocabulary (is the tokenizer this model's?)")
+    limits = {
+        "input_ids": vocabulary,
+        "token_type_ids": vocabulary,
+        "position_ids": (config.max_position_embeddings, "the rows of the position table"),
+        "lengths": (sequence + 1, "at most the length of the sequence"),
+        "attention_mask": (2, "1 for tokens and 0 for padding"),
+    }
+    if config.has_lang_embeddings:
+        limits["langs"] = (config.n_langs, "the languages of the model (n_langs)")
+    return limits
+
+
+LANGS_MISSING = (
+    "the model has language embeddings, but langs was not given: they are left out, and the "
+    "results are not those the model was trained for. Give langs, one language id per token."
+)
+FRACTIONAL_MASK = (
+    "attention_mask holds a value that is neither 0 nor 1: expected 1 for tokens, 0 for padding."
+)
+
+
+def check_class_labels(name: str, smallest: int, largest: int, classes: int, rule: str) -> None:
+    """Raise `InputError` unless class labels (the ignored ones set aside) lie in [0, classes)."""
+    check_range(name, smallest, largest, classes, rule)

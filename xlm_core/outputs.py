@@ -1,0 +1,231 @@
+"""The outputs of models and heads: one set of dataclasses for both frameworks.
+
+They behave like the output classes of transformers: an attribute for every field, and at the
+same time an ordered dictionary of the fields that are not None. `output.logits`,
+`output["logits"]` and `output[0]` read; iterating and unpacking give the *keys*, as with any
+dictionary; `to_tuple()` gives the values. Each family registers `OUTPUT_CLASSES` with its
+framework, so that compiled and traced functions can return them.
+
+Shapes use one legend: `batch`, `sequence`, `hidden` (config.emb_dim), `heads`, `query`, `key`
+(lengths of attention), `vocabulary`, `labels`, `choices`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NoReturn
+
+
+class ModelOutput(dict[str, Any]):
+    """Base of all outputs: a dataclass that is also a dictionary of its fields that are not None.
+
+    A mapping, or an iterator over (name, value) pairs, given as the only argument spreads over
+    the fields, so that code which rebuilds dictionaries (`type(output)(...)`) works.
+
+    Raises:
+        TypeError: On deletion, `pop`, `update` and `setdefault`, which would leave the
+            attributes and the items apart.
+        KeyError: For a name that is no field, or whose value is None.
+    """
+
+    def __post_init__(self) -> None:
+        names = self.field_names()
+        first = getattr(self, names[0])
+        alone = all(getattr(self, name) is None for name in names[1:])
+        if alone and isinstance(first, (Mapping, Iterator)):
+            pairs: Iterable[tuple[str, Any]] = (
+                first.items() if isinstance(first, Mapping) else first
+            )
+            object.__setattr__(self, names[0], None)
+            for name, value in pairs:
+                if name not in names:
+                    raise KeyError(f"{name!r} is not a field of {type(self).__name__}: {names}")
+                object.__setattr__(self, name, value)
+        for name in names:
+            value = getattr(self, name)
+            if value is not None:
+                super().__setitem__(name, value)
+
+    @classmethod
+    def field_names(cls) -> tuple[str, ...]:
+        """The names of all fields, in order, whether or not they are set."""
+        return tuple(cls.__dataclass_fields__)  # type: ignore[attr-defined]
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """The values that are not None, in field order."""
+        return tuple(self.values())
+
+    def __getitem__(self, key: str | int | slice) -> Any:  # type: ignore[override]
+        if isinstance(key, str):
+            return super().__getitem__(key)
+        return self.to_tuple()[key]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if name in self:
+            if value is None:
+                super().__delitem__(name)
+            else:
+                super().__setitem__(name, value)
+        elif value is not None and len(self) and name in self.field_names():
+            # A field set late still takes its place in the field order.
+            super().clear()
+            for field in self.field_names():
+                if getattr(self, field) is not None:
+                    super().__setitem__(field, getattr(self, field))
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key not in self.field_names():
+            raise KeyError(f"{key!r} is not a field of {type(self).__name__}")
+        setattr(self, key, value)
+        if value is not None and key not in self:
+            super().__setitem__(key, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+
+    def copy(self) -> ModelOutput:
+        """A shallow copy."""
+        return type(self)(*(getattr(self, name) for name in self.field_names()))
+
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
+        raise TypeError(f"the fields of {type(self).__name__} cannot be deleted or merged")
+
+    __delitem__ = pop = popitem = update = setdefault = clear = _refuse  # type: ignore[assignment]
+
+
+@dataclass(repr=False, eq=False)
+class BaseModelOutput(ModelOutput):
+    """What `XLMModel` returns.
+
+    Attributes:
+        last_hidden_state: float, shape (batch, sequence, hidden); padded positions are zero.
+        hidden_states: n_layers + 1 tensors like it: the embeddings, then each layer's output.
+        attentions: n_layers tensors, float, shape (batch, heads, query, key): the weights after
+            softmax (in training after dropout, and after head_mask where one is given).
+    """
+
+    last_hidden_state: Any = None
+    hidden_states: Any = None
+    attentions: Any = None
+
+
+@dataclass(repr=False, eq=False)
+class MaskedLMOutput(ModelOutput):
+    """What `XLMWithLMHeadModel` returns.
+
+    Attributes:
+        loss: float scalar, only with labels; mean over the labels that are not -100.
+        logits: float, shape (batch, sequence, vocabulary); log-probabilities with adaptive softmax.
+        hidden_states, attentions: As in `BaseModelOutput`.
+    """
+
+    loss: Any = None
+    logits: Any = None
+    hidden_states: Any = None
+    attentions: Any = None
+
+
+@dataclass(repr=False, eq=False)
+class SequenceClassifierOutput(ModelOutput):
+    """What `XLMForSequenceClassification` returns.
+
+    Attributes:
+        loss: float scalar, only with labels.
+        logits: float, shape (batch, labels).
+        hidden_states, attentions: As in `BaseModelOutput`.
+    """
+
+    loss: Any = None
+    logits: Any = None
+    hidden_states: Any = None
+    attentions: Any = None
+
+
+@dataclass(repr=False, eq=False)
+class MultipleChoiceModelOutput(ModelOutput):
+    """What `XLMForMultipleChoice` returns.
+
+    Attributes:
+        loss: float scalar, only with labels.
+        logits: float, shape (batch, choices).
+        hidden_states, attentions: As in `BaseModelOutput`, with batch * choices rows.
+    """
+
+    loss: Any = None
+    logits: Any = None
+    hidden_states: Any = None
+    attentions: Any = None
+
+
+@dataclass(repr=False, eq=False)
+class TokenClassifierOutput(ModelOutput):
+    """What `XLMForTokenClassification` returns.
+
+    Attributes:
+        loss: float scalar, only with labels; mean over the labels that are not -100.
+        logits: float, shape (batch, sequence, labels).
+        hidden_states, attentions: As in `BaseModelOutput`.
+    """
+
+    loss: Any = None
+    logits: Any = None
+    hidden_states: Any = None
+    attentions: Any = None
+
+
+@dataclass(repr=False, eq=False)
+class QuestionAnsweringModelOutput(ModelOutput):
+    """What `XLMForQuestionAnsweringSimple` returns.
+
+    Attributes:
+        loss: float scalar, only with start_positions and end_positions.
+        start_logits, end_logits: float, shape (batch, sequence).
+        hidden_states, attentions: As in `BaseModelOutput`.
+    """
+
+    loss: Any = None
+    start_logits: Any = None
+    end_logits: Any = None
+    hidden_states: Any = None
+    attentions: Any = None
+
+
+@dataclass(repr=False, eq=False)
+class XLMForQuestionAnsweringOutput(ModelOutput):
+    """What `XLMForQuestionAnswering`, the beam head, returns.
+
+    S is config.start_n_top, E is config.end_n_top. The flat index of the pair (s-th start, its
+    e-th end) is e * S + s. The `log_probs` hold probabilities; the names are the published ones.
+
+    Attributes:
+        loss: float scalar, only with start_positions and end_positions; then nothing but it,
+            hidden_states and attentions is set.
+        start_top_log_probs: float, shape (batch, S).
+        start_top_index: int64, shape (batch, S).
+        end_top_log_probs: float, shape (batch, S * E).
+        end_top_index: int64, shape (batch, S * E).
+        cls_logits: float, shape (batch,): that the question has no answer.
+        hidden_states, attentions: As in `BaseModelOutput`.
+    """
+
+    loss: Any = None
+    start_top_log_probs: Any = None
+    start_top_index: Any = None
+    end_top_log_probs: Any = None
+    end_top_index: Any = None
+    cls_logits: Any = None
+    hidden_states: Any = None
+    attentions: Any = None
+
+
+OUTPUT_CLASSES: tuple[type[ModelOutput], ...] = (
+    BaseModelOutput,
+    MaskedLMOutput,
+    SequenceClassifierOutput,
+    MultipleChoiceModelOutput,
+    TokenClassifierOutput,
+    QuestionAnsweringModelOutput,
+    XLMForQuestionAnsweringOutput,
+)

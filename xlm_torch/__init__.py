@@ -1,0 +1,29 @@
+"""XLM in PyTorch: `XLMModel` and its heads."""
+
+from xlm_core.config import XLMConfig
+from xlm_torch.auto import MODEL_CLASSES, from_pretrained
+from xlm_torch.cache import KeyValueCache
+from xlm_torch.classification import (
+    XLMForMultipleChoice,
+    XLMForSequenceClassification,
+    XLMForTokenClassification,
+)
+from xlm_torch.language_model import XLMWithLMHeadModel
+from xlm_torch.model import XLMModel
+from xlm_torch.pretrained import XLMPreTrainedModel
+from xlm_torch.question_answering import XLMForQuestionAnswering, XLMForQuestionAnsweringSimple
+
+__all__ = [
+    "MODEL_CLASSES",
+    "KeyValueCache",
+    "XLMConfig",
+    "XLMForMultipleChoice",
+    "XLMForQuestionAnswering",
+    "XLMForQuestionAnsweringSimple",
+    "XLMForSequenceClassification",
+    "XLMForTokenClassification",
+    "XLMModel",
+    "XLMPreTrainedModel",
+    "XLMWithLMHeadModel",
+    "from_pretrained",
+]

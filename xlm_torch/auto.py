@@ -1,0 +1,62 @@
+"""Open the class that a folder names."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from xlm_core.checkpoints import open_checkpoint
+from xlm_core.errors import CheckpointError
+from xlm_core.weights import ARCHITECTURES
+from xlm_torch.classification import (
+    XLMForMultipleChoice,
+    XLMForSequenceClassification,
+    XLMForTokenClassification,
+)
+from xlm_torch.language_model import XLMWithLMHeadModel
+from xlm_torch.model import XLMModel
+from xlm_torch.pretrained import XLMPreTrainedModel
+from xlm_torch.question_answering import XLMForQuestionAnswering, XLMForQuestionAnsweringSimple
+
+# The name in config.json's "architectures" -> class.
+MODEL_CLASSES: dict[str, type[XLMPreTrainedModel]] = {
+    model_class.architecture: model_class
+    for model_class in (
+        XLMModel,
+        XLMWithLMHeadModel,
+        XLMForSequenceClassification,
+        XLMForMultipleChoice,
+        XLMForTokenClassification,
+        XLMForQuestionAnsweringSimple,
+        XLMForQuestionAnswering,
+    )
+}
+
+
+def from_pretrained(
+    path: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype | str | None = None,
+    ignore_mismatched_sizes: bool = False,
+    **config_overrides: Any,
+) -> XLMPreTrainedModel:
+    """Open a checkpoint folder in the class that its config.json names in "architectures".
+
+    Args:
+        path, dtype, ignore_mismatched_sizes, config_overrides: As in
+            `XLMPreTrainedModel.from_pretrained`.
+
+    Raises:
+        CheckpointError: If it names none of the family's classes, or does not fit.
+    """
+    checkpoint = open_checkpoint(path, **config_overrides)
+    if checkpoint.architecture is None:
+        raise CheckpointError(
+            f"{checkpoint.source}: config.json has architectures "
+            f"{checkpoint.config.architectures!r}: expected one of {list(ARCHITECTURES)}. Use "
+            "from_pretrained of the class that you want."
+        )
+    model_class = MODEL_CLASSES[checkpoint.architecture]
+    return model_class._from_checkpoint(checkpoint, dtype, ignore_mismatched_sizes)

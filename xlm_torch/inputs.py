@@ -1,0 +1,122 @@
+"""Checks of what a model is called with; rules and texts are `xlm_core.inputs`'.
+
+Shapes, dtypes and names are checked on every call. Values are checked when running eagerly on a
+CPU; elsewhere the check would wait for the device, so there it is only made where the model's
+`check_values` is True. Nothing here is traced.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from xlm_core import inputs as rules
+from xlm_core.errors import InputError, XLMWarning
+
+if TYPE_CHECKING:
+    from xlm_torch.pretrained import XLMPreTrainedModel
+
+
+def describe(name: str, tensor: Any) -> rules.TensorInfo:
+    """Shape and kind of dtype.
+
+    Raises:
+        InputError: If it is no tensor.
+    """
+    if not isinstance(tensor, Tensor):
+        raise InputError(f"{name} is a {type(tensor).__name__}: expected a torch.Tensor.")
+    kind: rules.DtypeKind = "integer"
+    if tensor.dtype == torch.bool:
+        kind = "bool"
+    elif tensor.is_floating_point():
+        kind = "float"
+    return rules.TensorInfo(tuple(tensor.shape), kind)
+
+
+def values_are_visible(model: XLMPreTrainedModel, tensor: Tensor) -> bool:
+    """Whether the values of `tensor` may be looked at in this call."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or tensor.device.type == "meta":
+        return False
+    if type(tensor) is not Tensor and not isinstance(tensor, torch.nn.Parameter):
+        return False  # a subclass that traces, such as a fake tensor
+    if model.check_values is None:
+        return tensor.device.type == "cpu"
+    return model.check_values
+
+
+def check_inputs(
+    model: XLMPreTrainedModel, tensors: Mapping[str, Tensor | None], cached: int | None
+) -> tuple[int, int]:
+    """Check the tensors of a call of `XLMModel`, by argument name; None is not given.
+
+    Returns:
+        (batch, sequence).
+    """
+    config = model.config
+    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    shape = rules.check_call(config, {n: describe(n, t) for n, t in given.items()}, cached)
+    batch, sequence = shape
+    assert batch is not None and sequence is not None
+
+    visible = {name: t for name, t in given.items() if values_are_visible(model, t)}
+    for name, (limit, rule) in rules.value_limits(config, sequence).items():
+        if name in visible:
+            _check_range(name, visible[name], limit, rule)
+    mask = visible.get("attention_mask")
+    if mask is not None and mask.is_floating_point() and bool(((mask != 0) & (mask != 1)).any()):
+        raise InputError(rules.FRACTIONAL_MASK)
+    if config.has_lang_embeddings and "langs" not in given and not model.warned_of_langs:
+        first = next(iter(given.values()))
+        if values_are_visible(model, first):
+            model.warned_of_langs = True
+            warnings.warn(rules.LANGS_MISSING, XLMWarning, stacklevel=5)
+    return batch, sequence
+
+
+def _check_range(name: str, tensor: Tensor, limit: int, rule: str) -> None:
+    if tensor.numel():
+        smallest, largest = torch.aminmax(
+            tensor.to(torch.float64) if tensor.is_floating_point() else tensor.long()
+        )
+        rules.check_range(name, int(smallest), int(largest), limit, rule)
+
+
+def check_labels(
+    model: XLMPreTrainedModel,
+    name: str,
+    labels: Tensor,
+    shape: tuple[int, ...],
+    axes: str,
+    *,
+    limit: int | None = None,
+    rule: str = "",
+    ignored: int | None = -100,
+    kinds: tuple[rules.DtypeKind, ...] = ("integer",),
+) -> Tensor:
+    """Check labels of a head, and return them in `shape`.
+
+    Args:
+        model: For its `check_values`.
+        name: The argument's.
+        labels: A trailing dimension of 1 beyond `shape` is accepted and removed.
+        shape, axes: What is expected, and its axes in words.
+        limit, rule: Values must be in [0, limit), which `rule` says in words; None: any.
+        ignored: A value that stands for no label, or None.
+        kinds: Kinds of dtype that are accepted.
+
+    Raises:
+        InputError: If they do not fit.
+    """
+    info = describe(name, labels)
+    if info.shape == (*shape, 1):
+        labels = labels.squeeze(-1)
+        info = rules.TensorInfo(shape, info.kind)
+    rules.check_tensor(name, info, shape, axes, kinds)
+    if limit is not None and values_are_visible(model, labels):
+        real = labels if ignored is None else labels[labels != ignored]
+        _check_range(name, real, limit, rule)
+    return labels

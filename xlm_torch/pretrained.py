@@ -1,0 +1,338 @@
+"""What every model of the family can do: open, save, initialise, resize, prune, tie."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xlm_core.checkpoints import Checkpoint, match_tensors, open_checkpoint, save_checkpoint
+from xlm_core.config import XLMConfig
+from xlm_core.errors import ConfigError, UnknownArgumentError, refuse_unknown_arguments
+from xlm_core.heads import check_head
+from xlm_core.positions import sinusoidal_table
+from xlm_core.weights import Kind, TensorSpec, name_of, tensors_of
+
+
+class XLMPreTrainedModel(nn.Module):
+    """Base of all models.
+
+    Attributes:
+        config: The model's configuration; resizing and pruning change it.
+        architecture: The class's name in the weight table and in config.json.
+        check_values: Whether inputs are checked for their values too: None, when running eagerly
+            on a CPU; True, wherever running eagerly; False, never.
+        gradient_checkpointing: Recompute each layer in the backward pass instead of keeping it.
+    """
+
+    architecture: str = "XLMModel"
+    base_model_prefix = "transformer"
+    # transformers' Trainer would otherwise pass num_items_in_batch to a forward with **unknown.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: XLMConfig) -> None:
+        super().__init__()
+        if not isinstance(config, XLMConfig):
+            raise ConfigError(
+                f"{type(self).__name__} got a {type(config).__name__}: expected an XLMConfig "
+                "(to open a checkpoint, use from_pretrained)."
+            )
+        config.validate()
+        check_head(config, self.architecture)
+        self.config = config
+        self.check_values: bool | None = None
+        self.warned_of_langs = False
+        self.gradient_checkpointing = False
+
+    def post_init(self) -> None:
+        """Give every parameter its initial value and tie what is tied; ends each constructor."""
+        self.tie_weights()
+        bare = self.base_model is self  # in a model with a head, the encoder inside is done
+        self.init_weights(spec for spec in self.tensor_specs() if bare or not spec.in_encoder)
+
+    # -- names and tensors ---------------------------------------------------------------------
+
+    @property
+    def base_model(self) -> Any:
+        """The `XLMModel` inside, or the model itself if it is one."""
+        return getattr(self, self.base_model_prefix, self)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the parameters."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return next(self.parameters()).device
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """Number of parameters, tied ones counted once."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+
+    def tensor_specs(self) -> tuple[TensorSpec, ...]:
+        """The entries of the weight table for this model as it is now."""
+        return tensors_of(self.config, self.architecture)
+
+    def _name(self, spec: TensorSpec) -> str:
+        name = name_of(spec, "torch", self.architecture)
+        assert name is not None
+        return name
+
+    def _set_parameter(self, spec: TensorSpec, tensor: Tensor) -> None:
+        module_path, _, leaf = self._name(spec).rpartition(".")
+        module = self.get_submodule(module_path)
+        trainable = bool(getattr(module, leaf).requires_grad) and spec.trainable
+        setattr(module, leaf, nn.Parameter(tensor, requires_grad=trainable))
+
+    # -- initialisation ------------------------------------------------------------------------
+
+    def init_weights(self, specs: Iterable[TensorSpec] | None = None) -> None:
+        """Draw fresh values for `specs` (default: all) from PyTorch's generator.
+
+        Embeddings are normal with config.embed_init_std and a zero padding row, matrices normal
+        with config.init_std, biases 0, norms 1 and 0.
+        """
+        for spec in self.tensor_specs() if specs is None else specs:
+            if spec.tied_to is None:
+                parameter = self.get_parameter(self._name(spec))
+                self._init_tensor(spec, parameter.data)
+                parameter.requires_grad_(spec.trainable)
+
+    def _init_tensor(self, spec: TensorSpec, tensor: Tensor) -> None:
+        if not spec.trainable:
+            tensor.copy_(torch.from_numpy(sinusoidal_table(*spec.shape)))
+        elif spec.kind is Kind.EMBEDDING:
+            nn.init.normal_(tensor, std=self.config.embed_init_std)
+            if spec.path == "embeddings.weight":
+                tensor[self.config.pad_index].zero_()
+        elif spec.kind is Kind.MATRIX:
+            nn.init.normal_(tensor, std=self.config.init_std)
+        else:
+            nn.init.constant_(tensor, 1.0 if spec.kind is Kind.NORM_SCALE else 0.0)
+
+    def tie_weights(self) -> None:
+        """Make tied parameters one; nothing to do in models without an output matrix."""
+
+    # -- checkpoints ---------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        dtype: torch.dtype | str | None = None,
+        ignore_mismatched_sizes: bool = False,
+        **config_overrides: Any,
+    ) -> Self:
+        """Open a checkpoint folder, of any head, in this class.
+
+        Args:
+            path: A folder with config.json and model.safetensors.
+            dtype: Of the model: torch.float64, "float64", ... Default float32, whatever the file
+                holds; "auto" takes the file's.
+            ignore_mismatched_sizes: Start a head of another size afresh instead of failing.
+            config_overrides: Any field of the configuration, e.g. causal=True.
+
+        Returns:
+            The model, in evaluation mode.
+
+        Raises:
+            CheckpointError: Listing everything missing, unexpected and misshapen.
+            ConfigError: For an impossible configuration.
+        """
+        return cls._from_checkpoint(
+            open_checkpoint(path, **config_overrides), dtype, ignore_mismatched_sizes
+        )
+
+    @classmethod
+    def _from_checkpoint(
+        cls,
+        checkpoint: Checkpoint,
+        dtype: torch.dtype | str | None,
+        ignore_mismatched_sizes: bool = False,
+    ) -> Self:
+        with torch.device("meta"):
+            model = cls(checkpoint.config)
+        match = match_tensors(
+            checkpoint.tensors,
+            model.config,
+            cls.architecture,
+            checkpoint.source,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+        )
+        wanted = _resolve_dtype(dtype, {tensor.dtype for _, tensor in match.found})
+        for spec, lazy in match.found:
+            model._set_parameter(spec, _to_tensor(lazy.read()).to(wanted))
+        loaded = {spec.path for spec, _ in match.found}
+        for spec in model.tensor_specs():
+            if spec.path not in loaded and spec.tied_to is None:
+                tensor = torch.empty(spec.shape, dtype=wanted)
+                model._init_tensor(spec, tensor)
+                model._set_parameter(spec, tensor)
+        model.tie_weights()
+        return model.eval()
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write config.json and model.safetensors, which both families and transformers open.
+
+        Args:
+            folder: Made if needed. Files are replaced only once whole.
+        """
+        config = self.config.copy(
+            architectures=[self.architecture], dtype=str(self.dtype).removeprefix("torch.")
+        )
+        tensors = {
+            self._name(spec): _to_array(self.get_parameter(self._name(spec)))
+            for spec in self.tensor_specs()
+            if spec.tied_to is None
+        }
+        save_checkpoint(folder, config, tensors)
+
+    # -- changing the model --------------------------------------------------------------------
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The word embeddings."""
+        embeddings: nn.Embedding = self.base_model.embeddings
+        return embeddings
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Replace the word embeddings; the output follows if it is tied."""
+        self.base_model.embeddings = value
+        self.config.vocab_size = value.num_embeddings
+        self.tie_weights()
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        """The output projection of a language model, else None."""
+        return None
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
+    ) -> nn.Embedding:
+        """Change the size of the vocabulary, in the output layer as well.
+
+        Args:
+            new_num_tokens: The new size; rows are cut at the end, or fresh ones added there.
+                None keeps it.
+            pad_to_multiple_of: Round the size up to a multiple of this.
+
+        Returns:
+            The word embeddings.
+
+        Raises:
+            ConfigError: If the size is impossible, or the output is an adaptive softmax, whose
+                clusters follow word frequency.
+        """
+        size = _rounded(new_num_tokens or self.config.vocab_size, pad_to_multiple_of)
+        if size != self.config.vocab_size:
+            if self.config.asm and self.architecture == "XLMWithLMHeadModel":
+                raise ConfigError("asm is True: an adaptive softmax cannot be resized.")
+            self.config.copy(vocab_size=size)  # raises where the size is impossible
+            old = self.config.vocab_size
+            self.config.vocab_size = size
+            for spec in self.tensor_specs():
+                parameter = self.get_parameter(self._name(spec))
+                if spec.tied_to is None and tuple(parameter.shape) != spec.shape:
+                    tensor = parameter.new_empty(spec.shape)
+                    self._init_tensor(spec, tensor)
+                    kept = min(old, size)
+                    tensor[:kept] = parameter.detach()[:kept]
+                    self._set_parameter(spec, tensor)
+            self._sizes_changed()
+            self.tie_weights()
+        return self.get_input_embeddings()
+
+    def _sizes_changed(self) -> None:
+        """Bring the sizes that modules remember in line with the configuration."""
+        self.get_input_embeddings().num_embeddings = self.config.vocab_size
+
+    def prune_heads(self, heads_to_prune: Mapping[int, Iterable[int]]) -> None:
+        """Remove attention heads for good.
+
+        Args:
+            heads_to_prune: Layer -> heads, in the numbering of the unpruned model. Heads that
+                are gone already are passed over.
+
+        Raises:
+            ConfigError: For a layer or a head that does not exist, or a layer's last head.
+        """
+        merged = {layer: list(heads) for layer, heads in (self.config.pruned_heads or {}).items()}
+        for layer, heads in heads_to_prune.items():
+            merged[layer] = sorted({*merged.get(layer, ()), *heads})
+        self.config.copy(pruned_heads=merged)  # raises where that is impossible
+        before = {layer: self.config.heads_of(layer) for layer in merged}
+        self.config.pruned_heads = merged
+        for layer, old in before.items():
+            new = self.config.heads_of(layer)
+            if new != old:
+                self.base_model.keep_heads(layer, [old.index(head) for head in new])
+
+    def gradient_checkpointing_enable(self, **options: Any) -> None:
+        """Trade time for memory in training: recompute layers in the backward pass.
+
+        Args:
+            options: `gradient_checkpointing_kwargs` of transformers is accepted and not needed.
+        """
+        refuse_unknown_arguments(
+            "gradient_checkpointing_enable",
+            options.keys() - {"gradient_checkpointing_kwargs"},
+            ("gradient_checkpointing_kwargs",),
+        )
+        self.base_model.gradient_checkpointing = True
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep activations again."""
+        self.base_model.gradient_checkpointing = False
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    def refuse(self, unknown: Mapping[str, Any]) -> NoReturn:
+        """Raise for keyword arguments that `forward` does not have."""
+        known = [
+            name
+            for name, parameter in inspect.signature(type(self).forward).parameters.items()
+            if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        refuse_unknown_arguments(type(self).__name__, unknown, known)
+        raise UnknownArgumentError(type(self).__name__)
+
+
+def _rounded(size: int, multiple: int | None) -> int:
+    return size if not multiple else -(-size // multiple) * multiple
+
+
+def _resolve_dtype(dtype: torch.dtype | str | None, in_file: set[str]) -> torch.dtype:
+    if dtype is None:
+        return torch.float32
+    if dtype == "auto":
+        dtype = in_file.pop() if len(in_file) == 1 else "float32"
+    if isinstance(dtype, str):
+        named = getattr(torch, dtype.removeprefix("torch."), None)
+        dtype = named if isinstance(named, torch.dtype) else dtype
+    if isinstance(dtype, str) or not dtype.is_floating_point:
+        raise ConfigError(
+            f"dtype is {dtype!r}: expected float64, float32, float16 or bfloat16, as "
+            "torch's own or by name, or 'auto'."
+        )
+    return dtype
+
+
+def _to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def _to_array(tensor: Tensor) -> np.ndarray[Any, Any]:
+    tensor = tensor.detach().cpu().contiguous()
+    if tensor.dtype == torch.bfloat16:
+        import ml_dtypes
+
+        return tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.numpy()
