@@ -24,6 +24,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
     return 0.5 * x * (1 + torch.tanh(inner))
 
 
+def gelu_fast(x: Tensor) -> Tensor:
+    """The tanh approximation with sqrt(2 / pi) cut to ten digits, as published under this name."""
+    return 0.5 * x * (1 + torch.tanh(0.7978845608 * x * (1 + 0.044715 * x * x)))
+
+
 def relu(x: Tensor) -> Tensor:
     """max(x, 0)."""
     return torch.relu(x)
@@ -31,7 +36,7 @@ def relu(x: Tensor) -> Tensor:
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": gelu,
-    "gelu_fast": gelu_tanh,
+    "gelu_fast": gelu_fast,
     "gelu_new": gelu_tanh,
     "gelu_python": gelu,
     "gelu_pytorch_tanh": gelu_tanh,

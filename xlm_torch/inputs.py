@@ -112,9 +112,9 @@ def check_labels(
         InputError: If they do not fit.
     """
     info = describe(name, labels)
-    if info.shape == (*shape, 1):
+    if len(info.shape) == len(shape) + 1 and info.shape[-1] == 1:
         labels = labels.squeeze(-1)
-        info = rules.TensorInfo(shape, info.kind)
+        info = rules.TensorInfo(info.shape[:-1], info.kind)
     rules.check_tensor(name, info, shape, axes, kinds)
     if limit is not None and values_are_visible(model, labels):
         real = labels if ignored is None else labels[labels != ignored]

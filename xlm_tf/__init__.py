@@ -1,0 +1,29 @@
+"""XLM in Keras 3 on TensorFlow: `TFXLMModel` and its heads."""
+
+from xlm_core.config import XLMConfig
+from xlm_tf.auto import MODEL_CLASSES, from_pretrained
+from xlm_tf.cache import KeyValueCache
+from xlm_tf.classification import (
+    TFXLMForMultipleChoice,
+    TFXLMForSequenceClassification,
+    TFXLMForTokenClassification,
+)
+from xlm_tf.language_model import TFXLMWithLMHeadModel
+from xlm_tf.model import TFXLMModel
+from xlm_tf.pretrained import TFXLMPreTrainedModel
+from xlm_tf.question_answering import TFXLMForQuestionAnswering, TFXLMForQuestionAnsweringSimple
+
+__all__ = [
+    "MODEL_CLASSES",
+    "KeyValueCache",
+    "XLMConfig",
+    "TFXLMForMultipleChoice",
+    "TFXLMForQuestionAnswering",
+    "TFXLMForQuestionAnsweringSimple",
+    "TFXLMForSequenceClassification",
+    "TFXLMForTokenClassification",
+    "TFXLMModel",
+    "TFXLMPreTrainedModel",
+    "TFXLMWithLMHeadModel",
+    "from_pretrained",
+]

@@ -1,0 +1,60 @@
+"""Open the class that a folder names."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from xlm_core.checkpoints import open_checkpoint
+from xlm_core.errors import CheckpointError
+from xlm_core.weights import ARCHITECTURES
+from xlm_tf.classification import (
+    TFXLMForMultipleChoice,
+    TFXLMForSequenceClassification,
+    TFXLMForTokenClassification,
+)
+from xlm_tf.language_model import TFXLMWithLMHeadModel
+from xlm_tf.model import TFXLMModel
+from xlm_tf.pretrained import TFXLMPreTrainedModel
+from xlm_tf.question_answering import TFXLMForQuestionAnswering, TFXLMForQuestionAnsweringSimple
+
+# The name in config.json's "architectures" -> class.
+MODEL_CLASSES: dict[str, type[TFXLMPreTrainedModel]] = {
+    model_class.architecture: model_class
+    for model_class in (
+        TFXLMModel,
+        TFXLMWithLMHeadModel,
+        TFXLMForSequenceClassification,
+        TFXLMForMultipleChoice,
+        TFXLMForTokenClassification,
+        TFXLMForQuestionAnsweringSimple,
+        TFXLMForQuestionAnswering,
+    )
+}
+
+
+def from_pretrained(
+    path: str | os.PathLike[str],
+    *,
+    dtype: Any = None,
+    ignore_mismatched_sizes: bool = False,
+    **config_overrides: Any,
+) -> TFXLMPreTrainedModel:
+    """Open a checkpoint folder in the class that its config.json names in "architectures".
+
+    Args:
+        path, dtype, ignore_mismatched_sizes, config_overrides: As in
+            `TFXLMPreTrainedModel.from_pretrained`.
+
+    Raises:
+        CheckpointError: If it names none of the family's classes, or does not fit.
+    """
+    checkpoint = open_checkpoint(path, **config_overrides)
+    if checkpoint.architecture is None:
+        raise CheckpointError(
+            f"{checkpoint.source}: config.json has architectures "
+            f"{checkpoint.config.architectures!r}: expected one of {list(ARCHITECTURES)}. Use "
+            "from_pretrained of the class that you want."
+        )
+    model_class = MODEL_CLASSES[checkpoint.architecture]
+    return model_class._from_checkpoint(checkpoint, dtype, ignore_mismatched_sizes)

@@ -1,0 +1,377 @@
+"""Heads that classify: sequences, choices, tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from xlm_core.config import XLMConfig
+from xlm_core.heads import choice_shape, problem_type_of
+from xlm_core.inputs import TensorInfo, check_tensor
+from xlm_tf.activations import ACTIVATIONS
+from xlm_tf.inputs import check_labels, describe
+from xlm_tf.layers import Linear, dropout, shape_of
+from xlm_tf.losses import binary_cross_entropy, cross_entropy, mean_squared_error
+from xlm_tf.model import TFXLMModel
+from xlm_tf.outputs import (
+    MultipleChoiceModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+from xlm_tf.pretrained import TFXLMPreTrainedModel, model_call
+
+
+class SequenceSummary(keras.layers.Layer):
+    """One vector for a sequence: pick or average hidden states, drop out, project, activate."""
+
+    def __init__(self, config: XLMConfig, **options: Any) -> None:
+        super().__init__(**options)
+        self.summary_type = config.summary_type
+        self.first_dropout = config.summary_first_dropout
+        self.last_dropout = config.summary_last_dropout
+        self.activation = ACTIVATIONS[config.summary_activation or "linear"]
+        if config.summary_use_proj:
+            self.summary = Linear(
+                config.emb_dim, config.summary_width, name="summary", dtype=self.dtype_policy
+            )
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the variables."""
+        if hasattr(self, "summary"):
+            self.summary.build()
+
+    def call(
+        self,
+        hidden: tf.Tensor,
+        cls_index: tf.Tensor | None = None,
+        seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Summarise.
+
+        Args:
+            hidden: float, shape (batch, sequence, hidden).
+            cls_index: integer, shape (batch,): the position to pick with summary_type "cls_index";
+                default the last.
+            seed: Of the dropouts, in training.
+
+        Returns:
+            float, shape (batch, summary width).
+        """
+        if self.summary_type == "first":
+            picked = hidden[:, 0]
+        elif self.summary_type == "mean":
+            picked = tf.reduce_mean(hidden, axis=1)
+        elif self.summary_type == "last" or cls_index is None:
+            picked = hidden[:, -1]
+        else:
+            picked = tf.gather(hidden, cls_index, batch_dims=1)
+        picked = dropout(picked, self.first_dropout, seed, site=0)
+        if hasattr(self, "summary"):
+            picked = self.summary(picked)
+        return dropout(self.activation(picked), self.last_dropout, seed, site=1)
+
+
+@keras.saving.register_keras_serializable(package="xlm_models")
+class TFXLMForSequenceClassification(TFXLMPreTrainedModel):
+    """XLM with a classifier or a regressor over the sequence summary."""
+
+    architecture = "XLMForSequenceClassification"
+
+    def __init__(self, config: XLMConfig, **options: Any) -> None:
+        super().__init__(config, **options)
+        with keras.name_scope(self.name):
+            self.transformer = TFXLMModel(config, **self.encoder_options())
+        self.sequence_summary = SequenceSummary(
+            config, name="sequence_summary", dtype=self.dtype_policy
+        )
+        self.post_init()
+
+    @model_call
+    def call(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        langs: tf.Tensor | None = None,
+        token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        lengths: tf.Tensor | None = None,
+        cache: Any = None,
+        head_mask: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        labels: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool | None = None,
+        **unknown: Any,
+    ) -> SequenceClassifierOutput | tuple[Any, ...]:
+        """Classify sequences.
+
+        Args:
+            labels: By config.problem_type: "regression", float, shape (batch,) with one label
+                or (batch, labels); "single_label_classification", integer, shape (batch,);
+                "multi_label_classification", float, shape (batch, labels). Where it is None:
+                regression with one label, single label for integers, else multi-label.
+            input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
+                head_mask, inputs_embeds, output_attentions, output_hidden_states, return_dict,
+                training: As in `TFXLMModel.call`.
+
+        Returns:
+            `SequenceClassifierOutput`, or with return_dict=False the tuple of what it holds.
+        """
+        if unknown:
+            self.refuse(unknown)
+        encoded = self.transformer(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            langs=langs,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            lengths=lengths,
+            cache=cache,
+            head_mask=head_mask,
+            inputs_embeds=inputs_embeds,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+            training=training,
+        )
+        logits = self.sequence_summary(encoded.last_hidden_state, seed=self.draw_seed(training))
+        loss = None if labels is None else self._loss(logits, labels)
+        output = SequenceClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
+        return_dict = self.config.use_return_dict if return_dict is None else return_dict
+        return output if return_dict else output.to_tuple()
+
+    def _loss(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        batch, classes = logits.shape[0], self.config.num_labels
+        problem = problem_type_of(self.config, describe("labels", labels).kind)
+        if problem == "single_label_classification":
+            labels = check_labels(
+                self,
+                "labels",
+                labels,
+                (batch,),
+                "(batch,)",
+                limit=classes,
+                rule="the classes (num_labels)",
+            )
+            return cross_entropy(logits, labels)
+        if problem == "regression" and classes == 1:
+            kinds = ("float", "integer")
+            labels = check_labels(self, "labels", labels, (batch,), "(batch,)", kinds=kinds)
+            return mean_squared_error(tf.squeeze(logits, axis=-1), labels)
+        labels = check_labels(
+            self,
+            "labels",
+            labels,
+            (batch, classes),
+            "(batch, labels)",
+            kinds=("float", "bool", "integer"),
+        )
+        loss = mean_squared_error if problem == "regression" else binary_cross_entropy
+        return loss(logits, labels)
+
+
+@keras.saving.register_keras_serializable(package="xlm_models")
+class TFXLMForMultipleChoice(TFXLMPreTrainedModel):
+    """XLM that scores each of several choices and picks among them."""
+
+    architecture = "XLMForMultipleChoice"
+
+    def __init__(self, config: XLMConfig, **options: Any) -> None:
+        super().__init__(config, **options)
+        with keras.name_scope(self.name):
+            self.transformer = TFXLMModel(config, **self.encoder_options())
+        self.sequence_summary = SequenceSummary(
+            config, name="sequence_summary", dtype=self.dtype_policy
+        )
+        self.logits_proj = Linear(config.num_labels, 1, name="logits_proj", dtype=self.dtype_policy)
+        self.post_init()
+
+    @model_call
+    def call(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        langs: tf.Tensor | None = None,
+        token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        lengths: tf.Tensor | None = None,
+        cache: Any = None,
+        head_mask: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        labels: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool | None = None,
+        **unknown: Any,
+    ) -> MultipleChoiceModelOutput | tuple[Any, ...]:
+        """Choose.
+
+        Args:
+            input_ids, attention_mask, langs, token_type_ids, position_ids: As in
+                `TFXLMModel.call`, with shape (batch, choices, sequence).
+            lengths: integer, shape (batch, choices).
+            inputs_embeds: float, shape (batch, choices, sequence, hidden).
+            labels: integer, shape (batch,): the right choice.
+            cache, head_mask, output_attentions, output_hidden_states, return_dict, training: As
+                in `TFXLMModel.call`, over batch * choices rows.
+
+        Returns:
+            `MultipleChoiceModelOutput`, or with return_dict=False the tuple of what it holds.
+        """
+        if unknown:
+            self.refuse(unknown)
+        name, leading, rank = (
+            ("input_ids", input_ids, 3)
+            if input_ids is not None
+            else ("inputs_embeds", inputs_embeds, 4)
+        )
+        batch, choices = None, None  # without either, the encoder refuses the call
+        if leading is not None:
+            batch, choices = choice_shape(name, describe(name, leading).shape, rank)
+        encoded = self.transformer(
+            input_ids=_rows("input_ids", input_ids, (batch, choices), 1),
+            attention_mask=_rows("attention_mask", attention_mask, (batch, choices), 1),
+            langs=_rows("langs", langs, (batch, choices), 1),
+            token_type_ids=_rows("token_type_ids", token_type_ids, (batch, choices), 1),
+            position_ids=_rows("position_ids", position_ids, (batch, choices), 1),
+            lengths=_rows("lengths", lengths, (batch, choices), 0),
+            cache=cache,
+            head_mask=head_mask,
+            inputs_embeds=_rows("inputs_embeds", inputs_embeds, (batch, choices), 2),
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+            training=training,
+        )
+        summary = self.sequence_summary(encoded.last_hidden_state, seed=self.draw_seed(training))
+        logits = tf.reshape(self.logits_proj(summary), (-1, shape_of(leading)[1]))
+        loss = None
+        if labels is not None:
+            labels = check_labels(
+                self, "labels", labels, (batch,), "(batch,)", limit=choices, rule="the choices"
+            )
+            loss = cross_entropy(logits, labels)
+        output = MultipleChoiceModelOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
+        return_dict = self.config.use_return_dict if return_dict is None else return_dict
+        return output if return_dict else output.to_tuple()
+
+
+def _rows(
+    name: str, tensor: tf.Tensor | None, leading: tuple[int | None, int | None], trailing: int
+) -> tf.Tensor | None:
+    """(batch, choices, ...) to (batch * choices, ...)."""
+    if tensor is None:
+        return None
+    info = describe(name, tensor)
+    axes = "(batch, choices" + (", ...)" if trailing else ")")
+    check_tensor(
+        name,
+        TensorInfo(info.shape, "integer"),
+        (*leading, *(None,) * trailing),
+        axes,
+    )
+    batch, choices, *rest = shape_of(tensor)
+    return tf.reshape(tensor, (batch * choices, *rest))
+
+
+@keras.saving.register_keras_serializable(package="xlm_models")
+class TFXLMForTokenClassification(TFXLMPreTrainedModel):
+    """XLM with a classifier over every token."""
+
+    architecture = "XLMForTokenClassification"
+
+    def __init__(self, config: XLMConfig, **options: Any) -> None:
+        super().__init__(config, **options)
+        with keras.name_scope(self.name):
+            self.transformer = TFXLMModel(config, **self.encoder_options())
+        self.classifier = Linear(
+            config.emb_dim, config.num_labels, name="classifier", dtype=self.dtype_policy
+        )
+        self.post_init()
+
+    @model_call
+    def call(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        langs: tf.Tensor | None = None,
+        token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        lengths: tf.Tensor | None = None,
+        cache: Any = None,
+        head_mask: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        labels: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool | None = None,
+        **unknown: Any,
+    ) -> TokenClassifierOutput | tuple[Any, ...]:
+        """Classify tokens.
+
+        Args:
+            labels: integer, shape (batch, new); -100 does not count.
+            input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
+                head_mask, inputs_embeds, output_attentions, output_hidden_states, return_dict,
+                training: As in `TFXLMModel.call`.
+
+        Returns:
+            `TokenClassifierOutput`, or with return_dict=False the tuple of what it holds.
+        """
+        if unknown:
+            self.refuse(unknown)
+        encoded = self.transformer(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            langs=langs,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            lengths=lengths,
+            cache=cache,
+            head_mask=head_mask,
+            inputs_embeds=inputs_embeds,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+            training=training,
+        )
+        hidden = dropout(
+            encoded.last_hidden_state, self.config.dropout, self.draw_seed(training), site=0
+        )
+        logits = self.classifier(hidden)
+        loss = None
+        if labels is not None:
+            labels = check_labels(
+                self,
+                "labels",
+                labels,
+                (logits.shape[0], logits.shape[1]),
+                "(batch, sequence)",
+                limit=self.config.num_labels,
+                rule="the classes (num_labels), or -100 where there is no label",
+            )
+            loss = cross_entropy(logits, labels)
+        output = TokenClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
+        return_dict = self.config.use_return_dict if return_dict is None else return_dict
+        return output if return_dict else output.to_tuple()

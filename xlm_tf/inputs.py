@@ -1,0 +1,126 @@
+"""Checks of what a model is called with; rules and texts are `xlm_core.inputs`'.
+
+Shapes, dtypes and names are checked on every call. Values are checked when running eagerly on a
+CPU; elsewhere the check would wait for the device, so there it is only made where the model's
+`check_values` is True. Nothing here is traced.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from xlm_core import inputs as rules
+from xlm_core.errors import InputError, XLMWarning
+
+if TYPE_CHECKING:
+    from xlm_tf.pretrained import TFXLMPreTrainedModel
+
+
+def describe(name: str, tensor: Any) -> rules.TensorInfo:
+    """Shape and kind of dtype.
+
+    Raises:
+        InputError: If it is no tensor.
+    """
+    if not tf.is_tensor(tensor) or isinstance(tensor, (tf.RaggedTensor, tf.SparseTensor)):
+        raise InputError(
+            f"{name} is a {type(tensor).__name__}: expected a tf.Tensor or a numpy array."
+        )
+    if tensor.shape.rank is None:
+        raise InputError(f"{name} has an unknown number of dimensions: give it a shape.")
+    kind: rules.DtypeKind = "integer"
+    if tensor.dtype == tf.bool:
+        kind = "bool"
+    elif tensor.dtype.is_floating:
+        kind = "float"
+    return rules.TensorInfo(tuple(tensor.shape), kind)
+
+
+def values_are_visible(model: TFXLMPreTrainedModel, tensor: tf.Tensor) -> bool:
+    """Whether the values of `tensor` may be looked at in this call."""
+    if not tf.executing_eagerly() or not hasattr(tensor, "numpy"):
+        return False
+    if model.check_values is None:
+        return "CPU" in tensor.device
+    return model.check_values
+
+
+def check_inputs(
+    model: TFXLMPreTrainedModel, tensors: Mapping[str, tf.Tensor | None], cached: int | None
+) -> tuple[int | None, int | None]:
+    """Check the tensors of a call of `TFXLMModel`, by argument name; None is not given.
+
+    Returns:
+        (batch, sequence), None where unknown.
+    """
+    config = model.config
+    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    batch, sequence = rules.check_call(
+        config, {n: describe(n, t) for n, t in given.items()}, cached
+    )
+
+    visible = {name: t for name, t in given.items() if values_are_visible(model, t)}
+    for name, (limit, rule) in rules.value_limits(config, sequence or 0).items():
+        if name in visible:
+            _check_range(name, visible[name], limit, rule)
+    mask = visible.get("attention_mask")
+    if (
+        mask is not None
+        and mask.dtype.is_floating
+        and bool(tf.reduce_any((mask != 0) & (mask != 1)))
+    ):
+        raise InputError(rules.FRACTIONAL_MASK)
+    if config.has_lang_embeddings and "langs" not in given and not model.warned_of_langs:
+        first = next(iter(given.values()))
+        if values_are_visible(model, first):
+            model.warned_of_langs = True
+            warnings.warn(rules.LANGS_MISSING, XLMWarning, stacklevel=5)
+    return batch, sequence
+
+
+def _check_range(name: str, tensor: tf.Tensor, limit: int, rule: str) -> None:
+    if tensor.shape.num_elements():
+        values = tf.cast(tensor, tf.float64 if tensor.dtype.is_floating else tf.int64)
+        smallest, largest = tf.reduce_min(values), tf.reduce_max(values)
+        rules.check_range(name, int(smallest), int(largest), limit, rule)
+
+
+def check_labels(
+    model: TFXLMPreTrainedModel,
+    name: str,
+    labels: tf.Tensor,
+    shape: tuple[int | None, ...],
+    axes: str,
+    *,
+    limit: int | None = None,
+    rule: str = "",
+    ignored: int | None = -100,
+    kinds: tuple[rules.DtypeKind, ...] = ("integer",),
+) -> tf.Tensor:
+    """Check labels of a head, and return them in `shape`.
+
+    Args:
+        model: For its `check_values`.
+        name: The argument's.
+        labels: A trailing dimension of 1 beyond `shape` is accepted and removed.
+        shape, axes: What is expected, and its axes in words.
+        limit, rule: Values must be in [0, limit), which `rule` says in words; None: any.
+        ignored: A value that stands for no label, or None.
+        kinds: Kinds of dtype that are accepted.
+
+    Raises:
+        InputError: If they do not fit.
+    """
+    info = describe(name, labels)
+    if len(info.shape) == len(shape) + 1 and info.shape[-1] == 1:
+        labels = tf.squeeze(labels, axis=-1)
+        info = rules.TensorInfo(info.shape[:-1], info.kind)
+    rules.check_tensor(name, info, shape, axes, kinds)
+    if limit is not None and values_are_visible(model, labels):
+        real = labels if ignored is None else tf.boolean_mask(labels, labels != ignored)
+        _check_range(name, real, limit, rule)
+    return labels

@@ -1,0 +1,144 @@
+"""The layers that hold variables, and dropout.
+
+Keras' own layers of these names compute the same functions, but a checkpoint's tensors must be
+found by name, replaced by others of another shape (pruning, resizing), and normalised by the
+formula that PyTorch uses, digit for digit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None, site: int) -> tf.Tensor:
+    """Zero entries of `x` at `rate` and scale the rest; unchanged without a seed.
+
+    Args:
+        x: float, any shape.
+        rate: In [0, 1).
+        seed: int32, shape (2,), drawn once per layer and call; None outside training.
+        site: Tells the dropouts that share a seed apart.
+    """
+    if seed is None or rate == 0:
+        return x
+    return tf.nn.experimental.stateless_dropout(x, rate, seed + site)
+
+
+class ParameterLayer(keras.layers.Layer):
+    """A layer whose variables can be replaced after it was built."""
+
+    # Norms compute in float32 under mixed precision and so keep their variables as they are.
+    autocasts = True
+
+    def create(self, name: str, shape: tuple[int, ...], *, trainable: bool = True) -> None:
+        """Make (or make anew, in another shape) the variable `name`, filled with zeros."""
+        self._tracker.unlock()
+        if getattr(self, name, None) is not None:
+            trainable = bool(getattr(self, name).trainable)
+            self._untrack_variable(getattr(self, name))
+        variable = self.add_weight(
+            name=name,
+            shape=shape,
+            initializer="zeros",
+            trainable=trainable,
+            autocast=self.autocasts,
+        )
+        setattr(self, name, variable)
+        self._tracker.lock()
+
+
+class Linear(ParameterLayer):
+    """x kernel + bias.
+
+    Attributes:
+        kernel: float, shape (inputs, outputs): the transpose of PyTorch's weight.
+        bias: float, shape (outputs,), or None.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, use_bias: bool = True, **options: Any) -> None:
+        super().__init__(**options)
+        self.inputs, self.outputs, self.use_bias = inputs, outputs, use_bias
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the variables."""
+        self.bias = None
+        self.create("kernel", (self.inputs, self.outputs))
+        if self.use_bias:
+            self.create("bias", (self.outputs,))
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """float, shape (..., inputs), to float, shape (..., outputs)."""
+        rows = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), self.kernel)
+        if self.bias is not None:
+            rows = rows + self.bias
+        return tf.reshape(rows, (*shape_of(x)[:-1], self.kernel.shape[-1]))
+
+
+class Embedding(ParameterLayer):
+    """Rows of a table.
+
+    Attributes:
+        embeddings: float, shape (rows, width).
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        width: int,
+        *,
+        padding_index: int | None = None,
+        trainable: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.rows, self.width, self.padding_index = rows, width, padding_index
+        self.learned = trainable
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the variable."""
+        self.create("embeddings", (self.rows, self.width), trainable=self.learned)
+
+    def call(self, ids: tf.Tensor) -> tf.Tensor:
+        """integer, shape (...), to float, shape (..., width); the padding row is not trained."""
+        looked_up = tf.gather(tf.convert_to_tensor(self.embeddings), ids)
+        if self.padding_index is not None:
+            padding = (ids == self.padding_index)[..., None]
+            looked_up = tf.where(padding, tf.stop_gradient(looked_up), looked_up)
+        return looked_up
+
+
+class LayerNorm(ParameterLayer):
+    """(x - mean) / sqrt(variance + eps) * gamma + beta over the last axis; float32 for halves.
+
+    Attributes:
+        gamma, beta: float, shape (width,).
+    """
+
+    autocasts = False
+
+    def __init__(self, width: int, eps: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.width, self.eps = width, eps
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the variables."""
+        self.create("gamma", (self.width,))
+        self.create("beta", (self.width,))
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """float, shape (..., width), to the same."""
+        wide = x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
+        centred = wide - tf.reduce_mean(wide, axis=-1, keepdims=True)
+        variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
+        normalised = centred / tf.sqrt(variance + self.eps)
+        gamma, beta = (tf.cast(v, wide.dtype) for v in (self.gamma, self.beta))
+        return tf.cast(normalised * gamma + beta, x.dtype)
+
+
+def shape_of(x: tf.Tensor) -> list[Any]:
+    """The shape of `x`: integers where known, scalar tensors where only known when it runs."""
+    dynamic = tf.shape(x)
+    return [dynamic[axis] if size is None else size for axis, size in enumerate(x.shape)]

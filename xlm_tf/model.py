@@ -1,0 +1,385 @@
+"""The encoder: embeddings, attention, feed-forward layers, and `TFXLMModel` over them.
+
+Shapes use one legend: batch, sequence (all positions), new (the positions of this call: all but
+the cached ones), query, key, heads, head_dim, hidden (config.emb_dim).
+
+Source: Lample & Conneau 2019, section 3; xlm/model/transformer.py of the original.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from xlm_core.config import XLMConfig
+from xlm_tf.activations import gelu, relu
+from xlm_tf.inputs import check_inputs
+from xlm_tf.layers import Embedding, LayerNorm, Linear, dropout, shape_of
+from xlm_tf.outputs import BaseModelOutput
+from xlm_tf.pretrained import TFXLMPreTrainedModel, model_call
+
+
+class MultiHeadAttention(keras.layers.Layer):
+    """Scaled dot-product attention of several heads (Vaswani et al. 2017, section 3.2).
+
+    Args:
+        config: Width, dropout and heads.
+        layer: Its index; decides which heads are pruned, and its place in a cache.
+    """
+
+    def __init__(self, config: XLMConfig, layer: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.layer = layer
+        self.n_heads = len(config.heads_of(layer))
+        self.head_dim = config.head_dim
+        self.rate = config.attention_dropout
+        inner = self.n_heads * self.head_dim
+        policy = self.dtype_policy
+        self.q_lin = Linear(config.emb_dim, inner, name="q_lin", dtype=policy)
+        self.k_lin = Linear(config.emb_dim, inner, name="k_lin", dtype=policy)
+        self.v_lin = Linear(config.emb_dim, inner, name="v_lin", dtype=policy)
+        self.out_lin = Linear(inner, config.emb_dim, name="out_lin", dtype=policy)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the variables."""
+        for linear in (self.q_lin, self.k_lin, self.v_lin, self.out_lin):
+            linear.build()
+
+    def call(
+        self,
+        hidden: tf.Tensor,
+        visible: tf.Tensor,
+        head_mask: tf.Tensor | None = None,
+        cache: Any = None,
+        seed: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Attend.
+
+        Args:
+            hidden: float, shape (batch, new, hidden).
+            visible: bool, broadcastable to (batch, heads, query, key): which key each query sees.
+            head_mask: float, broadcastable to (batch, heads, query, key); multiplies the weights.
+            cache: Holds the keys and values of earlier positions.
+            seed: Of the dropout, in training.
+
+        Returns:
+            The context, float, shape (batch, new, hidden), and the weights, float, shape
+            (batch, heads, query, key), after dropout and head_mask.
+        """
+        query = self._split(self.q_lin(hidden)) / math.sqrt(self.head_dim)
+        key = self._split(self.k_lin(hidden))
+        value = self._split(self.v_lin(hidden))
+        if cache is not None:
+            key, value = cache.update(key, value, self.layer)
+
+        scores = tf.matmul(query, key, transpose_b=True)
+        scores = tf.where(visible, scores, scores.dtype.min)
+        if scores.dtype in (tf.float16, tf.bfloat16):
+            weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), scores.dtype)
+        else:
+            weights = tf.nn.softmax(scores)
+        weights = dropout(weights, self.rate, seed, site=0)
+        if head_mask is not None:
+            weights = weights * tf.cast(head_mask, weights.dtype)
+
+        context = tf.transpose(tf.matmul(weights, value), (0, 2, 1, 3))
+        batch, new = shape_of(hidden)[:2]
+        context = tf.reshape(context, (batch, new, self.n_heads * self.head_dim))
+        return self.out_lin(context), weights
+
+    def _split(self, x: tf.Tensor) -> tf.Tensor:
+        """(batch, new, heads * head_dim) to (batch, heads, new, head_dim)."""
+        batch, new = shape_of(x)[:2]
+        x = tf.reshape(x, (batch, new, self.n_heads, self.head_dim))
+        return tf.transpose(x, (0, 2, 1, 3))
+
+    def keep_heads(self, kept: list[int]) -> None:
+        """Keep only the heads at these places among the present ones."""
+        columns = [
+            head * self.head_dim + column for head in kept for column in range(self.head_dim)
+        ]
+        for linear in (self.q_lin, self.k_lin, self.v_lin):
+            _select(linear, "kernel", columns, 1)
+            _select(linear, "bias", columns, 0)
+            linear.outputs = len(columns)
+        _select(self.out_lin, "kernel", columns, 0)
+        self.out_lin.inputs = len(columns)
+        self.n_heads = len(kept)
+
+
+def _select(linear: Linear, name: str, columns: list[int], axis: int) -> None:
+    chosen = getattr(linear, name).numpy().take(columns, axis=axis)
+    linear.create(name, chosen.shape)
+    getattr(linear, name).assign(chosen)
+
+
+class TransformerFFN(keras.layers.Layer):
+    """The position-wise feed-forward layer: hidden to 4 hidden and back."""
+
+    def __init__(self, config: XLMConfig, **options: Any) -> None:
+        super().__init__(**options)
+        self.rate = config.dropout
+        self.chunk_size = config.chunk_size_feed_forward
+        self.activation = gelu if config.gelu_activation else relu
+        width, policy = config.emb_dim, self.dtype_policy
+        self.lin1 = Linear(width, 4 * width, name="lin1", dtype=policy)
+        self.lin2 = Linear(4 * width, width, name="lin2", dtype=policy)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the variables."""
+        self.lin1.build()
+        self.lin2.build()
+
+    def call(self, hidden: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """float, shape (batch, new, hidden), to the same; `seed` drops out in training."""
+        new = hidden.shape[1]
+        # Chunks save memory and change no number; a length unknown while tracing is not cut.
+        if self.chunk_size == 0 or new is None:
+            return dropout(self._chunk(hidden), self.rate, seed, site=2)
+        starts = range(0, new, self.chunk_size)
+        chunks = [self._chunk(hidden[:, start : start + self.chunk_size]) for start in starts]
+        return dropout(tf.concat(chunks, axis=1), self.rate, seed, site=2)
+
+    def _chunk(self, hidden: tf.Tensor) -> tf.Tensor:
+        return self.lin2(self.activation(self.lin1(hidden)))
+
+
+@keras.saving.register_keras_serializable(package="xlm_models")
+class TFXLMModel(TFXLMPreTrainedModel):
+    """The XLM encoder, without a head.
+
+    Args:
+        config: Its shape. Weights are initialised as by the published code; `from_pretrained`
+            loads them.
+        options: As in `TFXLMPreTrainedModel`.
+    """
+
+    def __init__(self, config: XLMConfig, **options: Any) -> None:
+        super().__init__(config, **options)
+        width, policy = config.emb_dim, self.dtype_policy
+
+        def norm(name: str) -> LayerNorm:
+            return LayerNorm(width, config.layer_norm_eps, name=name, dtype=policy)
+
+        self.position_embeddings = Embedding(
+            config.max_position_embeddings,
+            width,
+            trainable=not config.sinusoidal_embeddings,
+            name="position_embeddings",
+            dtype=policy,
+        )
+        if config.has_lang_embeddings:
+            self.lang_embeddings = Embedding(
+                config.n_langs, width, name="lang_embeddings", dtype=policy
+            )
+        self.embeddings = Embedding(
+            config.vocab_size,
+            width,
+            padding_index=config.pad_index,
+            name="embeddings",
+            dtype=policy,
+        )
+        self.layer_norm_emb = norm("layer_norm_emb")
+        layers = range(config.n_layers)
+        self.attentions = [
+            MultiHeadAttention(config, layer, name=f"attentions.{layer}", dtype=policy)
+            for layer in layers
+        ]
+        self.layer_norm1 = [norm(f"layer_norm1.{layer}") for layer in layers]
+        self.ffns = [TransformerFFN(config, name=f"ffns.{layer}", dtype=policy) for layer in layers]
+        self.layer_norm2 = [norm(f"layer_norm2.{layer}") for layer in layers]
+        self.seed_generator = keras.random.SeedGenerator()
+        self.post_init()
+
+    @model_call
+    def call(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        langs: tf.Tensor | None = None,
+        token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        lengths: tf.Tensor | None = None,
+        cache: Any = None,
+        head_mask: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool | None = None,
+        **unknown: Any,
+    ) -> BaseModelOutput | tuple[Any, ...]:
+        """Encode a batch.
+
+        Args:
+            input_ids: integer, shape (batch, sequence). Exactly one of it and inputs_embeds. A
+                dictionary of arguments may stand in its place.
+            attention_mask: bool, integer or float, shape (batch, sequence): 1 for tokens, 0 for
+                padding, on either side. Default: from lengths, else from input_ids (all that is
+                not config.pad_index), else all tokens.
+            langs: integer, shape (batch, sequence): the language of each token.
+            token_type_ids: integer, shape (batch, sequence): added as *word* embeddings.
+            position_ids: integer, shape (batch, sequence). Default: 0, 1, 2, ...
+            lengths: integer, shape (batch,): tokens before the padding on the right. Only used
+                without attention_mask.
+            cache: An object with `update(key, value, layer)` and `get_seq_length()`, for causal
+                models. All tensors hold the whole sequence; only what the cache lacks is
+                computed and returned.
+            head_mask: float, shape (heads,) or (layers, heads): 1 keeps a head, 0 silences it.
+            inputs_embeds: float, shape (batch, sequence, hidden), in place of word embeddings.
+            output_attentions, output_hidden_states, return_dict: Defaults from the config.
+            training: Whether dropout is active; Keras sets it.
+
+        Returns:
+            `BaseModelOutput`, or with return_dict=False the tuple of what it holds.
+
+        Raises:
+            InputError: For tensors that do not fit.
+            UnknownArgumentError: For any other keyword.
+        """
+        if unknown:
+            self.refuse(unknown)
+        config = self.config
+        output_attentions = _default(output_attentions, config.output_attentions)
+        output_hidden_states = _default(output_hidden_states, config.output_hidden_states)
+        cache = getattr(cache, "self_attention_cache", cache)
+        cached = None if cache is None else int(cache.get_seq_length())
+        check_inputs(
+            self,
+            {
+                "input_ids": input_ids,
+                "attention_mask": attention_mask,
+                "langs": langs,
+                "token_type_ids": token_type_ids,
+                "position_ids": position_ids,
+                "lengths": lengths,
+                "head_mask": head_mask,
+                "inputs_embeds": inputs_embeds,
+            },
+            cached,
+        )
+        sequence = shape_of(input_ids if input_ids is not None else inputs_embeds)[1]
+        new = slice(cached or 0, None)
+
+        tokens = self._token_mask(input_ids, attention_mask, lengths, inputs_embeds)
+        visible = tokens[:, None, None, :]
+        if config.causal:
+            positions = tf.range(sequence)
+            visible = visible & (positions <= positions[:, None])[None, None, new, :]
+        tokens = tokens[:, new, None]
+
+        if inputs_embeds is None:
+            hidden = self.embeddings(input_ids[:, new])
+        else:
+            hidden = tf.cast(inputs_embeds[:, new], self.compute_dtype)
+        if position_ids is None:
+            position_ids = tf.range(sequence)[None]
+        hidden = hidden + self.position_embeddings(position_ids[:, new])
+        if langs is not None and config.has_lang_embeddings:
+            hidden = hidden + self.lang_embeddings(langs[:, new])
+        if token_type_ids is not None:
+            hidden = hidden + self.embeddings(token_type_ids[:, new])
+        hidden = self.layer_norm_emb(hidden)
+        hidden = dropout(hidden, config.dropout, self.draw_seed(training), site=0)
+        hidden = hidden * tf.cast(tokens, hidden.dtype)
+
+        hidden_states = [hidden] if output_hidden_states else []
+        attentions = []
+        recompute = self.gradient_checkpointing and training and cache is None
+        for layer in range(config.n_layers):
+            seed = self.draw_seed(training)
+            mask = self._head_mask(head_mask, layer)
+            if recompute:
+                hidden, weights = self._recomputed_layer(layer, hidden, visible, tokens, mask, seed)
+            else:
+                hidden, weights = self._layer(layer, hidden, visible, tokens, mask, cache, seed)
+            if output_hidden_states:
+                hidden_states.append(hidden)
+            if output_attentions:
+                attentions.append(weights)
+
+        output = BaseModelOutput(
+            last_hidden_state=hidden,
+            hidden_states=tuple(hidden_states) if output_hidden_states else None,
+            attentions=tuple(attentions) if output_attentions else None,
+        )
+        return output if _default(return_dict, config.use_return_dict) else output.to_tuple()
+
+    def _layer(
+        self,
+        layer: int,
+        hidden: tf.Tensor,
+        visible: tf.Tensor,
+        tokens: tf.Tensor,
+        head_mask: tf.Tensor | None,
+        cache: Any,
+        seed: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """One layer: each sublayer's output is added to its input, then normalised."""
+        context, weights = self.attentions[layer](hidden, visible, head_mask, cache, seed)
+        context = dropout(context, self.config.dropout, seed, site=1)
+        hidden = self.layer_norm1[layer](hidden + context)
+        hidden = self.layer_norm2[layer](hidden + self.ffns[layer](hidden, seed))
+        return hidden * tf.cast(tokens, hidden.dtype), weights
+
+    def _recomputed_layer(
+        self,
+        layer: int,
+        hidden: tf.Tensor,
+        visible: tf.Tensor,
+        tokens: tf.Tensor,
+        head_mask: tf.Tensor | None,
+        seed: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """`_layer`, computed again in the backward pass; the seed makes its dropout the same."""
+
+        @tf.recompute_grad
+        def compute(hidden: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return self._layer(layer, hidden, visible, tokens, head_mask, None, seed)
+
+        outputs: tuple[tf.Tensor, tf.Tensor] = compute(hidden)
+        return outputs
+
+    def _token_mask(
+        self,
+        input_ids: tf.Tensor | None,
+        attention_mask: tf.Tensor | None,
+        lengths: tf.Tensor | None,
+        inputs_embeds: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """bool, shape (batch, sequence): True for tokens, False for padding."""
+        if attention_mask is not None:
+            return attention_mask if attention_mask.dtype == tf.bool else attention_mask != 0
+        batch, sequence = shape_of(input_ids if input_ids is not None else inputs_embeds)[:2]
+        if lengths is not None:
+            return tf.range(sequence) < tf.cast(lengths, tf.int32)[:, None]
+        if input_ids is not None:
+            return input_ids != self.config.pad_index
+        return tf.ones((batch, sequence), dtype=tf.bool)
+
+    def _head_mask(self, head_mask: tf.Tensor | None, layer: int) -> tf.Tensor | None:
+        """The mask of one layer, broadcastable to (batch, heads that remain, query, key)."""
+        if head_mask is None:
+            return None
+        rank = head_mask.shape.rank
+        if rank == 1:
+            mask = head_mask[None, :, None, None]
+        elif rank == 2:
+            mask = head_mask[layer][None, :, None, None]
+        else:
+            mask = head_mask[layer]
+        kept = self.config.heads_of(layer)
+        if len(kept) < self.config.n_heads == mask.shape[1]:
+            mask = tf.gather(mask, kept, axis=1)
+        return mask
+
+    def keep_heads(self, layer: int, kept: list[int]) -> None:
+        """Keep only the heads at these places among those that `layer` still has."""
+        self.attentions[layer].keep_heads(kept)
+
+
+def _default(value: bool | None, default: bool) -> bool:
+    return default if value is None else value

@@ -1,0 +1,54 @@
+"""Registers the output classes of `xlm_core.outputs` with Keras, and re-exports them.
+
+TensorFlow's own structures (tf.nest, tf.function) take them as the dictionaries that they are.
+"""
+
+from typing import Any
+
+import optree
+
+from xlm_core.outputs import (
+    OUTPUT_CLASSES,
+    BaseModelOutput,
+    MaskedLMOutput,
+    ModelOutput,
+    MultipleChoiceModelOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+    XLMForQuestionAnsweringOutput,
+)
+
+__all__ = [
+    "BaseModelOutput",
+    "MaskedLMOutput",
+    "ModelOutput",
+    "MultipleChoiceModelOutput",
+    "QuestionAnsweringModelOutput",
+    "SequenceClassifierOutput",
+    "TokenClassifierOutput",
+    "XLMForQuestionAnsweringOutput",
+]
+
+
+def _register(output_class: type[ModelOutput]) -> None:
+    def flatten(output: ModelOutput) -> tuple[tuple[Any, ...], tuple[str, ...], tuple[str, ...]]:
+        names = tuple(output.keys())
+        return output.to_tuple(), names, names
+
+    def unflatten(names: tuple[str, ...], values: tuple[Any, ...]) -> ModelOutput:
+        # Keras fills structures with values of any kind, so no value may be taken for a mapping.
+        output = output_class.__new__(output_class)
+        for field in output_class.field_names():
+            object.__setattr__(output, field, None)
+        for name, value in zip(names, values, strict=True):
+            object.__setattr__(output, name, value)
+            dict.__setitem__(output, name, value)
+        return output
+
+    optree.register_pytree_node(output_class, flatten, unflatten, namespace="keras")
+
+
+# Keras' predict, functional models and symbolic calls look inside what models return.
+for _output_class in OUTPUT_CLASSES:
+    _register(_output_class)

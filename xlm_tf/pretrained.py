@@ -1,0 +1,487 @@
+"""What every model of the family can do: open, save, initialise, resize, prune, train."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from xlm_core.checkpoints import Checkpoint, match_tensors, open_checkpoint, save_checkpoint
+from xlm_core.config import XLMConfig
+from xlm_core.errors import (
+    ConfigError,
+    InputError,
+    UnknownArgumentError,
+    refuse_unknown_arguments,
+)
+from xlm_core.heads import check_head
+from xlm_core.positions import sinusoidal_table
+from xlm_core.weights import Kind, TensorSpec, name_of, tensors_of
+from xlm_tf.layers import Embedding
+
+LABEL_NAMES = ("labels", "start_positions", "end_positions", "is_impossible")
+
+
+def model_call(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a model's `call` so that a dictionary of arguments may be its first argument."""
+
+    @functools.wraps(call)
+    def wrapper(self: Any, input_ids: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(input_ids, Mapping):
+            return call(self, input_ids, *args, **kwargs)
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        twice = sorted(input_ids.keys() & given.keys())
+        if args or twice:
+            raise InputError(
+                "arguments were given in a dictionary and beside it"
+                + (f": {', '.join(twice)}" if twice else "")
+                + ". Give each once, the others by keyword."
+            )
+        return call(self, **{str(name): value for name, value in input_ids.items()}, **given)
+
+    # The code is graph-ready as it stands; AutoGraph would only slow tracing down.
+    return tf.autograph.experimental.do_not_convert(wrapper)
+
+
+class TFXLMPreTrainedModel(keras.Model):
+    """Base of all models.
+
+    Args:
+        config: The model's configuration.
+        dtype: A dtype or dtype policy of Keras, e.g. "float64" or "mixed_bfloat16".
+        initialize: Draw initial values; False leaves zeros, for weights that are loaded next.
+        options: Keras' own: name, trainable.
+
+    Attributes:
+        config: The model's configuration; resizing and pruning change it.
+        architecture: The PyTorch class's name: in the weight table and in config.json.
+        check_values: Whether inputs are checked for their values too: None, when running eagerly
+            on a CPU; True, wherever running eagerly; False, never.
+        gradient_checkpointing: Recompute each layer in the backward pass instead of keeping it.
+    """
+
+    architecture: str = "XLMModel"
+    base_model_prefix = "transformer"
+
+    def __init__(
+        self, config: XLMConfig, *, dtype: Any = None, initialize: bool = True, **options: Any
+    ) -> None:
+        # Inputs are cast where they are used: autocasting would round labels to half precision.
+        super().__init__(dtype=dtype, autocast=False, **options)
+        if not isinstance(config, XLMConfig):
+            raise ConfigError(
+                f"{type(self).__name__} got a {type(config).__name__}: expected an XLMConfig "
+                "(to open a checkpoint, use from_pretrained)."
+            )
+        config.validate()
+        check_head(config, self.architecture)
+        self.config = config
+        self.check_values: bool | None = None
+        self.warned_of_langs = False
+        self.gradient_checkpointing = False
+        self._initialize = initialize
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the variables; constructors do it."""
+        for layer in self._flatten_layers(include_self=False, recursive=False):
+            if not layer.built:
+                layer.build()
+
+    def post_init(self) -> None:
+        """Make the variables and give them their initial values; ends each constructor."""
+        self.build()
+        if self._initialize:
+            bare = self.base_model is self  # in a model with a head, the encoder inside is done
+            self.init_weights(spec for spec in self.tensor_specs() if bare or not spec.in_encoder)
+
+    def encoder_options(self) -> dict[str, Any]:
+        """Constructor options of the encoder inside a model with a head."""
+        return {
+            "name": self.base_model_prefix,
+            "dtype": self.dtype_policy,
+            "initialize": self._initialize,
+        }
+
+    # -- names and tensors ---------------------------------------------------------------------
+
+    @property
+    def base_model(self) -> Any:
+        """The `TFXLMModel` inside, or the model itself if it is one."""
+        return getattr(self, self.base_model_prefix, self)
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """Number of parameters, tied ones counted once."""
+        return sum(
+            int(np.prod(variable.shape))
+            for variable in map(self.variable_of, self._owned_specs())
+            if variable.trainable or not only_trainable
+        )
+
+    def tensor_specs(self) -> tuple[TensorSpec, ...]:
+        """The entries of the weight table for this model as it is now."""
+        return tensors_of(self.config, self.architecture)
+
+    def _owned_specs(self) -> list[TensorSpec]:
+        return [spec for spec in self.tensor_specs() if spec.tied_to is None]
+
+    def _layer_of(self, spec: TensorSpec) -> tuple[Any, str]:
+        """The layer that holds a tensor, and the attribute that is it."""
+        path = name_of(spec, "keras", self.architecture)
+        assert path is not None
+        *steps, leaf = path.split("/")
+        layer: Any = self
+        for step in steps:
+            layer = layer[int(step)] if step.isdigit() else getattr(layer, step)
+        return layer, leaf
+
+    def variable_of(self, spec: TensorSpec) -> keras.Variable:
+        """The variable that holds a tensor of the weight table."""
+        layer, leaf = self._layer_of(spec)
+        variable: keras.Variable = getattr(layer, leaf)
+        return variable
+
+    def _set_variable(self, spec: TensorSpec, array: np.ndarray[Any, Any]) -> None:
+        """Assign an array in PyTorch's orientation; another shape makes the variable anew."""
+        layer, leaf = self._layer_of(spec)
+        value = array.T if spec.kind is Kind.MATRIX else array
+        if tuple(getattr(layer, leaf).shape) != value.shape:
+            layer.create(leaf, value.shape)
+        getattr(layer, leaf).assign(value)
+
+    def _array_of(self, spec: TensorSpec) -> np.ndarray[Any, Any]:
+        array: np.ndarray[Any, Any] = self.variable_of(spec).numpy()
+        return array.T if spec.kind is Kind.MATRIX else array
+
+    # -- initialisation ------------------------------------------------------------------------
+
+    def init_weights(self, specs: Iterable[TensorSpec] | None = None) -> None:
+        """Draw fresh values for `specs` (default: all) from Keras' generators.
+
+        Embeddings are normal with config.embed_init_std and a zero padding row, matrices normal
+        with config.init_std, biases 0, norms 1 and 0.
+        """
+        for spec in self._owned_specs() if specs is None else specs:
+            if spec.tied_to is None:
+                self._set_variable(spec, self._initial_value(spec))
+
+    def _initial_value(self, spec: TensorSpec) -> np.ndarray[Any, Any]:
+        if not spec.trainable:
+            return sinusoidal_table(*spec.shape)
+        if spec.kind in (Kind.EMBEDDING, Kind.MATRIX):
+            std = (
+                self.config.embed_init_std if spec.kind is Kind.EMBEDDING else self.config.init_std
+            )
+            array = np.array(keras.random.normal(spec.shape, stddev=std, dtype="float32"))
+            if spec.path == "embeddings.weight":
+                array[self.config.pad_index] = 0
+            return array
+        return np.full(spec.shape, 1.0 if spec.kind is Kind.NORM_SCALE else 0.0, np.float32)
+
+    # -- checkpoints ---------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        dtype: Any = None,
+        ignore_mismatched_sizes: bool = False,
+        **config_overrides: Any,
+    ) -> Self:
+        """Open a checkpoint folder, of any head, in this class.
+
+        Args:
+            path: A folder with config.json and model.safetensors.
+            dtype: Of the model: tf.float64, "float64", a dtype policy such as "mixed_float16".
+                Default float32, whatever the file holds; "auto" takes the file's.
+            ignore_mismatched_sizes: Start a head of another size afresh instead of failing.
+            config_overrides: Any field of the configuration, e.g. causal=True.
+
+        Returns:
+            The model.
+
+        Raises:
+            CheckpointError: Listing everything missing, unexpected and misshapen.
+            ConfigError: For an impossible configuration.
+        """
+        return cls._from_checkpoint(
+            open_checkpoint(path, **config_overrides), dtype, ignore_mismatched_sizes
+        )
+
+    @classmethod
+    def _from_checkpoint(
+        cls, checkpoint: Checkpoint, dtype: Any, ignore_mismatched_sizes: bool = False
+    ) -> Self:
+        match = match_tensors(
+            checkpoint.tensors,
+            checkpoint.config,
+            cls.architecture,
+            checkpoint.source,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+        )
+        policy = _resolve_dtype(dtype, {tensor.dtype for _, tensor in match.found})
+        model = cls(checkpoint.config, dtype=policy, initialize=False)
+        for spec, lazy in match.found:
+            model._set_variable(spec, lazy.read())
+        loaded = {spec.path for spec, _ in match.found}
+        model.init_weights(spec for spec in model.tensor_specs() if spec.path not in loaded)
+        return model
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write config.json and model.safetensors, which both families and transformers open.
+
+        Args:
+            folder: Made if needed. Files are replaced only once whole.
+        """
+        config = self.config.copy(architectures=[self.architecture], dtype=self.variable_dtype)
+        tensors = {}
+        for spec in self._owned_specs():
+            name = name_of(spec, "torch", self.architecture)
+            assert name is not None
+            tensors[name] = self._array_of(spec)
+        save_checkpoint(folder, config, tensors)
+
+    # -- changing the model --------------------------------------------------------------------
+
+    def get_input_embeddings(self) -> Embedding:
+        """The word embeddings."""
+        embeddings: Embedding = self.base_model.embeddings
+        return embeddings
+
+    def get_output_embeddings(self) -> keras.layers.Layer | None:
+        """The output projection of a language model, else None."""
+        return None
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
+    ) -> Embedding:
+        """Change the size of the vocabulary, in the output layer as well.
+
+        A compiled model must be compiled again: its optimizer knows the old variables.
+
+        Args:
+            new_num_tokens: The new size; rows are cut at the end, or fresh ones added there.
+                None keeps it.
+            pad_to_multiple_of: Round the size up to a multiple of this.
+
+        Returns:
+            The word embeddings.
+
+        Raises:
+            ConfigError: If the size is impossible, or the output is an adaptive softmax, whose
+                clusters follow word frequency.
+        """
+        size = _rounded(new_num_tokens or self.config.vocab_size, pad_to_multiple_of)
+        if size != self.config.vocab_size:
+            if self.config.asm and self.architecture == "XLMWithLMHeadModel":
+                raise ConfigError("asm is True: an adaptive softmax cannot be resized.")
+            self.config.copy(vocab_size=size)  # raises where the size is impossible
+            kept = min(self.config.vocab_size, size)
+            self.config.vocab_size = size
+            for spec in self._owned_specs():
+                old = self._array_of(spec)
+                if old.shape != spec.shape:
+                    value = self._initial_value(spec).astype(old.dtype)
+                    value[:kept] = old[:kept]
+                    self._set_variable(spec, value)
+            self._forget_traces()
+        return self.get_input_embeddings()
+
+    def prune_heads(self, heads_to_prune: Mapping[int, Iterable[int]]) -> None:
+        """Remove attention heads for good.
+
+        A compiled model must be compiled again: its optimizer knows the old variables.
+
+        Args:
+            heads_to_prune: Layer -> heads, in the numbering of the unpruned model. Heads that
+                are gone already are passed over.
+
+        Raises:
+            ConfigError: For a layer or a head that does not exist, or a layer's last head.
+        """
+        merged = {layer: list(heads) for layer, heads in (self.config.pruned_heads or {}).items()}
+        for layer, heads in heads_to_prune.items():
+            merged[layer] = sorted({*merged.get(layer, ()), *heads})
+        self.config.copy(pruned_heads=merged)  # raises where that is impossible
+        before = {layer: self.config.heads_of(layer) for layer in merged}
+        self.config.pruned_heads = merged
+        for layer, old in before.items():
+            new = self.config.heads_of(layer)
+            if new != old:
+                self.base_model.keep_heads(layer, [old.index(head) for head in new])
+        self._forget_traces()
+
+    def _forget_traces(self) -> None:
+        """Drop the graphs that Keras traced with the old variables."""
+        self.train_function = self.test_function = self.predict_function = None
+
+    def gradient_checkpointing_enable(self, **options: Any) -> None:
+        """Trade time for memory in training: recompute layers in the backward pass.
+
+        Args:
+            options: `gradient_checkpointing_kwargs` of transformers is accepted and not needed.
+        """
+        refuse_unknown_arguments(
+            "gradient_checkpointing_enable",
+            options.keys() - {"gradient_checkpointing_kwargs"},
+            ("gradient_checkpointing_kwargs",),
+        )
+        self.base_model.gradient_checkpointing = True
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep activations again."""
+        self.base_model.gradient_checkpointing = False
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    def refuse(self, unknown: Mapping[str, Any]) -> NoReturn:
+        """Raise for keyword arguments that `call` does not have."""
+        known = [
+            name
+            for name, parameter in inspect.signature(type(self).call).parameters.items()
+            if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        refuse_unknown_arguments(type(self).__name__, unknown, known)
+        raise UnknownArgumentError(type(self).__name__)
+
+    def draw_seed(self, training: bool | None) -> tf.Tensor | None:
+        """A fresh seed for the dropouts of one layer, int32, shape (2,); None if not training."""
+        if not training:
+            return None
+        seed = self.base_model.seed_generator.next()
+        return tf.bitcast(tf.convert_to_tensor(seed), tf.int32)
+
+    # -- Keras: training -----------------------------------------------------------------------
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """The model's own loss where labels are among the features; else the compiled loss.
+
+        Raises:
+            InputError: If there are no labels at all.
+        """
+        if y is None:
+            loss = y_pred.get("loss") if isinstance(y_pred, dict) else None
+            if loss is None or sample_weight is not None:
+                raise InputError(
+                    "no loss to compute: give labels among the features (and no sample weights), "
+                    "or give (features, labels) and a loss in compile()."
+                )
+            return keras.ops.sum([loss, *self.losses]) if self.losses else loss
+        return super().compute_loss(x, y, _predictions(y_pred, y), sample_weight, training)
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Metrics over the logits; without separate labels, the loss only."""
+        if y is None:
+            results: dict[str, Any] = self.get_metrics_result()
+            return results
+        return super().compute_metrics(x, y, _predictions(y_pred, y), sample_weight)
+
+    def predict_step(self, data: Any) -> Any:
+        """One batch of `predict`; labels among the features are left aside."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if isinstance(x, Mapping):
+            x = {name: value for name, value in x.items() if name not in LABEL_NAMES}
+        return super().predict_step(keras.utils.pack_x_y_sample_weight(x, y, sample_weight))
+
+    # -- Keras: saving -------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` rebuilds the model from."""
+        return {
+            "config": self.config.to_dict(),
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Rebuild a model, without its weights, from `get_config`."""
+        options = dict(config)
+        if isinstance(options.get("dtype"), dict):
+            options["dtype"] = keras.saving.deserialize_keras_object(options["dtype"])
+        return cls(XLMConfig.from_dict(options.pop("config")), **options)
+
+    def build_from_config(self, config: Any) -> None:
+        """Nothing to do: constructors build."""
+
+    def export(
+        self,
+        filepath: str | os.PathLike[str],
+        format: str = "tf_saved_model",  # noqa: A002  (Keras' name)
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **options: Any,
+    ) -> None:
+        """Export for serving, as `keras.Model.export`.
+
+        Args:
+            filepath, format, verbose, options: Keras' own.
+            input_signature: Default: a dictionary of input_ids and attention_mask (and langs,
+                if the model has language embeddings), int32, shape (batch, sequence).
+        """
+        if input_signature is None:
+            names = ["input_ids", "attention_mask"]
+            names += ["langs"] if self.config.has_lang_embeddings else []
+            shape = (None, None)
+            if self.architecture == "XLMForMultipleChoice":
+                shape = (None, None, None)
+            input_signature = [{name: tf.TensorSpec(shape, tf.int32, name=name) for name in names}]
+        super().export(
+            os.fspath(filepath),
+            format=format,
+            verbose=verbose,
+            input_signature=input_signature,
+            **options,
+        )
+
+
+def _predictions(y_pred: Any, y: Any) -> Any:
+    """The part of a model's output that labels are compared with."""
+    if not isinstance(y_pred, dict):
+        return y_pred
+    if "logits" in y_pred:
+        return y_pred["logits"]
+    if "start_logits" in y_pred:
+        names = ("start_logits", "end_logits")
+        if isinstance(y, Mapping):
+            # Labels may go under the names of the model's arguments.
+            ends = {"start_positions": names[0], "end_positions": names[1]}
+            return {key: y_pred[ends.get(key, key)] for key in y}
+        return [y_pred[name] for name in names]
+    return y_pred.to_tuple()[0] if hasattr(y_pred, "to_tuple") else y_pred
+
+
+def _rounded(size: int, multiple: int | None) -> int:
+    return size if not multiple else -(-size // multiple) * multiple
+
+
+def _resolve_dtype(dtype: Any, in_file: set[str]) -> Any:
+    if dtype is None:
+        return "float32"
+    if dtype == "auto":
+        return in_file.pop() if len(in_file) == 1 else "float32"
+    if isinstance(dtype, tf.DType):
+        dtype = dtype.name
+    if isinstance(dtype, (keras.DTypePolicy, dict)):
+        return dtype
+    names = ("float64", "float32", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
+    name = str(dtype).removeprefix("tf.")
+    if name not in names:
+        raise ConfigError(f"dtype is {dtype!r}: expected one of {', '.join(names)}, or 'auto'.")
+    return name

@@ -1,0 +1,232 @@
+"""Heads that answer questions with a span of the text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from xlm_core.config import XLMConfig
+from xlm_core.heads import both_or_neither
+from xlm_tf.inputs import check_labels
+from xlm_tf.layers import Linear, shape_of
+from xlm_tf.losses import cross_entropy
+from xlm_tf.model import TFXLMModel
+from xlm_tf.outputs import QuestionAnsweringModelOutput, XLMForQuestionAnsweringOutput
+from xlm_tf.pretrained import TFXLMPreTrainedModel, model_call
+from xlm_tf.squad_head import SQuADHead
+
+
+@keras.saving.register_keras_serializable(package="xlm_models")
+class TFXLMForQuestionAnsweringSimple(TFXLMPreTrainedModel):
+    """XLM with a start logit and an end logit for every token."""
+
+    architecture = "XLMForQuestionAnsweringSimple"
+
+    def __init__(self, config: XLMConfig, **options: Any) -> None:
+        super().__init__(config, **options)
+        with keras.name_scope(self.name):
+            self.transformer = TFXLMModel(config, **self.encoder_options())
+        self.qa_outputs = Linear(
+            config.emb_dim, config.num_labels, name="qa_outputs", dtype=self.dtype_policy
+        )
+        self.post_init()
+
+    @model_call
+    def call(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        langs: tf.Tensor | None = None,
+        token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        lengths: tf.Tensor | None = None,
+        cache: Any = None,
+        head_mask: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        start_positions: tf.Tensor | None = None,
+        end_positions: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool | None = None,
+        **unknown: Any,
+    ) -> QuestionAnsweringModelOutput | tuple[Any, ...]:
+        """Find the span.
+
+        Args:
+            start_positions, end_positions: integer, shape (batch,): the first and the last token
+                of the answer; beyond the sequence, the row does not count; below 0, it is 0.
+            input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
+                head_mask, inputs_embeds, output_attentions, output_hidden_states, return_dict,
+                training: As in `TFXLMModel.call`.
+
+        Returns:
+            `QuestionAnsweringModelOutput`, or with return_dict=False the tuple of what it holds.
+        """
+        if unknown:
+            self.refuse(unknown)
+        with_loss = both_or_neither(start_positions, end_positions)
+        encoded = self.transformer(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            langs=langs,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            lengths=lengths,
+            cache=cache,
+            head_mask=head_mask,
+            inputs_embeds=inputs_embeds,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+            training=training,
+        )
+        start_logits, end_logits = tf.unstack(self.qa_outputs(encoded.last_hidden_state), axis=-1)
+        loss = None
+        if with_loss:
+            batch, sequence = start_logits.shape[0], shape_of(start_logits)[1]
+            losses = []
+            for name, logits, positions in (
+                ("start_positions", start_logits, start_positions),
+                ("end_positions", end_logits, end_positions),
+            ):
+                assert positions is not None
+                positions = check_labels(self, name, positions, (batch,), "(batch,)")
+                positions = tf.clip_by_value(
+                    tf.cast(positions, tf.int64), 0, tf.cast(sequence, tf.int64)
+                )
+                losses.append(cross_entropy(logits, positions, ignored=sequence))
+            loss = (losses[0] + losses[1]) / 2
+        output = QuestionAnsweringModelOutput(
+            loss=loss,
+            start_logits=start_logits,
+            end_logits=end_logits,
+            hidden_states=encoded.hidden_states,
+            attentions=encoded.attentions,
+        )
+        return_dict = self.config.use_return_dict if return_dict is None else return_dict
+        return output if return_dict else output.to_tuple()
+
+
+@keras.saving.register_keras_serializable(package="xlm_models")
+class TFXLMForQuestionAnswering(TFXLMPreTrainedModel):
+    """XLM with the SQuAD beam head: the end depends on the start, and a question may have none."""
+
+    architecture = "XLMForQuestionAnswering"
+
+    def __init__(self, config: XLMConfig, **options: Any) -> None:
+        super().__init__(config, **options)
+        with keras.name_scope(self.name):
+            self.transformer = TFXLMModel(config, **self.encoder_options())
+        self.qa_outputs = SQuADHead(config, name="qa_outputs", dtype=self.dtype_policy)
+        self.post_init()
+
+    @model_call
+    def call(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        langs: tf.Tensor | None = None,
+        token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        lengths: tf.Tensor | None = None,
+        cache: Any = None,
+        head_mask: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        start_positions: tf.Tensor | None = None,
+        end_positions: tf.Tensor | None = None,
+        is_impossible: tf.Tensor | None = None,
+        cls_index: tf.Tensor | None = None,
+        p_mask: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool | None = None,
+        **unknown: Any,
+    ) -> XLMForQuestionAnsweringOutput | tuple[Any, ...]:
+        """Find the likeliest spans, or with positions the loss.
+
+        Args:
+            start_positions, end_positions: integer, shape (batch,), in [0, sequence).
+            is_impossible: integer, bool or float, shape (batch,): 1 where there is no answer.
+                Counts towards the loss only together with cls_index.
+            cls_index: integer, shape (batch,): the token that stands for "no answer"; default the
+                last.
+            p_mask: bool, integer or float, shape (batch, sequence): 1 for tokens that cannot be
+                part of an answer.
+            input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
+                head_mask, inputs_embeds, output_attentions, output_hidden_states, return_dict,
+                training: As in `TFXLMModel.call`.
+
+        Returns:
+            `XLMForQuestionAnsweringOutput`, or with return_dict=False the tuple of what it holds.
+
+        Raises:
+            InputError: Also for a sequence shorter than config.start_n_top or end_n_top.
+        """
+        if unknown:
+            self.refuse(unknown)
+        with_loss = both_or_neither(start_positions, end_positions)
+        encoded = self.transformer(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            langs=langs,
+            token_type_ids=token_type_ids,
+            position_ids=position_ids,
+            lengths=lengths,
+            cache=cache,
+            head_mask=head_mask,
+            inputs_embeds=inputs_embeds,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+            training=training,
+        )
+        hidden = encoded.last_hidden_state
+        batch, sequence = hidden.shape[0], hidden.shape[1]
+        positions = {
+            name: check_labels(
+                self,
+                name,
+                tensor,
+                (batch,),
+                "(batch,)",
+                limit=sequence,
+                rule="the positions of the sequence",
+                ignored=None,
+            )
+            for name, tensor in (
+                ("start_positions", start_positions),
+                ("end_positions", end_positions),
+                ("cls_index", cls_index),
+            )
+            if tensor is not None
+        }
+        flags = ("bool", "integer", "float")
+        if is_impossible is not None:
+            is_impossible = check_labels(
+                self, "is_impossible", is_impossible, (batch,), "(batch,)", kinds=flags
+            )
+        if p_mask is not None:
+            p_mask = check_labels(
+                self, "p_mask", p_mask, (batch, sequence), "(batch, sequence)", kinds=flags
+            )
+        if with_loss:
+            output = XLMForQuestionAnsweringOutput(
+                loss=self.qa_outputs.loss(
+                    hidden,
+                    positions["start_positions"],
+                    positions["end_positions"],
+                    positions.get("cls_index"),
+                    is_impossible,
+                    p_mask,
+                )
+            )
+        else:
+            output = self.qa_outputs(hidden, positions.get("cls_index"), p_mask)
+        output.hidden_states = encoded.hidden_states
+        output.attentions = encoded.attentions
+        return_dict = self.config.use_return_dict if return_dict is None else return_dict
+        return output if return_dict else output.to_tuple()
