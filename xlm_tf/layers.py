@@ -19,7 +19,7 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None, site: int) -> tf.
     Args:
         x: float, any shape.
         rate: In [0, 1).
-        seed: int32, shape (2,), drawn once per layer and call; None outside training.
+        seed: int64, shape (2,), drawn once per layer and call; None outside training.
         site: Tells the dropouts that share a seed apart.
     """
     if seed is None or rate == 0:

@@ -85,7 +85,7 @@ class TFXLMPreTrainedModel(keras.Model):
         self.check_values: bool | None = None
         self.warned_of_langs = False
         self.gradient_checkpointing = False
-        self._initialize = initialize
+        self._draw_initial = initialize
 
     def build(self, input_shape: Any = None) -> None:
         """Make the variables; constructors do it."""
@@ -96,8 +96,8 @@ class TFXLMPreTrainedModel(keras.Model):
     def post_init(self) -> None:
         """Make the variables and give them their initial values; ends each constructor."""
         self.build()
-        if self._initialize:
-            bare = self.base_model is self  # in a model with a head, the encoder inside is done
+        if self._draw_initial:
+            bare = self.encoder() is self  # in a model with a head, the encoder inside is done
             self.init_weights(spec for spec in self.tensor_specs() if bare or not spec.in_encoder)
 
     def encoder_options(self) -> dict[str, Any]:
@@ -105,13 +105,12 @@ class TFXLMPreTrainedModel(keras.Model):
         return {
             "name": self.base_model_prefix,
             "dtype": self.dtype_policy,
-            "initialize": self._initialize,
+            "initialize": self._draw_initial,
         }
 
     # -- names and tensors ---------------------------------------------------------------------
 
-    @property
-    def base_model(self) -> Any:
+    def encoder(self) -> Any:
         """The `TFXLMModel` inside, or the model itself if it is one."""
         return getattr(self, self.base_model_prefix, self)
 
@@ -251,7 +250,7 @@ class TFXLMPreTrainedModel(keras.Model):
 
     def get_input_embeddings(self) -> Embedding:
         """The word embeddings."""
-        embeddings: Embedding = self.base_model.embeddings
+        embeddings: Embedding = self.encoder().embeddings
         return embeddings
 
     def get_output_embeddings(self) -> keras.layers.Layer | None:
@@ -314,7 +313,7 @@ class TFXLMPreTrainedModel(keras.Model):
         for layer, old in before.items():
             new = self.config.heads_of(layer)
             if new != old:
-                self.base_model.keep_heads(layer, [old.index(head) for head in new])
+                self.encoder().keep_heads(layer, [old.index(head) for head in new])
         self._forget_traces()
 
     def _forget_traces(self) -> None:
@@ -332,11 +331,11 @@ class TFXLMPreTrainedModel(keras.Model):
             options.keys() - {"gradient_checkpointing_kwargs"},
             ("gradient_checkpointing_kwargs",),
         )
-        self.base_model.gradient_checkpointing = True
+        self.encoder().gradient_checkpointing = True
 
     def gradient_checkpointing_disable(self) -> None:
         """Keep activations again."""
-        self.base_model.gradient_checkpointing = False
+        self.encoder().gradient_checkpointing = False
 
     # -- calls ---------------------------------------------------------------------------------
 
@@ -351,11 +350,10 @@ class TFXLMPreTrainedModel(keras.Model):
         raise UnknownArgumentError(type(self).__name__)
 
     def draw_seed(self, training: bool | None) -> tf.Tensor | None:
-        """A fresh seed for the dropouts of one layer, int32, shape (2,); None if not training."""
+        """A fresh seed for the dropouts of one layer, int64, shape (2,); None if not training."""
         if not training:
             return None
-        seed = self.base_model.seed_generator.next()
-        return tf.bitcast(tf.convert_to_tensor(seed), tf.int32)
+        return tf.cast(self.encoder().seed_generator.next(), tf.int64)
 
     # -- Keras: training -----------------------------------------------------------------------
 

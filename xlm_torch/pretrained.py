@@ -52,15 +52,19 @@ class XLMPreTrainedModel(nn.Module):
     def post_init(self) -> None:
         """Give every parameter its initial value and tie what is tied; ends each constructor."""
         self.tie_weights()
-        bare = self.base_model is self  # in a model with a head, the encoder inside is done
+        bare = self.encoder() is self  # in a model with a head, the encoder inside is done
         self.init_weights(spec for spec in self.tensor_specs() if bare or not spec.in_encoder)
 
     # -- names and tensors ---------------------------------------------------------------------
 
-    @property
-    def base_model(self) -> Any:
+    def encoder(self) -> Any:
         """The `XLMModel` inside, or the model itself if it is one."""
         return getattr(self, self.base_model_prefix, self)
+
+    @property
+    def base_model(self) -> Any:
+        """`encoder()`, under the name that transformers gives it."""
+        return self.encoder()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -199,12 +203,12 @@ class XLMPreTrainedModel(nn.Module):
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The word embeddings."""
-        embeddings: nn.Embedding = self.base_model.embeddings
+        embeddings: nn.Embedding = self.encoder().embeddings
         return embeddings
 
     def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Replace the word embeddings; the output follows if it is tied."""
-        self.base_model.embeddings = value
+        self.encoder().embeddings = value
         self.config.vocab_size = value.num_embeddings
         self.tie_weights()
 
@@ -271,7 +275,7 @@ class XLMPreTrainedModel(nn.Module):
         for layer, old in before.items():
             new = self.config.heads_of(layer)
             if new != old:
-                self.base_model.keep_heads(layer, [old.index(head) for head in new])
+                self.encoder().keep_heads(layer, [old.index(head) for head in new])
 
     def gradient_checkpointing_enable(self, **options: Any) -> None:
         """Trade time for memory in training: recompute layers in the backward pass.
@@ -284,11 +288,11 @@ class XLMPreTrainedModel(nn.Module):
             options.keys() - {"gradient_checkpointing_kwargs"},
             ("gradient_checkpointing_kwargs",),
         )
-        self.base_model.gradient_checkpointing = True
+        self.encoder().gradient_checkpointing = True
 
     def gradient_checkpointing_disable(self) -> None:
         """Keep activations again."""
-        self.base_model.gradient_checkpointing = False
+        self.encoder().gradient_checkpointing = False
 
     # -- calls ---------------------------------------------------------------------------------
 
