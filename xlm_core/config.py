@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -173,10 +172,11 @@ class XLMConfig:
     def __setattr__(self, name: str, value: Any) -> None:
         name = ALIASES.get(name, name)
         if name in self.__dataclass_fields__:
-            object.__setattr__(self, name, check_field(name, value))
-        elif isinstance(getattr(type(self), name, None), property) or name == "extra":
+            object.__setattr__(self, name, check_field(name, _plain(value)))
+        elif name == "num_labels":
             object.__setattr__(self, name, value)
         else:
+            # A key of a file may have the name of a method: then it is kept, but hidden.
             self.extra[name] = value
 
     def __getattr__(self, name: str) -> Any:
@@ -244,7 +244,8 @@ class XLMConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields and extra keys, JSON-ready, in both spellings of the special tokens."""
-        result = {field.name: copy.deepcopy(getattr(self, field.name)) for field in fields(self)}
+        result: dict[str, Any] = {key: _json_ready(value) for key, value in self.extra.items()}
+        result |= {field.name: copy.deepcopy(getattr(self, field.name)) for field in fields(self)}
         for name in ("id2label", "id2lang", "pruned_heads"):
             if result[name] is not None:
                 result[name] = {str(key): value for key, value in result[name].items()}
@@ -253,11 +254,11 @@ class XLMConfig:
         for name in ("dtype", "lang2id", "id2lang", "architectures", "asm_cutoffs"):
             if result[name] is None:
                 del result[name]
-        return copy.deepcopy(self.extra) | result | {"model_type": self.model_type}
+        return result | {"model_type": self.model_type}
 
     def to_json_string(self) -> str:
         """`to_dict` as JSON text with sorted keys."""
-        return json.dumps(self.to_dict(), indent=2, sort_keys=True, default=_to_json) + "\n"
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write `config.json` into `folder`, which is made if needed; a failure leaves no half."""
@@ -323,6 +324,9 @@ class XLMConfig:
         """A deep copy, with `overrides` in place of its own fields."""
         return type(self).from_dict(self.to_dict(), **overrides)
 
+    def __copy__(self) -> XLMConfig:
+        return self.copy()
+
     def __deepcopy__(self, memo: dict[int, Any]) -> XLMConfig:
         return self.copy()
 
@@ -374,12 +378,26 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _to_json(value: Any) -> Any:
+def _json_ready(value: Any) -> Any:
+    """An extra value as JSON can hold it: keys are text, tuples and sets lists."""
+    value = _plain(value)
+    if isinstance(value, Mapping):
+        return {_json_key(key): _json_ready(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_ready(entry) for entry in value]
     if isinstance(value, (set, frozenset)):
-        return sorted(value)
+        return sorted((_json_ready(entry) for entry in value), key=repr)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    plain = _plain(value)
-    if plain is value or (isinstance(plain, float) and not math.isfinite(plain)):
-        raise ConfigError(f"a value of type {type(value).__name__} cannot be written to JSON")
-    return plain
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if type(value).__name__ == "dtype" or type(value).__module__.startswith(("torch", "numpy")):
+        return str(value)
+    raise ConfigError(
+        f"a value of type {type(value).__name__} cannot be written to JSON: {value!r}"
+    )
+
+
+def _json_key(key: Any) -> str:
+    # The original's params use pairs of languages as keys: ("en", "fr") is written "en-fr".
+    return "-".join(map(str, key)) if isinstance(key, tuple) else str(key)

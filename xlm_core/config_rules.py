@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,9 @@ def _is_int(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return (_is_int(value) or isinstance(value, float)) and math.isfinite(value)
+    if _is_int(value):
+        return bool(abs(value) < 1e30)
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _at_least(minimum: int) -> Rule:
@@ -69,6 +72,10 @@ def _one_of(names: tuple[str, ...]) -> Rule:
 
 def _is_list_of(value: Any, test: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and all(map(test, value))
+
+
+def _are_ints(value: Any) -> bool:
+    return isinstance(value, (list, tuple, set)) and all(map(_is_int, value))
 
 
 def _is_table(value: Any, key: type, entry: type) -> bool:
@@ -99,9 +106,12 @@ RULES: dict[str, Rule] = {
             "unk_index",
             "mask_index",
             "chunk_size_feed_forward",
-            "num_labels",
         ),
         _at_least(0),
+    ),
+    "num_labels": (
+        "an integer of at least 0 (and at most 1,000,000)",
+        lambda value: _is_int(value) and 0 <= value <= 1_000_000,
     ),
     **dict.fromkeys(("mask_token_id", "lang_id"), _or_none(_at_least(0))),
     **dict.fromkeys(
@@ -138,7 +148,7 @@ RULES: dict[str, Rule] = {
             "a list of increasing integers of at least 1",
             lambda value: (
                 _is_list_of(value, lambda v: _is_int(v) and v >= 1)
-                and all(a < b for a, b in zip(value, value[1:], strict=False))
+                and all(a < b for a, b in itertools.pairwise(value))
             ),
         )
     ),
@@ -151,13 +161,11 @@ RULES: dict[str, Rule] = {
     "id2label": _or_none(
         (
             "a table from the ids 0, 1, ... to class names",
-            lambda value: (
-                _is_table(value, int, object) and sorted(value) == list(range(len(value)))
-            ),
+            lambda value: _is_table(value, int, str) and sorted(value) == list(range(len(value))),
         )
     ),
     "label2id": _or_none(
-        ("a table from class name to id", lambda value: _is_table(value, object, int))
+        ("a table from class name to id", lambda value: _is_table(value, str, int))
     ),
     "lang2id": _or_none(("a table from language to id", lambda value: _is_table(value, str, int))),
     "id2lang": _or_none(("a table from id to language", lambda value: _is_table(value, int, str))),
@@ -181,7 +189,7 @@ def _normalise(name: str, value: Any) -> Any:
         table = _integer_keys({} if value is None else value)
         if isinstance(table, dict):
             return {
-                key: sorted(set(heads)) if isinstance(heads, (list, tuple, set)) else heads
+                key: sorted(set(heads)) if _are_ints(heads) else heads
                 for key, heads in table.items()
             }
         return table
@@ -189,11 +197,14 @@ def _normalise(name: str, value: Any) -> Any:
         # The original's command line holds "8000,20000".
         if isinstance(value, str):
             parts = value.split(",")
-            return [int(p) for p in parts] if all(p.strip().isdigit() for p in parts) else value
+            return [int(p) for p in parts] if all(p.strip().isdecimal() for p in parts) else value
         return list(value) if isinstance(value, tuple) else value
     if name == "dtype" and value is not None:
         # "torch.float32", torch.float32, tf.float32 and "float32" are one name.
-        return (getattr(value, "name", None) or str(value)).removeprefix("torch.")
+        if not isinstance(value, str) and not isinstance(getattr(value, "name", None), str):
+            value = str(value) if type(value).__name__ == "dtype" else value
+        name = getattr(value, "name", value)
+        return name.removeprefix("torch.") if isinstance(name, str) else name
     if isinstance(value, float) and value.is_integer() and name in ("vocab_size", "emb_dim"):
         return int(value)
     return value
@@ -242,7 +253,8 @@ def check_combination(config: XLMConfig) -> None:
         )
         tails = len(config.asm_cutoffs or [])
         require(
-            int(config.emb_dim // config.asm_div_value**tails) >= 1,
+            1e-3 <= config.asm_div_value <= config.emb_dim
+            and int(config.emb_dim // config.asm_div_value**tails) >= 1,
             "asm_div_value",
             f"divides emb_dim ({config.emb_dim}) {tails} times and must leave at least 1",
         )

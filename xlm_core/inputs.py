@@ -37,7 +37,8 @@ def _fits(found: Shape, expected: Shape) -> bool:
 
 
 def _text(shape: Shape) -> str:
-    return "(" + ", ".join("?" if s is None else str(s) for s in shape) + ")"
+    sizes = ["?" if size is None else str(size) for size in shape]
+    return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
 
 
 def check_tensor(
@@ -53,7 +54,8 @@ def check_tensor(
             f"{name} has shape {_text(info.shape)}: expected {axes} = {_text(expected)}."
         )
     if info.kind not in kinds:
-        raise InputError(f"{name} has a {info.kind} dtype: expected {' or '.join(kinds)}.")
+        article = "an" if info.kind == "integer" else "a"
+        raise InputError(f"{name} has {article} {info.kind} dtype: expected {' or '.join(kinds)}.")
 
 
 def check_call(
@@ -126,7 +128,16 @@ def check_call(
 def check_head_mask(config: XLMConfig, info: TensorInfo) -> None:
     """Raise `InputError` unless head_mask has a shape that can apply to every layer."""
     layers, heads = config.n_layers, config.n_heads
-    if info.shape in ((heads,), (layers, heads)) or len(info.shape) == 5:
+    shape = info.shape
+    five = (
+        len(shape) == 5
+        and _fits(shape[:1], (layers,))
+        and (
+            shape[2] in (None, 1, heads)
+            or all(shape[2] == len(config.heads_of(layer)) for layer in range(layers))
+        )
+    )
+    if _fits(shape, (heads,)) or _fits(shape, (layers, heads)) or five:
         return
     raise InputError(
         f"head_mask has shape {_text(info.shape)}: expected (heads,) = ({heads},), "

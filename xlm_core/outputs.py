@@ -13,7 +13,7 @@ Shapes use one legend: `batch`, `sequence`, `hidden` (config.emb_dim), `heads`, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 
@@ -56,7 +56,7 @@ class ModelOutput(dict[str, Any]):
         """The values that are not None, in field order."""
         return tuple(self.values())
 
-    def __getitem__(self, key: str | int | slice) -> Any:  # type: ignore[override]
+    def __getitem__(self, key: str | int | slice) -> Any:
         if isinstance(key, str):
             return super().__getitem__(key)
         return self.to_tuple()[key]
@@ -83,7 +83,7 @@ class ModelOutput(dict[str, Any]):
             super().__setitem__(key, value)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+        return type(self), tuple(getattr(self, name) for name in self.field_names())
 
     def copy(self) -> ModelOutput:
         """A shallow copy."""
@@ -92,7 +92,7 @@ class ModelOutput(dict[str, Any]):
     def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError(f"the fields of {type(self).__name__} cannot be deleted or merged")
 
-    __delitem__ = pop = popitem = update = setdefault = clear = _refuse  # type: ignore[assignment]
+    __delitem__ = __ior__ = pop = popitem = update = setdefault = clear = _refuse
 
 
 @dataclass(repr=False, eq=False)

@@ -13,7 +13,7 @@ from xlm_tf.model import TFXLMModel
 from xlm_tf.pretrained import TFXLMPreTrainedModel
 from xlm_tf.question_answering import TFXLMForQuestionAnswering, TFXLMForQuestionAnsweringSimple
 
-__all__ = [
+__all__ = [  # noqa: RUF022  (one order for both families)
     "MODEL_CLASSES",
     "KeyValueCache",
     "XLMConfig",

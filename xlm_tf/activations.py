@@ -34,6 +34,11 @@ def relu(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu(x)
 
 
+def leaky_relu(x: tf.Tensor) -> tf.Tensor:
+    """x where positive, else 0.01 x; tf.nn.leaky_relu holds its factor in float32."""
+    return tf.where(x > 0, x, 0.01 * x)
+
+
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "gelu": gelu,
     "gelu_fast": gelu_fast,
@@ -41,7 +46,7 @@ ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "gelu_python": gelu,
     "gelu_pytorch_tanh": gelu_tanh,
     "hardswish": lambda x: x * tf.nn.relu6(x + 3) / 6,
-    "leaky_relu": lambda x: tf.nn.leaky_relu(x, alpha=0.01),
+    "leaky_relu": leaky_relu,
     "linear": lambda x: x,
     "mish": lambda x: x * tf.tanh(tf.math.softplus(x)),
     "quick_gelu": lambda x: x * tf.sigmoid(1.702 * x),

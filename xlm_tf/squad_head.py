@@ -31,7 +31,7 @@ def exclude(logits: tf.Tensor, p_mask: tf.Tensor | None) -> tf.Tensor:
         return logits
     lowest = -65500.0 if logits.dtype == tf.float16 else -1e30
     excluded = p_mask if p_mask.dtype == tf.bool else p_mask != 0
-    return tf.where(excluded, tf.cast(lowest, logits.dtype), logits)
+    return tf.where(excluded, tf.constant(lowest, logits.dtype), logits)
 
 
 class PoolerStartLogits(keras.layers.Layer):
@@ -196,8 +196,10 @@ class SQuADHead(keras.layers.Layer):
         is_impossible: tf.Tensor | None = None,
         p_mask: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Mean of start and end cross-entropy, plus half the answerability's; arguments as in
-        `TFXLMForQuestionAnswering.call`."""
+        """Mean of start and end cross-entropy, plus half the answerability's.
+
+        Args: As in `TFXLMForQuestionAnswering.call`.
+        """
         start_states = states_at(hidden, start_positions)
         start_logits = self.start_logits(hidden, p_mask)
         end_logits = self.end_logits(hidden, start_states[:, None], p_mask)

@@ -34,6 +34,11 @@ def relu(x: Tensor) -> Tensor:
     return torch.relu(x)
 
 
+def leaky_relu(x: Tensor) -> Tensor:
+    """x where positive, else 0.01 x."""
+    return F.leaky_relu(x)
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": gelu,
     "gelu_fast": gelu_fast,
@@ -41,7 +46,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_python": gelu,
     "gelu_pytorch_tanh": gelu_tanh,
     "hardswish": F.hardswish,
-    "leaky_relu": F.leaky_relu,
+    "leaky_relu": leaky_relu,
     "linear": lambda x: x,
     "mish": F.mish,
     "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),

@@ -168,8 +168,10 @@ class SQuADHead(nn.Module):
         is_impossible: Tensor | None = None,
         p_mask: Tensor | None = None,
     ) -> Tensor:
-        """Mean of start and end cross-entropy, plus half the answerability's; arguments as in
-        `XLMForQuestionAnswering.forward`."""
+        """Mean of start and end cross-entropy, plus half the answerability's.
+
+        Args: As in `XLMForQuestionAnswering.forward`.
+        """
         start_states = states_at(hidden, start_positions)
         start_logits = self.start_logits(hidden, p_mask)
         end_logits = self.end_logits(hidden, start_states[:, None], p_mask).squeeze(1)

@@ -125,6 +125,8 @@ def _read_shards(index: Path) -> Iterator[tuple[str, LazyTensor]]:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         wanted: dict[str, set[str]] = {}
         for name, file in weight_map.items():
+            if not isinstance(file, str):
+                raise TypeError(f"the shard of {name!r} is {file!r}")
             wanted.setdefault(file, set()).add(name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} is not an index of shards: {error!r}") from error
@@ -155,7 +157,8 @@ def _read_safetensors(file: Path) -> Iterator[tuple[str, LazyTensor]]:
             dtype = _DTYPES.get(entry.get_dtype())
             if dtype is None:
                 raise CheckpointError(
-                    f"{file}: {name} has dtype {entry.get_dtype()}; expected one of {list(_DTYPES)}."
+                    f"{file}: {name} has dtype {entry.get_dtype()}; expected one of "
+                    f"{', '.join(_DTYPES)}."
                 )
             yield name, LazyTensor(tuple(entry.get_shape()), dtype, _reader(handle, name))
     except (SafetensorError, OSError) as error:

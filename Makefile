@@ -1,0 +1,71 @@
+# The habits of this project. `make demo` and `make test` each work alone on a fresh clone.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.setup-stamp
+
+# Two test processes on two cores: more threads than cores only wait for each other.
+WORKERS ?= 2
+ONE_THREAD := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
+PYTEST := TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m pytest
+PARALLEL := $(ONE_THREAD) $(PYTEST) -n $(WORKERS) --dist worksteal
+
+.DEFAULT_GOAL := setup
+.PHONY: setup demo test test-full test-core test-torch test-tf test-conversion parity \
+	lint format types check clean
+
+setup: $(STAMP)
+
+# Installed again whenever the dependencies or their versions change.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make setup PYTHON=python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet -e '.[torch,tf,test,dev]' -c constraints.txt
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/xlm demo
+
+test: $(STAMP)
+	$(PARALLEL) tests
+
+# The long ones too: every published shape, many random configurations.
+test-full: $(STAMP)
+	XLM_FULL=1 $(PARALLEL) tests
+
+test-core: $(STAMP)
+	$(PYTEST) tests/core tests/test_imports.py tests/test_mirror.py
+
+test-torch: $(STAMP)
+	$(PYTEST) tests/torch
+
+test-tf: $(STAMP)
+	$(PYTEST) tests/tf
+
+test-conversion: $(STAMP)
+	$(PYTEST) tests/conversion
+
+# PyTorch and TensorFlow in one process.
+parity: $(STAMP)
+	$(PYTEST) tests/parity
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+check: lint types
+	$(PYTEST) -q tests/test_imports.py tests/test_mirror.py
+
+# Caches and build products; .venv stays.
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -type d -prune -exec rm -rf {} +

@@ -1,0 +1,36 @@
+"""Import TensorFlow without its notes on the standard error; for the command line only.
+
+TF_CPP_MIN_LOG_LEVEL does not reach what TensorFlow logs before it has set up its log, so the
+standard error is held back while it is imported. Errors and everything unknown are shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import re
+import sys
+import tempfile
+
+# Notes and warnings of absl's log: "I0000 00:00:1700000000.1  1234 file.cc:31] ..."
+_NOTE = re.compile(rb"(WARNING: All log messages before absl|[IW]\d{4} \d\d:\d\d:)")
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow if it is installed; a failure is left to the next import."""
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        original = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            with contextlib.suppress(ImportError):
+                importlib.import_module("tensorflow")
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)
+            held.seek(0)
+            for line in held.read().splitlines(keepends=True):
+                if not _NOTE.match(line):
+                    os.write(2, line)

@@ -1,0 +1,156 @@
+"""The report of a verification, as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from conversion.compare import Bars, Row, first_off
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a verification found.
+
+    Attributes:
+        folder: The checkpoint, as it was given.
+        architecture: The class it was opened in.
+        batch: Shape of the ids of the batch.
+        languages: Number of languages in the batch; 0 without language embeddings.
+        rows: The comparisons, float64 first, each dtype in order of computation.
+        bars: What had to be reached.
+        versions: Package -> version.
+        seconds: "total", and per family and dtype the time to open the folder and to run, as
+            in seconds["PyTorch"]["float64"]["open"].
+    """
+
+    folder: str
+    architecture: str
+    batch: tuple[int, ...]
+    languages: int
+    rows: tuple[Row, ...]
+    bars: Bars
+    versions: dict[str, str]
+    seconds: dict[str, Any]
+
+    @property
+    def first_off(self) -> Row | None:
+        """The first row that misses a bar, or None."""
+        return first_off(self.rows)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every bar is met."""
+        return self.first_off is None
+
+    def verdict(self) -> str:
+        """One line: PASSED and by how much, or FAILED and where first."""
+        off = self.first_off
+        if off is not None:
+            return f"FAILED: first off in {off.dtype}: {off}, {off.problem}"
+        largest = {
+            dtype: max(
+                (row.relative for row in self._rows_of(dtype) if not math.isnan(row.relative)),
+                default=0.0,
+            )
+            for dtype in ("float64", "float32")
+        }
+        return (
+            f"PASSED: {len(self._rows_of('float64'))} tensors; largest difference, of the "
+            f"largest value: {largest['float64']:.1e} in float64, {largest['float32']:.1e} "
+            "in float32"
+        )
+
+    def text(self) -> str:
+        """The whole report: a table for each dtype, the verdict on the last line."""
+        shape = " x ".join(map(str, self.batch))
+        axes = "choices x " if len(self.batch) == 3 else ""
+        lines = [
+            f"{self.architecture} in {self.folder}",
+            ", ".join(f"{name} {version}" for name, version in self.versions.items()),
+            f"batch: {shape} (rows x {axes}positions), padded right and left"
+            + (f", {self.languages} languages" if self.languages else ""),
+        ]
+        for dtype in ("float64", "float32"):
+            bar = f"{getattr(self.bars, dtype):g} of the largest value"
+            if dtype == "float32":
+                bar += f"; {self.bars.float32_states:g} for states on the way"
+            lines += ["", f"{dtype} (bar: {bar})"]
+            lines += table(self._rows_of(dtype))
+        lines.append("")
+        for row in self._rows_of("float64"):
+            if row.rounded_equal is not None and row.is_output:
+                counted = math.prod(row.shape)
+                barred = counted >= self.bars.rounded_from
+                lines.append(
+                    f"{row.name}, float64 rounded to float32: {percent(row.rounded_equal)} of "
+                    f"{counted:,} values bitwise equal"
+                    + (f" (bar {100 * self.bars.rounded:g} %)" if barred else "")
+                )
+        lines.append(f"{self.seconds['total']:.1f} seconds")
+        return "\n".join([*lines, self.verdict()])
+
+    def json(self) -> str:
+        """One JSON object; numbers that are NaN or infinite are null."""
+        off = self.first_off
+        values = {
+            "folder": self.folder,
+            "architecture": self.architecture,
+            "batch": list(self.batch),
+            "languages": self.languages,
+            "passed": self.passed,
+            "first_off": None if off is None else _plain(off),
+            "verdict": self.verdict(),
+            "bars": asdict(self.bars),
+            "rows": [_plain(row) for row in self.rows],
+            "versions": self.versions,
+            "seconds": self.seconds,
+        }
+        return json.dumps(values, indent=2, allow_nan=False)
+
+    def _rows_of(self, dtype: str) -> list[Row]:
+        return [row for row in self.rows if row.dtype == dtype]
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    values = asdict(row) | {"description": str(row)}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
+
+
+def percent(share: float) -> str:
+    """A share in percent; only what is all is 100 %."""
+    shown = math.floor(share * 1e6 + 1e-6) / 1e4 if share < 1 else 100.0
+    return f"{shown:.4f} %"
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Lines of a table with aligned columns; the last column says what is off."""
+    header = ("tensor", "shape", "max |difference|", "of the largest", "equal", "")
+    cells = [header, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
+    lines = []
+    for line in cells:
+        left = [cell.ljust(width) for cell, width in zip(line[:2], widths, strict=False)]
+        right = [cell.rjust(width) for cell, width in zip(line[2:5], widths[2:], strict=False)]
+        lines.append("  ".join([*left, *right, line[5]]).rstrip())
+    return lines
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    numbers = ["-" if math.isnan(n) else f"{n:.1e}" for n in (row.difference, row.relative)]
+    equal = "-"
+    if row.argmax_equal is not None:
+        equal = f"argmax {percent(row.argmax_equal)}"
+    elif row.index_equal is not None:
+        equal = f"entries {percent(row.index_equal)}"
+    note = "ok" if row.problem is None else f"OFF: {row.problem}"
+    if row.problem is None and row.bar is None:
+        note = "reported"
+    shape = " x ".join(map(str, row.shape)) or "scalar"
+    return (row.name, shape, *numbers, equal, note)

@@ -1,0 +1,180 @@
+"""Open a folder in one framework, run the batch, and return numpy arrays: one function each.
+
+The model is freed before the function returns. Both run on the CPU, without TensorFloat-32, and
+leave the frameworks' global settings as they were.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from conversion.batch import Array, Batch
+from xlm_core.errors import CheckpointError, XLMError
+
+# Title of a family -> its package, the framework it needs, and the extra that installs it.
+FAMILIES = {
+    "PyTorch": ("xlm_torch", "torch", "torch"),
+    "TensorFlow": ("xlm_tf", "tensorflow", "tf"),
+}
+_ASKED = {"output_hidden_states": True, "output_attentions": True, "return_dict": True}
+
+
+class MissingFrameworkError(XLMError, ImportError):
+    """A framework that is needed is not installed; the message names the extra to install."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one family computed in one dtype.
+
+    Attributes:
+        tensors: Name -> array, in order of computation: hidden_states[0], attentions[0],
+            hidden_states[1], ..., the outputs of the head, loss.
+        open_seconds, run_seconds: Time to open the folder, and to run the batch.
+    """
+
+    tensors: dict[str, Array]
+    open_seconds: float
+    run_seconds: float
+
+
+def load_family(title: str) -> tuple[Any, Any]:
+    """Import a family.
+
+    Args:
+        title: A key of `FAMILIES`.
+
+    Returns:
+        The family's package and the framework.
+
+    Raises:
+        MissingFrameworkError: If the framework is not installed, or does not load.
+    """
+    package, framework, extra = FAMILIES[title]
+    try:
+        needed = importlib.import_module(framework)
+        return importlib.import_module(package), needed
+    except ImportError as error:
+        ours = (error.name or "").partition(".")[0] in (package, "xlm_core", "conversion")
+        if ours:
+            raise
+        why = "is not installed"
+        if not isinstance(error, ModuleNotFoundError):
+            why = f"does not load ({error})"
+        raise MissingFrameworkError(
+            f"{title} {why}: install it with pip install 'xlm-models[{extra}]'."
+        ) from error
+
+
+def run_torch(folder: str, architecture: str, batch: Batch, dtype: str) -> Run:
+    """Run the batch in PyTorch.
+
+    Args:
+        folder: The checkpoint.
+        architecture: The class to open it in.
+        batch: As `verification_batch` makes it.
+        dtype: "float64" or "float32".
+
+    Raises:
+        XLMError: If the folder cannot be opened.
+        MissingFrameworkError: If PyTorch is not installed.
+    """
+    family, torch = load_family("PyTorch")
+
+    def call(model: Any, arguments: Mapping[str, Array]) -> Any:
+        with torch.inference_mode():
+            return model(**{n: torch.from_numpy(a) for n, a in arguments.items()}, **_ASKED)
+
+    with _plain_torch(torch):
+        return _run(family, folder, architecture, batch, dtype, call, lambda t: t.numpy())
+
+
+def run_tf(folder: str, architecture: str, batch: Batch, dtype: str) -> Run:
+    """Run the batch in TensorFlow; arguments and errors as in `run_torch`."""
+    family, tf = load_family("TensorFlow")
+
+    def call(model: Any, arguments: Mapping[str, Array]) -> Any:
+        return model(**{n: tf.convert_to_tensor(a) for n, a in arguments.items()}, **_ASKED)
+
+    with _plain_tf(tf), tf.device("CPU:0"):
+        return _run(family, folder, architecture, batch, dtype, call, lambda t: t.numpy())
+
+
+def _run(
+    family: Any,
+    folder: str,
+    architecture: str,
+    batch: Batch,
+    dtype: str,
+    call: Callable[[Any, Mapping[str, Array]], Any],
+    to_numpy: Callable[[Any], Array],
+) -> Run:
+    start = time.perf_counter()
+    model = family.MODEL_CLASSES[architecture].from_pretrained(folder, dtype=dtype)
+    opened = time.perf_counter()
+    labels = {
+        name: array.astype(dtype) if array.dtype.kind == "f" else array
+        for name, array in batch.labels.items()
+    }
+    # With labels the beam head returns its loss and no beams: it is called twice.
+    together = labels if architecture != "XLMForQuestionAnswering" else {}
+    output = call(model, {**batch.inputs, **together})
+    loss = output.get("loss")
+    if labels and not together:
+        loss = call(model, {**batch.inputs, **labels}).get("loss")
+    tensors = {name: np.array(to_numpy(tensor)) for name, tensor in in_order(output)}
+    if labels:
+        if loss is None:
+            raise CheckpointError(f"{type(model).__name__} returned no loss for labels.")
+        tensors["loss"] = np.array(to_numpy(loss))
+    finished = time.perf_counter()
+    del model, output, loss
+    gc.collect()
+    return Run(tensors, opened - start, finished - opened)
+
+
+def in_order(output: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The tensors of an output, named, in order of computation; without the loss."""
+    hidden_states = output.get("hidden_states") or ()
+    attentions = output.get("attentions") or ()
+    for index in range(max(len(hidden_states), len(attentions))):
+        if index < len(hidden_states):
+            yield f"hidden_states[{index}]", hidden_states[index]
+        if index < len(attentions):
+            yield f"attentions[{index}]", attentions[index]
+    for name, tensor in output.items():
+        if name not in ("loss", "hidden_states", "attentions"):
+            yield name, tensor
+
+
+@contextmanager
+def _plain_torch(torch: Any) -> Iterator[None]:
+    """Full float32 products; what was set before is set again afterwards."""
+    precision = torch.get_float32_matmul_precision()
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    try:
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cuda.matmul.allow_tf32 = False
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = allowed
+        torch.set_float32_matmul_precision(precision)
+
+
+@contextmanager
+def _plain_tf(tf: Any) -> Iterator[None]:
+    """As `_plain_torch`."""
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled()
+    try:
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(enabled)

@@ -1,0 +1,135 @@
+"""Imports point one way: conversion to the two families, these to xlm_core; neither to the other.
+
+What a package loads is asked in a process of its own; what its files say is read as text.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS = ("xlm_core", "xlm_torch", "xlm_tf", "conversion")
+PEERS = {"transformers", "tf_keras"}
+
+# Package -> what must not be loaded by importing it and all its modules.
+NOT_LOADED = {
+    "xlm_core": {"torch", "tensorflow", "keras", "jax", "xlm_torch", "xlm_tf", "conversion"}
+    | PEERS,
+    "xlm_torch": {"tensorflow", "keras", "jax", "xlm_tf", "conversion"} | PEERS,
+    "xlm_tf": {"torch", "xlm_torch", "conversion"} | PEERS,
+    "conversion": PEERS,
+}
+# Package -> what its files must not name, not even inside functions.
+NOT_NAMED = {
+    "xlm_core": {"torch", "tensorflow", "keras", "xlm_torch", "xlm_tf", "conversion"} | PEERS,
+    "xlm_torch": {"tensorflow", "keras", "xlm_tf", "conversion"} | PEERS,
+    "xlm_tf": {"torch", "xlm_torch", "conversion"} | PEERS,
+    "conversion": PEERS,
+}
+# File -> what it may import inside functions, and why.
+LAZY_IMPORTS: dict[str, tuple[set[str], str]] = {}
+
+PROBE = """
+import importlib, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+def loaded_by(package: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, package],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_what_is_loaded(package: str) -> None:
+    loaded = loaded_by(package)
+    assert package in loaded
+    assert loaded & NOT_LOADED[package] == set()
+    needed = {"xlm_torch": "torch", "xlm_tf": "tensorflow"}
+    assert needed.get(package, "numpy") in loaded  # else the probe sees nothing
+
+
+def files(package: str) -> list[Path]:
+    found = sorted((ROOT / package).rglob("*.py"))
+    assert found or package == "conversion"
+    return found
+
+
+def imported(source: str) -> Iterator[tuple[str, bool]]:
+    """(top-level package, whether it is imported when the module is) of every import."""
+    tree = ast.parse(source)
+    inside = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            names = [node.module or ""]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names = [str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant)]
+        for name in names:
+            yield name.partition(".")[0], id(node) not in inside
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_what_is_named(package: str) -> None:
+    wrong = []
+    for file in files(package):
+        relative = file.relative_to(ROOT).as_posix()
+        allowed, _ = LAZY_IMPORTS.get(relative, (set(), ""))
+        for name, at_import in imported(file.read_text(encoding="utf-8")):
+            if name in NOT_NAMED[package] and (at_import or name not in allowed):
+                wrong.append((relative, name))
+    assert wrong == []
+
+
+def test_lazy_imports_are_in_use() -> None:
+    for relative, (allowed, reason) in LAZY_IMPORTS.items():
+        found = {name for name, _ in imported((ROOT / relative).read_text(encoding="utf-8"))}
+        assert allowed <= found, relative
+        assert reason
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import torch.nn as nn", [("torch", True)]),
+        ("from keras.src import x", [("keras", True)]),
+        ("def f():\n    import torch", [("torch", False)]),
+        ("try:\n    import torch\nexcept ImportError:\n    pass", [("torch", True)]),
+        ("if TYPE_CHECKING:\n    from xlm_tf import y", [("xlm_tf", True)]),
+        ("x = importlib.import_module('xlm_tf.model')", [("xlm_tf", True)]),
+        ("torch = 1", []),
+    ],
+)
+def test_how_files_are_read(source: str, expected: list[tuple[str, bool]]) -> None:
+    assert list(imported(source)) == expected
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_types_are_announced(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file()
