@@ -29,7 +29,6 @@ ONLY_TORCH: dict[str, str] = {
     "pretrained.XLMPreTrainedModel.base_model": "peft and transformers' Trainer ask for it",
     "pretrained.XLMPreTrainedModel.dtype": "Keras has a property of this name",
     "pretrained.XLMPreTrainedModel.device": "TensorFlow places by operation",
-    "pretrained.XLMPreTrainedModel.set_input_embeddings": "Keras does not let layers be replaced",
 }
 ONLY_TF: dict[str, str] = {
     "adaptive_softmax.TailCluster": "PyTorch has nn.Sequential",

@@ -12,14 +12,13 @@ from __future__ import annotations
 import copy
 import json
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 from xlm_core.config_rules import check_combination, check_field
-from xlm_core.errors import ConfigError, XLMWarning
+from xlm_core.errors import ConfigError, warn
 
 # Alias -> field. Where one mapping holds both with different values, the alias wins for the sizes
 # (as in transformers 4) and the *_index spelling wins for the special tokens: transformers 4 runs
@@ -355,11 +354,9 @@ def _resolve_aliases(values: dict[str, Any]) -> dict[str, Any]:
         if alias in TOKEN_ALIASES and (name in values or value is None):
             continue
         if alias in SIZE_ALIASES and name in values and values[name] != value:
-            warnings.warn(
+            warn(
                 f"config gives {alias}={value!r} and {name}={values[name]!r}, two spellings of "
-                f"one field: {alias} is used. Remove one of them.",
-                XLMWarning,
-                stacklevel=3,
+                f"one field: {alias} is used. Remove one of them."
             )
         if alias == "torch_dtype" and values.get("dtype") is not None:
             continue

@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 
 SUMMARY_TYPES = ("first", "last", "mean", "cls_index")
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
-# Names of transformers' activation table that are functions without parameters of their own.
+# The names of transformers' activation table that have no parameters of their own, and hardswish.
 ACTIVATIONS = (
     "gelu",
+    "gelu_10",
+    "gelu_accurate",
     "gelu_fast",
     "gelu_new",
     "gelu_python",
+    "gelu_python_tanh",
     "gelu_pytorch_tanh",
     "hardswish",
+    "laplace",
     "leaky_relu",
     "linear",
     "mish",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -37,3 +39,14 @@ def refuse_unknown_arguments(function: str, unknown: Iterable[str], known: Itera
             f"{function} got an unexpected keyword argument: {', '.join(map(repr, names))}. "
             f"Known arguments: {', '.join(known)}."
         )
+
+
+_INSIDE = ("xlm_core", "xlm_torch", "xlm_tf", "conversion", "torch", "tensorflow", "keras")
+
+
+def warn(message: str) -> None:
+    """Warn at the line outside the library and its frameworks that led here."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _INSIDE:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, XLMWarning, stacklevel=level)

@@ -15,7 +15,7 @@ from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
 
 Shape = tuple[int | None, ...]
-DtypeKind = Literal["bool", "integer", "float"]
+DtypeKind = Literal["bool", "integer", "float", "complex"]
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,6 @@ def check_call(
             check_tensor(name, tensors[name], (batch, sequence), BATCH_SEQUENCE, kinds)
     if "lengths" in tensors:
         check_tensor("lengths", tensors["lengths"], (batch,), "(batch,)")
-    if "head_mask" in tensors:
-        check_head_mask(config, tensors["head_mask"])
     if cached is not None:
         if not config.causal:
             raise InputError(
@@ -122,28 +120,40 @@ def check_call(
                 f"the cache holds {cached} positions and the call {sequence}: give the whole "
                 "sequence each time, the cached part included, and at least one new position."
             )
+    if "head_mask" in tensors:
+        check_head_mask(config, tensors["head_mask"], batch, sequence, cached)
     return batch, sequence
 
 
-def check_head_mask(config: XLMConfig, info: TensorInfo) -> None:
+def check_head_mask(
+    config: XLMConfig,
+    info: TensorInfo,
+    batch: int | None = None,
+    sequence: int | None = None,
+    cached: int | None = None,
+) -> None:
     """Raise `InputError` unless head_mask has a shape that can apply to every layer."""
-    layers, heads = config.n_layers, config.n_heads
-    shape = info.shape
-    five = (
-        len(shape) == 5
-        and _fits(shape[:1], (layers,))
-        and (
-            shape[2] in (None, 1, heads)
-            or all(shape[2] == len(config.heads_of(layer)) for layer in range(layers))
+    layers, heads, shape = config.n_layers, config.n_heads, info.shape
+    kept = {len(config.heads_of(layer)) for layer in range(layers)}
+    new = None if sequence is None else sequence - (cached or 0)
+    allowed: tuple[set[int | None], ...] = (
+        {layers},
+        {1, batch},
+        {1, heads, *(kept if len(kept) == 1 else ())},
+        {1, new},
+        {1, sequence},
+    )
+    full = len(shape) == 5 and all(
+        size is None or None in sizes or size in sizes
+        for size, sizes in zip(shape, allowed, strict=True)
+    )
+    if not (_fits(shape, (heads,)) or _fits(shape, (layers, heads)) or full):
+        raise InputError(
+            f"head_mask has shape {_text(shape)}: expected (heads,) = ({heads},), "
+            f"(layers, heads) = ({layers}, {heads}), or (layers, batch, heads, query, key) = "
+            f"{_text((layers, batch, heads, new, sequence))}, where all but layers may be 1."
         )
-    )
-    if _fits(shape, (heads,)) or _fits(shape, (layers, heads)) or five:
-        return
-    raise InputError(
-        f"head_mask has shape {_text(info.shape)}: expected (heads,) = ({heads},), "
-        f"(layers, heads) = ({layers}, {heads}), or five dimensions "
-        "(layers, batch, heads, query, key)."
-    )
+    check_tensor("head_mask", info, shape, "", ("bool", "integer", "float"))
 
 
 def check_range(name: str, smallest: int, largest: int, limit: int, rule: str) -> None:

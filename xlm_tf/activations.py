@@ -29,6 +29,11 @@ def gelu_fast(x: tf.Tensor) -> tf.Tensor:
     return 0.5 * x * (1 + tf.tanh(0.7978845608 * x * (1 + 0.044715 * x * x)))
 
 
+def laplace(x: tf.Tensor) -> tf.Tensor:
+    """The Laplace activation, (1 + erf((x - mu) / (sigma sqrt 2))) / 2, with fixed constants."""
+    return 0.5 * (1 + tf.math.erf((x - 0.707107) / (0.282095 * math.sqrt(2.0))))
+
+
 def relu(x: tf.Tensor) -> tf.Tensor:
     """max(x, 0)."""
     return tf.nn.relu(x)
@@ -41,11 +46,15 @@ def leaky_relu(x: tf.Tensor) -> tf.Tensor:
 
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "gelu": gelu,
+    "gelu_10": lambda x: tf.clip_by_value(gelu(x), -10, 10),
+    "gelu_accurate": gelu_tanh,
     "gelu_fast": gelu_fast,
     "gelu_new": gelu_tanh,
     "gelu_python": gelu,
+    "gelu_python_tanh": gelu_tanh,
     "gelu_pytorch_tanh": gelu_tanh,
     "hardswish": lambda x: x * tf.nn.relu6(x + 3) / 6,
+    "laplace": laplace,
     "leaky_relu": leaky_relu,
     "linear": lambda x: x,
     "mish": lambda x: x * tf.tanh(tf.math.softplus(x)),

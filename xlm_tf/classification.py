@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.heads import choice_shape, problem_type_of
-from xlm_core.inputs import TensorInfo, check_tensor
+from xlm_core.inputs import TensorInfo, check_call, check_tensor
 from xlm_tf.activations import ACTIVATIONS
 from xlm_tf.inputs import check_labels, describe
 from xlm_tf.layers import Linear, dropout, shape_of
@@ -235,9 +235,9 @@ class TFXLMForMultipleChoice(TFXLMPreTrainedModel):
             if input_ids is not None
             else ("inputs_embeds", inputs_embeds, 4)
         )
-        batch, choices = None, None  # without either, the encoder refuses the call
-        if leading is not None:
-            batch, choices = choice_shape(name, describe(name, leading).shape, rank)
+        if leading is None:
+            check_call(self.config, {})  # raises: it needs either
+        batch, choices = choice_shape(name, describe(name, leading).shape, rank)
         encoded = self.transformer(
             input_ids=_rows("input_ids", input_ids, (batch, choices), 1),
             attention_mask=_rows("attention_mask", attention_mask, (batch, choices), 1),

@@ -7,14 +7,13 @@ CPU; elsewhere the check would wait for the device, so there it is only made whe
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from xlm_core import inputs as rules
-from xlm_core.errors import InputError, XLMWarning
+from xlm_core.errors import InputError, warn
 
 if TYPE_CHECKING:
     from xlm_tf.pretrained import TFXLMPreTrainedModel
@@ -37,6 +36,8 @@ def describe(name: str, tensor: Any) -> rules.TensorInfo:
         kind = "bool"
     elif tensor.dtype.is_floating:
         kind = "float"
+    elif tensor.dtype.is_complex:
+        kind = "complex"
     return rules.TensorInfo(tuple(tensor.shape), kind)
 
 
@@ -78,7 +79,7 @@ def check_inputs(
         first = next(iter(given.values()))
         if values_are_visible(model, first):
             model.warned_of_langs = True
-            warnings.warn(rules.LANGS_MISSING, XLMWarning, stacklevel=5)
+            warn(rules.LANGS_MISSING)
     return batch, sequence
 
 

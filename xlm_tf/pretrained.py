@@ -253,6 +253,24 @@ class TFXLMPreTrainedModel(keras.Model):
         embeddings: Embedding = self.encoder().embeddings
         return embeddings
 
+    def set_input_embeddings(self, value: Any) -> None:
+        """Replace the word embeddings; the output follows, in size and if tied in value.
+
+        Args:
+            value: float, shape (vocabulary, hidden), or an embedding layer that holds it.
+
+        Raises:
+            ConfigError: If the width is not the model's, or the vocabulary cannot be resized.
+        """
+        table = np.asarray(tf.convert_to_tensor(getattr(value, "embeddings", value)))
+        rows, width = table.shape
+        if width != self.config.emb_dim:
+            raise ConfigError(
+                f"the new embeddings have width {width}: expected emb_dim, {self.config.emb_dim}."
+            )
+        self.resize_token_embeddings(rows)
+        self.get_input_embeddings().embeddings.assign(table)
+
     def get_output_embeddings(self) -> keras.layers.Layer | None:
         """The output projection of a language model, else None."""
         return None
@@ -276,7 +294,8 @@ class TFXLMPreTrainedModel(keras.Model):
             ConfigError: If the size is impossible, or the output is an adaptive softmax, whose
                 clusters follow word frequency.
         """
-        size = _rounded(new_num_tokens or self.config.vocab_size, pad_to_multiple_of)
+        wanted = self.config.vocab_size if new_num_tokens is None else new_num_tokens
+        size = _rounded(wanted, pad_to_multiple_of)
         if size != self.config.vocab_size:
             if self.config.asm and self.architecture == "XLMWithLMHeadModel":
                 raise ConfigError("asm is True: an adaptive softmax cannot be resized.")
@@ -320,17 +339,14 @@ class TFXLMPreTrainedModel(keras.Model):
         """Drop the graphs that Keras traced with the old variables."""
         self.train_function = self.test_function = self.predict_function = None
 
-    def gradient_checkpointing_enable(self, **options: Any) -> None:
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None
+    ) -> None:
         """Trade time for memory in training: recompute layers in the backward pass.
 
         Args:
-            options: `gradient_checkpointing_kwargs` of transformers is accepted and not needed.
+            gradient_checkpointing_kwargs: Accepted as by transformers, and not needed.
         """
-        refuse_unknown_arguments(
-            "gradient_checkpointing_enable",
-            options.keys() - {"gradient_checkpointing_kwargs"},
-            ("gradient_checkpointing_kwargs",),
-        )
         self.encoder().gradient_checkpointing = True
 
     def gradient_checkpointing_disable(self) -> None:

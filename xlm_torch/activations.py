@@ -29,6 +29,11 @@ def gelu_fast(x: Tensor) -> Tensor:
     return 0.5 * x * (1 + torch.tanh(0.7978845608 * x * (1 + 0.044715 * x * x)))
 
 
+def laplace(x: Tensor) -> Tensor:
+    """The Laplace activation, (1 + erf((x - mu) / (sigma sqrt 2))) / 2, with fixed constants."""
+    return 0.5 * (1 + torch.erf((x - 0.707107) / (0.282095 * math.sqrt(2.0))))
+
+
 def relu(x: Tensor) -> Tensor:
     """max(x, 0)."""
     return torch.relu(x)
@@ -41,11 +46,15 @@ def leaky_relu(x: Tensor) -> Tensor:
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": gelu,
+    "gelu_10": lambda x: gelu(x).clamp(-10, 10),
+    "gelu_accurate": gelu_tanh,
     "gelu_fast": gelu_fast,
     "gelu_new": gelu_tanh,
     "gelu_python": gelu,
+    "gelu_python_tanh": gelu_tanh,
     "gelu_pytorch_tanh": gelu_tanh,
     "hardswish": F.hardswish,
+    "laplace": laplace,
     "leaky_relu": leaky_relu,
     "linear": lambda x: x,
     "mish": F.mish,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from xlm_core.config import XLMConfig
 from xlm_core.heads import choice_shape, problem_type_of
-from xlm_core.inputs import TensorInfo, check_tensor
+from xlm_core.inputs import TensorInfo, check_call, check_tensor
 from xlm_torch.activations import ACTIVATIONS
 from xlm_torch.inputs import check_labels, describe
 from xlm_torch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
@@ -209,9 +209,9 @@ class XLMForMultipleChoice(XLMPreTrainedModel):
             if input_ids is not None
             else ("inputs_embeds", inputs_embeds, 4)
         )
-        batch, choices = 1, 1  # without either, the encoder refuses the call
-        if leading is not None:
-            batch, choices = choice_shape(name, describe(name, leading).shape, rank)
+        if leading is None:
+            check_call(self.config, {})  # raises: it needs either
+        batch, choices = choice_shape(name, describe(name, leading).shape, rank)
         encoded = self.transformer(
             input_ids=_rows("input_ids", input_ids, (batch, choices), 1),
             attention_mask=_rows("attention_mask", attention_mask, (batch, choices), 1),

@@ -207,9 +207,21 @@ class XLMPreTrainedModel(nn.Module):
         return embeddings
 
     def set_input_embeddings(self, value: nn.Embedding) -> None:
-        """Replace the word embeddings; the output follows if it is tied."""
+        """Replace the word embeddings; the output follows, in size and if tied in value.
+
+        Args:
+            value: With weight of shape (vocabulary, hidden).
+
+        Raises:
+            ConfigError: If the width is not the model's, or the vocabulary cannot be resized.
+        """
+        rows, width = value.weight.shape
+        if width != self.config.emb_dim:
+            raise ConfigError(
+                f"the new embeddings have width {width}: expected emb_dim, {self.config.emb_dim}."
+            )
+        self.resize_token_embeddings(rows)
         self.encoder().embeddings = value
-        self.config.vocab_size = value.num_embeddings
         self.tie_weights()
 
     def get_output_embeddings(self) -> nn.Module | None:
@@ -233,7 +245,8 @@ class XLMPreTrainedModel(nn.Module):
             ConfigError: If the size is impossible, or the output is an adaptive softmax, whose
                 clusters follow word frequency.
         """
-        size = _rounded(new_num_tokens or self.config.vocab_size, pad_to_multiple_of)
+        wanted = self.config.vocab_size if new_num_tokens is None else new_num_tokens
+        size = _rounded(wanted, pad_to_multiple_of)
         if size != self.config.vocab_size:
             if self.config.asm and self.architecture == "XLMWithLMHeadModel":
                 raise ConfigError("asm is True: an adaptive softmax cannot be resized.")
@@ -277,17 +290,14 @@ class XLMPreTrainedModel(nn.Module):
             if new != old:
                 self.encoder().keep_heads(layer, [old.index(head) for head in new])
 
-    def gradient_checkpointing_enable(self, **options: Any) -> None:
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None
+    ) -> None:
         """Trade time for memory in training: recompute layers in the backward pass.
 
         Args:
-            options: `gradient_checkpointing_kwargs` of transformers is accepted and not needed.
+            gradient_checkpointing_kwargs: Accepted as by transformers, and not needed.
         """
-        refuse_unknown_arguments(
-            "gradient_checkpointing_enable",
-            options.keys() - {"gradient_checkpointing_kwargs"},
-            ("gradient_checkpointing_kwargs",),
-        )
         self.encoder().gradient_checkpointing = True
 
     def gradient_checkpointing_disable(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from xlm_core.checkpoints.folder import LazyTensor
 from xlm_core.config import XLMConfig
-from xlm_core.errors import CheckpointError, XLMWarning
+from xlm_core.errors import CheckpointError, warn
 from xlm_core.weights import ARCHITECTURES, Kind, TensorSpec, name_of, tensors_of
 
 # Buffers of older transformers, and the stray matrix that 4.57 adds beside an adaptive softmax.
@@ -117,12 +116,10 @@ def match_tensors(
         )
     _check_tied(specs, found, source)
     if fresh:
-        warnings.warn(
+        warn(
             f"{architecture} from {source}: started fresh, to be trained before use: "
             + ", ".join(spec.path for spec in fresh)
-            + (f". Left out, of another head: {', '.join(left_out)}." if left_out else "."),
-            XLMWarning,
-            stacklevel=3,
+            + (f". Left out, of another head: {', '.join(left_out)}." if left_out else ".")
         )
     pairs = tuple(
         (spec, found[spec.path]) for spec in specs if spec.path in found and spec.tied_to is None
