@@ -5,12 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xlm_core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from xlm_core.config import XLMConfig
 
 SUMMARY_TYPES = ("first", "last", "mean", "cls_index")
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
@@ -230,8 +227,8 @@ def check_field(name: str, value: Any) -> Any:
     return value
 
 
-def check_combination(config: XLMConfig) -> None:
-    """Raise `ConfigError` where fields contradict each other."""
+def check_combination(config: Any) -> None:
+    """Raise `ConfigError` where fields of an `XLMConfig` contradict each other."""
 
     def require(condition: bool, name: str, rule: str) -> None:
         if not condition:

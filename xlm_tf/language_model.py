@@ -10,11 +10,12 @@ import tensorflow as tf
 from xlm_core.config import XLMConfig
 from xlm_tf.adaptive_softmax import AdaptiveLogSoftmax
 from xlm_tf.inputs import check_labels
+from xlm_tf.keras_model import model_call
 from xlm_tf.layers import Linear, ParameterLayer, shape_of
 from xlm_tf.losses import cross_entropy, negative_log_likelihood
 from xlm_tf.model import TFXLMModel
 from xlm_tf.outputs import MaskedLMOutput
-from xlm_tf.pretrained import TFXLMPreTrainedModel, model_call
+from xlm_tf.pretrained import TFXLMPreTrainedModel
 
 
 class TiedLinear(ParameterLayer):

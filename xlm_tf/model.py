@@ -17,9 +17,10 @@ import tensorflow as tf
 from xlm_core.config import XLMConfig
 from xlm_tf.activations import gelu, relu
 from xlm_tf.inputs import check_inputs
+from xlm_tf.keras_model import model_call
 from xlm_tf.layers import Embedding, LayerNorm, Linear, dropout, shape_of
 from xlm_tf.outputs import BaseModelOutput
-from xlm_tf.pretrained import TFXLMPreTrainedModel, model_call
+from xlm_tf.pretrained import TFXLMPreTrainedModel
 
 
 class MultiHeadAttention(keras.layers.Layer):

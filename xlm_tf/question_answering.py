@@ -10,11 +10,12 @@ import tensorflow as tf
 from xlm_core.config import XLMConfig
 from xlm_core.heads import both_or_neither
 from xlm_tf.inputs import check_labels
+from xlm_tf.keras_model import model_call
 from xlm_tf.layers import Linear, shape_of
 from xlm_tf.losses import cross_entropy
 from xlm_tf.model import TFXLMModel
 from xlm_tf.outputs import QuestionAnsweringModelOutput, XLMForQuestionAnsweringOutput
-from xlm_tf.pretrained import TFXLMPreTrainedModel, model_call
+from xlm_tf.pretrained import TFXLMPreTrainedModel
 from xlm_tf.squad_head import SQuADHead
 
 

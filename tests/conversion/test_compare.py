@@ -36,16 +36,23 @@ class TestDifference:
         assert row.shape == (3,)
 
     @pytest.mark.parametrize(
-        ("dtype", "difference", "passes"),
+        ("dtype", "name", "difference", "passes"),
         [
-            ("float64", 9e-13, True),
-            ("float64", 1.1e-12, False),
-            ("float32", 1.9e-6, True),
-            ("float32", 2.2e-6, False),
+            ("float64", "hidden_states[1]", 9e-13, True),
+            ("float64", "hidden_states[1]", 1.1e-12, False),
+            ("float64", "logits", 1.1e-12, False),
+            ("float32", "logits", 1.9e-6, True),
+            ("float32", "logits", 2.2e-6, False),
+            ("float32", "cls_logits", 2.2e-6, False),
+            ("float32", "hidden_states[1]", 9e-6, True),
+            ("float32", "attentions[0]", 1.1e-5, False),
+            ("float32", "last_hidden_state", 1.1e-5, False),
         ],
     )
-    def test_each_dtype_has_its_bar(self, dtype: str, difference: float, passes: bool) -> None:
-        row = row_of([1.0, 0.5], [1.0, 0.5 + difference], dtype=dtype)
+    def test_each_dtype_and_kind_has_its_bar(
+        self, dtype: str, name: str, difference: float, passes: bool
+    ) -> None:
+        row = row_of([1.0, 0.5], [1.0, 0.5 + difference], name=name, dtype=dtype)
         assert (row.problem is None) == passes
         if not passes:
             assert row.problem == f"{row.relative:.1e} of the largest value, bar {row.bar:g}"

@@ -1,0 +1,153 @@
+"""What makes a model at home in Keras: calls with dictionaries, training, saving, export."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import keras
+import tensorflow as tf
+
+from xlm_core.config import XLMConfig
+from xlm_core.errors import InputError
+
+LABEL_NAMES = ("labels", "start_positions", "end_positions", "is_impossible")
+
+
+def model_call(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a model's `call` so that a dictionary of arguments may be its first argument."""
+
+    @functools.wraps(call)
+    def wrapper(self: Any, input_ids: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(input_ids, Mapping):
+            return call(self, input_ids, *args, **kwargs)
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        twice = sorted(input_ids.keys() & given.keys())
+        if args or twice:
+            raise InputError(
+                "arguments were given in a dictionary and beside it"
+                + (f": {', '.join(twice)}" if twice else "")
+                + ". Give each once, the others by keyword."
+            )
+        return call(self, **{str(name): value for name, value in input_ids.items()}, **given)
+
+    # The code is graph-ready as it stands; AutoGraph would only slow tracing down.
+    return tf.autograph.experimental.do_not_convert(wrapper)
+
+
+class KerasModel(keras.Model):
+    """A Keras model whose outputs are `xlm_core.outputs` and may hold their own loss."""
+
+    architecture: str
+    config: XLMConfig
+
+    # -- Keras: training -----------------------------------------------------------------------
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """The model's own loss where labels are among the features; else the compiled loss.
+
+        Raises:
+            InputError: If there are no labels at all.
+        """
+        if y is None:
+            loss = y_pred.get("loss") if isinstance(y_pred, dict) else None
+            if loss is None or sample_weight is not None:
+                raise InputError(
+                    "no loss to compute: give labels among the features (and no sample weights), "
+                    "or give (features, labels) and a loss in compile()."
+                )
+            return keras.ops.sum([loss, *self.losses]) if self.losses else loss
+        return super().compute_loss(x, y, _predictions(y_pred, y), sample_weight, training)
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Metrics over the logits; without separate labels, the loss only."""
+        if y is None:
+            results: dict[str, Any] = self.get_metrics_result()
+            return results
+        return super().compute_metrics(x, y, _predictions(y_pred, y), sample_weight)
+
+    def predict_step(self, data: Any) -> Any:
+        """One batch of `predict`; labels among the features are left aside."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if isinstance(x, Mapping):
+            x = {name: value for name, value in x.items() if name not in LABEL_NAMES}
+        return super().predict_step(keras.utils.pack_x_y_sample_weight(x, y, sample_weight))
+
+    # -- Keras: saving -------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` rebuilds the model from."""
+        return {
+            "config": self.config.to_dict(),
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Rebuild a model, without its weights, from `get_config`."""
+        options = dict(config)
+        if isinstance(options.get("dtype"), dict):
+            options["dtype"] = keras.saving.deserialize_keras_object(options["dtype"])
+        return cls(XLMConfig.from_dict(options.pop("config")), **options)
+
+    def build_from_config(self, config: Any) -> None:
+        """Nothing to do: constructors build."""
+
+    def export(
+        self,
+        filepath: str | os.PathLike[str],
+        format: str = "tf_saved_model",  # noqa: A002  (Keras' name)
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **options: Any,
+    ) -> None:
+        """Export for serving, as `keras.Model.export`.
+
+        Args:
+            filepath, format, verbose, options: Keras' own.
+            input_signature: Default: a dictionary of input_ids and attention_mask (and langs,
+                if the model has language embeddings), int32, shape (batch, sequence).
+        """
+        if input_signature is None:
+            names = ["input_ids", "attention_mask"]
+            names += ["langs"] if self.config.has_lang_embeddings else []
+            shape = (None, None)
+            if self.architecture == "XLMForMultipleChoice":
+                shape = (None, None, None)
+            input_signature = [{name: tf.TensorSpec(shape, tf.int32, name=name) for name in names}]
+        super().export(
+            os.fspath(filepath),
+            format=format,
+            verbose=verbose,
+            input_signature=input_signature,
+            **options,
+        )
+
+
+def _predictions(y_pred: Any, y: Any) -> Any:
+    """The part of a model's output that labels are compared with."""
+    if not isinstance(y_pred, dict):
+        return y_pred
+    if "logits" in y_pred:
+        return y_pred["logits"]
+    if "start_logits" in y_pred:
+        names = ("start_logits", "end_logits")
+        if isinstance(y, Mapping):
+            # Labels may go under the names of the model's arguments.
+            ends = {"start_positions": names[0], "end_positions": names[1]}
+            return {key: y_pred[ends.get(key, key)] for key in y}
+        return [y_pred[name] for name in names]
+    return y_pred.to_tuple()[0] if hasattr(y_pred, "to_tuple") else y_pred
