@@ -10,6 +10,9 @@ from collections.abc import Iterable
 class XLMError(Exception):
     """Base class of every error that this library raises on purpose."""
 
+    # Keras rewrites the message of an error that passes through a layer unless it bears this mark.
+    _keras_call_info_injected = True
+
 
 class ConfigError(XLMError, ValueError):
     """A configuration value is impossible, or contradicts another one."""

@@ -44,6 +44,8 @@ def values_are_visible(model: XLMPreTrainedModel, tensor: Tensor) -> bool:
         return False
     if type(tensor) is not Tensor and not isinstance(tensor, torch.nn.Parameter):
         return False  # a subclass that traces, such as a fake tensor
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        return False  # under vmap there is no single value
     if model.check_values is None:
         return tensor.device.type == "cpu"
     return model.check_values

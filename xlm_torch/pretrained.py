@@ -39,8 +39,9 @@ class XLMPreTrainedModel(nn.Module):
         super().__init__()
         if not isinstance(config, XLMConfig):
             raise ConfigError(
-                f"{type(self).__name__} got a {type(config).__name__}: expected an XLMConfig "
-                "(to open a checkpoint, use from_pretrained)."
+                f"{type(self).__name__} got a {type(config).__module__}.{type(config).__name__}: "
+                "expected an xlm_core.XLMConfig (to open a checkpoint, use from_pretrained; to "
+                "convert another configuration, XLMConfig.from_dict(config.to_dict()))."
             )
         config.validate()
         check_head(config, self.architecture)
