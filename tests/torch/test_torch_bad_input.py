@@ -200,7 +200,7 @@ def test_checks_of_values_can_be_switched_off() -> None:
 
 
 def test_wrong_models() -> None:
-    with pytest.raises(ConfigError, match="got a builtins.dict: expected an xlm_core.XLMConfig"):
+    with pytest.raises(ConfigError, match=r"got a builtins\.dict: expected an xlm_core\.XLMConfig"):
         XLMModel({"vocab_size": 5})  # type: ignore[arg-type]
     for architecture, values, text in (
         ("XLMModel", {"is_encoder": False}, "is_encoder is False"),
