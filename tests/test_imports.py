@@ -6,6 +6,7 @@ What a package loads is asked in a process of its own; what its files say is rea
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,9 +47,12 @@ print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
 
 
 def loaded_by(package: str) -> set[str]:
+    # transformers, imported by a test before, sets this for its whole process.
+    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
     done = subprocess.run(
         [sys.executable, "-c", PROBE, package],
         cwd=ROOT,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=300,
