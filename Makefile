@@ -11,7 +11,7 @@ PYTEST := TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m pytest
 PARALLEL := $(ONE_THREAD) $(PYTEST) -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test test-full test-core test-torch test-tf test-conversion parity \
+.PHONY: setup demo test test-full test-core test-torch test-tf test-conversion parity bench \
 	lint format types check clean
 
 setup: $(STAMP)
@@ -50,6 +50,10 @@ test-conversion: $(STAMP)
 # PyTorch and TensorFlow in one process.
 parity: $(STAMP)
 	$(PYTEST) tests/parity
+
+# What is measured, printed side by side.
+bench: $(STAMP)
+	$(BIN)/python benchmarks/import_time.py
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

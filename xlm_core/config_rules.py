@@ -239,12 +239,11 @@ def check_combination(config: Any) -> None:
         "emb_dim",
         f"must be a multiple of n_heads ({config.n_heads})",
     )
-    for name in ("pad_index",):
-        require(
-            getattr(config, name) < config.vocab_size,
-            name,
-            f"must be below vocab_size ({config.vocab_size})",
-        )
+    require(
+        config.pad_index < config.vocab_size,
+        "pad_index",
+        f"must be below vocab_size ({config.vocab_size})",
+    )
     if config.asm:
         require(bool(config.asm_cutoffs), "asm_cutoffs", "asm=True needs at least one cutoff")
         require(
@@ -280,6 +279,12 @@ def check_combination(config: Any) -> None:
             all(0 <= index < config.n_langs for index in config.lang2id.values()),
             "lang2id",
             f"ids must be in [0, n_langs) with n_langs {config.n_langs}",
+        )
+    if config.label2id is not None:
+        require(
+            all((config.id2label or {}).get(i) == name for name, i in config.label2id.items()),
+            "label2id",
+            "must agree with id2label",
         )
     if config.lang2id is not None and config.id2lang is not None:
         require(

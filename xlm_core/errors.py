@@ -12,6 +12,8 @@ class XLMError(Exception):
 
     # Keras rewrites the message of an error that passes through a layer unless it bears this mark.
     _keras_call_info_injected = True
+    # AutoGraph keeps the type of an error only if it is constructed as an Exception is.
+    __init__ = Exception.__init__
 
 
 class ConfigError(XLMError, ValueError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NoReturn
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
@@ -156,10 +156,20 @@ def check_head_mask(
     check_tensor("head_mask", info, shape, "", ("bool", "integer", "float"))
 
 
-def check_range(name: str, smallest: int, largest: int, limit: int, rule: str) -> None:
-    """Raise `InputError` unless all values lie in [0, limit)."""
-    if smallest < 0 or largest >= limit:
-        found = smallest if smallest < 0 else largest
+def check_cache(cache: object) -> None:
+    """Raise `InputError` unless `cache` has the two methods of a cache."""
+    missing = [m for m in ("update", "get_seq_length") if not callable(getattr(cache, m, None))]
+    if missing:
+        raise InputError(
+            f"cache is a {type(cache).__name__} without {' and '.join(missing)}: expected an "
+            "object with update(key, value, layer) and get_seq_length(), such as KeyValueCache."
+        )
+
+
+def check_range(name: str, smallest: float, largest: float, limit: int, rule: str) -> None:
+    """Raise `InputError` unless all values lie in [0, limit - 1]; NaN does not."""
+    if not (smallest >= 0 and largest <= limit - 1):
+        found = largest if smallest >= 0 else smallest
         raise InputError(f"{name} holds {found}: expected values in [0, {limit}), {rule}.")
 
 
@@ -171,7 +181,6 @@ def value_limits(config: XLMConfig, sequence: int) -> dict[str, tuple[int, str]]
         "token_type_ids": vocabulary,
         "position_ids": (config.max_position_embeddings, "the rows of the position table"),
         "lengths": (sequence + 1, "at most the length of the sequence"),
-        "attention_mask": (2, "1 for tokens and 0 for padding"),
     }
     if config.has_lang_embeddings:
         limits["langs"] = (config.n_langs, "the languages of the model (n_langs)")
@@ -182,11 +191,8 @@ LANGS_MISSING = (
     "the model has language embeddings, but langs was not given: they are left out, and the "
     "results are not those the model was trained for. Give langs, one language id per token."
 )
-FRACTIONAL_MASK = (
-    "attention_mask holds a value that is neither 0 nor 1: expected 1 for tokens, 0 for padding."
-)
 
 
-def check_class_labels(name: str, smallest: int, largest: int, classes: int, rule: str) -> None:
-    """Raise `InputError` unless class labels (the ignored ones set aside) lie in [0, classes)."""
-    check_range(name, smallest, largest, classes, rule)
+def refuse_fractions(name: str) -> NoReturn:
+    """Raise `InputError` for a mask that holds something else than 0 and 1."""
+    raise InputError(f"{name} holds a value that is neither 0 nor 1: expected one of the two.")

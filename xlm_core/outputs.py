@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 class ModelOutput(dict[str, Any]):
     """Base of all outputs: a dataclass that is also a dictionary of its fields that are not None.
 
-    A mapping, or an iterator over (name, value) pairs, given as the only argument spreads over
+    A mapping, or (name, value) pairs, given as the only argument spreads over
     the fields, so that code which rebuilds dictionaries (`type(output)(...)`) works.
 
     Raises:
@@ -33,7 +33,7 @@ class ModelOutput(dict[str, Any]):
         names = self.field_names()
         first = getattr(self, names[0])
         alone = all(getattr(self, name) is None for name in names[1:])
-        if alone and isinstance(first, (Mapping, Iterator)):
+        if alone and (isinstance(first, (Mapping, Iterator)) or _are_pairs(first)):
             pairs: Iterable[tuple[str, Any]] = (
                 first.items() if isinstance(first, Mapping) else first
             )
@@ -95,7 +95,14 @@ class ModelOutput(dict[str, Any]):
     __delitem__ = __ior__ = pop = popitem = update = setdefault = clear = _refuse
 
 
-@dataclass(repr=False, eq=False)
+def _are_pairs(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(
+        isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str)
+        for entry in value
+    )
+
+
+@dataclass(eq=False)
 class BaseModelOutput(ModelOutput):
     """What `XLMModel` returns.
 
@@ -111,7 +118,7 @@ class BaseModelOutput(ModelOutput):
     attentions: Any = None
 
 
-@dataclass(repr=False, eq=False)
+@dataclass(eq=False)
 class MaskedLMOutput(ModelOutput):
     """What `XLMWithLMHeadModel` returns.
 
@@ -127,7 +134,7 @@ class MaskedLMOutput(ModelOutput):
     attentions: Any = None
 
 
-@dataclass(repr=False, eq=False)
+@dataclass(eq=False)
 class SequenceClassifierOutput(ModelOutput):
     """What `XLMForSequenceClassification` returns.
 
@@ -143,7 +150,7 @@ class SequenceClassifierOutput(ModelOutput):
     attentions: Any = None
 
 
-@dataclass(repr=False, eq=False)
+@dataclass(eq=False)
 class MultipleChoiceModelOutput(ModelOutput):
     """What `XLMForMultipleChoice` returns.
 
@@ -159,7 +166,7 @@ class MultipleChoiceModelOutput(ModelOutput):
     attentions: Any = None
 
 
-@dataclass(repr=False, eq=False)
+@dataclass(eq=False)
 class TokenClassifierOutput(ModelOutput):
     """What `XLMForTokenClassification` returns.
 
@@ -175,7 +182,7 @@ class TokenClassifierOutput(ModelOutput):
     attentions: Any = None
 
 
-@dataclass(repr=False, eq=False)
+@dataclass(eq=False)
 class QuestionAnsweringModelOutput(ModelOutput):
     """What `XLMForQuestionAnsweringSimple` returns.
 
@@ -192,7 +199,7 @@ class QuestionAnsweringModelOutput(ModelOutput):
     attentions: Any = None
 
 
-@dataclass(repr=False, eq=False)
+@dataclass(eq=False)
 class XLMForQuestionAnsweringOutput(ModelOutput):
     """What `XLMForQuestionAnswering`, the beam head, returns.
 

@@ -1,5 +1,13 @@
 """XLM in Keras 3 on TensorFlow: `TFXLMModel` and its heads."""
 
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"xlm_tf needs Keras on TensorFlow, and finds it on {keras.backend.backend()!r}: set "
+        "KERAS_BACKEND=tensorflow before keras is imported."
+    )
+
 from xlm_core.config import XLMConfig
 from xlm_tf.auto import MODEL_CLASSES, from_pretrained
 from xlm_tf.cache import KeyValueCache

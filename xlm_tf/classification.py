@@ -125,6 +125,9 @@ class TFXLMForSequenceClassification(TFXLMPreTrainedModel):
             (batch, classes),
             "(batch, labels)",
             kinds=("float", "bool", "integer"),
+            limit=None if problem == "regression" else 2,
+            rule="0 for no and 1 for yes",
+            ignored=None,
         )
         loss = mean_squared_error if problem == "regression" else binary_cross_entropy
         return loss(logits, labels)

@@ -68,13 +68,8 @@ def check_inputs(
     for name, (limit, rule) in rules.value_limits(config, sequence or 0).items():
         if name in visible:
             _check_range(name, visible[name], limit, rule)
-    mask = visible.get("attention_mask")
-    if (
-        mask is not None
-        and mask.dtype.is_floating
-        and bool(tf.reduce_any((mask != 0) & (mask != 1)))
-    ):
-        raise InputError(rules.FRACTIONAL_MASK)
+    if "attention_mask" in visible:
+        check_flags("attention_mask", visible["attention_mask"])
     if config.has_lang_embeddings and "langs" not in given and not model.warned_of_langs:
         first = next(iter(given.values()))
         if values_are_visible(model, first):
@@ -83,11 +78,24 @@ def check_inputs(
     return batch, sequence
 
 
+def as_index(tensor: tf.Tensor | None) -> tf.Tensor | None:
+    """An integer tensor in a width that look-ups take."""
+    if tensor is None or tensor.dtype in (tf.int64, tf.int32):
+        return tensor
+    return tf.cast(tensor, tf.int64)
+
+
 def _check_range(name: str, tensor: tf.Tensor, limit: int, rule: str) -> None:
     if tensor.shape.num_elements():
-        values = tf.cast(tensor, tf.float64 if tensor.dtype.is_floating else tf.int64)
-        smallest, largest = tf.reduce_min(values), tf.reduce_max(values)
-        rules.check_range(name, int(smallest), int(largest), limit, rule)
+        wide = tf.cast(tensor, tf.float64 if tensor.dtype.is_floating else tf.int64)
+        smallest, largest = wide.numpy().min(), wide.numpy().max()
+        rules.check_range(name, smallest.item(), largest.item(), limit, rule)
+
+
+def check_flags(name: str, tensor: tf.Tensor) -> None:
+    """Raise `InputError` unless all values are 0 or 1."""
+    if tensor.dtype != tf.bool and bool(tf.reduce_any((tensor != 0) & (tensor != 1))):
+        rules.refuse_fractions(name)
 
 
 def check_labels(
@@ -109,7 +117,7 @@ def check_labels(
         name: The argument's.
         labels: A trailing dimension of 1 beyond `shape` is accepted and removed.
         shape, axes: What is expected, and its axes in words.
-        limit, rule: Values must be in [0, limit), which `rule` says in words; None: any.
+        limit, rule: Values must be in [0, limit - 1], which `rule` says in words; None: any.
         ignored: A value that stands for no label, or None.
         kinds: Kinds of dtype that are accepted.
 
@@ -121,6 +129,8 @@ def check_labels(
         labels = tf.squeeze(labels, axis=-1)
         info = rules.TensorInfo(info.shape[:-1], info.kind)
     rules.check_tensor(name, info, shape, axes, kinds)
+    if info.kind == "integer":
+        labels = as_index(labels)
     if limit is not None and values_are_visible(model, labels):
         real = labels if ignored is None else tf.boolean_mask(labels, labels != ignored)
         _check_range(name, real, limit, rule)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
+from xlm_tf.losses import IGNORED
 
 LABEL_NAMES = ("labels", "start_positions", "end_positions", "is_impossible")
 
@@ -59,23 +60,45 @@ class KerasModel(keras.Model):
             InputError: If there are no labels at all.
         """
         if y is None:
-            loss = y_pred.get("loss") if isinstance(y_pred, dict) else None
+            labelled = isinstance(x, Mapping) and any(name in x for name in LABEL_NAMES)
+            if isinstance(y_pred, tuple):  # config.return_dict is False
+                loss = y_pred[0] if labelled else None
+            else:
+                loss = y_pred.get("loss") if isinstance(y_pred, dict) else None
             if loss is None or sample_weight is not None:
                 raise InputError(
                     "no loss to compute: give labels among the features (and no sample weights), "
                     "or give (features, labels) and a loss in compile()."
                 )
             return keras.ops.sum([loss, *self.losses]) if self.losses else loss
-        return super().compute_loss(x, y, _predictions(y_pred, y), sample_weight, training)
+        predictions = self._predictions(y_pred, y)
+        return super().compute_loss(x, y, predictions, sample_weight, training)
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
-        """Metrics over the logits; without separate labels, the loss only."""
+        """Metrics over the logits, with the labels given apart or among the features.
+
+        Raises:
+            InputError: If token labels among the features, which may be -100, would be counted by
+                `metrics`; `weighted_metrics` leave them out.
+        """
+        results: dict[str, Any]
+        if y is None and self._compile_metrics is not None and isinstance(x, Mapping):
+            y, sample_weight = _labels_among(x)
+            if sample_weight is not None and getattr(self._compile_metrics, "_user_metrics", None):
+                raise InputError(
+                    "metrics in compile() would count labels of -100, which stand for no label: "
+                    "give them as weighted_metrics, which leave these out."
+                )
         if y is None:
-            results: dict[str, Any] = self.get_metrics_result()
-            return results
-        return super().compute_metrics(x, y, _predictions(y_pred, y), sample_weight)
+            results = self.get_metrics_result()
+        else:
+            if isinstance(y_pred, tuple) and isinstance(x, Mapping) and "labels" in x:
+                y_pred = y_pred[1:]  # the loss comes first
+            predictions = self._predictions(y_pred, y)
+            results = super().compute_metrics(x, y, predictions, sample_weight)
+        return results
 
     def predict_step(self, data: Any) -> Any:
         """One batch of `predict`; labels among the features are left aside."""
@@ -83,6 +106,22 @@ class KerasModel(keras.Model):
         if isinstance(x, Mapping):
             x = {name: value for name, value in x.items() if name not in LABEL_NAMES}
         return super().predict_step(keras.utils.pack_x_y_sample_weight(x, y, sample_weight))
+
+    def _predictions(self, y_pred: Any, y: Any) -> Any:
+        """The part of the model's output that labels are compared with."""
+        names = ("start_logits", "end_logits")
+        simple = self.architecture == "XLMForQuestionAnsweringSimple"
+        if isinstance(y_pred, tuple):
+            return list(y_pred[:2]) if simple else y_pred[0]
+        if "logits" in y_pred:
+            return y_pred["logits"]
+        if simple and isinstance(y, Mapping):
+            # Labels may go under the names of the model's arguments.
+            ends = {"start_positions": names[0], "end_positions": names[1]}
+            return {key: y_pred[ends.get(key, key)] for key in y}
+        if simple:
+            return [y_pred[name] for name in names]
+        return y_pred.to_tuple()[0] if hasattr(y_pred, "to_tuple") else y_pred
 
     # -- Keras: saving -------------------------------------------------------------------------
 
@@ -137,17 +176,15 @@ class KerasModel(keras.Model):
         )
 
 
-def _predictions(y_pred: Any, y: Any) -> Any:
-    """The part of a model's output that labels are compared with."""
-    if not isinstance(y_pred, dict):
-        return y_pred
-    if "logits" in y_pred:
-        return y_pred["logits"]
-    if "start_logits" in y_pred:
-        names = ("start_logits", "end_logits")
-        if isinstance(y, Mapping):
-            # Labels may go under the names of the model's arguments.
-            ends = {"start_positions": names[0], "end_positions": names[1]}
-            return {key: y_pred[ends.get(key, key)] for key in y}
-        return [y_pred[name] for name in names]
-    return y_pred.to_tuple()[0] if hasattr(y_pred, "to_tuple") else y_pred
+def _labels_among(features: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Labels for metrics, and weights that leave out those of -100."""
+    if "labels" in features:
+        labels = tf.convert_to_tensor(features["labels"])
+        if labels.dtype.is_floating or labels.dtype == tf.bool or labels.shape.rank != 2:
+            return labels, None
+        counted = labels != IGNORED
+        return tf.where(counted, labels, 0), tf.cast(counted, tf.float32)
+    names = ("start_positions", "end_positions")
+    if all(name in features for name in names):
+        return [features[name] for name in names], None
+    return None, None

@@ -27,11 +27,11 @@ class TiedLinear(ParameterLayer):
 
     def __init__(self, outputs: int, **options: Any) -> None:
         super().__init__(**options)
-        self.outputs = outputs
+        self._first_outputs = outputs
 
     def build(self, input_shape: Any = None) -> None:
         """Make the variable."""
-        self.create("bias", (self.outputs,))
+        self.create("bias", (self._first_outputs,))
 
     def call(self, x: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
         """x, shape (..., inputs), and matrix, shape (outputs, inputs), to (..., outputs)."""
@@ -74,7 +74,7 @@ class XLMPredLayer(keras.layers.Layer):
         return self.proj(hidden)
 
     def loss(self, scores: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """Mean over the labels that are not -100; scores as `forward` returns them."""
+        """Mean over the labels that are not -100; scores as `call` returns them."""
         return (negative_log_likelihood if self.asm else cross_entropy)(scores, labels)
 
 

@@ -60,14 +60,27 @@ class Linear(ParameterLayer):
 
     def __init__(self, inputs: int, outputs: int, *, use_bias: bool = True, **options: Any) -> None:
         super().__init__(**options)
-        self.inputs, self.outputs, self.use_bias = inputs, outputs, use_bias
+        self._first_shape, self._use_bias = (inputs, outputs), use_bias
 
     def build(self, input_shape: Any = None) -> None:
         """Make the variables."""
         self.bias = None
-        self.create("kernel", (self.inputs, self.outputs))
-        if self.use_bias:
-            self.create("bias", (self.outputs,))
+        self.create("kernel", self._first_shape)
+        if self._use_bias:
+            self.create("bias", self._first_shape[1:])
+
+    def keep(self, columns: list[int], axis: int) -> None:
+        """Keep only these inputs (axis 0) or outputs (axis 1)."""
+        kernel = self.kernel.numpy().take(columns, axis=axis)
+        bias = None if self.bias is None else self.bias.numpy()
+        if bias is not None and axis == 1:
+            bias = bias.take(columns)
+        # Both anew, in the order of `build`: files hold a layer's variables by their order.
+        self.create("kernel", kernel.shape)
+        self.kernel.assign(kernel)
+        if bias is not None:
+            self.create("bias", bias.shape)
+            self.bias.assign(bias)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """float, shape (..., inputs), to float, shape (..., outputs)."""
@@ -94,12 +107,12 @@ class Embedding(ParameterLayer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.rows, self.width, self.padding_index = rows, width, padding_index
-        self.learned = trainable
+        self._first_shape, self._learned = (rows, width), trainable
+        self.padding_index = padding_index
 
     def build(self, input_shape: Any = None) -> None:
         """Make the variable."""
-        self.create("embeddings", (self.rows, self.width), trainable=self.learned)
+        self.create("embeddings", self._first_shape, trainable=self._learned)
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
         """integer, shape (...), to float, shape (..., width); the padding row is not trained."""

@@ -15,8 +15,9 @@ import keras
 import tensorflow as tf
 
 from xlm_core.config import XLMConfig
+from xlm_core.inputs import check_cache
 from xlm_tf.activations import gelu, relu
-from xlm_tf.inputs import check_inputs
+from xlm_tf.inputs import as_index, check_inputs
 from xlm_tf.keras_model import model_call
 from xlm_tf.layers import Embedding, LayerNorm, Linear, dropout, shape_of
 from xlm_tf.outputs import BaseModelOutput
@@ -103,18 +104,9 @@ class MultiHeadAttention(keras.layers.Layer):
             head * self.head_dim + column for head in kept for column in range(self.head_dim)
         ]
         for linear in (self.q_lin, self.k_lin, self.v_lin):
-            _select(linear, "kernel", columns, 1)
-            _select(linear, "bias", columns, 0)
-            linear.outputs = len(columns)
-        _select(self.out_lin, "kernel", columns, 0)
-        self.out_lin.inputs = len(columns)
+            linear.keep(columns, axis=1)
+        self.out_lin.keep(columns, axis=0)
         self.n_heads = len(kept)
-
-
-def _select(linear: Linear, name: str, columns: list[int], axis: int) -> None:
-    chosen = getattr(linear, name).numpy().take(columns, axis=axis)
-    linear.create(name, chosen.shape)
-    getattr(linear, name).assign(chosen)
 
 
 class TransformerFFN(keras.layers.Layer):
@@ -247,7 +239,10 @@ class TFXLMModel(TFXLMPreTrainedModel):
         output_attentions = _default(output_attentions, config.output_attentions)
         output_hidden_states = _default(output_hidden_states, config.output_hidden_states)
         cache = getattr(cache, "self_attention_cache", cache)
-        cached = None if cache is None else int(cache.get_seq_length())
+        cached = None
+        if cache is not None:
+            check_cache(cache)
+            cached = int(cache.get_seq_length())
         check_inputs(
             self,
             {
@@ -264,6 +259,8 @@ class TFXLMModel(TFXLMPreTrainedModel):
         )
         sequence = shape_of(input_ids if input_ids is not None else inputs_embeds)[1]
         new = slice(cached or 0, None)
+        input_ids, langs = as_index(input_ids), as_index(langs)
+        token_type_ids, position_ids = as_index(token_type_ids), as_index(position_ids)
 
         tokens = self._token_mask(input_ids, attention_mask, lengths, inputs_embeds)
         visible = tokens[:, None, None, :]
@@ -289,7 +286,7 @@ class TFXLMModel(TFXLMPreTrainedModel):
 
         hidden_states = [hidden] if output_hidden_states else []
         attentions = []
-        recompute = self.gradient_checkpointing and training and cache is None
+        recompute = self._gradient_checkpointing and training and cache is None
         for layer in range(config.n_layers):
             seed = self.draw_seed(training)
             mask = self._head_mask(head_mask, layer)
@@ -320,7 +317,9 @@ class TFXLMModel(TFXLMPreTrainedModel):
         seed: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """One layer: each sublayer's output is added to its input, then normalised."""
-        context, weights = self.attentions[layer](hidden, visible, head_mask, cache, seed)
+        context, weights = self.attentions[layer](
+            hidden, visible, head_mask=head_mask, cache=cache, seed=seed
+        )
         context = dropout(context, self.config.dropout, seed, site=1)
         hidden = self.layer_norm1[layer](hidden + context)
         hidden = self.layer_norm2[layer](hidden + self.ffns[layer](hidden, seed))

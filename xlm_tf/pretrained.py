@@ -11,7 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from xlm_core.checkpoints import Checkpoint, match_tensors, open_checkpoint, save_checkpoint
+from xlm_core.checkpoints import (
+    Checkpoint,
+    float_dtype_name,
+    match_tensors,
+    open_checkpoint,
+    save_checkpoint,
+)
 from xlm_core.config import XLMConfig
 from xlm_core.errors import (
     ConfigError,
@@ -56,12 +62,14 @@ class TFXLMPreTrainedModel(KerasModel):
                 "expected an xlm_core.XLMConfig (to open a checkpoint, use from_pretrained; to "
                 "convert another configuration, XLMConfig.from_dict(config.to_dict()))."
             )
+        if not keras.backend.is_float_dtype(self.compute_dtype):
+            raise ConfigError(f"dtype is {dtype!r}: expected a float dtype or policy.")
         config.validate()
         check_head(config, self.architecture)
         self.config = config
-        self.check_values: bool | None = None
+        self._check_values: bool | None = None
+        self._gradient_checkpointing = False
         self.warned_of_langs = False
-        self.gradient_checkpointing = False
         self._draw_initial = initialize
 
     def build(self, input_shape: Any = None) -> None:
@@ -90,6 +98,25 @@ class TFXLMPreTrainedModel(KerasModel):
     def encoder(self) -> Any:
         """The `TFXLMModel` inside, or the model itself if it is one."""
         return getattr(self, self.base_model_prefix, self)
+
+    @property
+    def check_values(self) -> bool | None:
+        """Whether inputs are checked for their values too; see the class."""
+        value: bool | None = self.encoder()._check_values
+        return value
+
+    @check_values.setter
+    def check_values(self, value: bool | None) -> None:
+        self.encoder()._check_values = value
+
+    @property
+    def gradient_checkpointing(self) -> bool:
+        """Whether layers are recomputed in the backward pass."""
+        return bool(self.encoder()._gradient_checkpointing)
+
+    @gradient_checkpointing.setter
+    def gradient_checkpointing(self, value: bool) -> None:
+        self.encoder()._gradient_checkpointing = value
 
     def num_parameters(self, only_trainable: bool = False) -> int:
         """Number of parameters, tied ones counted once."""
@@ -186,6 +213,7 @@ class TFXLMPreTrainedModel(KerasModel):
             CheckpointError: Listing everything missing, unexpected and misshapen.
             ConfigError: For an impossible configuration.
         """
+        dtype = config_overrides.pop("torch_dtype", dtype)  # transformers' older name
         return cls._from_checkpoint(
             open_checkpoint(path, **config_overrides), dtype, ignore_mismatched_sizes
         )
@@ -207,6 +235,8 @@ class TFXLMPreTrainedModel(KerasModel):
             model._set_variable(spec, lazy.read())
         loaded = {spec.path for spec, _ in match.found}
         model.init_weights(spec for spec in model.tensor_specs() if spec.path not in loaded)
+        model.config.dtype = model.variable_dtype
+        model.prune_heads(checkpoint.prune)
         return model
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
@@ -324,11 +354,11 @@ class TFXLMPreTrainedModel(KerasModel):
         Args:
             gradient_checkpointing_kwargs: Accepted as by transformers, and not needed.
         """
-        self.encoder().gradient_checkpointing = True
+        self.gradient_checkpointing = True
 
     def gradient_checkpointing_disable(self) -> None:
         """Keep activations again."""
-        self.encoder().gradient_checkpointing = False
+        self.gradient_checkpointing = False
 
     # -- calls ---------------------------------------------------------------------------------
 
@@ -354,16 +384,6 @@ def _rounded(size: int, multiple: int | None) -> int:
 
 
 def _resolve_dtype(dtype: Any, in_file: set[str]) -> Any:
-    if dtype is None:
-        return "float32"
-    if dtype == "auto":
-        return in_file.pop() if len(in_file) == 1 else "float32"
-    if isinstance(dtype, tf.DType):
-        dtype = dtype.name
-    if isinstance(dtype, (keras.DTypePolicy, dict)):
+    if isinstance(dtype, keras.DTypePolicy) or dtype in ("mixed_float16", "mixed_bfloat16"):
         return dtype
-    names = ("float64", "float32", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
-    name = str(dtype).removeprefix("tf.")
-    if name not in names:
-        raise ConfigError(f"dtype is {dtype!r}: expected one of {', '.join(names)}, or 'auto'.")
-    return name
+    return float_dtype_name(dtype, in_file, "mixed_float16", "mixed_bfloat16")

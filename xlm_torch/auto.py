@@ -51,6 +51,7 @@ def from_pretrained(
     Raises:
         CheckpointError: If it names none of the family's classes, or does not fit.
     """
+    dtype = config_overrides.pop("torch_dtype", dtype)  # transformers' older name
     checkpoint = open_checkpoint(path, **config_overrides)
     if checkpoint.architecture is None:
         raise CheckpointError(

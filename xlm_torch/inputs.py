@@ -69,9 +69,8 @@ def check_inputs(
     for name, (limit, rule) in rules.value_limits(config, sequence).items():
         if name in visible:
             _check_range(name, visible[name], limit, rule)
-    mask = visible.get("attention_mask")
-    if mask is not None and mask.is_floating_point() and bool(((mask != 0) & (mask != 1)).any()):
-        raise InputError(rules.FRACTIONAL_MASK)
+    if "attention_mask" in visible:
+        check_flags("attention_mask", visible["attention_mask"])
     if config.has_lang_embeddings and "langs" not in given and not model.warned_of_langs:
         first = next(iter(given.values()))
         if values_are_visible(model, first):
@@ -80,12 +79,24 @@ def check_inputs(
     return batch, sequence
 
 
+def as_index(tensor: Tensor | None) -> Tensor | None:
+    """An integer tensor in a width that look-ups take."""
+    if tensor is None or tensor.dtype in (torch.int64, torch.int32):
+        return tensor
+    return tensor.long()
+
+
 def _check_range(name: str, tensor: Tensor, limit: int, rule: str) -> None:
     if tensor.numel():
-        smallest, largest = torch.aminmax(
-            tensor.to(torch.float64) if tensor.is_floating_point() else tensor.long()
-        )
-        rules.check_range(name, int(smallest), int(largest), limit, rule)
+        wide = tensor if tensor.is_floating_point() else tensor.long()
+        smallest, largest = (bound.item() for bound in torch.aminmax(wide.detach()))
+        rules.check_range(name, smallest, largest, limit, rule)
+
+
+def check_flags(name: str, tensor: Tensor) -> None:
+    """Raise `InputError` unless all values are 0 or 1."""
+    if tensor.dtype != torch.bool and bool(((tensor != 0) & (tensor != 1)).any()):
+        rules.refuse_fractions(name)
 
 
 def check_labels(
@@ -107,7 +118,7 @@ def check_labels(
         name: The argument's.
         labels: A trailing dimension of 1 beyond `shape` is accepted and removed.
         shape, axes: What is expected, and its axes in words.
-        limit, rule: Values must be in [0, limit), which `rule` says in words; None: any.
+        limit, rule: Values must be in [0, limit - 1], which `rule` says in words; None: any.
         ignored: A value that stands for no label, or None.
         kinds: Kinds of dtype that are accepted.
 
@@ -119,6 +130,8 @@ def check_labels(
         labels = labels.squeeze(-1)
         info = rules.TensorInfo(info.shape[:-1], info.kind)
     rules.check_tensor(name, info, shape, axes, kinds)
+    if info.kind == "integer":
+        labels = as_index(labels)
     if limit is not None and values_are_visible(model, labels):
         real = labels if ignored is None else labels[labels != ignored]
         _check_range(name, real, limit, rule)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from xlm_core.config import XLMConfig
+from xlm_core.inputs import check_cache
 from xlm_torch.activations import gelu, relu
-from xlm_torch.inputs import check_inputs
+from xlm_torch.inputs import as_index, check_inputs
 from xlm_torch.outputs import BaseModelOutput
 from xlm_torch.pretrained import XLMPreTrainedModel
 
@@ -202,7 +203,10 @@ class XLMModel(XLMPreTrainedModel):
         output_attentions = _default(output_attentions, config.output_attentions)
         output_hidden_states = _default(output_hidden_states, config.output_hidden_states)
         cache = getattr(cache, "self_attention_cache", cache)
-        cached = None if cache is None else int(cache.get_seq_length())
+        cached = None
+        if cache is not None:
+            check_cache(cache)
+            cached = int(cache.get_seq_length())
         _, sequence = check_inputs(
             self,
             {
@@ -218,6 +222,8 @@ class XLMModel(XLMPreTrainedModel):
             cached,
         )
         new = slice(cached or 0, None)
+        input_ids, langs = as_index(input_ids), as_index(langs)
+        token_type_ids, position_ids = as_index(token_type_ids), as_index(position_ids)
 
         tokens = self._token_mask(input_ids, attention_mask, lengths, inputs_embeds)
         visible = tokens[:, None, None, :]
@@ -230,7 +236,7 @@ class XLMModel(XLMPreTrainedModel):
             assert input_ids is not None
             hidden = self.embeddings(input_ids[:, new])
         else:
-            hidden = inputs_embeds[:, new]
+            hidden = inputs_embeds[:, new].to(self.embeddings.weight.dtype)
         if position_ids is None:
             hidden = hidden + self.position_embeddings.weight[:sequence][new]
         else:
@@ -245,7 +251,7 @@ class XLMModel(XLMPreTrainedModel):
 
         hidden_states = [hidden] if output_hidden_states else []
         attentions = []
-        recompute = self.gradient_checkpointing and self.training and cache is None
+        recompute = self._gradient_checkpointing and self.training and cache is None
         for layer in range(config.n_layers):
             arguments = (layer, hidden, visible, tokens, self._head_mask(head_mask, layer), cache)
             if recompute:

@@ -11,7 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xlm_core.checkpoints import Checkpoint, match_tensors, open_checkpoint, save_checkpoint
+from xlm_core.checkpoints import (
+    Checkpoint,
+    float_dtype_name,
+    match_tensors,
+    open_checkpoint,
+    save_checkpoint,
+)
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, UnknownArgumentError, refuse_unknown_arguments
 from xlm_core.heads import check_head
@@ -46,9 +52,9 @@ class XLMPreTrainedModel(nn.Module):
         config.validate()
         check_head(config, self.architecture)
         self.config = config
-        self.check_values: bool | None = None
+        self._check_values: bool | None = None
+        self._gradient_checkpointing = False
         self.warned_of_langs = False
-        self.gradient_checkpointing = False
 
     def post_init(self) -> None:
         """Give every parameter its initial value and tie what is tied; ends each constructor."""
@@ -76,6 +82,25 @@ class XLMPreTrainedModel(nn.Module):
     def device(self) -> torch.device:
         """Device of the parameters."""
         return next(self.parameters()).device
+
+    @property
+    def check_values(self) -> bool | None:
+        """Whether inputs are checked for their values too; see the class."""
+        value: bool | None = self.encoder()._check_values
+        return value
+
+    @check_values.setter
+    def check_values(self, value: bool | None) -> None:
+        self.encoder()._check_values = value
+
+    @property
+    def gradient_checkpointing(self) -> bool:
+        """Whether layers are recomputed in the backward pass."""
+        return bool(self.encoder()._gradient_checkpointing)
+
+    @gradient_checkpointing.setter
+    def gradient_checkpointing(self, value: bool) -> None:
+        self.encoder()._gradient_checkpointing = value
 
     def num_parameters(self, only_trainable: bool = False) -> int:
         """Number of parameters, tied ones counted once."""
@@ -152,6 +177,7 @@ class XLMPreTrainedModel(nn.Module):
             CheckpointError: Listing everything missing, unexpected and misshapen.
             ConfigError: For an impossible configuration.
         """
+        dtype = config_overrides.pop("torch_dtype", dtype)  # transformers' older name
         return cls._from_checkpoint(
             open_checkpoint(path, **config_overrides), dtype, ignore_mismatched_sizes
         )
@@ -182,6 +208,8 @@ class XLMPreTrainedModel(nn.Module):
                 model._init_tensor(spec, tensor)
                 model._set_parameter(spec, tensor)
         model.tie_weights()
+        model.config.dtype = str(wanted)
+        model.prune_heads(checkpoint.prune)
         return model.eval()
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
@@ -299,11 +327,11 @@ class XLMPreTrainedModel(nn.Module):
         Args:
             gradient_checkpointing_kwargs: Accepted as by transformers, and not needed.
         """
-        self.encoder().gradient_checkpointing = True
+        self.gradient_checkpointing = True
 
     def gradient_checkpointing_disable(self) -> None:
         """Keep activations again."""
-        self.encoder().gradient_checkpointing = False
+        self.gradient_checkpointing = False
 
     # -- calls ---------------------------------------------------------------------------------
 
@@ -323,19 +351,8 @@ def _rounded(size: int, multiple: int | None) -> int:
 
 
 def _resolve_dtype(dtype: torch.dtype | str | None, in_file: set[str]) -> torch.dtype:
-    if dtype is None:
-        return torch.float32
-    if dtype == "auto":
-        dtype = in_file.pop() if len(in_file) == 1 else "float32"
-    if isinstance(dtype, str):
-        named = getattr(torch, dtype.removeprefix("torch."), None)
-        dtype = named if isinstance(named, torch.dtype) else dtype
-    if isinstance(dtype, str) or not dtype.is_floating_point:
-        raise ConfigError(
-            f"dtype is {dtype!r}: expected float64, float32, float16 or bfloat16, as "
-            "torch's own or by name, or 'auto'."
-        )
-    return dtype
+    resolved: torch.dtype = getattr(torch, float_dtype_name(dtype, in_file))
+    return resolved
 
 
 def _to_tensor(array: np.ndarray[Any, Any]) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from xlm_core.config import XLMConfig
 from xlm_core.heads import both_or_neither
-from xlm_torch.inputs import check_labels
+from xlm_torch.inputs import check_flags, check_labels, values_are_visible
 from xlm_torch.losses import cross_entropy
 from xlm_torch.model import XLMModel
 from xlm_torch.outputs import QuestionAnsweringModelOutput, XLMForQuestionAnsweringOutput
@@ -191,12 +191,22 @@ class XLMForQuestionAnswering(XLMPreTrainedModel):
         flags = ("bool", "integer", "float")
         if is_impossible is not None:
             is_impossible = check_labels(
-                self, "is_impossible", is_impossible, (batch,), "(batch,)", kinds=flags
+                self,
+                "is_impossible",
+                is_impossible,
+                (batch,),
+                "(batch,)",
+                limit=2,
+                rule="0 for a question with an answer and 1 for one without",
+                ignored=None,
+                kinds=flags,
             )
         if p_mask is not None:
             p_mask = check_labels(
                 self, "p_mask", p_mask, (batch, sequence), "(batch, sequence)", kinds=flags
             )
+            if values_are_visible(self, p_mask):
+                check_flags("p_mask", p_mask)
         if with_loss:
             output = XLMForQuestionAnsweringOutput(
                 loss=self.qa_outputs.loss(

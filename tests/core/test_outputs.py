@@ -238,7 +238,8 @@ def test_first_field_may_hold_what_is_no_mapping() -> None:
     def values() -> Iterator[int]:
         yield 1
 
-    assert MaskedLMOutput([("a", 1)]).loss == [("a", 1)]
+    assert MaskedLMOutput([("logits", 1)]).logits == 1
+    assert MaskedLMOutput([("a", 1, 2)]).loss == [("a", 1, 2)]
     assert MaskedLMOutput(loss={"a": 1}, logits=2).loss == {"a": 1}
     with pytest.raises(TypeError):
         MaskedLMOutput(values())

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from xlm_core.config import ALIASES, XLMConfig
-from xlm_core.errors import CheckpointError, refuse_unknown_arguments
+from xlm_core.errors import CheckpointError, ConfigError, refuse_unknown_arguments
 from xlm_core.weights import ARCHITECTURES
 
 WEIGHTS_FILE = "model.safetensors"
@@ -29,6 +29,7 @@ _OTHER_LAYOUTS = {
     "pytorch_model.bin.index.json": "transformers' sharded PyTorch pickle",
     "tf_model.h5": "transformers' TensorFlow file",
 }
+FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16")
 _DTYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -63,11 +64,13 @@ class Checkpoint:
         config: From its config.json.
         tensors: Name -> lazy tensor.
         source: The path, for messages.
+        prune: Heads to remove after loading, by layer: an override asks for more than the file.
     """
 
     config: XLMConfig
     tensors: Mapping[str, LazyTensor] = field(repr=False)
     source: str
+    prune: Mapping[int, list[int]] = field(default_factory=dict)
 
     @property
     def architecture(self) -> str | None:
@@ -102,9 +105,20 @@ def open_checkpoint(path: str | os.PathLike[str], **config_overrides: Any) -> Ch
         config_overrides.keys() - (known - {"dtype", "torch_dtype"}),
         ["dtype", "ignore_mismatched_sizes", "and every field of the configuration"],
     )
+    prune: dict[int, list[int]] = {}
     if config_overrides:
+        in_file = config.pruned_heads or {}
         config = config.copy(**config_overrides)
-    return Checkpoint(config, dict(_tensors(folder)), str(folder))
+        if config.pruned_heads != in_file:
+            # The tensors have the heads that the file has; the others go once they are loaded.
+            prune = config.pruned_heads or {}
+            if any(set(heads) - set(prune.get(layer, ())) for layer, heads in in_file.items()):
+                raise CheckpointError(
+                    f"{folder} lacks the heads {in_file}, which pruned_heads={prune} would keep: "
+                    "heads that were pruned cannot come back."
+                )
+            config = config.copy(pruned_heads=in_file)
+    return Checkpoint(config, dict(_tensors(folder)), str(folder), prune)
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, LazyTensor]]:
@@ -167,6 +181,33 @@ def _read_safetensors(file: Path) -> Iterator[tuple[str, LazyTensor]]:
 
 def _reader(handle: Any, name: str) -> Callable[[], np.ndarray[Any, Any]]:
     return lambda: handle.get_tensor(name)
+
+
+def float_dtype_name(dtype: Any, in_file: set[str], *others: str) -> str:
+    """The name of the dtype that `from_pretrained` was asked for.
+
+    Args:
+        dtype: A dtype of any framework or of numpy, or its name; None is float32, "auto" the
+            dtype of the file.
+        in_file: Names of the dtypes in the file.
+        others: Further names that the caller accepts, for the message.
+
+    Raises:
+        ConfigError: If it is no float dtype.
+    """
+    if dtype is None:
+        return "float32"
+    if isinstance(dtype, str) and dtype == "auto":
+        return next(iter(in_file)) if len(in_file) == 1 else "float32"
+    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
+    name = name.removeprefix("torch.").removeprefix("tf.")
+    name = {"double": "float64", "half": "float16"}.get(name, name)
+    if name not in FLOAT_DTYPES:
+        raise ConfigError(
+            f"dtype is {dtype!r}: expected one of {', '.join([*FLOAT_DTYPES, *others])} (the "
+            "framework's own or by name), or 'auto'."
+        )
+    return name
 
 
 def save_checkpoint(

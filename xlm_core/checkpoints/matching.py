@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xlm_core.checkpoints.folder import LazyTensor
+from xlm_core.checkpoints.folder import FLOAT_DTYPES, LazyTensor
 from xlm_core.config import XLMConfig
 from xlm_core.errors import CheckpointError, warn
 from xlm_core.weights import ARCHITECTURES, Kind, TensorSpec, name_of, tensors_of
 
-# Buffers of older transformers, and the stray matrix that 4.57 adds beside an adaptive softmax.
+# Buffers that older transformers saved.
 _HARMLESS = ("position_ids", "transformer.position_ids")
 
 
@@ -55,6 +55,7 @@ def match_tensors(
         CheckpointError: One error with everything missing, unexpected and misshapen.
     """
     remaining = dict(tensors)
+    # With asm, transformers 4.57 saves a stray matrix beside the clusters.
     for name in _HARMLESS + (("pred_layer.proj.weight",) if config.asm else ()):
         remaining.pop(name, None)
     # Encoder names carry the stem in files of heads and none in files of the bare model.
@@ -67,11 +68,18 @@ def match_tensors(
     for spec in specs:
         tensor = _take(remaining, spec, stem_from)
         if tensor is None:
-            if spec.tied_to is None and spec.trainable:
+            if spec.path == "pred_layer.proj.weight" and "pred_layer.proj.bias" in tensors:
+                # A language model without an output matrix is tied: the matrix is the embedding.
+                if spec.tied_to is None and "embeddings.weight" in found:
+                    found[spec.path] = found["embeddings.weight"]
+            elif spec.tied_to is None and spec.trainable:
                 missing[spec.path] = spec
+        elif tensor.dtype not in FLOAT_DTYPES:
+            misshapen.append(f"{spec.path}: found dtype {tensor.dtype}, expected a float")
         elif tensor.shape != spec.shape:
             if ignore_mismatched_sizes and not spec.in_encoder:
-                missing[spec.path] = spec
+                if spec.tied_to is None:
+                    missing[spec.path] = spec
             else:
                 misshapen.append(f"{spec.path}: found {tensor.shape}, expected {spec.shape}")
         else:
@@ -86,10 +94,14 @@ def match_tensors(
         and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
     )
     lost = [spec.path for spec in missing.values() if spec not in fresh]
+    # Names that another head, or this one under another configuration, would have.
+    variants = [config.copy(asm=False, summary_use_proj=True)]
+    variants += [config] if config.asm else []
     elsewhere = {
         name_of(spec, "torch", name)
+        for variant in variants
         for name in ARCHITECTURES
-        for spec in tensors_of(config, name)
+        for spec in tensors_of(variant, name)
         if not spec.in_encoder
     }
     left_out = tuple(name for name in remaining if name in elsewhere)
