@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,8 @@ from tests.support.torch_reference import INDEX_NAMES, gradients, our_model, run
 from xlm_core.weights import ARCHITECTURES, name_of
 
 BOUND = 1e-12
+# Where an activation of the summary is dead, as a ReLU may be, true gradients are 0.
+DEAD = 1e-14
 # Architecture -> (worst output, worst gradient) of each case, as shares of the largest value.
 WORST: dict[str, list[tuple[float, float]]] = defaultdict(list)
 SEEDS = st.integers(min_value=0, max_value=2**32)
@@ -38,13 +41,16 @@ def assert_same_function(seed: int, architecture: str) -> None:
     }
     torch_gradients = gradients(torch_model, case)
     keras_gradients = tf_gradients(keras_model, case)
-    gradient_shares = assert_all_close(
-        keras_gradients,
-        {path: as_array(torch_gradients[by_path[path]]) for path in keras_gradients},
-        BOUND,
-        one_scale=True,
-    )
-    WORST[architecture].append((max(outputs.values()), max(gradient_shares.values())))
+    expected_gradients = {
+        path: as_array(torch_gradients[by_path[path]]) for path in keras_gradients
+    }
+    largest = max(float(np.abs(gradient).max()) for gradient in expected_gradients.values())
+    if largest > DEAD:
+        shares = assert_all_close(keras_gradients, expected_gradients, BOUND, one_scale=True)
+    else:  # nothing but rounding on either side
+        assert max(float(np.abs(gradient).max()) for gradient in keras_gradients.values()) <= DEAD
+        shares = {"": 0.0}
+    WORST[architecture].append((max(outputs.values()), max(shares.values())))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
