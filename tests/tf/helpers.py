@@ -61,17 +61,13 @@ def tiny_batch(
 ) -> dict[str, Array]:
     """input_ids, attention_mask and langs; the first row padded right, the second left."""
     rng = np.random.default_rng(rows)
-    mask = np.ones((rows, sequence), int_type)
-    mask[0, sequence - 3 :] = 0
-    mask[1 % rows, :2] = 0
+    choices = (CHOICES,) if architecture == "XLMForMultipleChoice" else ()
+    mask = np.ones((rows, *choices, sequence), int_type)
+    mask[0, ..., sequence - 3 :] = 0
+    mask[1 % rows, ..., :2] = 0
     ids = np.where(mask == 1, rng.integers(6, 50, mask.shape), 2)
     langs = rng.integers(0, 4, mask.shape)
     batch = {"input_ids": ids, "attention_mask": mask, "langs": langs}
-    if architecture == "XLMForMultipleChoice":
-        batch = {
-            name: np.stack([np.roll(array, shift, 0) for shift in range(CHOICES)], 1)
-            for name, array in batch.items()
-        }
     return {name: array.astype(int_type) for name, array in batch.items()}
 
 

@@ -1,0 +1,96 @@
+"""Metrics over labels that stand among the features, and models that return tuples, in fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tests.support.parity import assert_close_to_largest
+from tests.tf.helpers import HEADS, dataset, results, tiny_batch, tiny_labels, tiny_model
+from xlm_core import InputError
+
+SILENT: dict[str, Any] = {
+    "n_layers": 1, "dropout": 0.0, "attention_dropout": 0.0, "summary_first_dropout": 0.0,
+}  # fmt: skip
+
+
+def _accuracy() -> keras.metrics.Metric:
+    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+
+
+def _scores(model: Any, **options: Any) -> dict[str, float]:
+    model.compile("sgd", jit_compile=False, **options)
+    arguments = tiny_batch(model.architecture) | tiny_labels(model.architecture)
+    data = dataset(arguments, rows=4)
+    scores: dict[str, float] = model.evaluate(data, verbose=0, return_dict=True)
+    own = float(model(arguments).loss)
+    assert_close_to_largest(scores["loss"], own, 1e-6)
+    history = model.fit(data, verbose=0, shuffle=False).history
+    assert history.keys() == scores.keys()
+    assert_close_to_largest(history["loss"], [own], 1e-6)
+    return scores
+
+
+@pytest.mark.parametrize("architecture", ["XLMForSequenceClassification", "XLMForMultipleChoice"])
+def test_one_label_a_row(architecture: str) -> None:
+    model = tiny_model(architecture, **SILENT)
+    logits = results(model(tiny_batch(architecture)))["logits"]
+    expected = (logits.argmax(-1) == tiny_labels(architecture)["labels"]).mean()
+    assert _scores(model, metrics=[_accuracy()])["accuracy"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("architecture", ["XLMWithLMHeadModel", "XLMForTokenClassification"])
+def test_labels_of_tokens_count_where_there_is_one(architecture: str) -> None:
+    model = tiny_model(architecture, **SILENT)
+    labels = tiny_labels(architecture)["labels"]
+    logits = results(model(tiny_batch(architecture)))["logits"]
+    expected = (logits.argmax(-1) == labels)[labels != -100].mean()
+    scores = _scores(model, weighted_metrics=[_accuracy()])
+    assert scores["accuracy"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("architecture", ["XLMWithLMHeadModel", "XLMForTokenClassification"])
+def test_metrics_that_would_count_missing_labels_are_refused(architecture: str) -> None:
+    with pytest.raises(InputError, match=r"count labels of -100.*weighted_metrics"):
+        _scores(tiny_model(architecture, **SILENT), metrics=[_accuracy()])
+
+
+def test_both_ends_of_a_span() -> None:
+    architecture = "XLMForQuestionAnsweringSimple"
+    model, labels = tiny_model(architecture, **SILENT), tiny_labels(architecture)
+    output = results(model(tiny_batch(architecture)))
+    scores = _scores(model, metrics=[[_accuracy()], [_accuracy()]])
+    found = sorted(value for name, value in scores.items() if "accuracy" in name)
+    expected = sorted(
+        (output[f"{end}_logits"].argmax(-1) == labels[f"{end}_positions"]).mean()
+        for end in ("start", "end")
+    )
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("architecture", HEADS)
+def test_models_that_return_tuples(architecture: str) -> None:
+    model = tiny_model(architecture, return_dict=False, **SILENT)
+    batch, labels = tiny_batch(architecture), tiny_labels(architecture)
+    own = float(model({**batch, **labels})[0])
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    losses = model.fit(dataset(batch | labels, rows=4), epochs=4, verbose=0, shuffle=False)
+    assert losses.history["loss"][0] == pytest.approx(own, rel=1e-6)
+    assert losses.history["loss"][-1] < own
+    with pytest.raises(InputError, match="no loss to compute"):
+        model.evaluate(dataset(batch), verbose=0)
+
+
+def test_a_keras_loss_on_a_model_that_returns_tuples() -> None:
+    model = tiny_model("XLMForSequenceClassification", return_dict=False, **SILENT)
+    batch, labels = tiny_batch(), tiny_labels("XLMForSequenceClassification")["labels"]
+    own = float(model(batch, labels=labels)[0])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss=loss, metrics=[_accuracy()], run_eagerly=True)
+    scores = model.evaluate(dataset(batch, labels, rows=4), verbose=0, return_dict=True)
+    assert_close_to_largest(scores["loss"], own, 1e-6)
+    expected = (np.asarray(model(batch)[0]).argmax(-1) == labels).mean()
+    assert scores["accuracy"] == pytest.approx(expected)
