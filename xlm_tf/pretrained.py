@@ -228,6 +228,7 @@ class TFXLMPreTrainedModel(KerasModel):
             cls.architecture,
             checkpoint.source,
             ignore_mismatched_sizes=ignore_mismatched_sizes,
+            untie=checkpoint.untie,
         )
         policy = _resolve_dtype(dtype, {tensor.dtype for _, tensor in match.found})
         model = cls(checkpoint.config, dtype=policy, initialize=False)

@@ -197,6 +197,7 @@ class XLMPreTrainedModel(nn.Module):
             cls.architecture,
             checkpoint.source,
             ignore_mismatched_sizes=ignore_mismatched_sizes,
+            untie=checkpoint.untie,
         )
         wanted = _resolve_dtype(dtype, {tensor.dtype for _, tensor in match.found})
         for spec, lazy in match.found:

@@ -65,20 +65,19 @@ class Checkpoint:
         tensors: Name -> lazy tensor.
         source: The path, for messages.
         prune: Heads to remove after loading, by layer: an override asks for more than the file.
+        untie: An override unties the language model, which the file holds tied.
     """
 
     config: XLMConfig
     tensors: Mapping[str, LazyTensor] = field(repr=False)
     source: str
     prune: Mapping[int, list[int]] = field(default_factory=dict)
+    untie: bool = False
 
     @property
     def architecture(self) -> str | None:
         """The class that config.json names (without `TF`), or None if it names none we know."""
-        for name in self.config.architectures or ():
-            if name.removeprefix("TF") in ARCHITECTURES:
-                return name.removeprefix("TF")
-        return None
+        return next((name for name in _names(self.config) if name in ARCHITECTURES), None)
 
 
 def open_checkpoint(path: str | os.PathLike[str], **config_overrides: Any) -> Checkpoint:
@@ -106,6 +105,7 @@ def open_checkpoint(path: str | os.PathLike[str], **config_overrides: Any) -> Ch
         ["dtype", "ignore_mismatched_sizes", "and every field of the configuration"],
     )
     prune: dict[int, list[int]] = {}
+    tied = config.ties_output and "XLMWithLMHeadModel" in _names(config)
     if config_overrides:
         in_file = config.pruned_heads or {}
         config = config.copy(**config_overrides)
@@ -118,7 +118,13 @@ def open_checkpoint(path: str | os.PathLike[str], **config_overrides: Any) -> Ch
                     "heads that were pruned cannot come back."
                 )
             config = config.copy(pruned_heads=in_file)
-    return Checkpoint(config, dict(_tensors(folder)), str(folder), prune)
+    untie = tied and not config.ties_output
+    return Checkpoint(config, dict(_tensors(folder)), str(folder), prune, untie)
+
+
+def _names(config: XLMConfig) -> list[str]:
+    """The classes that a configuration names, without `TF`."""
+    return [name.removeprefix("TF") for name in config.architectures or ()]
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, LazyTensor]]:

@@ -38,6 +38,7 @@ def match_tensors(
     source: str,
     *,
     ignore_mismatched_sizes: bool = False,
+    untie: bool = False,
 ) -> Match:
     """Match the tensors of a file in the PyTorch dialect to those of a model.
 
@@ -50,6 +51,8 @@ def match_tensors(
         architecture: Its class, e.g. "XLMForTokenClassification".
         source: What to call the file in messages.
         ignore_mismatched_sizes: A head whose shapes differ starts fresh instead of failing.
+        untie: The file holds a tied language model, which is asked for untied: its output
+            matrix is a copy of the embeddings.
 
     Raises:
         CheckpointError: One error with everything missing, unexpected and misshapen.
@@ -68,10 +71,8 @@ def match_tensors(
     for spec in specs:
         tensor = _take(remaining, spec, stem_from)
         if tensor is None:
-            if spec.path == "pred_layer.proj.weight" and "pred_layer.proj.bias" in tensors:
-                # A language model without an output matrix is tied: the matrix is the embedding.
-                if spec.tied_to is None and "embeddings.weight" in found:
-                    found[spec.path] = found["embeddings.weight"]
+            if untie and spec.path == "pred_layer.proj.weight" and "embeddings.weight" in found:
+                found[spec.path] = found["embeddings.weight"]
             elif spec.tied_to is None and spec.trainable:
                 missing[spec.path] = spec
         elif tensor.dtype not in FLOAT_DTYPES:
