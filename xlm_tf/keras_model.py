@@ -60,9 +60,8 @@ class KerasModel(keras.Model):
             InputError: If there are no labels at all.
         """
         if y is None:
-            labelled = isinstance(x, Mapping) and any(name in x for name in LABEL_NAMES)
             if isinstance(y_pred, tuple):  # config.return_dict is False
-                loss = y_pred[0] if labelled else None
+                loss = y_pred[0] if _holds_labels(x) else None
             else:
                 loss = y_pred.get("loss") if isinstance(y_pred, dict) else None
             if loss is None or sample_weight is not None:
@@ -94,7 +93,7 @@ class KerasModel(keras.Model):
         if y is None:
             results = self.get_metrics_result()
         else:
-            if isinstance(y_pred, tuple) and isinstance(x, Mapping) and "labels" in x:
+            if isinstance(y_pred, tuple) and _holds_labels(x):
                 y_pred = y_pred[1:]  # the loss comes first
             predictions = self._predictions(y_pred, y)
             results = super().compute_metrics(x, y, predictions, sample_weight)
@@ -174,6 +173,10 @@ class KerasModel(keras.Model):
             input_signature=input_signature,
             **options,
         )
+
+
+def _holds_labels(features: Any) -> bool:
+    return isinstance(features, Mapping) and any(name in features for name in LABEL_NAMES)
 
 
 def _labels_among(features: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from xlm_core.changes import new_vocabulary_size, prune
 from xlm_core.checkpoints import (
     Checkpoint,
     float_dtype_name,
@@ -302,12 +303,10 @@ class TFXLMPreTrainedModel(KerasModel):
             ConfigError: If the size is impossible, or the output is an adaptive softmax, whose
                 clusters follow word frequency.
         """
-        wanted = self.config.vocab_size if new_num_tokens is None else new_num_tokens
-        size = _rounded(wanted, pad_to_multiple_of)
+        size = new_vocabulary_size(
+            self.config, self.architecture, new_num_tokens, pad_to_multiple_of
+        )
         if size != self.config.vocab_size:
-            if self.config.asm and self.architecture == "XLMWithLMHeadModel":
-                raise ConfigError("asm is True: an adaptive softmax cannot be resized.")
-            self.config.copy(vocab_size=size)  # raises where the size is impossible
             kept = min(self.config.vocab_size, size)
             self.config.vocab_size = size
             for spec in self._owned_specs():
@@ -331,16 +330,8 @@ class TFXLMPreTrainedModel(KerasModel):
         Raises:
             ConfigError: For a layer or a head that does not exist, or a layer's last head.
         """
-        merged = {layer: list(heads) for layer, heads in (self.config.pruned_heads or {}).items()}
-        for layer, heads in heads_to_prune.items():
-            merged[layer] = sorted({*merged.get(layer, ()), *heads})
-        self.config.copy(pruned_heads=merged)  # raises where that is impossible
-        before = {layer: self.config.heads_of(layer) for layer in merged}
-        self.config.pruned_heads = merged
-        for layer, old in before.items():
-            new = self.config.heads_of(layer)
-            if new != old:
-                self.encoder().keep_heads(layer, [old.index(head) for head in new])
+        for layer, kept in prune(self.config, heads_to_prune).items():
+            self.encoder().keep_heads(layer, kept)
         self._forget_traces()
 
     def _forget_traces(self) -> None:
@@ -378,10 +369,6 @@ class TFXLMPreTrainedModel(KerasModel):
         if not training:
             return None
         return tf.cast(self.encoder().seed_generator.next(), tf.int64)
-
-
-def _rounded(size: int, multiple: int | None) -> int:
-    return size if not multiple else -(-size // multiple) * multiple
 
 
 def _resolve_dtype(dtype: Any, in_file: set[str]) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xlm_core.changes import new_vocabulary_size, prune
 from xlm_core.checkpoints import (
     Checkpoint,
     float_dtype_name,
@@ -275,12 +276,10 @@ class XLMPreTrainedModel(nn.Module):
             ConfigError: If the size is impossible, or the output is an adaptive softmax, whose
                 clusters follow word frequency.
         """
-        wanted = self.config.vocab_size if new_num_tokens is None else new_num_tokens
-        size = _rounded(wanted, pad_to_multiple_of)
+        size = new_vocabulary_size(
+            self.config, self.architecture, new_num_tokens, pad_to_multiple_of
+        )
         if size != self.config.vocab_size:
-            if self.config.asm and self.architecture == "XLMWithLMHeadModel":
-                raise ConfigError("asm is True: an adaptive softmax cannot be resized.")
-            self.config.copy(vocab_size=size)  # raises where the size is impossible
             old = self.config.vocab_size
             self.config.vocab_size = size
             for spec in self.tensor_specs():
@@ -309,16 +308,8 @@ class XLMPreTrainedModel(nn.Module):
         Raises:
             ConfigError: For a layer or a head that does not exist, or a layer's last head.
         """
-        merged = {layer: list(heads) for layer, heads in (self.config.pruned_heads or {}).items()}
-        for layer, heads in heads_to_prune.items():
-            merged[layer] = sorted({*merged.get(layer, ()), *heads})
-        self.config.copy(pruned_heads=merged)  # raises where that is impossible
-        before = {layer: self.config.heads_of(layer) for layer in merged}
-        self.config.pruned_heads = merged
-        for layer, old in before.items():
-            new = self.config.heads_of(layer)
-            if new != old:
-                self.encoder().keep_heads(layer, [old.index(head) for head in new])
+        for layer, kept in prune(self.config, heads_to_prune).items():
+            self.encoder().keep_heads(layer, kept)
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None
@@ -345,10 +336,6 @@ class XLMPreTrainedModel(nn.Module):
         ]
         refuse_unknown_arguments(type(self).__name__, unknown, known)
         raise UnknownArgumentError(type(self).__name__)
-
-
-def _rounded(size: int, multiple: int | None) -> int:
-    return size if not multiple else -(-size // multiple) * multiple
 
 
 def _resolve_dtype(dtype: torch.dtype | str | None, in_file: set[str]) -> torch.dtype:

@@ -10,6 +10,7 @@ import transformers
 
 from tests.conftest import make_config
 from xlm_core import ConfigError, InputError
+from xlm_core.changes import new_vocabulary_size, prune
 from xlm_core.heads import both_or_neither, check_beams, check_head, choice_shape, problem_type_of
 from xlm_core.inputs import DtypeKind
 from xlm_core.weights import ARCHITECTURES
@@ -115,3 +116,27 @@ def test_choice_shape() -> None:
     ):
         with pytest.raises(InputError, match=rf"expected {rank} dimensions, {axes}"):
             choice_shape("x", shape, rank)
+
+
+def test_pruning_plans_what_stays_and_refuses_without_a_trace() -> None:
+    config = make_config(pruned_heads={0: [1]})
+    assert prune(config, {0: [1, 3], 2: [0]}) == {0: [0, 1], 2: [1, 2, 3]}
+    assert config.pruned_heads == {0: [1, 3], 2: [0]}
+    assert prune(config, {0: [3]}) == {}
+    for impossible in ({3: [0]}, {1: [4]}, {1: [0, 1, 2, 3]}):
+        with pytest.raises(ConfigError, match="pruned_heads"):
+            prune(config, impossible)
+    assert config.pruned_heads == {0: [1, 3], 2: [0]}
+
+
+def test_vocabulary_sizes() -> None:
+    config = make_config()
+    assert new_vocabulary_size(config, "XLMModel", None, None) == 53
+    assert new_vocabulary_size(config, "XLMModel", None, 8) == 56
+    assert new_vocabulary_size(config, "XLMModel", 60, 8) == 64
+    with pytest.raises(ConfigError, match="vocab_size is 0"):
+        new_vocabulary_size(config, "XLMModel", 0, None)
+    adaptive = make_config(asm=True, asm_cutoffs=[10])
+    with pytest.raises(ConfigError, match="cannot be resized"):
+        new_vocabulary_size(adaptive, "XLMWithLMHeadModel", 60, None)
+    assert new_vocabulary_size(adaptive, "XLMModel", 60, None) == 60

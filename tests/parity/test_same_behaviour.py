@@ -207,6 +207,21 @@ def test_metrics_read_labels_among_the_features() -> None:
     assert np.isfinite(plain.fit(features, verbose=0).history["loss"]).all()
 
 
+def test_metrics_of_models_that_return_tuples_skip_the_loss() -> None:
+    starts, ends = np.array([1, 0]), np.array([2, 1])
+    features = {"input_ids": IDS, "start_positions": starts, "end_positions": ends}
+    results = []
+    for return_dict in (True, False):
+        keras.utils.set_random_seed(0)
+        model = xlm_tf.TFXLMForQuestionAnsweringSimple(
+            make_config(n_langs=1, num_labels=2, return_dict=return_dict)
+        )
+        metrics = ["sparse_categorical_accuracy", "sparse_categorical_accuracy"]
+        model.compile("adam", metrics=[[name] for name in metrics])
+        results.append(model.evaluate(features, verbose=0))
+    assert results[0] == results[1]
+
+
 def test_configurations_are_shared_by_both(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
