@@ -54,6 +54,7 @@ parity: $(STAMP)
 # What is measured, printed side by side.
 bench: $(STAMP)
 	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python benchmarks/tokenizer.py
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -34,7 +34,12 @@ NOT_NAMED = {
     "conversion": PEERS,
 }
 # File -> what it may import inside functions, and why.
-LAZY_IMPORTS: dict[str, tuple[set[str], str]] = {}
+LAZY_IMPORTS: dict[str, tuple[set[str], str]] = {
+    "xlm_core/tokenization/frameworks.py": (
+        {"torch", "tensorflow"},
+        "tensors that a caller asks for by name",
+    ),
+}
 
 PROBE = """
 import importlib, pkgutil, sys

@@ -9,13 +9,19 @@ from xlm_core.errors import (
     XLMError,
     XLMWarning,
 )
+from xlm_core.tokenization.added_tokens import AddedToken
+from xlm_core.tokenization.encoding import BatchEncoding
+from xlm_core.tokenization.tokenizer import XLMTokenizer
 
 __all__ = [
+    "AddedToken",
+    "BatchEncoding",
     "CheckpointError",
     "ConfigError",
     "InputError",
     "UnknownArgumentError",
     "XLMConfig",
     "XLMError",
+    "XLMTokenizer",
     "XLMWarning",
 ]

@@ -1,5 +1,7 @@
 """Registers the output classes of `xlm_core.outputs` with Keras, and re-exports them.
 
+What a tokenizer returns is registered too, so that `fit`, `predict` and models take it.
+
 TensorFlow's own structures (tf.nest, tf.function) take them as the dictionaries that they are.
 """
 
@@ -18,6 +20,7 @@ from xlm_core.outputs import (
     TokenClassifierOutput,
     XLMForQuestionAnsweringOutput,
 )
+from xlm_core.tokenization.encoding import BatchEncoding
 
 __all__ = [
     "BaseModelOutput",
@@ -49,6 +52,20 @@ def _register(output_class: type[ModelOutput]) -> None:
     optree.register_pytree_node(output_class, flatten, unflatten, namespace="keras")
 
 
+def _register_encoding() -> None:
+    def flatten(
+        encoding: BatchEncoding,
+    ) -> tuple[tuple[Any, ...], tuple[str, ...], tuple[str, ...]]:
+        names = tuple(encoding)
+        return tuple(encoding.values()), names, names
+
+    def unflatten(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, Any]:
+        return dict(zip(names, values, strict=True))
+
+    optree.register_pytree_node(BatchEncoding, flatten, unflatten, namespace="keras")
+
+
 # Keras' predict, functional models and symbolic calls look inside what models return.
 for _output_class in OUTPUT_CLASSES:
     _register(_output_class)
+_register_encoding()

@@ -1,0 +1,1 @@
+"""Text to ids and back: normalisation, Moses, BPE, and the tokenizer that joins them."""
