@@ -5,21 +5,33 @@ Source: tools/lowercase_and_remove_accent.py of the original.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from unicodedata import category, combining, is_normalized, normalize
 
 from xlm_core.tokenization.aligned import AlignedText, hull
 
 
-class _WithoutMarks(dict[int, int | None]):
-    """Table for `str.translate` that drops category Mn; filled as characters are met."""
+class CharacterTable(dict[int, int | str | None]):
+    """Table for `str.translate`, filled as characters are met; emptied before it grows large.
 
-    def __missing__(self, code: int) -> int | None:
-        kept = None if category(chr(code)) == "Mn" else code
-        self[code] = kept
+    Args:
+        function: What becomes of a character: None for nothing.
+    """
+
+    def __init__(self, function: Callable[[str], str | None]) -> None:
+        self._function = function
+
+    def __missing__(self, code: int) -> int | str | None:
+        if len(self) >= _LARGEST_TABLE:
+            self.clear()
+        kept = self[code] = self._function(chr(code))
         return kept
 
 
-_WITHOUT_MARKS = _WithoutMarks()
+# Far more than any text has in earnest.
+_LARGEST_TABLE = 1 << 15
+
+_WITHOUT_MARKS = CharacterTable(lambda char: None if category(char) == "Mn" else char)
 
 
 def lowercase_and_remove_accent(word: str) -> str:

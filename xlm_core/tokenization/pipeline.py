@@ -15,6 +15,7 @@ from unicodedata import category
 
 from xlm_core.tokenization import segmenters
 from xlm_core.tokenization.accents import (
+    CharacterTable,
     lowercase_and_remove_accent,
     lowercase_and_remove_accent_aligned,
 )
@@ -32,16 +33,9 @@ _ROMANIAN = tuple(
 )
 
 
-class _Control(dict[int, int | str | None]):
-    """Table for `str.translate` that deletes category C, or writes a blank for it."""
-
-    def __init__(self, replacement: str | None) -> None:
-        self._replacement = replacement
-
-    def __missing__(self, code: int) -> int | str | None:
-        kept = self._replacement if category(chr(code))[0] == "C" else code
-        self[code] = kept
-        return kept
+# Category C, which Moses' scripts turn into blanks and transformers deletes.
+_CONTROL_TO_BLANK = CharacterTable(lambda char: " " if category(char)[0] == "C" else char)
+_WITHOUT_CONTROL = CharacterTable(lambda char: None if category(char)[0] == "C" else char)
 
 
 class Pipeline:
@@ -80,7 +74,7 @@ class Pipeline:
         self._ascii_rules = tuple(rule for rule in rules if rule.trigger.isascii())
         self._treats_beyond_ascii = _any_of(set(rules) - set(self._ascii_rules))
         self._treats_ascii = _any_of(rule for rule in self._ascii_rules if rule.trigger != "  ")
-        self._control = _Control(" " if self.perl else None)
+        self._control = _CONTROL_TO_BLANK if self.perl else _WITHOUT_CONTROL
         # The published models tokenized Romanian without its diacritics in transformers; the
         # original did so for translation alone, not in tokenize.sh.
         self._romanian = language == "ro" and not self.perl
