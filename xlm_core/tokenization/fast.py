@@ -89,7 +89,7 @@ class FastPath:
         chunk = chunks[at]
         in_context = self._in_its_context(chunks, at)
         plain = in_context == (chunk, "", "") and not _depends(chunk)
-        found: Ids | None = None if plain else self._in_context.get(in_context)
+        found: Ids | None = self._plain.get(chunk) if plain else self._in_context.get(in_context)
         if found is None:
             words = self.pipeline.words_of_chunk(*in_context)
             found = tuple(chain.from_iterable(map(self._encoder.ids, words)))

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from xlm_core.tokenization.added_tokens import AddedToken
 from xlm_core.tokenization.segmenters import DEFAULT_KYTEA_MODEL
+from xlm_core.tokenization.settings import added_tokens, whole_number
 from xlm_core.tokenization.special_tokens import NAMED_SPECIAL_TOKENS, SpecialTokensMixin
 from xlm_core.tokenization.vocabulary import (
     Merges,
@@ -243,7 +244,7 @@ def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     additional = settings.get("additional_special_tokens") or (
         extra if isinstance(extra, list) else None
     )
-    added = {int(i): AddedToken.of(t) for i, t in settings.get("added_tokens_decoder", {}).items()}
+    added = added_tokens(settings.get("added_tokens_decoder"))
     if not added:
         # Before transformers 4.34 the tokens were in files of their own.
         special = _read_object(folder / SPECIAL_TOKENS_FILE)
@@ -255,7 +256,9 @@ def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             if token is not None
         }
         added = {
-            int(i): AddedToken(token, special=token in contents)
+            whole_number(f"the id of {token!r} in {ADDED_TOKENS_FILE}", i): AddedToken(
+                token, special=token in contents
+            )
             for token, i in _read_object(folder / ADDED_TOKENS_FILE).items()
         }
     if additional is not None:

@@ -59,6 +59,9 @@ class _RoleId:
         token = instance._named[self._name]
         return None if token is None else instance._id_of_token(token)
 
+    def __set__(self, instance: SpecialTokensMixin, i: int | None) -> None:
+        setattr(instance, self._name, None if i is None else instance._token_of_id(i))
+
 
 class SpecialTokensMixin:
     """What `XLMTokenizer` knows about its tokens.
@@ -95,6 +98,18 @@ class SpecialTokensMixin:
         additional: Iterable[Any],
         added: Mapping[int, AddedToken],
     ) -> None:
+        wrong = [
+            f"{token.content!r}: {i}"
+            for i, token in added.items()
+            if i < 0
+            or self.encoder.get(token.content, i) != i
+            or self.decoder.get(i, token.content) != token.content
+        ]
+        if wrong:
+            raise TokenizerError(
+                f"Added tokens contradict the vocabulary: {', '.join(wrong[:5])}. A token that the "
+                "vocabulary has keeps its id, and no id stands for two tokens."
+            )
         self._added = dict(added)
         self._added_ids = {token.content: i for i, token in self._added.items()}
         tokens = {
@@ -116,7 +131,9 @@ class SpecialTokensMixin:
                 f"are given new ids from {len(self.get_vocab())} on, which the model's embeddings "
                 "must have room for."
             )
-        self._add_tokens([known[name] for name in self.all_special_tokens], special=True)
+        self._add_tokens(
+            known[name] for name in self.all_special_tokens if name not in self._added_ids
+        )
 
     # -- special tokens ---------------------------------------------------------------------
 
@@ -195,8 +212,9 @@ class SpecialTokensMixin:
                     or (isinstance(token, str) and token in self.all_special_tokens),
                 )
                 for token in new_tokens
-            ],
-            special=special_tokens,
+                # An AddedToken says anew how a token is found; a string changes nothing.
+                if not (isinstance(token, str) and token in self._added_ids)
+            ]
         )
 
     def add_special_tokens(
@@ -233,19 +251,17 @@ class SpecialTokensMixin:
             else:
                 tokens.append(AddedToken.of(value, special=True))
                 self._named[role] = tokens[-1].content
-        return self._add_tokens(tokens, special=True)
+        return self._add_tokens(tokens)
 
-    def _add_tokens(self, tokens: Iterable[AddedToken], *, special: bool) -> int:
+    def _add_tokens(self, tokens: Iterable[AddedToken]) -> int:
         next_id = len(self.get_vocab())
         count = 0
         for token in tokens:
-            if not token.content or token.content in self._added_ids:
+            if not token.content:
                 continue
             if not token.special and token.normalized and self.do_lowercase_and_remove_accent:
                 token = AddedToken.of({**token.to_dict(), "content": token.content.lower()})
-                if token.content in self._added_ids:
-                    continue
-            found = self.encoder.get(token.content)
+            found = self._added_ids.get(token.content, self.encoder.get(token.content))
             if found is None:
                 found = next_id + count
                 count += 1
@@ -286,8 +302,8 @@ class SpecialTokensMixin:
             found = self._added_ids.get(unknown, self.encoder.get(unknown))
         if found is None:
             raise TokenizerError(
-                "The tokenizer has no unk_token, and so no id for what is not in its vocabulary. "
-                "Set tokenizer.unk_token to a token of the vocabulary."
+                f"There is no id for what the vocabulary lacks: unk_token is {unknown!r}. Set "
+                "tokenizer.unk_token to a token of the vocabulary."
             )
         return found
 

@@ -18,13 +18,19 @@ from xlm_core.tokenization.files import FilesMixin
 from xlm_core.tokenization.languages import KNOWN_LANGUAGES, check_language
 from xlm_core.tokenization.pipeline import MODES, Pipeline
 from xlm_core.tokenization.segmenters import DEFAULT_KYTEA_MODEL, Japanese
+from xlm_core.tokenization.settings import (
+    Setting,
+    added_tokens,
+    language_tables,
+    one_of,
+    whole_number,
+)
 from xlm_core.tokenization.special_tokens import (
     DEFAULT_ADDITIONAL_SPECIAL_TOKENS,
     SpecialTokensMixin,
 )
 from xlm_core.tokenization.vocabulary import (
     Merges,
-    TokenizerError,
     check_vocabulary,
     read_merges,
     read_vocabulary,
@@ -113,21 +119,22 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
         self.decoder = {i: token for token, i in self.encoder.items()}
         self._merges = merges_file if isinstance(merges_file, Merges) else read_merges(merges_file)
         self._bpe = BPE(self._merges.ranks())
-        self.lang2id, self.id2lang = _language_tables(lang2id, id2lang)
-        self._mode = _one_of("mode", mode, MODES)
-        self._lowercase = bool(do_lowercase_and_remove_accent)
-        self.lang = check_language(lang, KNOWN_LANGUAGES | set(self.lang2id or ()))
-        self.model_max_length = VERY_LARGE if model_max_length is None else int(model_max_length)
-        self.padding_side = _one_of("padding_side", padding_side, ("right", "left"))
-        self.truncation_side = _one_of("truncation_side", truncation_side, ("right", "left"))
+        self.lang2id, self.id2lang = language_tables(lang2id, id2lang)
+        self.mode = mode
+        self.do_lowercase_and_remove_accent = do_lowercase_and_remove_accent
+        self.lang = lang
+        self.kytea_model = kytea_model
+        self.cache_size = cache_size
+        if model_max_length is None:
+            model_max_length = VERY_LARGE
+        self.model_max_length = whole_number("model_max_length", model_max_length)
+        self.padding_side = one_of("padding_side", padding_side, ("right", "left"))
+        self.truncation_side = one_of("truncation_side", truncation_side, ("right", "left"))
         self.clean_up_tokenization_spaces = bool(clean_up_tokenization_spaces)
         self.split_special_tokens = bool(split_special_tokens)
         self._model_input_names = list(model_input_names) if model_input_names else None
-        self.kytea_model = str(kytea_model)
-        self.cache_size = int(cache_size)
         self.name_or_path = str(name_or_path)
         self._kept_settings: dict[str, Any] = {}
-        self._forget()
         self._set_up_special_tokens(
             {
                 "bos_token": bos_token,
@@ -139,35 +146,23 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
                 "mask_token": mask_token,
             },
             additional_special_tokens,
-            {int(i): AddedToken.of(token) for i, token in (added_tokens_decoder or {}).items()},
+            added_tokens(added_tokens_decoder),
         )
 
     # -- settings ---------------------------------------------------------------------------
 
-    @property
-    def mode(self) -> str:
-        """Whose ids these are: "v4", "v5" or "original"."""
-        return self._mode
-
-    @mode.setter
-    def mode(self, mode: str) -> None:
-        self._mode = _one_of("mode", mode, MODES)
-        self._forget()
-
-    @property
-    def do_lowercase_and_remove_accent(self) -> bool:
-        """Whether words are lowercased and lose their accents."""
-        return self._lowercase
-
-    @do_lowercase_and_remove_accent.setter
-    def do_lowercase_and_remove_accent(self, value: bool) -> None:
-        self._lowercase = bool(value)
-        self._forget()
+    mode = Setting(lambda _, value: one_of("mode", value, MODES))
+    lang = Setting(
+        lambda self, value: check_language(value, KNOWN_LANGUAGES | set(self.lang2id or ()))
+    )
+    do_lowercase_and_remove_accent = Setting(lambda _, value: bool(value))
+    kytea_model = Setting(lambda _, value: str(value))
+    cache_size = Setting(lambda _, value: whole_number("cache_size", value))
 
     @property
     def do_lower_case(self) -> bool:
-        """The same."""
-        return self._lowercase
+        """`do_lowercase_and_remove_accent`, under the name that transformers knows it by."""
+        return self.do_lowercase_and_remove_accent
 
     @property
     def model_input_names(self) -> list[str]:
@@ -176,7 +171,7 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
             return self._model_input_names
         # transformers 4 returns token types, and its models look them up among the words; the
         # original has none.
-        if self._mode == "v4":
+        if self.mode == "v4":
             return ["input_ids", "token_type_ids", "attention_mask"]
         return ["input_ids", "attention_mask"]
 
@@ -238,7 +233,7 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
     def _lowercases_first(self, bypass: bool) -> bool:
         # transformers 4 lowercases before Moses: it takes do_lowercase_and_remove_accent for the
         # do_lower_case of other tokenizers.
-        return self._mode == "v4" and self._lowercase and not bypass
+        return self.mode == "v4" and self.do_lowercase_and_remove_accent and not bypass
 
     def _ids_of_text(
         self, text: str, path: FastPath, bypass: bool, split_special: bool
@@ -345,9 +340,9 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
         if path is None:
             language = self.lang if lang is None else self._check_lang(lang)
             pipeline = Pipeline(
-                self._mode,
+                self.mode,
                 language,
-                lowercase=self._lowercase,
+                lowercase=self.do_lowercase_and_remove_accent,
                 segmented=segmented,
                 japanese=self._japanese,
             )
@@ -356,11 +351,11 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
         return path
 
     def _forget(self) -> None:
+        if "_added" not in self.__dict__:
+            return  # still being made
         self._memory = Memory(self.cache_size)
         self._paths: dict[tuple[str | None, bool], FastPath] = {}
         self._japanese = Japanese(self.kytea_model)
-        if not hasattr(self, "_added"):
-            return
         kept = [t.content for t in self._added.values() if not t.special and t.normalized]
         self._added_tokens = AddedTokens(self._added.values(), [*self.all_special_tokens, *kept])
         self._encoder = WordEncoder(
@@ -368,7 +363,7 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
             self.get_vocab(),
             self._unknown_id,
             self._memory,
-            perl=self._mode == "original",
+            perl=self.mode == "original",
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -385,7 +380,7 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
         languages = "" if self.lang2id is None else f", languages={len(self.lang2id)}"
         return (
             f"XLMTokenizer(name_or_path={self.name_or_path!r}, vocab_size={self.vocab_size}, "
-            f"mode={self.mode!r}, lowercase={self._lowercase}{languages}, "
+            f"mode={self.mode!r}, lowercase={self.do_lowercase_and_remove_accent}{languages}, "
             f"model_max_length={self.model_max_length}, special_tokens={self.special_tokens_map})"
         )
 
@@ -399,29 +394,3 @@ def _text(text: Any) -> str:
         )
         raise InputError(f"A text is a str; got {what}.")
     return text
-
-
-def _one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
-    if value not in allowed:
-        raise TokenizerError(
-            f"{name} is {value!r}; expected one of {', '.join(map(repr, allowed))}."
-        )
-    return str(value)
-
-
-def _language_tables(
-    lang2id: Mapping[str, int] | None, id2lang: Mapping[Any, str] | None
-) -> tuple[dict[str, int] | None, dict[int, str] | None]:
-    """Both tables, whole numbers as numbers also where JSON made strings of them."""
-    names = None if id2lang is None else {int(i): str(lang) for i, lang in id2lang.items()}
-    if lang2id is None:
-        return (None if names is None else {lang: i for i, lang in names.items()}), names
-    numbers = {str(lang): int(i) for lang, i in lang2id.items()}
-    back = {i: lang for lang, i in numbers.items()}
-    if len(back) < len(numbers):
-        raise TokenizerError(f"lang2id gives one number to two languages: {numbers}.")
-    if names is not None and names != back:
-        raise TokenizerError(
-            f"lang2id and id2lang contradict each other: {numbers} and {names}. Give one of them."
-        )
-    return numbers, back

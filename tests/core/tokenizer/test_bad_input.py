@@ -32,7 +32,7 @@ MILLION = 1 << 20
         (["the", b"cat"], r"bytes.*decode"),
         (["the", 5], "int"),
         ([["the"], "cat"], "mixes pairs and single sequences"),
-        (object(), "object"),
+        pytest.param(object(), "object", id="object"),
     ],
     ids=repr,
 )
