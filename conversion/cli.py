@@ -17,6 +17,8 @@ from pathlib import Path
 from xlm_core.errors import XLMError
 
 PASSED, FAILED, IMPOSSIBLE = 0, 1, 2
+# As a shell has it: 128 and the number of the signal.
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (XLMError, OSError) as error:
             print(f"xlm {options.command}: {_one_line(error)}", file=sys.stderr)
             return IMPOSSIBLE
+        except KeyboardInterrupt:
+            print(f"xlm {options.command}: interrupted", file=sys.stderr)
+            return INTERRUPTED
 
 
 def parser() -> argparse.ArgumentParser:

@@ -73,7 +73,7 @@ def demo(
 
     Raises:
         CheckpointError: If `keep` holds something, or is a file.
-        MissingFrameworkError: If a framework is not installed.
+        MissingPackageError: If a framework is not installed.
     """
     start = time.perf_counter()
     config = XLMConfig.from_dict(PUBLISHED) if config is None else config

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from conversion.batch import Array, Batch
-from xlm_core.errors import CheckpointError, XLMError
+from xlm_core.errors import CheckpointError, MissingPackageError
 
 # Title of a family -> its package, the framework it needs, and the extra that installs it.
 FAMILIES = {
@@ -25,10 +25,6 @@ FAMILIES = {
     "TensorFlow": ("xlm_tf", "tensorflow", "tf"),
 }
 _ASKED = {"output_hidden_states": True, "output_attentions": True, "return_dict": True}
-
-
-class MissingFrameworkError(XLMError, ImportError):
-    """A framework that is needed is not installed; the message names the extra to install."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ def load_family(title: str) -> tuple[Any, Any]:
         The family's package and the framework.
 
     Raises:
-        MissingFrameworkError: If the framework is not installed, or does not load.
+        MissingPackageError: If the framework is not installed, or does not load.
     """
     package, framework, extra = FAMILIES[title]
     try:
@@ -69,7 +65,7 @@ def load_family(title: str) -> tuple[Any, Any]:
         why = "is not installed"
         if not isinstance(error, ModuleNotFoundError):
             why = f"does not load ({error})"
-        raise MissingFrameworkError(
+        raise MissingPackageError(
             f"{title} {why}: install it with pip install 'xlm-models[{extra}]'."
         ) from error
 
@@ -85,7 +81,7 @@ def run_torch(folder: str, architecture: str, batch: Batch, dtype: str) -> Run:
 
     Raises:
         XLMError: If the folder cannot be opened.
-        MissingFrameworkError: If PyTorch is not installed.
+        MissingPackageError: If PyTorch is not installed.
     """
     family, torch = load_family("PyTorch")
 

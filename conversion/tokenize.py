@@ -409,6 +409,8 @@ class _Writer:
     """
 
     def __init__(self, tokenizer: XLMTokenizer, options: Options) -> None:
+        self._tokenizer = tokenizer
+        self._lang = options.lang
         self._sections = tokenizer._sections
         self._words = tokenizer._path(options.lang).pipeline.words
         self._encoder = tokenizer._encoder
@@ -441,11 +443,7 @@ class _Writer:
         return Converted(len(lines), items, unknowns, "".join(written).encode("utf-8"))
 
     def _words_of(self, line: str) -> list[tuple[str, bool]]:
-        row: list[tuple[str, bool]] = []
-        for part, added in self._sections(line, False, None):
-            words = self._words(part) if added is None else [added.content]
-            row += [(word, False) for word in words]
-        return row
+        return [(word, False) for word in self._tokenizer.words(line, lang=self._lang)]
 
     def _pieces_of(self, line: str) -> list[tuple[str, bool]]:
         """The subwords of a line, and whether each is unknown."""

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, Self, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-from xlm_core.errors import XLMError
+from xlm_core.errors import CorpusError
 from xlm_core.tokenization.tokenizer import XLMTokenizer
 
 VERSION = 1
@@ -43,10 +43,6 @@ _NPY_1 = b"\x93NUMPY\x01\x00"
 _BLOCK = 1 << 20
 
 IdArray = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
-
-
-class CorpusError(XLMError, ValueError):
-    """A corpus cannot be read or written, or is not one of this tokenizer."""
 
 
 @dataclass(frozen=True)

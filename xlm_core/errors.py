@@ -32,6 +32,26 @@ class CheckpointError(XLMError, ValueError):
     """A checkpoint cannot be read, or does not hold what the model needs."""
 
 
+class TokenizerError(XLMError, ValueError):
+    """A tokenizer's file, or an argument about its vocabulary, cannot be used."""
+
+
+class UnknownLanguageError(InputError):
+    """A language that the tokenizer does not know."""
+
+
+class CorpusError(XLMError, ValueError):
+    """A corpus on disk cannot be used, or its target must not be written to."""
+
+
+class MissingPackageError(XLMError, ImportError):
+    """What was asked for needs a package that is not installed."""
+
+
+class WorkerError(XLMError, RuntimeError):
+    """A worker process ended before its work was done, or could not be started."""
+
+
 class XLMWarning(UserWarning):
     """Something works, but probably not as intended."""
 

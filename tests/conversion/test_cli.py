@@ -160,7 +160,7 @@ class TestFamilies:
                 raise ModuleNotFoundError("No module named 'keras'", name="keras")
 
         monkeypatch.setattr(run.importlib, "import_module", load)
-        with pytest.raises(run.MissingFrameworkError, match=r"xlm-models\[tf\]"):
+        with pytest.raises(run.MissingPackageError, match=r"xlm-models\[tf\]"):
             run.load_family("TensorFlow")
 
     def test_a_broken_installation_says_why(self, monkeypatch: Any) -> None:
@@ -168,7 +168,7 @@ class TestFamilies:
             raise ImportError("libsomething.so: cannot open")
 
         monkeypatch.setattr(run.importlib, "import_module", load)
-        with pytest.raises(run.MissingFrameworkError, match=r"does not load \(libsomething"):
+        with pytest.raises(run.MissingPackageError, match=r"does not load \(libsomething"):
             run.load_family("PyTorch")
 
     def test_an_error_of_our_own_is_not_hidden(self, monkeypatch: Any) -> None:

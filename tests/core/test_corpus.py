@@ -23,10 +23,10 @@ from xlm_core.corpus import (
     POSITIONS_FILE,
     SENTENCES_FILE,
     Corpus,
-    CorpusError,
     CorpusWriter,
     vocabulary_digest,
 )
+from xlm_core.errors import CorpusError
 
 FILES = {SENTENCES_FILE, POSITIONS_FILE, INFO_FILE}
 # Among them empty ones, the unknown id and, in the fourth, other special tokens.

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from xlm_core.errors import TokenizerError
 from xlm_core.tokenization.accents import lowercase_each
 from xlm_core.tokenization.aligned import AlignedText
-from xlm_core.tokenization.vocabulary import TokenizerError
 
 
 @dataclass(frozen=True, slots=True)

@@ -296,7 +296,7 @@ class BatchEncoding(dict[str, Any]):
 
         Raises:
             InputError: For another type, rows of different lengths, or values that are no numbers.
-            MissingFrameworkError: If the framework is not installed.
+            MissingPackageError: If the framework is not installed.
         """
         if tensor_type is not None:
             convert = tensor_converter(tensor_type)

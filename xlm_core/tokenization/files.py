@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from xlm_core.errors import TokenizerError
 from xlm_core.tokenization.added_tokens import AddedToken
 from xlm_core.tokenization.segmenters import DEFAULT_KYTEA_MODEL
 from xlm_core.tokenization.settings import added_tokens, whole_number
 from xlm_core.tokenization.special_tokens import NAMED_SPECIAL_TOKENS, SpecialTokensMixin
 from xlm_core.tokenization.vocabulary import (
     Merges,
-    TokenizerError,
     read_json,
     read_merges,
     read_original_vocabulary,

@@ -12,16 +12,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from xlm_core.errors import InputError, XLMError
+from xlm_core.errors import InputError, MissingPackageError
 
 KINDS = ("np", "pt", "tf")
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 # From a value, and it as int64 where it is made of Python integers, to a tensor.
 Maker = Callable[[Any, Integers | None], Any]
-
-
-class MissingFrameworkError(XLMError, ImportError):
-    """Tensors of a framework were asked for that is not installed."""
 
 
 def tensor_converter(kind: str) -> Callable[[str, Any], Any]:
@@ -36,7 +32,7 @@ def tensor_converter(kind: str) -> Callable[[str, Any], Any]:
 
     Raises:
         InputError: For another kind.
-        MissingFrameworkError: If the framework is not installed.
+        MissingPackageError: If the framework is not installed.
     """
     # The enumerations of transformers are strings that carry one in `value`.
     name = getattr(kind, "value", kind)
@@ -145,7 +141,7 @@ def _tensorflow() -> Maker:
 
 
 def _refuse_missing(kind: str, name: str, extra: str, error: ImportError) -> NoReturn:
-    raise MissingFrameworkError(
+    raise MissingPackageError(
         f"return_tensors={kind!r} needs {name}, which is not installed: "
         f"pip install 'xlm-models[{extra}]', or ask for arrays of numpy (return_tensors='np')."
     ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from xlm_core.errors import InputError
+from xlm_core.errors import UnknownLanguageError
 
 # The languages of the published model of 100, and those that Moses has abbreviations for.
 _LANGUAGES = """
@@ -15,10 +15,6 @@ _LANGUAGES = """
     as cz mni or pa so tdt yue
 """
 KNOWN_LANGUAGES = frozenset(_LANGUAGES.split())
-
-
-class UnknownLanguageError(InputError):
-    """A language that the tokenizer does not know."""
 
 
 def check_language(language: object, known: Collection[str]) -> str:

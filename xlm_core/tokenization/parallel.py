@@ -29,7 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
-from xlm_core.errors import InputError, XLMError
+from xlm_core.errors import InputError, WorkerError, XLMError
 from xlm_core.tokenization.batch_inputs import column
 from xlm_core.tokenization.batch_options import check_natural
 
@@ -59,10 +59,6 @@ _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
     "from xlm_core.tokenization.parallel import serve; serve()"
 )
-
-
-class WorkerError(XLMError, RuntimeError):
-    """A worker process ended before its work was done, or could not be started."""
 
 
 # -- in the caller's process ----------------------------------------------------------------

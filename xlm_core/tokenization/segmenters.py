@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from xlm_core.errors import InputError
+from xlm_core.errors import InputError, MissingPackageError
 from xlm_core.tokenization.aligned import AlignedText
 
 SEGMENTED_LANGUAGES = ("zh", "th", "ja")
@@ -19,16 +19,12 @@ SEGMENTED_LANGUAGES = ("zh", "th", "ja")
 DEFAULT_KYTEA_MODEL = "~/local/share/kytea/model.bin"
 
 
-class MissingSegmenterError(InputError):
-    """A language needs a package that is not installed."""
-
-
 def chinese(text: str) -> list[str]:
     """Words of a Chinese text by rjieba (the original used the Stanford segmenter)."""
     try:
         import rjieba
     except ImportError as error:
-        raise MissingSegmenterError(_missing("zh", "rjieba")) from error
+        raise MissingPackageError(_missing("zh", "rjieba")) from error
     return list(rjieba.cut(text))
 
 
@@ -37,7 +33,7 @@ def thai(text: str) -> list[str]:
     try:
         from pythainlp.tokenize import word_tokenize
     except ImportError as error:
-        raise MissingSegmenterError(_missing("th", "pythainlp")) from error
+        raise MissingPackageError(_missing("th", "pythainlp")) from error
     return list(word_tokenize(text))
 
 
@@ -65,7 +61,7 @@ class Japanese:
         try:
             import Mykytea
         except ImportError as error:
-            raise MissingSegmenterError(_missing("ja", "kytea")) from error
+            raise MissingPackageError(_missing("ja", "kytea")) from error
         path = Path(self.model).expanduser()
         if not path.is_file():
             raise InputError(

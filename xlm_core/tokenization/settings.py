@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, Self, TypeVar, overload
 
+from xlm_core.errors import TokenizerError
 from xlm_core.tokenization.added_tokens import AddedToken
-from xlm_core.tokenization.vocabulary import TokenizerError
 
 Value = TypeVar("Value")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, overload
 
-from xlm_core.errors import InputError, refuse_unknown_arguments, warn
+from xlm_core.errors import InputError, TokenizerError, refuse_unknown_arguments, warn
 from xlm_core.tokenization.added_tokens import AddedToken
-from xlm_core.tokenization.vocabulary import TokenizerError
 
 NAMED_SPECIAL_TOKENS = (
     "bos_token",

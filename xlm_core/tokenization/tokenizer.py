@@ -7,7 +7,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from xlm_core.errors import InputError, refuse_unknown_arguments
+from xlm_core.errors import (
+    InputError,
+    refuse_unknown_arguments,
+)
 from xlm_core.tokenization.added_tokens import AddedToken, AddedTokens
 from xlm_core.tokenization.aligned import AlignedText, hull
 from xlm_core.tokenization.batching import BatchingMixin
@@ -29,12 +32,7 @@ from xlm_core.tokenization.special_tokens import (
     DEFAULT_ADDITIONAL_SPECIAL_TOKENS,
     SpecialTokensMixin,
 )
-from xlm_core.tokenization.vocabulary import (
-    Merges,
-    check_vocabulary,
-    read_merges,
-    read_vocabulary,
-)
+from xlm_core.tokenization.vocabulary import Merges, check_vocabulary, read_merges, read_vocabulary
 from xlm_core.tokenization.words import DEFAULT_CACHE_SIZE, Aligned, Memory, WordEncoder
 
 VERY_LARGE = int(1e30)
@@ -215,6 +213,22 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
             words = part.split() if bypass_tokenizer else path.pipeline.words(part)
             tokens += chain.from_iterable(map(self._encoder.pieces, words))
         return tokens
+
+    def words(
+        self, text: str, *, lang: str | None = None, split_special_tokens: bool | None = None
+    ) -> list[str]:
+        """The words of a text, as BPE gets them; added tokens are words.
+
+        Args:
+            text: The text.
+            lang: Its language; default, the tokenizer's `lang`.
+            split_special_tokens: Special tokens in it are split like words.
+        """
+        pipeline = self._path(lang).pipeline
+        words: list[str] = []
+        for part, added in self._sections(_text(text), False, split_special_tokens):
+            words += pipeline.words(part) if added is None else [added.content]
+        return words
 
     def _sections(
         self, text: str, bypass: bool, split_special: bool | None

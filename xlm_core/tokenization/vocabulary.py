@@ -14,14 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xlm_core.errors import XLMError
+from xlm_core.errors import TokenizerError
 from xlm_core.tokenization.bpe import END_OF_WORD, Pair
 
 SPECIAL_WORDS = ("<s>", "</s>", "<pad>", "<unk>", *(f"<special{i}>" for i in range(10)))
-
-
-class TokenizerError(XLMError, ValueError):
-    """A tokenizer's file, or an argument about its vocabulary, cannot be used."""
 
 
 @dataclass(frozen=True)

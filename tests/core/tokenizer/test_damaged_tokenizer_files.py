@@ -12,7 +12,8 @@ from transformers.models.xlm.tokenization_xlm import XLMTokenizer as Peer
 
 from tests.core.tokenizer.conftest import learned, write_files
 from xlm_core import InputError, UnknownArgumentError, XLMTokenizer, XLMWarning
-from xlm_core.tokenization.vocabulary import Merges, TokenizerError, read_merges
+from xlm_core.errors import TokenizerError
+from xlm_core.tokenization.vocabulary import Merges, read_merges
 
 Make = Callable[..., Any]
 

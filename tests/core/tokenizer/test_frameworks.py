@@ -14,9 +14,9 @@ import pytest
 import torch
 from transformers.tokenization_utils_base import BatchEncoding as Peer
 
-from xlm_core.errors import InputError, XLMError
+from xlm_core.errors import InputError, MissingPackageError, XLMError
 from xlm_core.tokenization.encoding import BatchEncoding
-from xlm_core.tokenization.frameworks import MissingFrameworkError, kind_of, plain, tensor_converter
+from xlm_core.tokenization.frameworks import kind_of, plain, tensor_converter
 
 VALUES: dict[str, Any] = {
     "flat": [1, 2, 3],
@@ -123,7 +123,7 @@ def test_missing_framework(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     message = rf"not installed: pip install 'xlm-models\[{extra}\]'"
-    with pytest.raises(MissingFrameworkError, match=message) as caught:
+    with pytest.raises(MissingPackageError, match=message) as caught:
         tensor_converter(kind)
     assert isinstance(caught.value, ImportError)
     assert isinstance(caught.value, XLMError)

@@ -9,8 +9,8 @@ import pytest
 from tests.core.tokenizer.conftest import SPECIAL
 from tests.support.corpora import as_transformers, read_words
 from xlm_core import XLMTokenizer
+from xlm_core.errors import TokenizerError
 from xlm_core.tokenization.vocabulary import (
-    TokenizerError,
     read_merges,
     read_original_vocabulary,
     vocabulary_of_words,

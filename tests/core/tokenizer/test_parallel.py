@@ -19,10 +19,9 @@ import pytest
 from tests.support import small_tokenizer as work
 from tests.support.small_tokenizer import small_tokenizer, write_folder
 from xlm_core import InputError, XLMTokenizer
+from xlm_core.errors import MissingPackageError, UnknownLanguageError, WorkerError
 from xlm_core.tokenization import parallel
-from xlm_core.tokenization.languages import UnknownLanguageError
-from xlm_core.tokenization.parallel import TokenizerPool, WorkerError, ids_in_processes
-from xlm_core.tokenization.segmenters import MissingSegmenterError
+from xlm_core.tokenization.parallel import TokenizerPool, ids_in_processes
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXTS = ["abc de", "", "fg fg h a", "<special1> abc", "ABC, d.", "z\ud800z", "\u200b", "ab " * 900]
@@ -224,9 +223,9 @@ class TestErrors:
     def test_a_missing_package_travels(self) -> None:
         import pickle
 
-        error = MissingSegmenterError("Texts in 'ja' ...")
+        error = MissingPackageError("Texts in 'ja' ...")
         found = pickle.loads(parallel._pickled(error))
-        assert type(found) is MissingSegmenterError
+        assert type(found) is MissingPackageError
         assert str(found) == str(error)
 
     @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from transformers import AddedToken as PeerAddedToken
 
 from tests.core.tokenizer.conftest import new_ours, new_peer
 from xlm_core import AddedToken, UnknownArgumentError, XLMTokenizer
+from xlm_core.errors import TokenizerError
 from xlm_core.tokenization.added_tokens import AddedTokens
 from xlm_core.tokenization.special_tokens import NAMED_SPECIAL_TOKENS
-from xlm_core.tokenization.vocabulary import TokenizerError
 
 Make = Callable[..., Any]
 

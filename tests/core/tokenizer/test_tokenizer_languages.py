@@ -13,7 +13,8 @@ import pytest
 from tests.core.tokenizer.conftest import new_ours, small
 from tests.support.shared import ROOT
 from xlm_core import InputError
-from xlm_core.tokenization.languages import KNOWN_LANGUAGES, UnknownLanguageError
+from xlm_core.errors import MissingPackageError, UnknownLanguageError
+from xlm_core.tokenization.languages import KNOWN_LANGUAGES
 
 # What a language changes: an apostrophe, an abbreviation, a quote and a comma.
 TEXT = "l'homme Nr. 5 b' z.B. cat"
@@ -170,7 +171,7 @@ def test_without_the_package(
         tokenizer = new_ours(mode=mode)
         for options in ({}, {"return_offsets_mapping": True}):
             with pytest.raises(
-                InputError,
+                MissingPackageError,
                 match=rf"'{lang}'.*pip install 'xlm-models\[{lang}\]'.*is_split_into_words=True",
             ):
                 tokenizer([text], lang=lang, **options)

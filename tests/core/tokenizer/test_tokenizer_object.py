@@ -14,8 +14,8 @@ import pytest
 from tests.core.tokenizer.conftest import new_ours
 from tests.support.fuzz_text import fuzz_texts
 from xlm_core import AddedToken, XLMTokenizer
+from xlm_core.errors import UnknownLanguageError
 from xlm_core.tokenization.fast import Memory
-from xlm_core.tokenization.languages import UnknownLanguageError
 
 TEXTS = [
     "The House of Mr. Smith isn't 'new', is it? <special1> newtok<ent> a.b.c. 'x' ,5",
