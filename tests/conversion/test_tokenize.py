@@ -1,73 +1,21 @@
-"""`xlm tokenize`: line in, line out; what is read, what is written, and how it ends."""
+"""`xlm tokenize`: line in, line out; what is written, and what is refused."""
 
 from __future__ import annotations
 
-import gzip
-import io
-import lzma
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from conversion import tokenize
+from conversion import tokenized
 from conversion.cli import main
-from conversion.tokenize import Batch, Options, Progress, Reader, open_tokenizer, tokenize_files
+from conversion.tokenize import Options, open_tokenizer, tokenize_files
+from tests.conversion.tokenize_command import LINES, TEXT, error_of, ids, lines_of, run
 from tests.support.small_tokenizer import small_tokenizer, write_folder, write_original
 from xlm_core import InputError, XLMTokenizer
 from xlm_core.corpus import Corpus
-
-ROOT = Path(__file__).resolve().parents[2]
-# Only "\n" ends a line; the last one has none.
-LINES = ["abc de", "", "<special1> h, ab", "x abc\r", "fg\u2028a\u0085b\x0bc", "ÀBC"]
-TEXT = "\n".join(LINES)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write_folder(tmp_path / "tokenizer")
-
-
-@pytest.fixture
-def tokenizer(folder: Path) -> XLMTokenizer:
-    return XLMTokenizer.from_pretrained(folder)
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    file = tmp_path / "text"
-    file.write_bytes(TEXT.encode())
-    return file
-
-
-def run(*arguments: Any) -> int:
-    return main(["tokenize", *map(str, arguments), "--lang", "en"])
-
-
-def lines_of(capsys: Any) -> list[str]:
-    out = capsys.readouterr().out
-    assert out.endswith("\n") or not out
-    return out.split("\n")[:-1]
-
-
-def ids(tokenizer: XLMTokenizer, lines: list[str] = LINES, **more: Any) -> list[str]:
-    more = {"add_special_tokens": False, "lang": "en", **more}
-    return [" ".join(map(str, tokenizer.encode(line, **more))) for line in lines]
-
-
-def error_of(capsys: pytest.CaptureFixture[str]) -> str:
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    (line,) = captured.err.splitlines()
-    return line.removeprefix("xlm tokenize: ")
 
 
 class TestWritten:
@@ -179,108 +127,6 @@ class TestWritten:
             assert out.read_text() == expected
 
 
-class TestRead:
-    @pytest.mark.parametrize(
-        ("suffix", "open_file"), [(".gz", gzip.open), (".xz", lzma.open), (".txt", open)]
-    )
-    def test_compressed(
-        self, folder: Path, tmp_path: Path, tokenizer: Any, capsys: Any, suffix: str, open_file: Any
-    ) -> None:
-        file = tmp_path / f"text{suffix}"
-        with open_file(file, "wb") as stream:
-            stream.write(TEXT.encode())
-        assert run(folder, file) == 0
-        assert lines_of(capsys) == ids(tokenizer)
-        out = tmp_path / f"out{suffix}"
-        assert run(folder, file, "-o", out) == 0
-        with open_file(out, "rb") as stream:
-            assert stream.read().decode().split("\n")[:-1] == ids(tokenizer)
-
-    def test_compressed_output_is_reproducible(
-        self, folder: Path, source: Path, tmp_path: Path
-    ) -> None:
-        for name in ("a.gz", "b.gz"):
-            assert run(folder, source, "-o", tmp_path / name) == 0
-        assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
-
-    @pytest.mark.parametrize("arguments", [(), ("-",)])
-    def test_standard_input(
-        self, folder: Path, tokenizer: Any, monkeypatch: Any, capsys: Any, arguments: Any
-    ) -> None:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
-        assert run(folder, *arguments) == 0
-        assert lines_of(capsys) == ids(tokenizer)
-
-    def test_nothing(self, folder: Path, tmp_path: Path, capsys: Any) -> None:
-        (tmp_path / "empty").write_bytes(b"")
-        assert run(folder, tmp_path / "empty") == 0
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        assert captured.err.startswith("0 lines, 0 ids, 0.000 % unknown; ")
-
-    @pytest.mark.parametrize("text", ["a\n", "a", "\n", "\n\n", "a\n\n", "\na"])
-    def test_line_for_line(self, folder: Path, tmp_path: Path, capsys: Any, text: str) -> None:
-        (tmp_path / "text").write_text(text)
-        assert run(folder, tmp_path / "text", "--to", "words", "--quiet") == 0
-        expected = text if text.endswith("\n") else f"{text}\n"
-        assert capsys.readouterr().out == expected
-
-    def test_batches(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (tmp_path / "a").write_bytes(b"1\n22\n333\n4444")
-        (tmp_path / "b").write_bytes(b"5" * 30 + b"\n6\n7\n")
-        monkeypatch.setattr(tokenize, "_BYTES_A_BATCH", 6)
-        names = [str(tmp_path / name) for name in "ab"]
-        reader = Reader(names, 2)
-        assert (reader.done, reader.total) == (0, 13 + 35)
-        assert list(reader.batches()) == [
-            Batch(b"1\n22\n", names[0], 1, 0),
-            Batch(b"333\n4444", names[0], 3, 5),
-            Batch(b"5" * 30 + b"\n", names[1], 1, 0),
-            Batch(b"6\n7\n", names[1], 2, 31),
-        ]
-        assert reader.done == reader.total
-
-    @pytest.mark.parametrize("workers", [1, 2])
-    @pytest.mark.parametrize(
-        ("before", "bad", "where"),
-        [
-            (b"", b"\xff", "line 1, byte 0 of the line and 0 of the text is 0xff"),
-            (b"a\n", b"b\xe9\nc", "line 2, byte 1 of the line and 3 of the text is 0xe9"),
-            (b"\xc3\xa9\n\n" * 900, b"\xed\xa0\x80", "line 1801, byte 0 of the line and 3600"),
-            (b"a\n" * 5, b"\xc3", "line 6, byte 0 of the line and 10 of the text is 0xc3"),
-        ],
-    )
-    def test_bad_bytes(
-        self,
-        folder: Path,
-        tmp_path: Path,
-        capsys: Any,
-        workers: int,
-        before: bytes,
-        bad: bytes,
-        where: str,
-    ) -> None:
-        (tmp_path / "bad").write_bytes(before + bad)
-        out = tmp_path / "out"
-        more = ("-o", out, "--workers", workers, "--batch-lines", 100)
-        assert run(folder, tmp_path / "bad", *more) == 2
-        message = error_of(capsys)
-        assert message.startswith(f"{tmp_path / 'bad'} is not UTF-8: {where}")
-        assert sorted(os.listdir(tmp_path)) == ["bad", "tokenizer"]
-
-    @pytest.mark.parametrize("suffix", [".gz", ".xz"])
-    @pytest.mark.parametrize("kept", [0.6, 0])
-    def test_damaged_compression(
-        self, folder: Path, tmp_path: Path, capsys: Any, suffix: str, kept: float
-    ) -> None:
-        content = np.random.default_rng(3).integers(97, 105, 4000, dtype=np.uint8).tobytes()
-        packed = (gzip if suffix == ".gz" else lzma).compress(content)
-        whole = packed[: int(len(packed) * kept)] if kept else b"no compressed file"
-        (tmp_path / f"text{suffix}").write_bytes(whole)
-        assert run(folder, tmp_path / f"text{suffix}") == 2
-        assert f"text{suffix} is damaged or incomplete" in error_of(capsys)
-
-
 class TestRefused:
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -328,166 +174,6 @@ class TestRefused:
         assert error_of(capsys).startswith("There is no folder")
 
 
-class TestOutput:
-    def test_overwrite(self, folder: Path, source: Path, tokenizer: Any) -> None:
-        assert run(folder, source, "-o", source, "--overwrite", "--quiet") == 0
-        assert source.read_text().split("\n")[:-1] == ids(tokenizer)
-        assert sorted(os.listdir(source.parent)) == ["text", "tokenizer"]
-
-    def test_a_link_stays(self, folder: Path, source: Path, tmp_path: Path) -> None:
-        (tmp_path / "real").write_text("before")
-        (tmp_path / "link").symlink_to(tmp_path / "real")
-        assert run(folder, source, "-o", tmp_path / "link", "--overwrite", "--quiet") == 0
-        assert (tmp_path / "link").is_symlink()
-        assert (tmp_path / "real").read_text().startswith("31 32")
-
-    def test_a_device(self, folder: Path, source: Path) -> None:
-        assert run(folder, source, "-o", os.devnull, "--quiet") == 0
-        assert not Path(os.devnull).is_file()
-
-    def test_quiet(self, folder: Path, source: Path, capsys: Any) -> None:
-        assert run(folder, source, "--quiet") == 0
-        assert capsys.readouterr().err == ""
-
-    @pytest.mark.parametrize(
-        ("to", "counts"),
-        [
-            ("ids", "6 lines, 13 ids, 15.385 % unknown"),
-            ("pieces", "6 lines, 13 pieces, 15.385 % unknown"),
-            ("words", "6 lines, 11 words"),
-        ],
-    )
-    def test_summary(self, folder: Path, source: Path, capsys: Any, to: str, counts: str) -> None:
-        more = () if to == "words" else ("--add-special-tokens",)
-        assert run(folder, source, "--to", to, *more) == 0
-        (line,) = capsys.readouterr().err.splitlines()
-        assert re.fullmatch(rf"{re.escape(counts)}; \d+\.\d s, [\d,]+ lines/s", line), line
-
-    def test_an_error_in_the_middle_leaves_the_output(self, folder: Path, tmp_path: Path) -> None:
-        (tmp_path / "bad").write_bytes(b"a\n" * 3000 + b"\xff")
-        (tmp_path / "out").write_text("before")
-        assert run(folder, tmp_path / "bad", "-o", tmp_path / "out", "--overwrite") == 2
-        assert (tmp_path / "out").read_text() == "before"
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-class TestProgress:
-    def screen(self, text: str) -> str:
-        """What stands on the line in the end."""
-        line = ""
-        for part in text.split("\r"):
-            line = part + line[len(part) :]
-        return line.rstrip()
-
-    @pytest.fixture(autouse=True)
-    def clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(tokenize, "time", SimpleNamespace(perf_counter=lambda: 100.0))
-
-    def test_of_known_size(self, tmp_path: Path) -> None:
-        (tmp_path / "a").write_bytes(b"x\n" * 500_000)
-        terminal = Terminal()
-        reader = Reader([str(tmp_path / "a")], 250_000)
-        progress = Progress(terminal, reader, 98.0)
-        batches = reader.batches()
-        next(batches)
-        progress.show(250_000)
-        assert re.fullmatch(
-            r"\[#{10}-{10}\]  5\d % of 1.0 MB, 250,000 lines, 125,000 lines/s",
-            self.screen(terminal.getvalue()),
-        )
-        progress.show(250_001)
-        assert "250,001" not in terminal.getvalue()  # too soon
-        progress.clear()
-        assert self.screen(terminal.getvalue()) == ""
-
-    def test_of_unknown_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
-        terminal = Terminal()
-        progress = Progress(terminal, Reader(["-"], 1), 99.0)
-        progress.show(50)
-        assert self.screen(terminal.getvalue()) == "50 lines, 50 lines/s"
-
-    def test_only_on_a_terminal(
-        self, folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        monkeypatch.setattr(Progress, "_SECONDS", 0.0)
-        for stream, more, shown in (
-            (Terminal(), (), True),
-            (Terminal(), ("--quiet",), False),
-            (io.StringIO(), (), False),
-        ):
-            monkeypatch.setattr(sys, "stderr", stream)
-            assert run(folder, source, "-o", tmp_path / "out", "--overwrite", *more) == 0
-            assert ("\r" in stream.getvalue()) == shown
-
-    def test_cleared_before_an_error(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        monkeypatch.setattr(Progress, "_SECONDS", 0.0)
-        (tmp_path / "bad").write_bytes(b"a\n\xff")
-        terminal = Terminal()
-        monkeypatch.setattr(sys, "stderr", terminal)
-        more = ("-o", tmp_path / "out", "--batch-lines", 1)
-        assert run(folder, tmp_path / "bad", *more) == 2
-        last = self.screen(terminal.getvalue().split("\n")[0])
-        assert last.startswith("xlm tokenize: ")
-
-
-def command(*arguments: Any, **more: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "conversion", "tokenize", *map(str, arguments), "--lang", "en"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **more,
-    )
-
-
-class TestProcess:
-    @pytest.mark.parametrize("workers", [1, 2])
-    def test_broken_pipe(self, folder: Path, tmp_path: Path, workers: int) -> None:
-        (tmp_path / "long").write_text("abc de\n" * 100_000)
-        with command(folder, tmp_path / "long", "--workers", workers) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            assert process.stdout.readline() == b"31 32\n"
-            process.stdout.close()
-            assert process.stderr.read() == b""
-            assert process.wait(120) == 0
-
-    def test_piped_text_comes_out_before_its_end(self, folder: Path) -> None:
-        with command(folder, "--batch-lines", 1, stdin=subprocess.PIPE) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(b"abc\n")
-            process.stdin.flush()
-            assert process.stdout.readline() == b"31\n"
-            process.communicate(timeout=120)
-            assert process.returncode == 0
-
-    @pytest.mark.parametrize("to", ["ids", "corpus"])
-    def test_interrupted(self, folder: Path, tmp_path: Path, to: str) -> None:
-        more = ("-o", tmp_path / "out", "--to", to, "--workers", 2, "--batch-lines", 1)
-        with command(folder, *more, stdin=subprocess.PIPE, start_new_session=True) as process:
-            assert process.stdin is not None
-            process.stdin.write(b"abc\n" * 50)
-            process.stdin.flush()
-            end = time.monotonic() + 60
-            while not list(tmp_path.glob(".out*")) and time.monotonic() < end:
-                time.sleep(0.05)
-            assert list(tmp_path.glob(".out*"))
-            os.killpg(process.pid, signal.SIGINT)
-            _, err = process.communicate(timeout=60)
-        assert process.returncode == 130
-        assert err.decode().endswith("xlm tokenize: interrupted\n")
-        assert b"Traceback" not in err
-        assert os.listdir(tmp_path) == ["tokenizer"]
-
-
 class TestFunctions:
     def test_open_tokenizer(self, folder: Path) -> None:
         assert open_tokenizer(str(folder)).mode == "v4"
@@ -502,10 +188,10 @@ class TestFunctions:
     def test_what_is_remembered_is_let_go(
         self, folder: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(tokenize, "_WORDS_REMEMBERED", 1)
+        monkeypatch.setattr(tokenized, "_WORDS_REMEMBERED", 1)
         tokenizer = XLMTokenizer.from_pretrained(folder)
         options = Options("en", to="pieces")
         tokenize_files(tokenizer, [str(source)], str(tmp_path / "out"), options)
         expected = [" ".join(tokenizer.tokenize(line)) for line in LINES]
         assert (tmp_path / "out").read_text().split("\n")[:-1] == expected
-        assert tokenize._writer.cache_info().currsize == 0
+        assert tokenized.writer_of.cache_info().currsize == 0

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from xlm_core.errors import InputError, warn
+from xlm_core.tokenization.alignment import LazyAlignment, Texts
 from xlm_core.tokenization.batch_inputs import Column, languages
 from xlm_core.tokenization.batch_options import SIDES, Arguments, Plan, check_natural, make_plan
-from xlm_core.tokenization.encoding import BatchEncoding, LazyAlignment, Texts
+from xlm_core.tokenization.encoding import BatchEncoding
 from xlm_core.tokenization.framing import FramingMixin
 from xlm_core.tokenization.padding import pad_keys
 from xlm_core.tokenization.truncation import Rows, cut_rows, overflow_span, refuse_stride

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from transformers.models.xlm.tokenization_xlm import XLMTokenizer as Peer
 
+from tests.core.tokenizer.stub import Stub, make_pair
 from xlm_core import XLMTokenizer
 
 SPECIAL = ("<s>", "</s>", "<pad>", "<unk>", *(f"<special{i}>" for i in range(10)))
@@ -101,3 +102,15 @@ def make_tokenizer() -> Callable[..., XLMTokenizer]:
 def make_peer() -> Callable[..., Any]:
     """Makes one of transformers of the same vocabulary."""
     return new_peer
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """The stub and transformers', of the same few letters."""
+    return make_pair(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture
+def ours(pair: tuple[Any, Any]) -> Any:
+    """A stub of each test's own."""
+    return Stub(pair[1])

@@ -12,7 +12,8 @@ import torch
 
 from tests.core.tokenizer.stub import Stub, make_pair
 from xlm_core.errors import InputError, XLMWarning
-from xlm_core.tokenization.encoding import BatchEncoding, CharSpan, Row, TokenSpan
+from xlm_core.tokenization.alignment import Row
+from xlm_core.tokenization.encoding import BatchEncoding, CharSpan, TokenSpan
 
 # Tokens: abc</w> de</w> fg h</w> | a</w> b c</w>; the words are abc, de, fgh and a, bc.
 TEXT, OTHER = "abc  de fgh", "a bc"

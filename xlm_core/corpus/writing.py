@@ -1,0 +1,248 @@
+"""A corpus that is written as a stream, beside its place until it is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from xlm_core.corpus.info import (
+    INFO_FILE,
+    POSITION_DTYPE,
+    POSITIONS_FILE,
+    SENTENCES_FILE,
+    VERSION,
+    CorpusInfo,
+    vocab_size_of,
+    vocabulary_digest,
+)
+from xlm_core.errors import CorpusError
+from xlm_core.tokenization.tokenizer import XLMTokenizer
+
+# A .npy header of this size holds any shape, so that it can be written anew when that is known.
+_HEADER_SIZE = 128
+_NPY_1 = b"\x93NUMPY\x01\x00"
+# The files are written in blocks of so many bytes.
+_BUFFER = 1 << 20
+
+
+class CorpusWriter:
+    """Writes a corpus as a stream, beside its place; at the end of the block it is put there.
+
+    After an error, or where the process ends before, the target is as it was.
+
+        with CorpusWriter("train.en", tokenizer, ["en"]) as writer:
+            for text in texts:
+                writer.add(tokenizer.encode(text, add_special_tokens=False))
+
+    Args:
+        path: The folder to make.
+        tokenizer: Whose ids are written.
+        languages: Those of the texts.
+        overwrite: Whether a corpus that is there may be replaced.
+
+    Raises:
+        CorpusError: There is something at `path`, or the tokenizer has no `</s>`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        tokenizer: XLMTokenizer,
+        languages: Iterable[str],
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        # A link stays, and what it leads to is replaced.
+        self.path = Path(os.path.realpath(path))
+        self._overwrite = overwrite
+        check_target(self.path, overwrite=overwrite)
+        vocabulary = tokenizer.get_vocab()
+        eos, unknown = tokenizer.sep_token_id, tokenizer.unk_token_id
+        if eos is None:
+            raise CorpusError(
+                "The tokenizer has no sep_token to write after each sentence: set it."
+            )
+        self._info = CorpusInfo(
+            version=VERSION,
+            mode=tokenizer.mode,
+            languages=tuple(languages),
+            vocab_size=vocab_size_of(vocabulary),
+            vocab_digest=vocabulary_digest(vocabulary),
+            eos_id=eos,
+            unk_id=unknown,
+            sentences=0,
+            tokens=0,
+            unknowns=0,
+        )
+        left_out = sorted(set(tokenizer.all_special_ids) - {unknown})
+        self._left_out = np.array(left_out, dtype=np.int64)
+        self.sentences = self.tokens = self.unknowns = self.left_out = 0
+        self._part = _beside(self.path, "part")
+        self._files: list[BinaryIO] = []
+        self._part.mkdir(parents=True)
+        try:
+            for name in (SENTENCES_FILE, POSITIONS_FILE):
+                self._files.append((self._part / name).open("wb", buffering=_BUFFER))
+                self._files[-1].write(bytes(_HEADER_SIZE))
+        except BaseException:
+            self.discard()
+            raise
+
+    def add(self, ids: Sequence[int]) -> None:
+        """Add one sentence; special tokens in it are left out, the unknown one excepted.
+
+        Raises:
+            CorpusError: An id is none of the vocabulary.
+        """
+        self.add_many(ids, [len(ids)])
+
+    def add_many(self, ids: npt.ArrayLike, lengths: npt.ArrayLike) -> None:
+        """Add several sentences.
+
+        Args:
+            ids: `(tokens,)` integers: those of all sentences, one after the other.
+            lengths: `(sentences,)` integers: how many each has.
+
+        Raises:
+            CorpusError: An id is none of the vocabulary, or the lengths do not add up.
+        """
+        if len(self._files) != 2:
+            raise CorpusError(f"The writer of {self.path} is closed.")
+        flat, counts = _integers(ids, "ids"), _integers(lengths, "lengths")
+        if (counts < 0).any() or counts.sum() != flat.size:
+            raise CorpusError(f"There are {flat.size} ids, but lengths {counts.tolist()[:10]}.")
+        if flat.size and not 0 <= flat.min() <= flat.max() < self._info.vocab_size:
+            raise CorpusError(
+                f"Ids go from {flat.min()} to {flat.max()}; the vocabulary has ids from 0 to "
+                f"{self._info.vocab_size - 1}."
+            )
+        dropped = np.isin(flat, self._left_out)
+        if dropped.any():
+            of = np.repeat(np.arange(counts.size), counts)
+            counts = counts - np.bincount(of[dropped], minlength=counts.size)
+            flat = flat[~dropped]
+            self.left_out += int(dropped.sum())
+        ends = np.cumsum(counts)
+        written = np.insert(flat, ends, self._info.eos_id)
+        self._files[0].write(written.astype(self._info.dtype).tobytes())
+        # One separator was written for each sentence before.
+        ends = ends + self.tokens + self.sentences + np.arange(counts.size)
+        positions = np.stack([ends - counts, ends], axis=1)
+        self._files[1].write(positions.astype(POSITION_DTYPE).tobytes())
+        self.sentences += counts.size
+        self.tokens += flat.size
+        if self._info.unk_id is not None:
+            self.unknowns += int(np.count_nonzero(flat == self._info.unk_id))
+
+    def close(self) -> None:
+        """Finish the files and put the corpus in its place.
+
+        Raises:
+            CorpusError: Something has come to be there meanwhile.
+        """
+        if len(self._files) != 2:
+            return
+        try:
+            shape = (self.tokens + self.sentences,), (self.sentences, 2)
+            dtypes = self._info.dtype, POSITION_DTYPE
+            for file, size, dtype in zip(self._files, shape, dtypes, strict=True):
+                file.seek(0)
+                file.write(_header(dtype, size))
+                file.close()
+            counts = {name: getattr(self, name) for name in ("sentences", "tokens", "unknowns")}
+            info = json.dumps({**asdict(self._info), **counts}, indent=2, ensure_ascii=False)
+            (self._part / INFO_FILE).write_text(info + "\n", encoding="utf-8")
+            check_target(self.path, overwrite=self._overwrite)
+            _put(self._part, self.path)
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove what was written; the target stays as it was."""
+        for file in self._files:
+            file.close()
+        self._files = []
+        shutil.rmtree(self._part, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+
+def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Raise `CorpusError` if a corpus cannot be written at `path`.
+
+    Only a corpus is ever replaced, whatever `overwrite` says: not a folder with other files.
+    """
+    target = Path(path)
+    if not os.path.lexists(target):
+        return
+    if not overwrite:
+        raise CorpusError(f"{target} exists: give another name, or overwrite=True (--overwrite).")
+    ours = {SENTENCES_FILE, POSITIONS_FILE, INFO_FILE}
+    found = {entry.name for entry in target.iterdir()} if target.is_dir() else None
+    if found is None or (found and INFO_FILE not in found) or found - ours:
+        raise CorpusError(
+            f"{target} is not a corpus (a folder with {INFO_FILE}, {SENTENCES_FILE} and "
+            f"{POSITIONS_FILE} alone), and is not overwritten: remove it, or give another name."
+        )
+
+
+def _put(part: Path, target: Path) -> None:
+    """Rename a folder to `target`, in place of a folder that may be there."""
+    if not target.exists():
+        part.rename(target)
+        return
+    # A folder cannot be renamed onto a full one.
+    old = _beside(target, "old")
+    target.rename(old)
+    try:
+        part.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """A name in the same folder, so of the same disk, that is not in use."""
+    number = 0
+    while (found := path.with_name(f".{path.name}.{os.getpid()}.{number}.{suffix}")).exists():
+        number += 1
+    return found
+
+
+def _integers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise CorpusError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}: expected one axis of "
+            "integers."
+        )
+    return array.astype(np.int64)
+
+
+def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """The header of a .npy file of version 1.0, of `_HEADER_SIZE` bytes."""
+    text = f"{{'descr': {dtype.str!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
+    length = _HEADER_SIZE - len(_NPY_1) - 2
+    return _NPY_1 + length.to_bytes(2, "little") + (text.ljust(length - 1) + "\n").encode("latin1")

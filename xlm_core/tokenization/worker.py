@@ -1,0 +1,112 @@
+"""What a worker process runs: it answers messages until there are no more."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import struct
+import sys
+import threading
+import traceback
+from array import array
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import chain
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from xlm_core.errors import WorkerError, XLMError
+
+if TYPE_CHECKING:
+    from xlm_core.tokenization.tokenizer import XLMTokenizer
+
+# Before each message, how long it is.
+LENGTH = struct.Struct("<Q")
+# Before each answer, so that a stray line on the standard output is seen to be none.
+ANSWER = struct.Struct("<4s?Q")
+MARK = b"xlm\0"
+
+
+def serve() -> None:
+    """What a worker does: answer messages until there are no more, then end the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Answers alone go to the standard output; what a library prints goes to the standard error.
+    sink = os.fdopen(os.dup(1), "wb")
+    try:
+        os.dup2(2, 1)
+    except OSError:  # the caller has none
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(sys.stdin.buffer, messages), daemon=True).start()
+    try:
+        tokenizer: Any = pickle.loads(messages.get())  # noqa: S301  (from our own caller)
+        failure = None
+    except Exception as error:  # noqa: BLE001  (the answer to whatever is asked)
+        failure = WorkerError(
+            f"The tokenizer cannot be made in a worker process: {error!r}. Give workers=1."
+        )
+    with suppress(BrokenPipeError):  # the caller is gone
+        while True:
+            message = messages.get()
+            try:
+                if failure is not None:
+                    raise failure
+                function, item = pickle.loads(message)  # noqa: S301  (from our own caller)
+                answer, good = pickle.dumps(function(tokenizer, item), 5), True
+            except Exception as error:  # noqa: BLE001  (raised in the caller's process)
+                answer, good = _pickled(error), False
+            sink.write(ANSWER.pack(MARK, good, len(answer)))
+            sink.write(answer)
+            sink.flush()
+    os._exit(0)
+
+
+def _receive(source: BinaryIO, messages: queue.SimpleQueue[bytes]) -> None:
+    """In a thread of its own: take messages, and end the process when the caller has gone."""
+    while True:
+        head = source.read(LENGTH.size)
+        if len(head) < LENGTH.size:
+            break
+        length = LENGTH.unpack(head)[0]
+        message = source.read(length)
+        if len(message) < length:
+            break
+        messages.put(message)
+        del message
+    # At once, in the middle of work that nobody waits for any more.
+    os._exit(0)
+
+
+def _pickled(error: Exception) -> bytes:
+    """An error as it can be raised in another process, of its own type if that can be."""
+    if not isinstance(error, XLMError):
+        trace = "".join(traceback.format_exception(error)).rstrip()
+        error.add_note(f"In a worker process:\n{trace}")
+    with suppress(Exception):  # a foreign type may do anything
+        pickled = pickle.dumps(error, 5)
+        # Some types can be pickled, but not made again.
+        if type(pickle.loads(pickled)) is type(error):  # noqa: S301
+            return pickled
+    return pickle.dumps(WorkerError(f"{type(error).__name__} in a worker process: {error}"), 5)
+
+
+def ids_of_batch(
+    tokenizer: XLMTokenizer,
+    work: tuple[list[Any], list[str | None] | str | None, Mapping[str, bool]],
+) -> tuple[array[int], array[int]]:
+    """The number of ids of each text, and all of them: int32, which travel as they are."""
+    texts, langs, options = work
+    rows = tokenizer._ids_of_texts(
+        texts,
+        langs if isinstance(langs, list) else [langs] * len(texts),
+        words=options["words"],
+        bypass=options["bypass"],
+        split_special_tokens=options["split_special_tokens"],
+        workers=1,
+    )
+    lengths = array("i", map(len, rows))
+    try:
+        return lengths, array("i", chain.from_iterable(rows))
+    except OverflowError:  # a vocabulary may number its subwords as it likes
+        return lengths, array("q", chain.from_iterable(rows))
