@@ -17,6 +17,8 @@ TARGETS = ("ids", "pieces", "words", "corpus")
 
 # Words whose subwords are remembered; about 200 bytes each.
 _WORDS_REMEMBERED = 100_000
+# Longer ones are rare, and would take memory without bound.
+_LONGEST_REMEMBERED = 64
 
 
 @dataclass(frozen=True)
@@ -175,9 +177,11 @@ class _Writer:
             if self._original:
                 last = pieces.pop().removesuffix(END_OF_WORD)
                 pieces = [*(f"{piece}@@" for piece in pieces), last]
+            found = list(zip(pieces, unknown, strict=True))
             if len(self._remembered) >= _WORDS_REMEMBERED:
                 self._remembered.clear()
-            found = self._remembered[word] = list(zip(pieces, unknown, strict=True))
+            if len(word) <= _LONGEST_REMEMBERED:
+                self._remembered[word] = found
         return found
 
 

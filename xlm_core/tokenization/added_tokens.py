@@ -75,6 +75,13 @@ class AddedToken:
         return asdict(self)
 
 
+def list_of_tokens(tokens: Any) -> list[Any]:
+    """`tokens` as a list; a lone string is no list of its characters."""
+    if isinstance(tokens, str | bytes | Mapping) or not isinstance(tokens, Iterable):
+        raise TokenizerError(f"{tokens!r} is no list of tokens: expected one such as ['<x>'].")
+    return list(tokens)
+
+
 class AddedTokens:
     """Finds added tokens in texts.
 

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, overload
 
+from xlm_core.errors import InputError
 from xlm_core.tokenization.truncation import Span
 
 
 class _Tokenizer(Protocol):
+    _state: object
+
     def _alignment_of(
         self,
         text: Any,
@@ -85,7 +88,8 @@ class RowAlignment:
 class LazyAlignment(Sequence[RowAlignment]):
     """The alignment of each row, computed when asked for.
 
-    Pickling computes it all: the tokenizer does not travel with every batch.
+    Pickling computes it all, which takes longer than tokenizing: the tokenizer does not travel
+    with every batch. Send `dict(encoding)` where nobody will ask.
 
     Args:
         tokenizer: Whose `_alignment_of` is asked.
@@ -108,6 +112,7 @@ class LazyAlignment(Sequence[RowAlignment]):
     ) -> None:
         self._tokenizer, self._texts, self._rows, self._ids = tokenizer, texts, rows, ids
         self._framed, self._side = framed, side
+        self._state = tokenizer._state
         self._samples: dict[tuple[int, int], list[tuple[int, int, int | None]]] = {}
         self._known: dict[int, RowAlignment] = {}
 
@@ -166,6 +171,12 @@ class LazyAlignment(Sequence[RowAlignment]):
         # Windows share samples.
         key = sample, number
         if key not in self._samples:
+            if self._tokenizer._state is not self._state:
+                raise InputError(
+                    "The tokenizer was changed after it made this batch, so where its tokens came "
+                    "from can no longer be told. Tokenize the texts again, or ask for offsets "
+                    "before changing it."
+                )
             texts = self._texts[number]
             self._samples[key] = self._tokenizer._alignment_of(
                 texts.items[sample],

@@ -102,6 +102,9 @@ class FilesMixin(SpecialTokensMixin):
             config = _read_object(folder / "config.json")
             if config.get("lang2id"):
                 arguments["lang2id"] = config["lang2id"]
+        if "lang2id" in overrides or "id2lang" in overrides:
+            # One table given replaces both of the folder.
+            arguments = {k: v for k, v in arguments.items() if k not in ("lang2id", "id2lang")}
         arguments.update(overrides)
         if (folder / VOCAB_FILE).is_file() or (folder / MERGES_FILE).is_file():
             tokenizer = cls(folder / VOCAB_FILE, folder / MERGES_FILE, **arguments)  # type: ignore[call-arg]

@@ -65,6 +65,9 @@ class FramingMixin:
         def split_special_tokens(self) -> bool:
             """Whether special tokens in a text are split like words."""
 
+        # Another object as soon as anything changes that ids depend on.
+        _state: object
+
         def _check_lang(self, lang: str) -> str: ...
 
         def convert_tokens_to_ids(self, tokens: list[str]) -> list[int]:

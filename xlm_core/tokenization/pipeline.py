@@ -189,11 +189,6 @@ class Pipeline:
         return words
 
 
-def words(text: str, *, mode: str, lang: str, lowercase: bool) -> list[str]:
-    """The words of `text` as BPE gets them."""
-    return Pipeline(mode, lang, lowercase=lowercase).words(text)
-
-
 def _any_of(rules: Iterable[Rule]) -> Callable[[str], re.Match[str] | None]:
     """Searches a text for a character without which none of `rules` acts: one of each trigger."""
     rarest = {

@@ -62,6 +62,13 @@ def whole_number(name: str, value: Any) -> int:
     return number
 
 
+def truth(name: str, value: Any) -> bool:
+    """`value`, if it is True or False: the string "false" of a file is neither."""
+    if not isinstance(value, bool):
+        raise TokenizerError(f"{name} is {value!r}; expected True or False.")
+    return value
+
+
 def _mapping(name: str, value: Any) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
         raise TokenizerError(f"{name} is a {type(value).__name__}; expected a table (a dict).")
@@ -82,10 +89,14 @@ def language_tables(
     if id2lang is not None:
         pairs = _mapping("id2lang", id2lang).items()
         names = {whole_number("a number of id2lang", i): str(lang) for i, lang in pairs}
+    if names is not None and len(set(names.values())) < len(names):
+        raise TokenizerError(f"id2lang gives two numbers to one language: {names}.")
     if lang2id is None:
         return (None if names is None else {lang: i for i, lang in names.items()}), names
     pairs = _mapping("lang2id", lang2id).items()
     numbers = {str(lang): whole_number(f"lang2id[{lang!r}]", i) for lang, i in pairs}
+    if min(numbers.values(), default=0) < 0:
+        raise TokenizerError(f"lang2id has numbers below 0: {numbers}.")
     back = {i: lang for lang, i in numbers.items()}
     if len(back) < len(numbers):
         raise TokenizerError(f"lang2id gives one number to two languages: {numbers}.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, overload
 
 from xlm_core.errors import InputError, TokenizerError, refuse_unknown_arguments, warn
-from xlm_core.tokenization.added_tokens import AddedToken
+from xlm_core.tokenization.added_tokens import AddedToken, list_of_tokens
 
 NAMED_SPECIAL_TOKENS = (
     "bos_token",
@@ -103,6 +103,7 @@ class SpecialTokensMixin:
             if i < 0
             or self.encoder.get(token.content, i) != i
             or self.decoder.get(i, token.content) != token.content
+            or [t.content for t in added.values()].count(token.content) > 1
         ]
         if wrong:
             raise TokenizerError(
@@ -115,7 +116,7 @@ class SpecialTokensMixin:
             name: None if token is None else AddedToken.of(token, special=True)
             for name, token in named.items()
         }
-        others = [AddedToken.of(token, special=True) for token in additional]
+        others = [AddedToken.of(token, special=True) for token in list_of_tokens(additional)]
         self._named = {
             name: None if token is None else token.content for name, token in tokens.items()
         }
@@ -127,8 +128,8 @@ class SpecialTokensMixin:
         if missing:
             warn(
                 f"The vocabulary lacks {', '.join(map(repr, missing))}; as in transformers, they "
-                f"are given new ids from {len(self.get_vocab())} on, which the model's embeddings "
-                "must have room for."
+                "are given new ids after the last one, which the model's embeddings must have room "
+                "for."
             )
         self._add_tokens(
             known[name] for name in self.all_special_tokens if name not in self._added_ids
@@ -143,7 +144,7 @@ class SpecialTokensMixin:
 
     @additional_special_tokens.setter
     def additional_special_tokens(self, tokens: Iterable[Any]) -> None:
-        self._additional = [AddedToken.of(token).content for token in tokens]
+        self._additional = [AddedToken.of(token).content for token in list_of_tokens(tokens)]
         self._forget()
 
     @property
@@ -240,7 +241,7 @@ class SpecialTokensMixin:
         tokens: list[AddedToken] = []
         for role, value in roles.items():
             if role == "additional_special_tokens":
-                new = [AddedToken.of(token, special=True) for token in value]
+                new = [AddedToken.of(token, special=True) for token in list_of_tokens(value)]
                 if replace_additional_special_tokens and new:
                     self._additional = []
                 self._additional += [t.content for t in new if t.content not in self._additional]
@@ -253,7 +254,9 @@ class SpecialTokensMixin:
         return self._add_tokens(tokens)
 
     def _add_tokens(self, tokens: Iterable[AddedToken]) -> int:
-        next_id = len(self.get_vocab())
+        vocabulary = self.get_vocab()
+        # transformers takes the first of these alone, and so a taken id where ids have holes.
+        next_id = max(len(vocabulary), max(vocabulary.values(), default=-1) + 1)
         count = 0
         for token in tokens:
             if not token.content:
@@ -327,6 +330,15 @@ class SpecialTokensMixin:
         ids = ids.tolist() if hasattr(ids, "tolist") else ids
         if isinstance(ids, int):
             return self._token_of_id(ids)
+        if isinstance(ids, str) or not isinstance(ids, Iterable):
+            raise InputError(f"Ids are whole numbers; got {ids!r}.")
+        ids = list(ids)
+        wrong = [i for i in ids if not hasattr(i, "__index__")]
+        if wrong:
+            raise InputError(
+                f"Ids are whole numbers; among them is {wrong[0]!r}. For several rows of ids, call "
+                "batch_decode."
+            )
         skipped = set(self.all_special_ids) if skip_special_tokens else set()
         return [self._token_of_id(int(i)) for i in ids if int(i) not in skipped]
 

@@ -11,7 +11,7 @@ from xlm_core.errors import (
     InputError,
     refuse_unknown_arguments,
 )
-from xlm_core.tokenization.added_tokens import AddedToken, AddedTokens
+from xlm_core.tokenization.added_tokens import AddedToken, AddedTokens, list_of_tokens
 from xlm_core.tokenization.aligned import AlignedText, hull
 from xlm_core.tokenization.batching import BatchingMixin
 from xlm_core.tokenization.bpe import BPE
@@ -26,6 +26,7 @@ from xlm_core.tokenization.settings import (
     added_tokens,
     language_tables,
     one_of,
+    truth,
     whole_number,
 )
 from xlm_core.tokenization.special_tokens import (
@@ -62,7 +63,7 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
             alone) and attention_mask.
         kytea_model: File of the model with which KyTea splits Japanese.
         cache_size: How many words and chunks are remembered, at most; see
-            `xlm_core.tokenization.fast.Memory`.
+            `xlm_core.tokenization.words.Memory`.
         added_tokens_decoder: Tokens found in a text as they are, by id.
         name_or_path: Where it came from.
 
@@ -128,9 +129,11 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
         self.model_max_length = whole_number("model_max_length", model_max_length)
         self.padding_side = one_of("padding_side", padding_side, ("right", "left"))
         self.truncation_side = one_of("truncation_side", truncation_side, ("right", "left"))
-        self.clean_up_tokenization_spaces = bool(clean_up_tokenization_spaces)
-        self.split_special_tokens = bool(split_special_tokens)
-        self._model_input_names = list(model_input_names) if model_input_names else None
+        self.clean_up_tokenization_spaces = truth(
+            "clean_up_tokenization_spaces", clean_up_tokenization_spaces
+        )
+        self.split_special_tokens = truth("split_special_tokens", split_special_tokens)
+        self._model_input_names = list_of_tokens(model_input_names) if model_input_names else None
         self.name_or_path = str(name_or_path)
         self._kept_settings: dict[str, Any] = {}
         self._set_up_special_tokens(
@@ -153,7 +156,9 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
     lang = Setting(
         lambda self, value: check_language(value, KNOWN_LANGUAGES | set(self.lang2id or ()))
     )
-    do_lowercase_and_remove_accent = Setting(lambda _, value: bool(value))
+    do_lowercase_and_remove_accent = Setting(
+        lambda _, value: truth("do_lowercase_and_remove_accent", value)
+    )
     kytea_model = Setting(lambda _, value: str(value))
     cache_size = Setting(lambda _, value: whole_number("cache_size", value))
 
@@ -367,6 +372,8 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
     def _forget(self) -> None:
         if "_added" not in self.__dict__:
             return  # still being made
+        # What batches that were made before can tell by that something has changed.
+        self._state = object()
         self._memory = Memory(self.cache_size)
         self._paths: dict[tuple[str | None, bool], FastPath] = {}
         self._japanese = Japanese(self.kytea_model)
@@ -382,7 +389,7 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
-        for name in ("_memory", "_paths", "_japanese", "_added_tokens", "_encoder"):
+        for name in ("_state", "_memory", "_paths", "_japanese", "_added_tokens", "_encoder"):
             state.pop(name, None)
         return state
 

@@ -136,7 +136,8 @@ def read_original_vocabulary(path: str | Path, max_vocab: int | None = None) -> 
     """
     path = Path(path)
     words = dict.fromkeys(SPECIAL_WORDS)
-    for number, line in enumerate(_lines(path), 1):
+    lines = _lines(path)
+    for number, line in enumerate(lines, 1):
         fields = line.split()
         if "\u2028" in line or len(fields) != 2:
             continue
@@ -147,6 +148,13 @@ def read_original_vocabulary(path: str | Path, max_vocab: int | None = None) -> 
                 "the vocabulary? The codes of BPE have two subwords and a count a line."
             )
         words.setdefault(word)
+    merges = sum(len(fields) == 3 and fields[2].isdigit() for fields in map(str.split, lines))
+    if len(words) == len(SPECIAL_WORDS) or merges > len(lines) // 2:
+        raise TokenizerError(
+            f"Of the {len(lines)} lines of {path}, {len(words) - len(SPECIAL_WORDS)} are a word "
+            f"and its count, and {merges} two subwords and a count, as in the codes of BPE: this "
+            "is no vocabulary. Were the two files swapped?"
+        )
     return _cut(list(words), max_vocab)
 
 
@@ -157,7 +165,13 @@ def vocabulary_of_words(words: Iterable[str], max_vocab: int | None = None) -> d
         TokenizerError: Two words become the same subword.
     """
     vocabulary: dict[str, int] = {}
-    for i, word in enumerate(_cut(list(words), max_vocab)):
+    words = _cut(list(words), max_vocab)
+    if tuple(words[: len(SPECIAL_WORDS)]) != SPECIAL_WORDS:
+        raise TokenizerError(
+            f"The dictionary begins with {words[: len(SPECIAL_WORDS)]}; one of the original begins "
+            f"with its {len(SPECIAL_WORDS)} special words, {', '.join(SPECIAL_WORDS[:5])}, ..."
+        )
+    for i, word in enumerate(words):
         if i < len(SPECIAL_WORDS):
             subword = word
         elif "@@" in word:
@@ -191,7 +205,7 @@ def _lines(path: Path) -> list[str]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError as error:
         raise TokenizerError(f"There is no file {path}.") from error
     except OSError as error:
