@@ -49,7 +49,7 @@ def test_one_token_is_no_list_of_its_characters(tmp_path: Path, tokens: object) 
 
 def test_swapped_files_of_the_original(tmp_path: Path) -> None:
     folder = write_original(tmp_path)
-    with pytest.raises(TokenizerError, match="were the two files swapped"):
+    with pytest.raises(TokenizerError, match="Were the two files swapped"):
         XLMTokenizer.from_facebook(folder / "vocab", folder / "codes")
     with pytest.raises(TokenizerError, match="begins with"):
         XLMTokenizer.from_facebook(folder / "codes", {0: "a", 1: "b"})
