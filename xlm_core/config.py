@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from xlm_core.config_rules import check_combination, check_field
 from xlm_core.errors import ConfigError, warn
+from xlm_core.whole_files import written_whole
 
 # Alias -> field. Where one mapping holds both with different values, the alias wins for the sizes
 # (as in transformers 4) and the *_index spelling wins for the special tokens: transformers 4 runs
@@ -262,13 +263,8 @@ class XLMConfig:
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write `config.json` into `folder`, which is made if needed; a failure leaves no half."""
         Path(folder).mkdir(parents=True, exist_ok=True)
-        target = Path(folder) / "config.json"
-        temporary = target.with_name(f".config.json.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(self.to_json_string(), encoding="utf-8")
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with written_whole(Path(folder) / "config.json") as file:
+            file.write_text(self.to_json_string(), encoding="utf-8")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> XLMConfig:

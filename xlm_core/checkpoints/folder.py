@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 from xlm_core.config import ALIASES, XLMConfig
 from xlm_core.errors import CheckpointError, ConfigError, refuse_unknown_arguments
 from xlm_core.weights import ARCHITECTURES
+from xlm_core.whole_files import written_whole
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -228,11 +229,7 @@ def save_checkpoint(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{WEIGHTS_FILE}.{os.getpid()}.tmp"
-    try:
+    with written_whole(folder / WEIGHTS_FILE) as file:
         contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-        save_file(contiguous, temporary, metadata={"format": "pt"})
-        os.replace(temporary, folder / WEIGHTS_FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
+        save_file(contiguous, file, metadata={"format": "pt"})
     config.save_pretrained(folder)

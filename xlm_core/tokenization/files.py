@@ -20,6 +20,7 @@ from xlm_core.tokenization.vocabulary import (
     read_original_vocabulary,
     vocabulary_of_words,
 )
+from xlm_core.whole_files import written_whole
 
 VOCAB_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
@@ -298,11 +299,5 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a whole file or none: beside its place, then into it."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(text.encode("utf-8"))
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    with written_whole(path) as file:
+        file.write_bytes(text.encode("utf-8"))

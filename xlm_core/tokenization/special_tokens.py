@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, overload
 
@@ -97,13 +98,14 @@ class SpecialTokensMixin:
         additional: Iterable[Any],
         added: Mapping[int, AddedToken],
     ) -> None:
+        counts = Counter(token.content for token in added.values())
         wrong = [
             f"{token.content!r}: {i}"
             for i, token in added.items()
             if i < 0
             or self.encoder.get(token.content, i) != i
             or self.decoder.get(i, token.content) != token.content
-            or [t.content for t in added.values()].count(token.content) > 1
+            or counts[token.content] > 1
         ]
         if wrong:
             raise TokenizerError(
