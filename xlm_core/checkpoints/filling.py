@@ -1,0 +1,146 @@
+"""Stream tensors into a file whose layout is already decided: bytes at known places."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from xlm_core.checkpoints.sources import FileSource
+from xlm_core.checkpoints.tensors import BLOCK, LazyTensor, contiguous
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+# Is told, now and then, how many bytes were done since the last time.
+Progress = Callable[[int], None]
+# Reading, transposing and writing release the interpreter's lock.
+THREADS = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """A tensor, row-major in its own orientation, and the byte of the file where it begins."""
+
+    offset: int
+    tensor: LazyTensor
+
+
+def fill(descriptor: int, jobs: Sequence[Job], progress: Progress | None = None) -> None:
+    """Write tensors to their places in an open file, a few blocks in memory at a time.
+
+    Args:
+        descriptor: Of a file open for writing; what lies between the tensors is left alone.
+        jobs: What goes where; places must not overlap.
+        progress: Called with numbers of bytes, from several threads.
+
+    Raises:
+        CheckpointError: If a tensor cannot be read.
+        OSError: If the file cannot be written.
+    """
+    in_parallel(lambda job: _copy(descriptor, job, progress), _pieces(jobs))
+
+
+def fill_with_checksums(
+    descriptor: int, jobs: Sequence[Job], progress: Progress | None = None
+) -> list[int]:
+    """As `fill`; returns the CRC-32 of each tensor's bytes."""
+
+    def run(job: Job) -> int:
+        checksum, offset = 0, job.offset
+        for block in job.tensor.blocks():
+            view = _bytes_of(block)
+            checksum = zlib.crc32(view, checksum)
+            offset = _write(descriptor, view, offset)
+            if progress:
+                progress(len(view))
+        return checksum
+
+    return in_parallel(run, jobs)
+
+
+def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """The results of `function` over `items`, in order; the first error ends all of it."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        futures = [pool.submit(function, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _pieces(jobs: Iterable[Job]) -> Iterator[Job]:
+    """The jobs, with large tensors in parts, so that all threads have work until the end."""
+    for job in jobs:
+        tensor = job.tensor
+        if not tensor.shape or tensor.nbytes <= 4 * BLOCK or tensor.is_wide:
+            yield job
+            continue
+        row = tensor.nbytes // tensor.shape[0]
+        step = max(1, 4 * BLOCK // row)
+        for start in range(0, tensor.shape[0], step):
+            part = tensor.part(start, min(start + step, tensor.shape[0]))
+            yield Job(job.offset + start * row, part)
+
+
+def _copy(descriptor: int, job: Job, progress: Progress | None) -> None:
+    tensor, offset = job.tensor, job.offset
+    if tensor.is_wide and tensor.strides[0] == 1:
+        _scatter(descriptor, job, progress)
+        return
+    if tensor.is_verbatim and isinstance(tensor.source, FileSource) and _kernel_copies():
+        start, left = tensor.offset, tensor.nbytes
+        while left:
+            # Nothing is copied by some file systems, and between some pairs of them: then the
+            # plain way below does it.
+            try:
+                count = os.copy_file_range(
+                    tensor.source.fileno(), descriptor, min(left, BLOCK), start, offset
+                )
+            except OSError:
+                break
+            if count == 0:
+                break
+            start, offset, left = start + count, offset + count, left - count
+            if progress:
+                progress(count)
+        tensor = LazyTensor(tensor.source, start, "uint8", (left,))
+    for block in tensor.blocks():
+        view = _bytes_of(block)
+        offset = _write(descriptor, view, offset)
+        if progress:
+            progress(len(view))
+
+
+def _scatter(descriptor: int, job: Job, progress: Progress | None) -> None:
+    """Write a large matrix that lies transposed in its source: read along, write across."""
+    itemsize = job.tensor.nbytes // job.tensor.size
+    across = job.tensor.shape[1] * itemsize
+    done = 0
+    for block in job.tensor.transposed().blocks():
+        columns = contiguous(block.T)
+        for row, piece in enumerate(columns):
+            _write(descriptor, _bytes_of(piece), job.offset + row * across + done * itemsize)
+        done += len(block)
+        if progress:
+            progress(columns.nbytes)
+
+
+def _kernel_copies() -> bool:
+    return hasattr(os, "copy_file_range")
+
+
+def _bytes_of(block: np.ndarray[Any, Any]) -> memoryview:
+    return memoryview(block.reshape(-1).view(np.uint8))
+
+
+def _write(descriptor: int, view: memoryview, offset: int) -> int:
+    while view:
+        count = os.pwrite(descriptor, view, offset)
+        offset, view = offset + count, view[count:]
+    return offset
