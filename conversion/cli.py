@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     _add_verify(commands)
     _add_demo(commands)
     _add_tokenize(commands)
+    _add_convert(commands)
     return result
 
 
@@ -157,6 +158,76 @@ def _add_tokenize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "--quiet", action="store_true", help="neither progress nor summary on the standard error"
     )
     command.set_defaults(run=_tokenize)
+
+
+def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from xlm_core.checkpoints.layouts import LAYOUTS
+    from xlm_core.checkpoints.tensors import FLOAT_DTYPES
+    from xlm_core.tokenization.pipeline import MODES
+
+    command = commands.add_parser(
+        "convert",
+        help="write a checkpoint in another layout, bit for bit",
+        description=(
+            "Write the checkpoint SRC, of any layout, anew at DST. DST appears whole at the end, "
+            "or not at all; every tensor is read back and compared. docs/layouts.md lists which "
+            "model has a place in which layout."
+        ),
+        allow_abbrev=False,
+    )
+    command.add_argument("source", metavar="SRC", help="a folder, a file, an index, or a name")
+    command.add_argument(
+        "target", metavar="DST", help="a folder; for facebook also a .pth, for keras a .keras file"
+    )
+    command.add_argument("--to", choices=LAYOUTS, required=True, help="the layout of DST")
+    command.add_argument("--dtype", choices=FLOAT_DTYPES, help="default: that of SRC")
+    command.add_argument(
+        "--head", metavar="CLASS", help="class to write, such as XLMModel; default: what SRC is"
+    )
+    command.add_argument(
+        "--shard-size", metavar="SIZE", help="split files that are larger, such as 500MB"
+    )
+    command.add_argument(
+        "--tied",
+        choices=("embeddings", "output"),
+        help="which counts where SRC holds different values for the two",
+    )
+    command.add_argument(
+        "--codes", metavar="FILE", help="the original's BPE codes; default: codes* beside SRC"
+    )
+    command.add_argument(
+        "--mode", choices=MODES, help="of a tokenizer made from the original's files; default: v4"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace DST")
+    command.add_argument("--no-check", action="store_true", help="do not read DST back")
+    command.add_argument(
+        "--quiet", action="store_true", help="neither progress nor summary on the standard error"
+    )
+    command.set_defaults(run=_convert)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from conversion.convert import convert
+    from conversion.progress import ByteProgress
+
+    shows = not options.quiet and sys.stderr.isatty()
+    summary = convert(
+        options.source,
+        options.target,
+        to=options.to,
+        dtype=options.dtype,
+        head=options.head,
+        largest=options.shard_size,
+        overwrite=options.overwrite,
+        check=not options.no_check,
+        tied=options.tied,
+        codes=options.codes,
+        mode=options.mode,
+        progress=ByteProgress(sys.stderr if shows else None),
+    )
+    if not options.quiet:
+        print(summary.text(), file=sys.stderr)
+    return PASSED
 
 
 def _verify(options: argparse.Namespace) -> int:

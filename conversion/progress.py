@@ -3,14 +3,47 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from typing import TextIO
 
 from conversion.text_files import Reader
 
 
+_SECONDS = 0.2  # between two writings
+_WIDTH = 20  # of a bar
+
+
+class _Line:
+    """One line on a terminal that is written anew; None for nowhere."""
+
+    def __init__(self, terminal: TextIO | None) -> None:
+        self._terminal = terminal
+        self._last = 0.0
+        self._shown = 0
+
+    def is_due(self) -> bool:
+        """Whether there is a terminal, and the last writing was some time ago."""
+        return self._terminal is not None and time.perf_counter() - self._last >= _SECONDS
+
+    def write(self, text: str) -> None:
+        """Replace the line."""
+        assert self._terminal is not None
+        self._last = time.perf_counter()
+        text = text[: shutil.get_terminal_size().columns - 1]
+        blanks = " " * (self._shown - len(text))
+        self._terminal.write(f"\r{text}{blanks}" + ("" if text else "\r"))
+        self._terminal.flush()
+        self._shown = len(text)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            self.write("")
+
+
 class Progress:
-    """One line on a terminal that is written anew as work goes on.
+    """A line that says how far a file was read, and how fast.
 
     Args:
         terminal: Where; None for nowhere.
@@ -18,40 +51,60 @@ class Progress:
         start: When work began, of `time.perf_counter`.
     """
 
-    _SECONDS = 0.2  # between two times
-    _WIDTH = 20  # of the bar
-
     def __init__(self, terminal: TextIO | None, reader: Reader, start: float) -> None:
-        self._terminal = terminal
+        self._line = _Line(terminal)
         self._reader = reader
         self._start = start
-        self._last = 0.0
-        self._shown = 0
 
     def show(self, lines: int) -> None:
         """Write the line, unless that was done just before."""
-        now = time.perf_counter()
-        if self._terminal is None or now - self._last < self._SECONDS:
+        if not self._line.is_due():
             return
-        self._last = now
-        text = f"{lines:,} lines, {lines / max(now - self._start, 1e-9):,.0f} lines/s"
+        passed = max(time.perf_counter() - self._start, 1e-9)
+        text = f"{lines:,} lines, {lines / passed:,.0f} lines/s"
         done, total = self._reader.done, self._reader.total
         if done is not None and total:
-            share = min(done / total, 1.0)
-            bar = ("#" * round(self._WIDTH * share)).ljust(self._WIDTH, "-")
-            text = f"[{bar}] {100 * share:3.0f} % of {total / 1e6:,.1f} MB, {text}"
-        text = text[: shutil.get_terminal_size().columns - 1]
-        self._write(text)
-        self._shown = len(text)
+            text = f"{bar(min(done / total, 1.0))} of {total / 1e6:,.1f} MB, {text}"
+        self._line.write(text)
 
     def clear(self) -> None:
         """Take the line away."""
-        if self._shown:
-            self._write("")
-            self._shown = 0
+        self._line.clear()
 
-    def _write(self, text: str) -> None:
-        assert self._terminal is not None
-        blanks = " " * (self._shown - len(text))
-        self._terminal.write(f"\r{text}{blanks}" + ("" if text else "\r"))
-        self._terminal.flush()
+
+class ByteProgress:
+    """A bar on a terminal for work that is counted in bytes; may be told from several threads.
+
+    Args:
+        terminal: Where; None for nowhere.
+    """
+
+    def __init__(self, terminal: TextIO | None) -> None:
+        self._line = _Line(terminal)
+        self._lock = threading.Lock()
+        self._what, self._done, self._total, self._start = "", 0, 0, 0.0
+
+    def begin(self, what: str, total: int) -> None:
+        """Start another piece of work of `total` bytes."""
+        self._what, self._done, self._total = what, 0, total
+        self._start = time.perf_counter()
+
+    def add(self, count: int) -> None:
+        """Say that `count` more bytes are done."""
+        with self._lock:
+            self._done += count
+            if self._line.is_due():
+                share = min(self._done / self._total, 1.0) if self._total else 1.0
+                rate = self._done / max(time.perf_counter() - self._start, 1e-9)
+                self._line.write(
+                    f"{self._what} {bar(share)} of {self._total / 1e6:,.1f} MB, {rate / 1e6:,.0f} MB/s"
+                )
+
+    def end(self) -> None:
+        """Take the bar away."""
+        self._line.clear()
+
+
+def bar(share: float) -> str:
+    """A bar for a share in [0, 1], and the share in percent."""
+    return f"[{('#' * round(_WIDTH * share)).ljust(_WIDTH, '-')}] {100 * share:3.0f} %"

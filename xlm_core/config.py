@@ -38,6 +38,33 @@ TOKEN_ALIASES = {
 ALIASES = SIZE_ALIASES | TOKEN_ALIASES | {"torch_dtype": "dtype"}
 
 
+# What decides the tensors of a model and what it computes from them.
+_DECISIVE = (
+    "vocab_size",
+    "emb_dim",
+    "n_layers",
+    "n_heads",
+    "gelu_activation",
+    "sinusoidal_embeddings",
+    "causal",
+    "asm",
+    "has_lang_embeddings",
+    "max_position_embeddings",
+    "layer_norm_eps",
+    "pad_index",
+    "num_labels",
+    "ties_output",
+    "pruned_heads",
+    "summary_type",
+    "summary_use_proj",
+    "summary_activation",
+    "summary_proj_to_labels",
+    "start_n_top",
+    "end_n_top",
+)
+_DECISIVE_IF_ASM = ("asm_cutoffs", "asm_div_value")
+
+
 @dataclass(init=False, repr=False, eq=False)
 class XLMConfig:
     """The configuration of an XLM model and of its heads.
@@ -338,6 +365,12 @@ class XLMConfig:
 
     def __repr__(self) -> str:
         return f"XLMConfig {self.to_json_string()}"
+
+
+def differing_fields(first: XLMConfig, second: XLMConfig) -> list[str]:
+    """The fields in which two configurations make different models of the same tensors."""
+    names = [*_DECISIVE, *(_DECISIVE_IF_ASM if first.asm and second.asm else ())]
+    return [name for name in names if getattr(first, name) != getattr(second, name)]
 
 
 def _resolve_aliases(values: dict[str, Any]) -> dict[str, Any]:

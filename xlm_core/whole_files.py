@@ -1,11 +1,17 @@
-"""Files are written whole or not at all."""
+"""Files and folders are written whole or not at all."""
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 @contextmanager
@@ -14,9 +20,61 @@ def written_whole(target: Path) -> Iterator[Path]:
 
     Whatever interrupts the block, `target` stays as it was and nothing is left beside it.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = _beside(target)
     try:
         yield temporary
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(target: Path) -> Iterator[Path]:
+    """As `written_whole`, for a folder, which replaces the one at `target` with all its files.
+
+    Where the system can exchange two names in one step (Linux), `target` is at every moment the
+    old folder or the new one, even if the process is killed. Elsewhere there is a moment between
+    two renames at which it is absent and the old one stands beside it.
+    """
+    temporary = _beside(target)
+    _remove(temporary)  # of a process of the same number that was killed
+    temporary.mkdir()
+    try:
+        yield temporary
+        if not target.exists():
+            os.rename(temporary, target)
+        elif not _exchange(temporary, target):
+            aside = temporary.with_suffix(".old")
+            os.rename(target, aside)
+            try:
+                os.rename(temporary, target)
+            except BaseException:
+                os.rename(aside, target)
+                raise
+            _remove(aside)
+    finally:
+        _remove(temporary)
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two names in one step; False where the system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    names = (os.fsencode(first), os.fsencode(second))
+    if rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL):  # this kernel or file system has no exchange
+        return False
+    raise OSError(code, os.strerror(code), os.fspath(second))

@@ -15,7 +15,7 @@ from xlm_core.changes import new_vocabulary_size, prune
 from xlm_core.checkpoints import (
     Checkpoint,
     float_dtype_name,
-    match_tensors,
+    match_checkpoint,
     open_checkpoint,
     save_checkpoint,
 )
@@ -196,15 +196,23 @@ class TFXLMPreTrainedModel(KerasModel):
         *,
         dtype: Any = None,
         ignore_mismatched_sizes: bool = False,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        tied: str | None = None,
         **config_overrides: Any,
     ) -> Self:
-        """Open a checkpoint folder, of any head, in this class.
+        """Open a checkpoint of any layout and of any head in this class.
 
         Args:
-            path: A folder with config.json and model.safetensors.
+            path: A folder, a file or an index of shards, of any layout that docs/layouts.md
+                lists; or the name of a published checkpoint, such as "xlm-mlm-en-2048".
             dtype: Of the model: tf.float64, "float64", a dtype policy such as "mixed_float16".
                 Default float32, whatever the file holds; "auto" takes the file's.
             ignore_mismatched_sizes: Start a head of another size afresh instead of failing.
+            revision: Branch, tag or commit of a published checkpoint.
+            local_files_only: Of a published checkpoint, take only what was downloaded before.
+            tied: "embeddings" or "output": which counts where a file holds different values for
+                the two, which else is an error.
             config_overrides: Any field of the configuration, e.g. causal=True.
 
         Returns:
@@ -215,21 +223,22 @@ class TFXLMPreTrainedModel(KerasModel):
             ConfigError: For an impossible configuration.
         """
         dtype = config_overrides.pop("torch_dtype", dtype)  # transformers' older name
-        return cls._from_checkpoint(
-            open_checkpoint(path, **config_overrides), dtype, ignore_mismatched_sizes
+        checkpoint = open_checkpoint(
+            path,
+            revision=revision,
+            local_files_only=local_files_only,
+            tied=tied,
+            **config_overrides,
         )
+        return cls._from_checkpoint(checkpoint, dtype, ignore_mismatched_sizes)
 
     @classmethod
     def _from_checkpoint(
         cls, checkpoint: Checkpoint, dtype: Any, ignore_mismatched_sizes: bool = False
     ) -> Self:
-        match = match_tensors(
-            checkpoint.tensors,
-            checkpoint.config,
-            cls.architecture,
-            checkpoint.source,
-            ignore_mismatched_sizes=ignore_mismatched_sizes,
-            untie=checkpoint.untie,
+        checkpoint = checkpoint.as_model()
+        match = match_checkpoint(
+            checkpoint, cls.architecture, ignore_mismatched_sizes=ignore_mismatched_sizes
         )
         policy = _resolve_dtype(dtype, {tensor.dtype for _, tensor in match.found})
         model = cls(checkpoint.config, dtype=policy, initialize=False)

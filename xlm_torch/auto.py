@@ -40,19 +40,26 @@ def from_pretrained(
     *,
     dtype: torch.dtype | str | None = None,
     ignore_mismatched_sizes: bool = False,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    tied: str | None = None,
     **config_overrides: Any,
 ) -> XLMPreTrainedModel:
-    """Open a checkpoint folder in the class that its config.json names in "architectures".
+    """Open a checkpoint in the class that its configuration names, or its tensors show.
+
+    Of an encoder-decoder, this is the language model of its encoder.
 
     Args:
-        path, dtype, ignore_mismatched_sizes, config_overrides: As in
-            `XLMPreTrainedModel.from_pretrained`.
+        path, dtype, ignore_mismatched_sizes, revision, local_files_only, tied, config_overrides:
+            As in `XLMPreTrainedModel.from_pretrained`.
 
     Raises:
         CheckpointError: If it names none of the family's classes, or does not fit.
     """
     dtype = config_overrides.pop("torch_dtype", dtype)  # transformers' older name
-    checkpoint = open_checkpoint(path, **config_overrides)
+    checkpoint = open_checkpoint(
+        path, revision=revision, local_files_only=local_files_only, tied=tied, **config_overrides
+    ).as_model()
     if checkpoint.architecture is None:
         raise CheckpointError(
             f"{checkpoint.source}: config.json has architectures "

@@ -85,9 +85,9 @@ def test_configurations_pass(tmp_path: Path, architecture: str, values: dict[str
     assert report.passed, report.verdict()
 
 
-def test_no_architecture_means_the_bare_model(tmp_path: Path) -> None:
+def test_no_architecture_means_what_the_tensors_are(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, architectures=None)
-    assert_passes(tmp_path, "XLMModel")
+    assert_passes(tmp_path, "XLMWithLMHeadModel")
 
 
 # A change of one weight -> the first tensor that shows it.

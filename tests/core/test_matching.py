@@ -11,8 +11,7 @@ import pytest
 
 from tests.conftest import make_config
 from xlm_core import CheckpointError, XLMConfig, XLMWarning
-from xlm_core.checkpoints import Match, match_tensors
-from xlm_core.checkpoints.folder import LazyTensor
+from xlm_core.checkpoints import LazyTensor, Match, match_tensors
 from xlm_core.weights import ARCHITECTURES, name_of, tensors_of
 
 HEADS = list(ARCHITECTURES)
@@ -20,7 +19,7 @@ LM = "XLMWithLMHeadModel"
 
 
 def lazy(shape: tuple[int, ...], value: float = 0.0) -> LazyTensor:
-    return LazyTensor(shape, "float32", lambda: np.full(shape, value, np.float32))
+    return LazyTensor.of(np.full(shape, value, np.float32))
 
 
 def file_of(config: XLMConfig, architecture: str, *, tied: bool = False) -> dict[str, LazyTensor]:

@@ -1,18 +1,23 @@
 """Checkpoints as sets of lazy arrays: reading, writing, and matching them to a model."""
 
-from xlm_core.checkpoints.folder import (
-    Checkpoint,
-    float_dtype_name,
-    open_checkpoint,
-    save_checkpoint,
-)
-from xlm_core.checkpoints.matching import Match, match_tensors
+from xlm_core.checkpoints.layouts import LAYOUTS, Layout, why_not
+from xlm_core.checkpoints.matching import Match, match_checkpoint, match_tensors
+from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint
+from xlm_core.checkpoints.original import Original
+from xlm_core.checkpoints.tensors import LazyTensor, float_dtype_name
+from xlm_core.checkpoints.writing import save_checkpoint
 
 __all__ = [
+    "LAYOUTS",
     "Checkpoint",
+    "Layout",
+    "LazyTensor",
     "Match",
+    "Original",
     "float_dtype_name",
+    "match_checkpoint",
     "match_tensors",
     "open_checkpoint",
     "save_checkpoint",
+    "why_not",
 ]

@@ -7,12 +7,10 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import TypeVar
 
 from xlm_core.checkpoints.sources import FileSource
-from xlm_core.checkpoints.tensors import BLOCK, LazyTensor, contiguous
+from xlm_core.checkpoints.tensors import BLOCK, LazyTensor, bytes_of, contiguous
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,7 +51,7 @@ def fill_with_checksums(
     def run(job: Job) -> int:
         checksum, offset = 0, job.offset
         for block in job.tensor.blocks():
-            view = _bytes_of(block)
+            view = bytes_of(block)
             checksum = zlib.crc32(view, checksum)
             offset = _write(descriptor, view, offset)
             if progress:
@@ -111,7 +109,7 @@ def _copy(descriptor: int, job: Job, progress: Progress | None) -> None:
                 progress(count)
         tensor = LazyTensor(tensor.source, start, "uint8", (left,))
     for block in tensor.blocks():
-        view = _bytes_of(block)
+        view = bytes_of(block)
         offset = _write(descriptor, view, offset)
         if progress:
             progress(len(view))
@@ -125,7 +123,7 @@ def _scatter(descriptor: int, job: Job, progress: Progress | None) -> None:
     for block in job.tensor.transposed().blocks():
         columns = contiguous(block.T)
         for row, piece in enumerate(columns):
-            _write(descriptor, _bytes_of(piece), job.offset + row * across + done * itemsize)
+            _write(descriptor, bytes_of(piece), job.offset + row * across + done * itemsize)
         done += len(block)
         if progress:
             progress(columns.nbytes)
@@ -133,10 +131,6 @@ def _scatter(descriptor: int, job: Job, progress: Progress | None) -> None:
 
 def _kernel_copies() -> bool:
     return hasattr(os, "copy_file_range")
-
-
-def _bytes_of(block: np.ndarray[Any, Any]) -> memoryview:
-    return memoryview(block.reshape(-1).view(np.uint8))
 
 
 def _write(descriptor: int, view: memoryview, offset: int) -> int:

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from xlm_core.checkpoints.folder import FLOAT_DTYPES, LazyTensor
+from xlm_core.checkpoints.comparing import same_values
+from xlm_core.checkpoints.naming import variants
+from xlm_core.checkpoints.opening import Checkpoint
+from xlm_core.checkpoints.tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.config import XLMConfig
 from xlm_core.errors import CheckpointError, warn
-from xlm_core.weights import ARCHITECTURES, Kind, TensorSpec, name_of, tensors_of
+from xlm_core.weights import (
+    ARCHITECTURES,
+    ENCODER_DECODER,
+    Kind,
+    TensorSpec,
+    name_of,
+    tensors_of,
+)
 
+# A fixed table that a file need not hold is made, up to this many numbers.
+_LARGEST_TABLE = 1 << 28
 # Buffers that older transformers saved.
 _HARMLESS = ("position_ids", "transformer.position_ids")
 
@@ -31,6 +41,26 @@ class Match:
     left_out: tuple[str, ...]
 
 
+def match_checkpoint(
+    checkpoint: Checkpoint,
+    architecture: str,
+    *,
+    ignore_mismatched_sizes: bool = False,
+    quiet: bool = False,
+) -> Match:
+    """`match_tensors` for an opened checkpoint, with the choices that were made in opening it."""
+    return match_tensors(
+        checkpoint.tensors,
+        checkpoint.config,
+        architecture,
+        checkpoint.source,
+        ignore_mismatched_sizes=ignore_mismatched_sizes,
+        untie=checkpoint.untie,
+        tied=checkpoint.tied,
+        quiet=quiet,
+    )
+
+
 def match_tensors(
     tensors: Mapping[str, LazyTensor],
     config: XLMConfig,
@@ -39,6 +69,8 @@ def match_tensors(
     *,
     ignore_mismatched_sizes: bool = False,
     untie: bool = False,
+    tied: str | None = None,
+    quiet: bool = False,
 ) -> Match:
     """Match the tensors of a file in the PyTorch dialect to those of a model.
 
@@ -53,6 +85,8 @@ def match_tensors(
         ignore_mismatched_sizes: A head whose shapes differ starts fresh instead of failing.
         untie: The file holds a tied language model, which is asked for untied: its output
             matrix is a copy of the embeddings.
+        tied: "embeddings" or "output": which of two tied tensors counts if they differ.
+        quiet: No warning of a head that starts fresh.
 
     Raises:
         CheckpointError: One error with everything missing, unexpected and misshapen.
@@ -73,7 +107,7 @@ def match_tensors(
         if tensor is None:
             if untie and spec.path == "pred_layer.proj.weight" and "embeddings.weight" in found:
                 found[spec.path] = found["embeddings.weight"]
-            elif spec.tied_to is None and spec.trainable:
+            elif spec.tied_to is None and (spec.trainable or spec.size > _LARGEST_TABLE):
                 missing[spec.path] = spec
         elif tensor.dtype not in FLOAT_DTYPES:
             misshapen.append(f"{spec.path}: found dtype {tensor.dtype}, expected a float")
@@ -96,12 +130,11 @@ def match_tensors(
     )
     lost = [spec.path for spec in missing.values() if spec not in fresh]
     # Names that another head, or this one under another configuration, would have.
-    variants = [config.copy(asm=False, summary_use_proj=True)]
-    variants += [config] if config.asm else []
+    heads = [ENCODER_DECODER] if architecture == ENCODER_DECODER else ARCHITECTURES
     elsewhere = {
         name_of(spec, "torch", name)
-        for variant in variants
-        for name in ARCHITECTURES
+        for variant in variants(config)
+        for name in heads
         for spec in tensors_of(variant, name)
         if not spec.in_encoder
     }
@@ -127,8 +160,8 @@ def match_tensors(
                 else "."
             )
         )
-    _check_tied(specs, found, source)
-    if fresh:
+    _settle_tied(specs, found, source, tied)
+    if fresh and not quiet:
         warn(
             f"{architecture} from {source}: started fresh, to be trained before use: "
             + ", ".join(spec.path for spec in fresh)
@@ -151,15 +184,17 @@ def _take(remaining: dict[str, LazyTensor], spec: TensorSpec, stem_from: str) ->
     return tensor
 
 
-def _check_tied(
-    specs: tuple[TensorSpec, ...], found: Mapping[str, LazyTensor], source: str
+def _settle_tied(
+    specs: tuple[TensorSpec, ...], found: dict[str, LazyTensor], source: str, tied: str | None
 ) -> None:
     for spec in specs:
-        if spec.tied_to is None or spec.path not in found:
+        if spec.tied_to is None or spec.path not in found or spec.tied_to not in found:
             continue
-        if not np.array_equal(found[spec.path].read(), found[spec.tied_to].read(), equal_nan=True):
+        if tied == "output":
+            found[spec.tied_to] = found[spec.path]
+        elif tied is None and not same_values(found[spec.path], found[spec.tied_to]):
             raise CheckpointError(
                 f"{source}: {spec.path} and {spec.tied_to} are tied by the configuration, but the "
                 "file holds different values for them. Open it with tie_word_embeddings=False to "
-                "keep both."
+                "keep both, or choose one: tied='embeddings' or tied='output'."
             )

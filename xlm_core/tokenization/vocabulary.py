@@ -54,6 +54,14 @@ def read_merges(path: str | Path, *, original: bool = False) -> Merges:
     return Merges(tuple(tuple(line[:2]) for line in fields))
 
 
+def read_code_counts(path: str | Path) -> tuple[int, ...] | None:
+    """The third column of fastBPE's codes; None unless every line has one, a whole number."""
+    fields = [line.split(" ") for line in _lines(Path(path))]
+    if not all(len(line) == 3 and line[2].isdecimal() for line in fields):
+        return None
+    return tuple(int(line[2]) for line in fields)
+
+
 def read_vocabulary(path: str | Path) -> dict[str, int]:
     """Read vocab.json: the id of each subword.
 

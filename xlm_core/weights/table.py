@@ -7,8 +7,9 @@ PyTorch checkpoints; `xlm_core.weights.names` derives every other spelling.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from xlm_core.config import XLMConfig
@@ -35,6 +36,7 @@ class TensorSpec:
         in_encoder: Part of the encoder (`XLMModel`); else of a head.
         tied_to: Path of the tensor that this one is, physically, or None.
         trainable: False for the sinusoidal table.
+        beside_tied: The matrix of its layer is tied, so that the layer owns this one only.
     """
 
     path: str
@@ -43,6 +45,12 @@ class TensorSpec:
     in_encoder: bool = True
     tied_to: str | None = None
     trainable: bool = True
+    beside_tied: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
 
 
 Specs = Iterator[TensorSpec]
@@ -92,7 +100,8 @@ def _pred_layer(config: XLMConfig) -> Specs:
     if not config.asm:
         tied_to = "embeddings.weight" if config.ties_output else None
         yield TensorSpec("pred_layer.proj.weight", Kind.MATRIX, (vocabulary, width), False, tied_to)
-        yield TensorSpec("pred_layer.proj.bias", Kind.BIAS, (vocabulary,), False)
+        bias = "pred_layer.proj.bias"
+        yield TensorSpec(bias, Kind.BIAS, (vocabulary,), False, beside_tied=config.ties_output)
         return
     cutoffs = config.asm_cutoffs or []
     yield from _linear("pred_layer.proj.head", cutoffs[0] + len(cutoffs), width, head=True)
@@ -144,7 +153,33 @@ ARCHITECTURES: dict[str, Callable[[XLMConfig], Specs]] = {
 }
 
 
+# The original's translation models: two encoders with their output layers, of which the second
+# attends to the first. No class has it yet, here or in transformers; files do.
+ENCODER_DECODER = "XLMForConditionalGeneration"
+PARTS = ("encoder", "decoder")
+
+
+def _encoder_decoder(config: XLMConfig) -> Specs:
+    for part in PARTS:
+        for spec in (*_encoder(config), *_pred_layer(config)):
+            tied_to = f"{part}.{spec.tied_to}" if spec.tied_to else None
+            yield replace(spec, path=f"{part}.{spec.path}", in_encoder=False, tied_to=tied_to)
+    width = config.emb_dim
+    for layer in range(config.n_layers):
+        yield from _norm(f"decoder.layer_norm15.{layer}", width, head=True)
+        for name in ("q_lin", "k_lin", "v_lin", "out_lin"):
+            yield from _linear(f"decoder.encoder_attn.{layer}.{name}", width, width, head=True)
+
+
 def tensors_of(config: XLMConfig, architecture: str = "XLMModel") -> tuple[TensorSpec, ...]:
-    """All tensors of a model, tied ones included, in the order of the published state_dict."""
+    """All tensors of a model, tied ones included, in the order of the published state_dict.
+
+    Args:
+        config: The configuration.
+        architecture: A key of `ARCHITECTURES`, or `ENCODER_DECODER`: there, paths begin with
+            "encoder." or "decoder.".
+    """
+    if architecture == ENCODER_DECODER:
+        return tuple(_encoder_decoder(config))
     head = tuple(ARCHITECTURES[architecture](config))
     return (*_encoder(config), *head)

@@ -1,0 +1,106 @@
+"""From the names in a file to those of the weight table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from xlm_core.checkpoints.tensors import LazyTensor
+from xlm_core.config import XLMConfig
+from xlm_core.errors import CheckpointError
+from xlm_core.weights import (
+    ARCHITECTURES,
+    ENCODER_DECODER,
+    Dialect,
+    TensorSpec,
+    is_transposed,
+    name_of,
+    tensors_of,
+)
+
+# A module of a head -> the class that has it; the first that is there decides.
+_HEADS = {
+    "pred_layer.": "XLMWithLMHeadModel",
+    "logits_proj.": "XLMForMultipleChoice",
+    "sequence_summary.": "XLMForSequenceClassification",
+    "classifier.": "XLMForTokenClassification",
+    "qa_outputs.start_logits.": "XLMForQuestionAnswering",
+    "qa_outputs.": "XLMForQuestionAnsweringSimple",
+}
+# Beyond it, layers are counted against the tensors before names are made up for them.
+_MANY_LAYERS = 1000
+
+
+def architecture_in(names: Iterable[str]) -> str | None:
+    """The class whose tensors some names in the PyTorch dialect are; None where it is none."""
+    names = [*names]
+    if any(name.startswith("decoder.") for name in names):
+        return ENCODER_DECODER
+    for start, architecture in _HEADS.items():
+        if any(name.startswith(start) for name in names):
+            return architecture
+    return "XLMModel" if any(name.endswith("embeddings.weight") for name in names) else None
+
+
+def canonical_names(
+    tensors: Mapping[str, LazyTensor], dialect: Dialect, config: XLMConfig, source: str
+) -> dict[str, LazyTensor]:
+    """The tensors of a file under their PyTorch names, in PyTorch's orientation.
+
+    Args:
+        tensors: Name in the file -> tensor.
+        dialect: Of these names.
+        config: What determines the names that there can be.
+        source: What to call the file in messages.
+
+    Returns:
+        Name -> tensor; names that no model has are left as they are.
+
+    Raises:
+        CheckpointError: If the configuration has more layers than the file has tensors for.
+    """
+    if config.n_layers > max(len(tensors), _MANY_LAYERS):
+        raise CheckpointError(
+            f"{source}: its configuration says n_layers={config.n_layers}, but there are only "
+            f"{len(tensors)} tensors. Check that config.json belongs to these weights."
+        )
+    if dialect == "torch":
+        return dict(tensors)
+    table = _table(dialect, config, tensors)
+    result: dict[str, LazyTensor] = {}
+    for name, tensor in tensors.items():
+        spec, path = table.get(name, (None, name))
+        transposed = spec is not None and is_transposed(spec, dialect) and len(tensor.shape) == 2
+        result[path] = tensor.transposed() if transposed else tensor
+    return result
+
+
+def _table(
+    dialect: Dialect, config: XLMConfig, names: Iterable[str]
+) -> dict[str, tuple[TensorSpec, str]]:
+    """Every name of a file that some class has -> its entry and its PyTorch name."""
+    present = frozenset(names)
+    declared = [name.removeprefix("TF") for name in config.architectures or ()]
+    tables: list[tuple[tuple[bool, int], dict[str, tuple[TensorSpec, str]]]] = []
+    for variant in variants(config):
+        for architecture in (*ARCHITECTURES, ENCODER_DECODER):
+            table, absent = {}, 0
+            for spec in tensors_of(variant, architecture):
+                name = name_of(spec, dialect, architecture)
+                path = name_of(spec, "torch", architecture)
+                if name in present and name is not None and path is not None:
+                    table[name] = (spec, path)
+                else:
+                    absent += 1
+            tables.append(((architecture in declared, len(table) - absent), table))
+    # Several classes share names: the one that the configuration names decides what they are,
+    # else the one that fits best.
+    result: dict[str, tuple[TensorSpec, str]] = {}
+    for _, table in sorted(tables, key=lambda entry: entry[0]):
+        result |= table
+    return result
+
+
+def variants(config: XLMConfig) -> list[XLMConfig]:
+    """Configurations whose heads have all the names that a file for `config` may hold."""
+    plain = config.copy(asm=False, summary_use_proj=True)
+    return [plain, config] if config.asm else [plain]

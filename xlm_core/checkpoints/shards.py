@@ -1,0 +1,125 @@
+"""Checkpoints in several files, and the index that says which tensor is in which."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from xlm_core.checkpoints.json_files import read_object
+from xlm_core.checkpoints.tensors import LazyTensor
+from xlm_core.errors import CheckpointError, ConfigError
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+Tensors = TypeVar("Tensors", bound=Mapping[str, object])
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several files: its name, and the tensors in it."""
+
+    file: str
+    tensors: dict[str, LazyTensor]
+
+
+def shard_size(text: str | int) -> int:
+    """Bytes of a size such as "500MB" or "2GB" (powers of ten; MiB: powers of two).
+
+    Raises:
+        ConfigError: If it is none, or 0.
+    """
+    found = re.fullmatch(r"\s*(\d{1,15})\s*([KMG]?I?B|)\s*", str(text).upper())
+    size = int(found[1]) * _UNITS.get(found[2], 0) if found else 0
+    if size <= 0:
+        raise ConfigError(f"shard size is {text!r}: expected a size such as 500MB or 2GB.")
+    return size
+
+
+def split(tensors: Mapping[str, LazyTensor], file: str, largest: int | None) -> list[Shard]:
+    """The files for some tensors, in order.
+
+    Args:
+        tensors: Name -> tensor.
+        file: Name of the file if one is enough, "model.safetensors"; parts are called
+            "model-00001-of-00002.safetensors".
+        largest: Bytes in a file, if more than one tensor is in it; None: one file.
+    """
+    groups: list[dict[str, LazyTensor]] = [{}]
+    filled = 0
+    for name, tensor in tensors.items():
+        if largest is not None and groups[-1] and filled + tensor.nbytes > largest:
+            groups.append({})
+            filled = 0
+        groups[-1][name] = tensor
+        filled += tensor.nbytes
+    if len(groups) == 1:
+        return [Shard(file, groups[0])]
+    stem, dot, suffix = file.partition(".")
+    return [
+        Shard(f"{stem}-{number:05}-of-{len(groups):05}{dot}{suffix}", group)
+        for number, group in enumerate(groups, 1)
+    ]
+
+
+def index_text(shards: list[Shard], prefix: str = "") -> str:
+    """The index of some shards, as JSON; `prefix` comes before all names."""
+    total = sum(tensor.nbytes for shard in shards for tensor in shard.tensors.values())
+    count = sum(tensor.size for shard in shards for tensor in shard.tensors.values())
+    weight_map = {prefix + name: shard.file for shard in shards for name in shard.tensors}
+    metadata = {"total_parameters": count, "total_size": total}
+    return json.dumps({"metadata": metadata, "weight_map": weight_map}, indent=2) + "\n"
+
+
+def read_shards(
+    index: Path,
+    read: Callable[[Path], Tensors],
+    name_in_file: Callable[[str], str] = lambda name: name,
+) -> Iterator[tuple[Path, Tensors]]:
+    """Open the files that an index names.
+
+    Args:
+        index: The index.
+        read: Opens one of them.
+        name_in_file: From a name of the index to that in the file.
+
+    Yields:
+        The path of each file, and what `read` gave.
+
+    Raises:
+        CheckpointError: If the index is damaged, names a file that is not beside it, or a file
+            does not hold what the index says.
+    """
+    try:
+        weight_map = read_object(index).get("weight_map")
+    except CheckpointError as error:
+        raise CheckpointError(f"{index} is not an index of shards: {error}") from error
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index} is not an index of shards: it has no weight_map.")
+    wanted: dict[str, set[str]] = {}
+    for name, file in weight_map.items():
+        if not isinstance(file, str):
+            raise CheckpointError(
+                f"{index} is not an index of shards: that of {name!r:.80} is {file!r:.80}."
+            )
+        wanted.setdefault(file, set()).add(name_in_file(name))
+    seen: set[str] = set()
+    for file, names in sorted(wanted.items()):
+        shard = index.parent / file
+        plain = not set(file) & set("/\\:\0") and file not in (".", "..", "")
+        if not plain or not shard.is_file():
+            raise CheckpointError(
+                f"{index} names the shard {file!r:.80}, which is no file beside it."
+            )
+        tensors = read(shard)
+        if tensors.keys() != names or seen & tensors.keys():
+            differing = sorted((tensors.keys() ^ names) or (seen & tensors.keys()))[:5]
+            raise CheckpointError(
+                f"{shard}: its tensors are not those that {index.name} names for it; they differ "
+                f"in {differing}."
+            )
+        seen |= tensors.keys()
+        yield shard, tensors
