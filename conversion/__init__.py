@@ -1,7 +1,22 @@
-"""Tools over both families: verify that they agree, and the `xlm` command line."""
+"""Tools over both families: convert, verify, and the `xlm` command line."""
 
-from conversion.compare import BARS, Bars, Row
-from conversion.report import Report
-from conversion.verification import verify
+from __future__ import annotations
 
-__all__ = ["BARS", "Bars", "Report", "Row", "verify"]
+import importlib
+from typing import Any
+
+# Name -> the module that has it; imported when it is asked for, since a command needs one of them.
+_MODULES = {
+    "BARS": "compare",
+    "Bars": "compare",
+    "Report": "report",
+    "Row": "compare",
+    "verify": "verification",
+}
+__all__ = [*_MODULES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'conversion' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"conversion.{_MODULES[name]}"), name)

@@ -64,9 +64,9 @@ class Summary:
     def text(self) -> str:
         """For people, a few lines."""
         megabytes = sum(self.files.values()) / 1e6
+        layouts = f"{self.source} ({self.came_from}) -> {self.target} ({self.went_to})"
         lines = [
-            f"{self.source} ({self.came_from}) -> {self.target} ({self.went_to}): "
-            f"{self.architecture}, {self.tensors} tensors",
+            f"{layouts}: {self.architecture}, {self.tensors} tensors",
             f"{len(self.files)} files, {megabytes:,.1f} MB: {', '.join(self.files)}",
             *(f"dropped: {what}" for what in self.dropped),
             *(f"note: {note}" for note in self.notes),
@@ -260,7 +260,8 @@ def _check_target(
     if not alone and target.suffix in _FILE_SUFFIXES and not target.is_dir():
         also = f", or a file {layout.alone}" if layout.alone else ""
         raise CheckpointError(
-            f"the target {target} looks like a file: {layout.name} needs the name of a folder{also}."
+            f"the target {target} looks like a file: {layout.name} needs the name of a folder"
+            f"{also}."
         )
     if not target.parent.is_dir():
         raise CheckpointError(f"the target's folder {target.parent} does not exist. Make it first.")

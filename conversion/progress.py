@@ -9,7 +9,6 @@ from typing import TextIO
 
 from conversion.text_files import Reader
 
-
 _SECONDS = 0.2  # between two writings
 _WIDTH = 20  # of a bar
 
@@ -96,9 +95,8 @@ class ByteProgress:
             if self._line.is_due():
                 share = min(self._done / self._total, 1.0) if self._total else 1.0
                 rate = self._done / max(time.perf_counter() - self._start, 1e-9)
-                self._line.write(
-                    f"{self._what} {bar(share)} of {self._total / 1e6:,.1f} MB, {rate / 1e6:,.0f} MB/s"
-                )
+                size = f"{self._total / 1e6:,.1f} MB, {rate / 1e6:,.0f} MB/s"
+                self._line.write(f"{self._what} {bar(share)} of {size}")
 
     def end(self) -> None:
         """Take the bar away."""

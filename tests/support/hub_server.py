@@ -1,8 +1,8 @@
 """A hub of one's own on 127.0.0.1: the file endpoints of a repository, counted.
 
 Answers as huggingface.co does: a branch or a commit in the address, the commit in X-Repo-Commit,
-large files as a redirection with X-Linked-Etag and X-Linked-Size, parts of files, and the kind of
-a refusal in X-Error-Code.
+large files as a redirection to another host with X-Linked-Etag and X-Linked-Size, parts of files,
+and the kind of a refusal in X-Error-Code.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         if self.path.startswith("/cdn/"):
             self._note("cdn")
-            self._send_content(self._by_hash(self.path.removeprefix("/cdn/")), {})
+            if self.headers.get("Authorization"):
+                self._refuse(400)  # a token is the hub's alone
+            else:
+                self._send_content(self._by_hash(self.path.removeprefix("/cdn/")), {})
             return
         found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/([^/?]+)", self.path)
         name, revision, file = map(unquote, found.groups()) if found else ("", "", self.path)
@@ -130,7 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif file.endswith(LARGE):
             digest = hashlib.sha256(content).hexdigest()
             headers |= {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(content))}
-            headers |= {"Location": f"{self.server.endpoint}/cdn/{digest}"}
+            headers |= {
+                "Location": f"http://localhost:{self.server.server_address[1]}/cdn/{digest}"
+            }
             self._send(302, headers)
         else:
             etag = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 from typing import NamedTuple
 
 from xlm_core.checkpoints.sources import PartSource, Source, read_bytes
 from xlm_core.errors import CheckpointError
 
+_END_MARK = b"PK\x05\x06"
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
@@ -63,9 +65,8 @@ def extents(source: Source) -> dict[str, Extent]:
             raise _damaged(source, f"two members have the name {entry.name!r}")
         found[entry.name] = extent = _locate(source, entry)
         ends.append((entry.header, extent.offset + extent.size, f"the member {entry.name!r}"))
-    ends.sort()
-    following = [*ends[1:], (start, 0, "its directory")]
-    for (_, end, name), (begin, _, other) in zip(ends, following, strict=True):
+    places = [*sorted(ends), (start, start + size, "its directory")]
+    for (_, end, name), (begin, _, other) in pairwise(places):
         if end > begin:
             raise _damaged(source, f"{name} reaches into {other}")
     return {name: extent for name, extent in found.items() if not name.endswith("/")}
@@ -75,13 +76,11 @@ def _directory(source: Source) -> tuple[int, int, int]:
     """Number of entries, offset and size of the central directory."""
     tail_start = max(0, source.size - _END.size - _SHORT)
     tail = read_bytes(source, tail_start, source.size - tail_start)
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) - at < _END.size:
-        raise _damaged(source, "the record that ends an archive is missing")
+    at = _last_record(tail)
+    if at < 0:
+        raise _damaged(source, "the record that ends an archive is missing or cut off")
     end = tail_start + at
-    _, disk, first_disk, here, count, size, start, comment = _END.unpack_from(tail, at)
-    if end + _END.size + comment != source.size:
-        raise _damaged(source, f"its last record, at byte {end}, does not reach its end")
+    _, disk, first_disk, here, count, size, start, _ = _END.unpack_from(tail, at)
     disks = (disk, first_disk)
     if end >= _LOCATOR.size:
         locator = read_bytes(source, end - _LOCATOR.size, _LOCATOR.size)
@@ -110,6 +109,17 @@ def _directory(source: Source) -> tuple[int, int, int]:
             f"end at byte {end}",
         )
     return count, start, size
+
+
+def _last_record(tail: bytes) -> int:
+    """Where the last record begins. A comment may follow, and may hold what looks like one."""
+    at = tail.rfind(_END_MARK)
+    while at >= 0:
+        comment = tail[at + _END.size - 2 : at + _END.size]
+        if at + _END.size + int.from_bytes(comment, "little") == len(tail):
+            break
+        at = tail.rfind(_END_MARK, 0, at + len(_END_MARK) - 1)
+    return at
 
 
 def _entries(source: Source, count: int, start: int, size: int) -> list[_Entry]:

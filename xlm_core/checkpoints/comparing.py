@@ -33,8 +33,7 @@ def same_values(first: LazyTensor, second: LazyTensor) -> bool:
         return True
     if first.shape != second.shape or first.dtype != second.dtype:
         return False
-    pairs = zip(first.blocks(), second.blocks(), strict=True)
-    return all(np.array_equal(bits(a), bits(b)) for a, b in pairs)
+    return all(np.array_equal(bits(a), bits(b)) for a, b in first.blocks_with(second))
 
 
 def compare_tensors(
@@ -52,7 +51,7 @@ def compare_tensors(
 
     def compare(pair: tuple[LazyTensor, LazyTensor]) -> Comparison:
         differing, largest, not_finite = 0, 0.0, 0
-        for first, second in zip(pair[0].blocks(), pair[1].blocks(), strict=True):
+        for first, second in pair[0].blocks_with(pair[1]):
             not_finite += count_not_finite(first)
             if not np.array_equal(bits(first), bits(second)):
                 count, gap = _difference(first, second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from xlm_core.checkpoints.sources import FileSource
 from xlm_core.checkpoints.tensors import BLOCK, LazyTensor, bytes_of, contiguous
 
 Item = TypeVar("Item")
@@ -18,6 +18,7 @@ Result = TypeVar("Result")
 Progress = Callable[[int], None]
 # Reading, transposing and writing release the interpreter's lock.
 THREADS = 2
+_BUFFER = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -91,28 +92,41 @@ def _copy(descriptor: int, job: Job, progress: Progress | None) -> None:
     if tensor.is_wide and tensor.strides[0] == 1:
         _scatter(descriptor, job, progress)
         return
-    if tensor.is_verbatim and isinstance(tensor.source, FileSource) and _kernel_copies():
-        start, left = tensor.offset, tensor.nbytes
-        while left:
-            # Nothing is copied by some file systems, and between some pairs of them: then the
-            # plain way below does it.
-            try:
-                count = os.copy_file_range(
-                    tensor.source.fileno(), descriptor, min(left, BLOCK), start, offset
-                )
-            except OSError:
-                break
-            if count == 0:
-                break
-            start, offset, left = start + count, offset + count, left - count
-            if progress:
-                progress(count)
-        tensor = LazyTensor(tensor.source, start, "uint8", (left,))
+    if tensor.is_verbatim:
+        _copy_bytes(descriptor, job, progress)
+        return
     for block in tensor.blocks():
         view = bytes_of(block)
         offset = _write(descriptor, view, offset)
         if progress:
             progress(len(view))
+
+
+def _copy_bytes(descriptor: int, job: Job, progress: Progress | None) -> None:
+    """Copy bytes as they are, through a buffer that stays in the processor's cache."""
+    tensor = job.tensor
+    buffer = memoryview(bytearray(min(_BUFFER, tensor.nbytes)))
+    for start in range(0, tensor.nbytes, _BUFFER):
+        part = buffer[: min(_BUFFER, tensor.nbytes - start)]
+        tensor.source.read_into(tensor.offset + start, part)
+        _write(descriptor, part, job.offset + start)
+        if progress:
+            progress(len(part))
+
+
+def reserve(descriptor: int, size: int) -> None:
+    """Give a file its size and, where the file system can, its place on the disk.
+
+    Raises:
+        OSError: If the disk is full.
+    """
+    os.ftruncate(descriptor, size)
+    if size and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV):
+                raise
 
 
 def _scatter(descriptor: int, job: Job, progress: Progress | None) -> None:
@@ -127,10 +141,6 @@ def _scatter(descriptor: int, job: Job, progress: Progress | None) -> None:
         done += len(block)
         if progress:
             progress(columns.nbytes)
-
-
-def _kernel_copies() -> bool:
-    return hasattr(os, "copy_file_range")
 
 
 def _write(descriptor: int, view: memoryview, offset: int) -> int:

@@ -97,6 +97,7 @@ def _value(
         numbers = np.frombuffer(content, DTYPES[datatype.name]).reshape(shape)
         return numbers.copy() if shape else numbers[()]
     size = datatype.size
+    file.count(len(content) // size)
     strings = np.empty(len(content) // size, object)
     for index in range(len(strings)):
         raw = content[index * size : (index + 1) * size]

@@ -12,8 +12,8 @@ from xlm_core.errors import CheckpointError
 NOWHERE = 2**64 - 1
 # Messages of the early format are filled up to a multiple of eight bytes.
 PADDING = 7
-# Far more than a checkpoint has, few enough to end soon whatever the bytes say.
-MOST_STRUCTURES = 200_000
+# Far more than a checkpoint has, few enough to end within seconds whatever the bytes say.
+MOST_PARTS = 400_000
 MOST_CHECKED = 16 << 20
 # Small structures lie close together: one read of the file serves several of them.
 WINDOW = 8 << 10
@@ -44,6 +44,7 @@ class Hdf5Bytes:
         self.path = "/"
         self._extents: list[_Extent] = []
         self._claimed = 0
+        self._parts = 0
         self._checked = 0
         self._window = b""
         self._window_start = 0
@@ -84,9 +85,18 @@ class Hdf5Bytes:
         self._claimed += size
         if self._claimed > self.end:
             raise self.damaged(f"its parts take more than its {self.end} bytes, so some share them")
-        if len(self._extents) >= MOST_STRUCTURES:
-            raise self.refused(f"it has more than {MOST_STRUCTURES} parts", "in smaller files")
+        self.count(1)
         self._extents.append(_Extent(address, address + size, f"{what} of {self.path}"))
+
+    def count(self, number: int) -> None:
+        """Note that so many structures, messages, links or strings more are read.
+
+        Raises:
+            CheckpointError: If that makes more than any checkpoint has.
+        """
+        self._parts += number
+        if self._parts > MOST_PARTS:
+            raise self.refused(f"it has more than {MOST_PARTS} parts", "in smaller files")
 
     def _check(self, address: int, size: int, what: str) -> None:
         if address + size > self.end:

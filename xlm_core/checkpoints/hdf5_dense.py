@@ -98,6 +98,7 @@ def read_records(file: Hdf5Bytes, address: int, kind: int, size: int) -> list[by
                 raise file.damaged(f"no B-tree node of {number} records is at byte {place}")
             file.check_sum(node[: length + 4], "a B-tree node")
             cursor = Cursor(file, node, "a B-tree node", 6)
+            file.count(number)
             records += [cursor.take(size) for _ in range(number)]
             for _ in range(number + 1 if level else 0):
                 children.append((cursor.number(8), cursor.number(count_size)))
@@ -150,6 +151,8 @@ class FractalHeap:
         self._length_size = min(_bytes_for(self._most), _bytes_for(largest))
         self._blocks: list[_Block] = []
         self._contents: dict[int, bytes] = {}
+        # Bytes of the blocks read, and of the objects taken: these are disjoint.
+        self._room = self._taken = 0
         if rows:
             self._add_rows(root, 0, rows, 0)
         elif root != NOWHERE:
@@ -172,10 +175,12 @@ class FractalHeap:
             raise self._file.damaged("a heap has no block for an object")
         block = self._blocks[number]
         if number not in self._contents:
+            self._room += block.size
             self._contents[number] = self._read(block)
         start -= block.start
-        if start + length > block.size:
-            raise self._file.damaged("an object of a heap is longer than its block")
+        self._taken += length
+        if start + length > block.size or self._taken > self._room:
+            raise self._file.damaged("objects of a heap are longer than their blocks")
         return self._contents[number][start : start + length]
 
     def _read(self, block: _Block) -> bytes:

@@ -28,7 +28,6 @@ class Kind(IntEnum):
     FILTERS = 0x0B
     ATTRIBUTE = 0x0C
     COMMENT = 0x0D
-    EARLY_TIME = 0x0E
     SHARED_TABLE = 0x0F
     CONTINUATION = 0x10
     SYMBOL_TABLE = 0x11
@@ -94,6 +93,7 @@ def _check_references(file: Hdf5Bytes, references: int) -> None:
 
 
 def _message(file: Hdf5Bytes, number: int, flags: int, body: bytes, offset: int) -> Message:
+    file.count(1)
     kind = KINDS.get(number)
     if kind is None:
         raise file.refused(

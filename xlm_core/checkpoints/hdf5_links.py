@@ -17,6 +17,8 @@ _HEAP = struct.Struct("<4sB3sQQQ")
 _ENTRY = struct.Struct("<QQI4x16x")
 # The number of the records of links in a B-tree.
 _RECORDS = 5
+# Groups keep their paths, so these must not be long for each of many.
+_MOST_PATH = 1_000
 _COPY = "with a copy instead of the link"
 
 
@@ -68,7 +70,9 @@ def read_links(file: Hdf5Bytes, superblock: Superblock, messages: list[Message])
 def _checked_name(file: Hdf5Bytes, content: bytes) -> str:
     name = decode(file, content, "the name of a link")
     if not name.isprintable() or "/" in name or name in ("", "."):
-        raise file.damaged(f"{name!r} cannot be the name of a link")
+        raise file.damaged(f"{name[:40]!r} cannot be the name of a link")
+    if len(file.path) + len(name) > _MOST_PATH:
+        raise file.refused(f"a path of over {_MOST_PATH} characters", "with shorter names")
     return name
 
 
@@ -138,6 +142,7 @@ def _entries(file: Hdf5Bytes, superblock: Superblock, tree: int) -> Iterator[byt
         end = 8 + count * _ENTRY.size
         if node[:6] != b"SNOD\1\0" or count > room:
             raise file.damaged(f"no symbol node is at byte {address}")
+        file.count(count)
         if any(node[end:]):
             raise file.damaged(f"the symbol node at byte {address} has more links than it counts")
         for start in range(8, end, _ENTRY.size):

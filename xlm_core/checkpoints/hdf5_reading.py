@@ -26,7 +26,6 @@ _OF_ALL = {
     Kind.ATTRIBUTE,
     Kind.ATTRIBUTE_INFO,
     Kind.COMMENT,
-    Kind.EARLY_TIME,
     Kind.TIME,
     Kind.REFERENCES,
 }

@@ -57,13 +57,13 @@ class TextHeap:
         cursor = Cursor(self._file, content, what, 16)
         strings: dict[int, bytes] = {}
         while cursor.left >= 16:
+            self._file.count(1)
             index, _, size = cursor.number(2), cursor.number(6), cursor.number(8)
+            if index == 0:
+                # What is free follows all strings.
+                break
             if index in strings:
                 raise self._file.damaged(f"string {index} at byte {address} is there twice")
-            if index:
-                strings[index] = cursor.take(size)
-                cursor.take(-size % 8)
-            else:
-                # Free space, whose size counts these 16 bytes.
-                cursor.take(max(0, size - 16))
+            strings[index] = cursor.take(size)
+            cursor.take(-size % 8)
         return strings

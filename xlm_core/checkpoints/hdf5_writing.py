@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
-from xlm_core.checkpoints.filling import Job, Progress, fill
+from xlm_core.checkpoints.filling import Job, Progress, fill, reserve
 from xlm_core.checkpoints.tensors import DTYPES, LazyTensor
+
+if TYPE_CHECKING:
+    import h5py
 
 # Attributes are kept in the header of their group, which HDF5 limits.
 _LARGEST_ATTRIBUTE = 64512
@@ -33,6 +35,8 @@ def write_hdf5(
             texts, or number.
         progress: See `filling.fill`.
     """
+    import h5py  # takes as long to import as all of numpy, and reading never needs it
+
     jobs = []
     with h5py.File(path, "w") as file:
         for place, values in attributes.items():
@@ -47,6 +51,7 @@ def write_hdf5(
                 jobs.append(Job(dataset.get_offset(), tensor))
     descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
     try:
+        reserve(descriptor, os.fstat(descriptor).st_size)
         fill(descriptor, jobs, progress)
     finally:
         os.close(descriptor)
@@ -54,6 +59,8 @@ def write_hdf5(
 
 def _allocate(file: h5py.File, name: str, tensor: LazyTensor) -> h5py.h5d.DatasetID:
     """A dataset with a place in the file, and nothing written to it."""
+    import h5py
+
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_layout(h5py.h5d.CONTIGUOUS)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)

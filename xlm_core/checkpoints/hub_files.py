@@ -30,13 +30,12 @@ class Repository:
         cache_dir: str | os.PathLike[str] | None,
         token: str | bool | None,
     ) -> None:
-        from huggingface_hub import constants
-
+        endpoint, cache = _settings()
         self._commit: str | None = None
         self._local = local_files_only
-        self._cache = os.path.abspath(os.path.expanduser(cache_dir or constants.HF_HUB_CACHE))
+        self._cache = os.path.abspath(os.path.expanduser(cache_dir or cache))
         self._token = token
-        self.asked = Asked(name, revision or None, _checked(constants.ENDPOINT), self._cache)
+        self.asked = Asked(name, revision or None, endpoint, self._cache)
         # The error of the first request to which the hub gave no answer.
         self.unreachable: Exception | None = None
 
@@ -108,16 +107,25 @@ class Repository:
                 fresh = not can_resume(error)
 
 
-def _checked(endpoint: str) -> str:
-    """The hub's address, if it is one."""
+def _settings() -> tuple[str, str]:
+    """The address of the hub, and the folder of the cache, as huggingface_hub has them."""
     try:
-        parts = urlsplit(endpoint)
+        from huggingface_hub import constants
+
+        parts = urlsplit(constants.ENDPOINT)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
+    except ValueError as error:
+        # Some versions look at the address when they are imported.
         raise CheckpointError(
-            f"The variable HF_ENDPOINT is {endpoint!r}: expected the address of a hub, such as "
-            "https://huggingface.co."
-        )
-    return endpoint
+            f"A variable of huggingface_hub cannot be used: {error}. {_variables()}"
+        ) from error
+    if not valid:
+        raise CheckpointError(f"{constants.ENDPOINT!r} is no address of a hub. {_variables()}")
+    return constants.ENDPOINT, constants.HF_HUB_CACHE
+
+
+def _variables() -> str:
+    return (
+        f"The variable HF_ENDPOINT is {os.environ.get('HF_ENDPOINT')!r}: expected the address of a "
+        "hub, such as https://huggingface.co, or none."
+    )

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xlm_core.checkpoints.filling import Job, Progress, fill
+from xlm_core.checkpoints.filling import Job, Progress, fill, reserve
 from xlm_core.checkpoints.json_files import parse_object
 from xlm_core.checkpoints.sources import FileSource, read_bytes
 from xlm_core.checkpoints.tensors import LazyTensor
@@ -56,10 +56,12 @@ def read_safetensors(
         CheckpointError: If the file is no safetensors file, is damaged or cut off.
     """
     source = FileSource(path)
-    file: str = source.name
 
     def damaged(why: str) -> CheckpointError:
-        return CheckpointError(f"{file} is damaged or no safetensors file: {why}.")
+        error: CheckpointError = CheckpointError(
+            f"{source.name} is damaged or no safetensors file: {why}."
+        )
+        return error
 
     if source.size < 8:
         raise damaged(f"it has {source.size} bytes")
@@ -165,8 +167,8 @@ def write_safetensors(
     first = 8 + len(text)
     jobs = [Job(first + begins[name], tensor) for name, tensor in tensors.items()]
     with open(path, "wb") as file:
+        reserve(file.fileno(), first + end)
         file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(first + end)
         file.flush()
         fill(file.fileno(), jobs, progress)
 

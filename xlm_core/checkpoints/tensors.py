@@ -38,7 +38,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
 # What is held in memory at once while a tensor streams from file to file.
-BLOCK = 8 << 20
+BLOCK = 4 << 20
+# A matrix that lies transposed is read as a whole up to this size, and in pieces beyond.
+_WHOLE = 16 << 20
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -128,7 +130,7 @@ class LazyTensor:
     def is_wide(self) -> bool:
         """Whether it is a matrix of which a row, or some rows, lie scattered over much else."""
         span = self._span() * self.itemsize
-        wide = span > 4 * BLOCK and (self.size * self.itemsize < span // 2 or self.strides[0] == 1)
+        wide = span > _WHOLE and (self.size * self.itemsize < span // 2 or self.strides[0] == 1)
         return wide and len(self.shape) == 2 and 1 in self.strides
 
     def _span(self) -> int:
@@ -160,13 +162,26 @@ class LazyTensor:
 
     def blocks(self, size: int = BLOCK) -> Iterator[Array]:
         """The tensor in order, in arrays of whole rows of up to about `size` bytes."""
-        if not self.shape:
+        if not self.shape or self._is_whole:
             yield self.read()
             return
         rows = self.shape[0]
         step = max(1, size // max(1, self.nbytes // max(1, rows)))
         for start in range(0, rows, step):
             yield self.rows(start, min(start + step, rows))
+
+    def blocks_with(self, other: LazyTensor) -> Iterator[tuple[Array, Array]]:
+        """Blocks of this and of another tensor of its shape, of the same rows."""
+        if self._is_whole or other._is_whole:
+            yield self.read(), other.read()
+        else:
+            yield from zip(self.blocks(), other.blocks(), strict=True)
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether reading some rows would read most of the others too."""
+        across = len(self.shape) == 2 and self.strides[0] == 1 < self.strides[1]
+        return across and self._span() * self.itemsize <= _WHOLE
 
     def rows(self, start: int, stop: int) -> Array:
         """Rows `start` to `stop` along the first axis: a new, contiguous array.

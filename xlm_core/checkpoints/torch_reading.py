@@ -34,7 +34,7 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
     Returns:
         Texts, numbers, numpy's scalars and arrays, lists, tuples, sets and dictionaries of them
         (an OrderedDict or Namespace is a dictionary; a dtype or device is its text), and a
-        `LazyTensor` for each tensor or parameter. Tensors of one storage have one source.
+        `LazyTensor` over the file for each tensor or parameter.
 
     Raises:
         CheckpointError: If it is no such file, is damaged or cut off, holds anything else than
@@ -97,11 +97,11 @@ def _read_archive(file: FileSource) -> Any:
         if size != storage.size:
             there = f"has {size} bytes" if size >= 0 else "is missing"
             raise machine.refusal(f"the storage {key!r} needs {storage.size} bytes, but it {there}")
-        storage.place(file, offset, f"storage {key}")
+        storage.place(offset)
 
     offset, size = places[f"{folder}/data.pkl"]
     pickle = PartSource(file, offset, size, "data.pkl")
-    storages = Storages(file.name, found=found, views=False)
+    storages = Storages(file, found=found, views=False)
     value, end = load(pickle, names=find, persistent=storages.persistent, leaves=(LazyTensor,))
     if end != size:
         raise CheckpointError(
@@ -127,7 +127,7 @@ def _read_legacy(file: FileSource) -> Any:
             f"{file.name} is of another protocol than {PROTOCOL}, or of a machine that is not "
             "little-endian. Load it with torch and save it again on another one."
         )
-    storages = Storages(file.name, found=lambda machine, key, storage: None, views=True)
+    storages = Storages(file, found=lambda machine, key, storage: None, views=True)
     value, position = load(
         file, position, names=find, persistent=storages.persistent, leaves=(LazyTensor,)
     )
@@ -150,7 +150,7 @@ def _read_legacy(file: FileSource) -> Any:
                 f"{file.name} is damaged: at byte {position}, storage {key!r} should have "
                 f"{storage.count} elements, but has {count}. Get the file again."
             )
-        storage.place(file, position + 8, f"storage {key}")
+        storage.place(position + 8)
         position += 8 + storage.size
     if position != file.size:
         raise CheckpointError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xlm_core.checkpoints.pickle_state import State
-from xlm_core.checkpoints.sources import PartSource, Source
+from xlm_core.checkpoints.sources import Source, check_extent
 from xlm_core.checkpoints.tensors import DTYPES, LazyTensor
 
 # Dtypes of which torch has a class of storages; it writes the others as bytes.
@@ -39,25 +39,35 @@ class StorageClass:
         return self.name
 
 
-class Storage(PartSource):
+class Storage:
     """Elements of one dtype, whose place in the file may become known later.
 
     Attributes:
+        file: Where they lie.
         dtype: numpy's name of it.
         count: Number of elements.
+        size: Number of bytes.
+        start: Byte of the first; 0 until it is known.
+        tensors: Those made of them so far.
     """
 
-    def __init__(self, name: str, dtype: str, count: int) -> None:
-        self.name, self.dtype, self.count = name, dtype, count
+    def __init__(self, file: Source, dtype: str, count: int) -> None:
+        self.file, self.dtype, self.count = file, dtype, count
         self.size = count * DTYPES[dtype].itemsize
+        self.start = 0
+        self.tensors: list[LazyTensor] = []
 
-    def place(self, whole: Source, offset: int, label: str) -> None:
+    def place(self, start: int) -> None:
         """Say where the elements begin.
 
         Raises:
-            CheckpointError: If they would not end within `whole`.
+            CheckpointError: If they would not end within the file.
         """
-        super().__init__(whole, offset, self.size, label)
+        check_extent(self.file, start, self.size, f"a storage of {self.count} elements")
+        self.start = start
+        for tensor in self.tensors:
+            # Nobody has seen these yet: from here on they stay as they are.
+            object.__setattr__(tensor, "offset", start + tensor.offset)
 
 
 @dataclass(frozen=True)
@@ -76,13 +86,13 @@ class Storages:
     """The storages that the pickle of a file names, each once.
 
     Args:
-        file: Name of the file, for messages.
+        file: Where they lie.
         found: Called with the machine, the key and a new storage.
         views: Whether ids have a sixth item, as those of files before torch 1.6.
     """
 
     def __init__(
-        self, file: str, *, found: Callable[[State, str, Storage], None], views: bool
+        self, file: Source, *, found: Callable[[State, str, Storage], None], views: bool
     ) -> None:
         self.by_key: dict[str, Storage] = {}
         self._file, self._found, self._views = file, found, views
@@ -110,7 +120,7 @@ class Storages:
     def _storage(self, machine: State, key: str, dtype: str, count: int) -> Storage:
         storage = self.by_key.get(key)
         if storage is None:
-            storage = self.by_key[key] = Storage(f"{self._file} (storage {key})", dtype, count)
+            storage = self.by_key[key] = Storage(self._file, dtype, count)
             self._found(machine, key, storage)
         elif (storage.dtype, storage.count) != (dtype, count):
             raise machine.refusal(
@@ -148,4 +158,7 @@ def tensor(
             f"a tensor of shape {shape} with strides {strides} reaches beyond the {there} elements "
             "of its storage"
         )
-    return LazyTensor(view.storage, first + offset * itemsize, dtype, shape, strides)
+    start = view.storage.start + first + offset * itemsize
+    result = LazyTensor(view.storage.file, start, dtype, shape, strides)
+    view.storage.tensors.append(result)
+    return result

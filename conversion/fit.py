@@ -1,0 +1,150 @@
+"""How the tensors of a checkpoint fit its class: everything that is off, told and not raised.
+
+`match_checkpoint` decides whether a checkpoint opens and stops at what is wrong; a report needs
+the rest as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xlm_core.checkpoints.comparing import same_values
+from xlm_core.checkpoints.naming import architecture_in, variants
+from xlm_core.checkpoints.opening import Checkpoint
+from xlm_core.checkpoints.tensors import FLOAT_DTYPES, LazyTensor
+from xlm_core.weights import (
+    ARCHITECTURES,
+    ENCODER_DECODER,
+    Kind,
+    TensorSpec,
+    name_of,
+    tensors_of,
+)
+
+# Buffers that older transformers saved.
+_BUFFERS = ("position_ids", "transformer.position_ids")
+_STRAY = "pred_layer.proj.weight"
+# A fixed table that a file need not hold is made, up to this many numbers.
+_LARGEST_TABLE = 1 << 28
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What `fit` found.
+
+    Attributes:
+        architecture: The class.
+        specs: Every tensor of the class, in the order of the weight table.
+        placed: Path of a spec -> (name, tensor) in the checkpoint, tied ones included.
+        missing: Specs that the checkpoint should hold and does not.
+        made: Fixed tables that it need not hold and does not.
+        misshapen: Path -> what was found and what was expected, in words.
+        unexpected: Names that no class has.
+        left_out: Names that belong to another head.
+        ignored: Names without meaning for the model, such as buffers.
+        repeated: (path, path) of tied tensors of which the file holds both.
+    """
+
+    architecture: str
+    specs: tuple[TensorSpec, ...]
+    placed: Mapping[str, tuple[str, LazyTensor]]
+    missing: tuple[TensorSpec, ...]
+    made: tuple[TensorSpec, ...]
+    misshapen: Mapping[str, str]
+    unexpected: tuple[str, ...]
+    left_out: tuple[str, ...]
+    ignored: tuple[str, ...]
+    repeated: tuple[tuple[str, str], ...]
+
+    def tensor(self, spec: TensorSpec) -> LazyTensor | None:
+        """The tensor that a model takes for a spec: of tied ones, that of the embeddings."""
+        entry = self.placed.get(spec.tied_to or spec.path)
+        return None if entry is None else entry[1]
+
+    def problems(self) -> list[str]:
+        """What is off, in words; whether repeated tensors are equal is not asked here."""
+        lists = (
+            ("missing", [spec.path for spec in self.missing]),
+            ("unexpected", [*self.unexpected]),
+            ("misshapen", [f"{path}: {words}" for path, words in self.misshapen.items()]),
+        )
+        return [f"{what} ({len(names)}): {', '.join(names)}" for what, names in lists if names]
+
+    def differing_ties(self) -> list[tuple[str, str]]:
+        """Those of `repeated` whose values differ; reads them, unless they are one storage."""
+        return [
+            pair
+            for pair in self.repeated
+            if not same_values(self.placed[pair[0]][1], self.placed[pair[1]][1])
+        ]
+
+
+def class_of(checkpoint: Checkpoint) -> str:
+    """The class of a checkpoint, by its tensors where its configuration names none that is known."""
+    return checkpoint.architecture or architecture_in(checkpoint.tensors) or "XLMModel"
+
+
+def fit(checkpoint: Checkpoint, architecture: str) -> Fit:
+    """Put every tensor of a checkpoint in its place; nothing is read.
+
+    Args:
+        checkpoint: What was opened.
+        architecture: A key of `ARCHITECTURES`, or `ENCODER_DECODER`.
+    """
+    config, remaining = checkpoint.config, dict(checkpoint.tensors)
+    ignored = [name for name in (*_BUFFERS, *((_STRAY,) if config.asm else ())) if name in remaining]
+    for name in ignored:
+        del remaining[name]
+    stem_from = "XLMModel" if "embeddings.weight" in remaining else "XLMWithLMHeadModel"
+    specs = tensors_of(config, architecture)
+    placed: dict[str, tuple[str, LazyTensor]] = {}
+    missing, made, misshapen = [], [], {}
+    for spec in specs:
+        name = _name_in(remaining, spec, stem_from)
+        if name is not None:
+            tensor = remaining.pop(name)
+            placed[spec.path] = (name, tensor)
+            if tensor.dtype not in FLOAT_DTYPES:
+                misshapen[spec.path] = f"found dtype {tensor.dtype}, expected a float"
+            elif tensor.shape != spec.shape:
+                misshapen[spec.path] = f"found {tensor.shape}, expected {spec.shape}"
+        elif not spec.trainable and spec.size <= _LARGEST_TABLE:
+            made.append(spec)
+        elif spec.tied_to is None:
+            missing.append(spec)
+    heads = [ENCODER_DECODER] if architecture == ENCODER_DECODER else ARCHITECTURES
+    elsewhere = {
+        name_of(spec, "torch", name)
+        for variant in variants(config)
+        for name in heads
+        for spec in tensors_of(variant, name)
+        if not spec.in_encoder
+    }
+    return Fit(
+        architecture,
+        specs,
+        placed,
+        tuple(missing),
+        tuple(made),
+        misshapen,
+        tuple(name for name in remaining if name not in elsewhere),
+        tuple(name for name in remaining if name in elsewhere),
+        tuple(ignored),
+        tuple(
+            (spec.path, spec.tied_to)
+            for spec in specs
+            if spec.tied_to is not None and spec.path in placed and spec.tied_to in placed
+        ),
+    )
+
+
+def _name_in(names: Mapping[str, LazyTensor], spec: TensorSpec, stem_from: str) -> str | None:
+    name = name_of(spec, "torch", stem_from)
+    assert name is not None
+    spellings = [name]
+    if spec.kind in (Kind.NORM_SCALE, Kind.NORM_SHIFT):
+        # The spelling of checkpoints converted from TensorFlow long ago.
+        leaf = "gamma" if spec.kind is Kind.NORM_SCALE else "beta"
+        spellings.append(f"{name.rpartition('.')[0]}.{leaf}")
+    return next((spelling for spelling in spellings if spelling in names), None)

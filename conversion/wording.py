@@ -1,0 +1,63 @@
+"""What reports say in the same way: names from files, sizes, shapes, tables with aligned columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+_LONGEST = 300
+
+
+def shown(text: object) -> str:
+    """A text that a file brought, fit for a terminal and a page.
+
+    Characters that are not printable (control characters, lone surrogates, line ends) are
+    escaped as Python writes them; what is longer than 300 characters is cut.
+    """
+    plain = "".join(c if c.isprintable() else _escaped(c) for c in str(text)[: _LONGEST + 1])
+    return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}..."
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def size_of(count: int) -> str:
+    """A number of bytes, in powers of ten, such as "23.2 MB"."""
+    size, unit = float(count), 0
+    while size >= 999.95 and unit + 1 < len(_UNITS):
+        size, unit = size / 1000, unit + 1
+    return f"{size:,.1f} {_UNITS[unit]}" if unit else f"{count} bytes"
+
+
+def shape_of(shape: Sequence[int]) -> str:
+    """A shape, such as "12 x 48"."""
+    return " x ".join(map(str, shape)) or "scalar"
+
+
+def counted(count: int, what: str) -> str:
+    """A number and a word, which takes an s unless it is one."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[object], most: int = 8) -> str:
+    """Names with commas; of many, the first and how many more there are."""
+    text = ", ".join(shown(name) for name in names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most:,} more"
+
+
+def aligned(cells: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
+    """Lines of a table whose columns are aligned.
+
+    Args:
+        cells: The lines, header first, each with as many cells.
+        left: Columns that are aligned on their left side; the others are on their right.
+    """
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if index in left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
