@@ -13,7 +13,7 @@ _MODULES = {
     "Row": "compare",
     "verify": "verification",
 }
-__all__ = [*_MODULES]  # noqa: PLE0604
+__all__ = [*_MODULES]
 
 
 def __getattr__(name: str) -> Any:

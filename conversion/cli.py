@@ -7,18 +7,16 @@ standard error says why), or the arguments are wrong.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from conversion.cli_checkpoints import add_convert, add_inspect, add_verify
+from conversion.terminal import FAILED, IMPOSSIBLE, INTERRUPTED, PASSED, leave_pipe
+from conversion.wording import shown
 from xlm_core.errors import XLMError
-
-PASSED, FAILED, IMPOSSIBLE = 0, 1, 2
-# As a shell has it: 128 and the number of the signal.
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,29 +50,12 @@ def parser() -> argparse.ArgumentParser:
         prog="xlm", description="Tools for XLM checkpoints.", allow_abbrev=False
     )
     commands = result.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_verify(commands)
+    add_inspect(commands)
+    add_convert(commands)
+    add_verify(commands)
     _add_demo(commands)
     _add_tokenize(commands)
-    _add_convert(commands)
     return result
-
-
-def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
-        "verify",
-        help="check that PyTorch and TensorFlow compute the same from a checkpoint",
-        description=(
-            "Open FOLDER in PyTorch and in TensorFlow, run one batch in float64 and in float32, "
-            "and compare every hidden state, attention, output and loss. Exit code 1 if a bar is "
-            "missed; the last line says where first."
-        ),
-        allow_abbrev=False,
-    )
-    command.add_argument("folder", metavar="FOLDER", help="with config.json and model.safetensors")
-    command.add_argument(
-        "--json", action="store_true", help="print one JSON object instead of the tables"
-    )
-    command.set_defaults(run=_verify)
 
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -160,88 +141,6 @@ def _add_tokenize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     command.set_defaults(run=_tokenize)
 
 
-def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    from xlm_core.checkpoints.layouts import LAYOUTS
-    from xlm_core.checkpoints.tensors import FLOAT_DTYPES
-    from xlm_core.tokenization.pipeline import MODES
-
-    command = commands.add_parser(
-        "convert",
-        help="write a checkpoint in another layout, bit for bit",
-        description=(
-            "Write the checkpoint SRC, of any layout, anew at DST. DST appears whole at the end, "
-            "or not at all; every tensor is read back and compared. docs/layouts.md lists which "
-            "model has a place in which layout."
-        ),
-        allow_abbrev=False,
-    )
-    command.add_argument("source", metavar="SRC", help="a folder, a file, an index, or a name")
-    command.add_argument(
-        "target", metavar="DST", help="a folder; for facebook also a .pth, for keras a .keras file"
-    )
-    command.add_argument("--to", choices=LAYOUTS, required=True, help="the layout of DST")
-    command.add_argument("--dtype", choices=FLOAT_DTYPES, help="default: that of SRC")
-    command.add_argument(
-        "--head", metavar="CLASS", help="class to write, such as XLMModel; default: what SRC is"
-    )
-    command.add_argument(
-        "--shard-size", metavar="SIZE", help="split files that are larger, such as 500MB"
-    )
-    command.add_argument(
-        "--tied",
-        choices=("embeddings", "output"),
-        help="which counts where SRC holds different values for the two",
-    )
-    command.add_argument(
-        "--codes", metavar="FILE", help="the original's BPE codes; default: codes* beside SRC"
-    )
-    command.add_argument(
-        "--mode", choices=MODES, help="of a tokenizer made from the original's files; default: v4"
-    )
-    command.add_argument("--overwrite", action="store_true", help="replace DST")
-    command.add_argument("--no-check", action="store_true", help="do not read DST back")
-    command.add_argument(
-        "--quiet", action="store_true", help="neither progress nor summary on the standard error"
-    )
-    command.set_defaults(run=_convert)
-
-
-def _convert(options: argparse.Namespace) -> int:
-    from conversion.convert import convert
-    from conversion.progress import ByteProgress
-
-    shows = not options.quiet and sys.stderr.isatty()
-    summary = convert(
-        options.source,
-        options.target,
-        to=options.to,
-        dtype=options.dtype,
-        head=options.head,
-        largest=options.shard_size,
-        overwrite=options.overwrite,
-        check=not options.no_check,
-        tied=options.tied,
-        codes=options.codes,
-        mode=options.mode,
-        progress=ByteProgress(sys.stderr if shows else None),
-    )
-    if not options.quiet:
-        print(summary.text(), file=sys.stderr)
-    return PASSED
-
-
-def _verify(options: argparse.Namespace) -> int:
-    from conversion.quiet import import_tensorflow
-    from conversion.verification import verify
-    from xlm_core.checkpoints import open_checkpoint
-
-    open_checkpoint(options.folder)  # a wrong folder is known before the frameworks are loaded
-    import_tensorflow()
-    report = verify(options.folder)
-    print(report.json() if options.json else report.text())
-    return PASSED if report.passed else FAILED
-
-
 def _demo(options: argparse.Namespace) -> int:
     from conversion.demo import check_empty, demo
     from conversion.quiet import import_tensorflow
@@ -275,10 +174,7 @@ def _tokenize(options: argparse.Namespace) -> int:
             terminal=sys.stderr if shows else None,
         )
     except BrokenPipeError:
-        # Who reads the output has enough. What is still in the buffer must not be tried again
-        # when the interpreter ends.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave_pipe()  # who reads the output has enough
         return PASSED
     if not options.quiet:
         print(summary.text(), file=sys.stderr)
@@ -286,7 +182,12 @@ def _tokenize(options: argparse.Namespace) -> int:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return _plain(error) or type(error).__name__
+
+
+def _plain(message: object) -> str:
+    """A message on one line; names from files in it may hold anything."""
+    return shown(" ".join(str(message).split()), longest=None)
 
 
 def _show_warning(
@@ -298,4 +199,4 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """A warning as one line on the standard error, without the place in the code."""
-    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"warning: {_plain(message)}", file=sys.stderr)

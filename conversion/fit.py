@@ -42,6 +42,7 @@ class Fit:
         misshapen: Path -> what was found and what was expected, in words.
         unexpected: Names that no class has.
         left_out: Names that belong to another head.
+        others: Name -> tensor, of unexpected and of left_out.
         ignored: Names without meaning for the model, such as buffers.
         repeated: (path, path) of tied tensors of which the file holds both.
     """
@@ -54,6 +55,7 @@ class Fit:
     misshapen: Mapping[str, str]
     unexpected: tuple[str, ...]
     left_out: tuple[str, ...]
+    others: Mapping[str, LazyTensor]
     ignored: tuple[str, ...]
     repeated: tuple[tuple[str, str], ...]
 
@@ -81,7 +83,7 @@ class Fit:
 
 
 def class_of(checkpoint: Checkpoint) -> str:
-    """The class of a checkpoint, by its tensors where its configuration names none that is known."""
+    """The class of a checkpoint; where its configuration names none we know, by its tensors."""
     return checkpoint.architecture or architecture_in(checkpoint.tensors) or "XLMModel"
 
 
@@ -93,18 +95,21 @@ def fit(checkpoint: Checkpoint, architecture: str) -> Fit:
         architecture: A key of `ARCHITECTURES`, or `ENCODER_DECODER`.
     """
     config, remaining = checkpoint.config, dict(checkpoint.tensors)
-    ignored = [name for name in (*_BUFFERS, *((_STRAY,) if config.asm else ())) if name in remaining]
+    harmless = (*_BUFFERS, _STRAY) if config.asm else _BUFFERS
+    ignored = [name for name in harmless if name in remaining]
     for name in ignored:
         del remaining[name]
     stem_from = "XLMModel" if "embeddings.weight" in remaining else "XLMWithLMHeadModel"
     specs = tensors_of(config, architecture)
     placed: dict[str, tuple[str, LazyTensor]] = {}
-    missing, made, misshapen = [], [], {}
+    missing: list[TensorSpec] = []
+    made: list[TensorSpec] = []
+    misshapen: dict[str, str] = {}
     for spec in specs:
-        name = _name_in(remaining, spec, stem_from)
-        if name is not None:
-            tensor = remaining.pop(name)
-            placed[spec.path] = (name, tensor)
+        found = _name_in(remaining, spec, stem_from)
+        if found is not None:
+            tensor = remaining.pop(found)
+            placed[spec.path] = (found, tensor)
             if tensor.dtype not in FLOAT_DTYPES:
                 misshapen[spec.path] = f"found dtype {tensor.dtype}, expected a float"
             elif tensor.shape != spec.shape:
@@ -130,6 +135,7 @@ def fit(checkpoint: Checkpoint, architecture: str) -> Fit:
         misshapen,
         tuple(name for name in remaining if name not in elsewhere),
         tuple(name for name in remaining if name in elsewhere),
+        remaining,
         tuple(ignored),
         tuple(
             (spec.path, spec.tied_to)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -245,7 +244,7 @@ def _files(checkpoint: Checkpoint) -> tuple[File, ...]:
         names[folder / "config.json"] = "configuration"
     names[folder / ORIGINAL_FILE] = "the original's data"
     for pattern in _TOKENIZER_FILES:
-        names |= {file: "tokenizer" for file in sorted(folder.glob(pattern))}
+        names |= dict.fromkeys(sorted(folder.glob(pattern)), "tokenizer")
     return tuple(
         File(file.name, file.stat().st_size, role) for file, role in names.items() if file.is_file()
     )
@@ -313,9 +312,7 @@ def _dictionary(checkpoint: Checkpoint) -> Dictionary | None:
     )
 
 
-def _why_not(
-    checkpoint: Checkpoint, architecture: str, in_file: set[str]
-) -> dict[str, str | None]:
+def _why_not(checkpoint: Checkpoint, architecture: str, in_file: set[str]) -> dict[str, str | None]:
     result = {}
     for name, layout in LAYOUTS.items():
         lacking = sorted(in_file - {*layout.dtypes})

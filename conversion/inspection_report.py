@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
-from typing import Any
 
 from conversion.inspection import Inspection, Tensor
+from conversion.report import plain
 from conversion.wording import aligned, counted, listed, shape_of, shown, size_of
 from xlm_core.checkpoints.layouts import LAYOUTS
 from xlm_core.config import XLMConfig
@@ -67,7 +67,7 @@ def json_of(found: Inspection) -> str:
         "bytes_on_disk": _on_disk(found),
         "architecture": found.architecture,
         "config": found.config.to_dict(),
-        "tensors": [_plain(asdict(tensor)) for tensor in found.tensors],
+        "tensors": [asdict(tensor) for tensor in found.tensors],
         "parameters": found.parameters,
         "trainable_parameters": found.trainable,
         "memory": found.memory,
@@ -85,7 +85,7 @@ def json_of(found: Inspection) -> str:
         "verdict": verdict_of(found),
         "seconds": found.seconds,
     }
-    return json.dumps(_plain(values), indent=2, allow_nan=False)
+    return json.dumps(plain(values), indent=2, allow_nan=False)
 
 
 def config_lines(config: XLMConfig, architecture: str) -> list[str]:
@@ -96,16 +96,27 @@ def config_lines(config: XLMConfig, architecture: str) -> list[str]:
     if config.lang2id:
         languages += f": {listed([*config.lang2id], 20)}"
     ids = ("bos", "eos", "pad", "unk", "mask")
-    lines = [
-        f"configuration: {config.n_layers} layers, width {config.emb_dim}, {config.n_heads} heads, "
-        f"{'GELU' if config.gelu_activation else 'ReLU'}, "
-        f"{'causal' if config.causal else 'attends to both sides'}",
-        f"  {config.vocab_size:,} word pieces, {config.max_position_embeddings} positions "
-        f"({positions}), {languages}",
-        "  " + ", ".join(f"{name}_index {getattr(config, f'{name}_index')}" for name in ids),
-        f"  layer_norm_eps {config.layer_norm_eps:g}, dropout {config.dropout:g}, "
-        f"attention_dropout {config.attention_dropout:g}",
-    ]
+    parts = (
+        (
+            f"configuration: {config.n_layers} layers",
+            f"width {config.emb_dim}",
+            f"{config.n_heads} heads",
+            "GELU" if config.gelu_activation else "ReLU",
+            "causal" if config.causal else "attends to both sides",
+        ),
+        (
+            f"  {config.vocab_size:,} word pieces",
+            f"{config.max_position_embeddings} positions ({positions})",
+            languages,
+        ),
+        ("  " + ", ".join(f"{name}_index {getattr(config, f'{name}_index')}" for name in ids),),
+        (
+            f"  layer_norm_eps {config.layer_norm_eps:g}",
+            f"dropout {config.dropout:g}",
+            f"attention_dropout {config.attention_dropout:g}",
+        ),
+    )
+    lines = [", ".join(part) for part in parts]
     if config.pruned_heads:
         lines.append(f"  pruned heads: {config.pruned_heads}")
     if architecture in ("XLMWithLMHeadModel", ENCODER_DECODER):
@@ -185,11 +196,3 @@ def _not_finite_lines(found: Inspection) -> list[str]:
         for tensor in found.tensors
         if tensor.values is not None and tensor.name in found.not_finite
     ]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -21,9 +21,14 @@ class _Line:
         self._last = 0.0
         self._shown = 0
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is a terminal."""
+        return self._terminal is not None
+
     def is_due(self) -> bool:
         """Whether there is a terminal, and the last writing was some time ago."""
-        return self._terminal is not None and time.perf_counter() - self._last >= _SECONDS
+        return self.is_shown and time.perf_counter() - self._last >= _SECONDS
 
     def write(self, text: str) -> None:
         """Replace the line."""
@@ -97,6 +102,12 @@ class ByteProgress:
                 rate = self._done / max(time.perf_counter() - self._start, 1e-9)
                 size = f"{self._total / 1e6:,.1f} MB, {rate / 1e6:,.0f} MB/s"
                 self._line.write(f"{self._what} {bar(share)} of {size}")
+
+    def say(self, what: str) -> None:
+        """Show what is being done, where that cannot be counted."""
+        with self._lock:
+            if self._line.is_shown:
+                self._line.write(what)
 
     def end(self) -> None:
         """Take the bar away."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from conversion.compare import Bars, Row, first_off
+from conversion.wording import aligned, shape_of, shown
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Report:
         versions: Package -> version.
         seconds: "total", and per family and dtype the time to open the folder and to run, as
             in seconds["PyTorch"]["float64"]["open"].
+        layout: Key of `LAYOUTS`; empty where it is not known.
+        notes: What else to know.
     """
 
     folder: str
@@ -35,6 +38,8 @@ class Report:
     bars: Bars
     versions: dict[str, str]
     seconds: dict[str, Any]
+    layout: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def first_off(self) -> Row | None:
@@ -66,20 +71,15 @@ class Report:
 
     def text(self) -> str:
         """The whole report: a table for each dtype, the verdict on the last line."""
-        shape = " x ".join(map(str, self.batch))
-        axes = "choices x " if len(self.batch) == 3 else ""
+        layout = f" ({self.layout})" if self.layout else ""
         lines = [
-            f"{self.architecture} in {self.folder}",
+            f"{self.architecture} in {shown(self.folder)}{layout}",
             ", ".join(f"{name} {version}" for name, version in self.versions.items()),
-            f"batch: {shape} (rows x {axes}positions), padded right and left"
-            + (f", {self.languages} languages" if self.languages else ""),
+            *(f"note: {note}" for note in self.notes),
+            batch_line(self.batch, self.languages),
         ]
         for dtype in ("float64", "float32"):
-            bar = f"{getattr(self.bars, dtype):g} of the largest value"
-            if dtype == "float32":
-                bar += f"; {self.bars.float32_states:g} for states on the way"
-            lines += ["", f"{dtype} (bar: {bar})"]
-            lines += table(self._rows_of(dtype))
+            lines += ["", bar_line(self.bars, dtype), *table(self._rows_of(dtype))]
         lines.append("")
         for row in self._rows_of("float64"):
             if row.rounded_equal is not None and row.is_output:
@@ -98,29 +98,51 @@ class Report:
         off = self.first_off
         values = {
             "folder": self.folder,
+            "layout": self.layout,
             "architecture": self.architecture,
             "batch": list(self.batch),
             "languages": self.languages,
+            "notes": self.notes,
             "passed": self.passed,
-            "first_off": None if off is None else _plain(off),
+            "first_off": None if off is None else _of_row(off),
             "verdict": self.verdict(),
             "bars": asdict(self.bars),
-            "rows": [_plain(row) for row in self.rows],
+            "rows": [_of_row(row) for row in self.rows],
             "versions": self.versions,
             "seconds": self.seconds,
         }
-        return json.dumps(values, indent=2, allow_nan=False)
+        return json.dumps(plain(values), indent=2, allow_nan=False)
 
     def _rows_of(self, dtype: str) -> list[Row]:
         return [row for row in self.rows if row.dtype == dtype]
 
 
-def _plain(row: Row) -> dict[str, Any]:
-    values = asdict(row) | {"description": str(row)}
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
-    }
+def _of_row(row: Row) -> dict[str, Any]:
+    return asdict(row) | {"description": str(row)}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: numbers that are NaN or infinite are None."""
+    if isinstance(value, Mapping):
+        return {name: plain(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def batch_line(batch: Sequence[int], languages: int) -> str:
+    """The batch in words."""
+    axes = "choices x " if len(batch) == 3 else ""
+    line = f"batch: {shape_of(batch)} (rows x {axes}positions), padded right and left"
+    return line + (f", {languages} languages" if languages else "")
+
+
+def bar_line(bars: Bars, dtype: str) -> str:
+    """What must be reached in a dtype, in words."""
+    line = f"{dtype} (bar: {getattr(bars, dtype):g} of the largest value"
+    if dtype == "float32":
+        line += f"; {bars.float32_states:g} for states on the way"
+    return f"{line})"
 
 
 def percent(share: float) -> str:
@@ -132,14 +154,7 @@ def percent(share: float) -> str:
 def table(rows: Sequence[Row]) -> list[str]:
     """Lines of a table with aligned columns; the last column says what is off."""
     header = ("tensor", "shape", "max |difference|", "of the largest", "equal", "")
-    cells = [header, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
-    lines = []
-    for line in cells:
-        left = [cell.ljust(width) for cell, width in zip(line[:2], widths, strict=False)]
-        right = [cell.rjust(width) for cell, width in zip(line[2:5], widths[2:], strict=False)]
-        lines.append("  ".join([*left, *right, line[5]]).rstrip())
-    return lines
+    return aligned([header, *(_cells(row) for row in rows)], left=(0, 1, 5))
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -152,5 +167,4 @@ def _cells(row: Row) -> tuple[str, ...]:
     note = "ok" if row.problem is None else f"OFF: {row.problem}"
     if row.problem is None and row.bar is None:
         note = "reported"
-    shape = " x ".join(map(str, row.shape)) or "scalar"
-    return (row.name, shape, *numbers, equal, note)
+    return (row.name, shape_of(row.shape), *numbers, equal, note)

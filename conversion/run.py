@@ -1,4 +1,4 @@
-"""Open a folder in one framework, run the batch, and return numpy arrays: one function each.
+"""Open a checkpoint in one framework, run the batch, and return numpy arrays: one function each.
 
 The model is freed before the function returns. Both run on the CPU, without TensorFloat-32, and
 leave the frameworks' global settings as they were.
@@ -34,7 +34,7 @@ class Run:
     Attributes:
         tensors: Name -> array, in order of computation: hidden_states[0], attentions[0],
             hidden_states[1], ..., the outputs of the head, loss.
-        open_seconds, run_seconds: Time to open the folder, and to run the batch.
+        open_seconds, run_seconds: Time to open the checkpoint, and to run the batch.
     """
 
     tensors: dict[str, Array]
@@ -70,17 +70,35 @@ def load_family(title: str) -> tuple[Any, Any]:
         ) from error
 
 
-def run_torch(folder: str, architecture: str, batch: Batch, dtype: str) -> Run:
+def loadable() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The titles of the families that load, and why the others do not."""
+    titles, reasons = [], []
+    for title in FAMILIES:
+        try:
+            load_family(title)
+        except MissingPackageError as error:
+            reasons.append(str(error))
+        else:
+            titles.append(title)
+    return tuple(titles), tuple(reasons)
+
+
+def run_family(title: str, source: str, architecture: str, batch: Batch, dtype: str) -> Run:
+    """`run_torch` or `run_tf`, by the title of the family."""
+    return {"PyTorch": run_torch, "TensorFlow": run_tf}[title](source, architecture, batch, dtype)
+
+
+def run_torch(source: str, architecture: str, batch: Batch, dtype: str) -> Run:
     """Run the batch in PyTorch.
 
     Args:
-        folder: The checkpoint.
+        source: The checkpoint, of any layout; of an encoder-decoder, its encoder is run.
         architecture: The class to open it in.
         batch: As `verification_batch` makes it.
         dtype: "float64" or "float32".
 
     Raises:
-        XLMError: If the folder cannot be opened.
+        XLMError: If it cannot be opened.
         MissingPackageError: If PyTorch is not installed.
     """
     family, torch = load_family("PyTorch")
@@ -90,10 +108,10 @@ def run_torch(folder: str, architecture: str, batch: Batch, dtype: str) -> Run:
             return model(**{n: torch.from_numpy(a) for n, a in arguments.items()}, **_ASKED)
 
     with _plain_torch(torch):
-        return _run(family, folder, architecture, batch, dtype, call, lambda t: t.numpy())
+        return _run(family, source, architecture, batch, dtype, call, lambda t: t.numpy())
 
 
-def run_tf(folder: str, architecture: str, batch: Batch, dtype: str) -> Run:
+def run_tf(source: str, architecture: str, batch: Batch, dtype: str) -> Run:
     """Run the batch in TensorFlow; arguments and errors as in `run_torch`."""
     family, tf = load_family("TensorFlow")
 
@@ -101,12 +119,12 @@ def run_tf(folder: str, architecture: str, batch: Batch, dtype: str) -> Run:
         return model(**{n: tf.convert_to_tensor(a) for n, a in arguments.items()}, **_ASKED)
 
     with _plain_tf(tf), tf.device("CPU:0"):
-        return _run(family, folder, architecture, batch, dtype, call, lambda t: t.numpy())
+        return _run(family, source, architecture, batch, dtype, call, lambda t: t.numpy())
 
 
 def _run(
     family: Any,
-    folder: str,
+    source: str,
     architecture: str,
     batch: Batch,
     dtype: str,
@@ -114,7 +132,7 @@ def _run(
     to_numpy: Callable[[Any], Array],
 ) -> Run:
     start = time.perf_counter()
-    model = family.MODEL_CLASSES[architecture].from_pretrained(folder, dtype=dtype)
+    model = family.MODEL_CLASSES[architecture].from_pretrained(source, dtype=dtype)
     opened = time.perf_counter()
     labels = {
         name: array.astype(dtype) if array.dtype.kind == "f" else array

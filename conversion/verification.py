@@ -1,11 +1,10 @@
-"""`verify`: open a folder in both frameworks, run one batch, and compare everything."""
+"""`verify`: open a checkpoint in both frameworks, run one batch, and compare everything."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import time
-import warnings
 from typing import Any
 
 import numpy as np
@@ -13,34 +12,45 @@ import numpy as np
 from conversion import run
 from conversion.batch import verification_batch
 from conversion.compare import BARS, Bars, Row, compare
+from conversion.progress import ByteProgress
 from conversion.report import Report
-from xlm_core.checkpoints import Checkpoint, match_tensors, open_checkpoint
-from xlm_core.errors import CheckpointError, XLMWarning
-from xlm_core.weights import ARCHITECTURES
+from xlm_core.checkpoints import Checkpoint, match_checkpoint, open_checkpoint
+from xlm_core.errors import CheckpointError
+from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
+
+ENCODER_ONLY = (
+    f"an encoder-decoder ({ENCODER_DECODER}): its encoder was run, with the encoder's output "
+    "layer; no class runs the decoder yet"
+)
 
 
-def verify(folder: str | os.PathLike[str], *, bars: Bars = BARS) -> Report:
-    """Check that PyTorch and TensorFlow compute the same from a checkpoint folder.
+def verify(
+    source: str | os.PathLike[str], *, bars: Bars = BARS, progress: ByteProgress | None = None
+) -> Report:
+    """Check that PyTorch and TensorFlow compute the same from a checkpoint.
 
     Every hidden state, attention, output and loss is compared, in float64 and in float32. One
     model is held at a time.
 
     Args:
-        folder: With config.json and model.safetensors.
+        source: Of any layout, as of `open_checkpoint`. Of an encoder-decoder, the encoder is run.
         bars: What must be reached.
+        progress: Is told what is being done.
 
     Returns:
         The report; `passed` is the verdict.
 
     Raises:
-        XLMError: If the folder cannot be opened, holds no weights for the head that it names,
+        XLMError: If the checkpoint cannot be opened, holds no weights for the head that it names,
             or a framework is not installed.
     """
     start = time.perf_counter()
-    source = os.fspath(folder)
+    source, progress = os.fspath(source), progress or ByteProgress(None)
     checkpoint = open_checkpoint(source)
+    notes = (ENCODER_ONLY,) if checkpoint.as_model() is not checkpoint else ()
+    checkpoint = checkpoint.as_model()
     architecture = architecture_of(checkpoint)
-    _check_complete(checkpoint, architecture)
+    check_complete(checkpoint, architecture)
     batch = verification_batch(checkpoint.config, architecture)
     for title in run.FAMILIES:
         run.load_family(title)
@@ -50,12 +60,14 @@ def verify(folder: str | os.PathLike[str], *, bars: Bars = BARS) -> Report:
     judge: dict[str, Any] | None = None
     for dtype in ("float64", "float32"):
         tensors = []
-        for title, function in (("PyTorch", run.run_torch), ("TensorFlow", run.run_tf)):
-            result = function(source, architecture, batch, dtype)
+        for title in run.FAMILIES:
+            progress.say(f"running it in {title}, {dtype}")
+            result = run.run_family(title, source, architecture, batch, dtype)
             seconds[title][dtype] = {"open": result.open_seconds, "run": result.run_seconds}
             tensors.append(result.tensors)
         judge = tensors[0] if judge is None else judge
         rows += compare(tensors[0], tensors[1], dtype=dtype, judge=judge, bars=bars)
+    progress.end()
     seconds["total"] = time.perf_counter() - start
     return Report(
         folder=source,
@@ -64,13 +76,15 @@ def verify(folder: str | os.PathLike[str], *, bars: Bars = BARS) -> Report:
         languages=batch.languages,
         rows=tuple(rows),
         bars=bars,
-        versions=_versions(),
+        versions=versions(),
         seconds=seconds,
+        layout=checkpoint.layout,
+        notes=notes,
     )
 
 
 def architecture_of(checkpoint: Checkpoint) -> str:
-    """The class that the folder names; `XLMModel` if it names none.
+    """The class that the checkpoint names; `XLMModel` if it names none.
 
     Raises:
         CheckpointError: If it names only classes that this library does not have.
@@ -85,13 +99,13 @@ def architecture_of(checkpoint: Checkpoint) -> str:
     return "XLMModel"
 
 
-def _check_complete(checkpoint: Checkpoint, architecture: str) -> None:
-    """Raise where a head would start fresh: with random values in each, nothing can agree."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", XLMWarning)
-        match = match_tensors(
-            checkpoint.tensors, checkpoint.config, architecture, checkpoint.source
-        )
+def check_complete(checkpoint: Checkpoint, architecture: str) -> None:
+    """Raise where a head would start fresh: with random values in each, nothing can agree.
+
+    Raises:
+        CheckpointError: With the tensors that are not there, or do not fit.
+    """
+    match = match_checkpoint(checkpoint, architecture, quiet=True)
     if match.fresh:
         raise CheckpointError(
             f"{checkpoint.source} names {architecture}, but does not hold "
@@ -100,11 +114,12 @@ def _check_complete(checkpoint: Checkpoint, architecture: str) -> None:
         )
 
 
-def _versions() -> dict[str, str]:
-    versions = {"numpy": np.__version__}
+def versions() -> dict[str, str]:
+    """Package -> version, of what is installed and takes part."""
+    result = {"numpy": np.__version__}
     for name in ("torch", "tensorflow", "keras", "xlm-models"):
         try:
-            versions[name] = importlib.metadata.version(name)
+            result[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue  # run from a source tree, or installed under another name
-    return versions
+    return result

@@ -1,4 +1,4 @@
-"""What reports say in the same way: names from files, sizes, shapes, tables with aligned columns."""
+"""What all reports write alike: names from files, sizes, shapes, tables."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 _LONGEST = 300
 
 
-def shown(text: object) -> str:
+def shown(text: object, longest: int | None = _LONGEST) -> str:
     """A text that a file brought, fit for a terminal and a page.
 
     Characters that are not printable (control characters, lone surrogates, line ends) are
-    escaped as Python writes them; what is longer than 300 characters is cut.
+    escaped as Python writes them; what is longer than `longest` characters is cut.
     """
-    plain = "".join(c if c.isprintable() else _escaped(c) for c in str(text)[: _LONGEST + 1])
-    return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}..."
+    whole = str(text)
+    plain = "".join(c if c.isprintable() else _escaped(c) for c in whole[:longest])
+    return plain if longest is None or len(whole) <= longest else f"{plain}..."
 
 
 def _escaped(character: str) -> str:

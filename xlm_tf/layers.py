@@ -7,6 +7,9 @@ formula that PyTorch uses, digit for digit.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -27,6 +30,26 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None, site: int) -> tf.
     return tf.nn.experimental.stateless_dropout(x, rate, seed + site)
 
 
+_FILLED: ContextVar[bool] = ContextVar("filled", default=True)
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Variables made under it hold whatever was in memory: for values that come next.
+
+    Zeros that are replaced at once would cost the time to write them, and the memory.
+    """
+    token = _FILLED.set(False)
+    try:
+        yield
+    finally:
+        _FILLED.reset(token)
+
+
+def _empty(shape: tuple[int, ...], dtype: Any = None) -> tf.Tensor:
+    return tf.raw_ops.Empty(shape=shape, dtype=dtype, init=False)
+
+
 class ParameterLayer(keras.layers.Layer):
     """A layer whose variables can be replaced after it was built."""
 
@@ -34,7 +57,7 @@ class ParameterLayer(keras.layers.Layer):
     autocasts = True
 
     def create(self, name: str, shape: tuple[int, ...], *, trainable: bool = True) -> None:
-        """Make (or make anew, in another shape) the variable `name`, filled with zeros."""
+        """Make (or make anew, in another shape) the variable `name`, of zeros; see `unfilled`."""
         self._tracker.unlock()
         if getattr(self, name, None) is not None:
             trainable = bool(getattr(self, name).trainable)
@@ -42,7 +65,7 @@ class ParameterLayer(keras.layers.Layer):
         variable = self.add_weight(
             name=name,
             shape=shape,
-            initializer="zeros",
+            initializer="zeros" if _FILLED.get() else _empty,
             trainable=trainable,
             autocast=self.autocasts,
         )

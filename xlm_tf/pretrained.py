@@ -29,7 +29,7 @@ from xlm_core.heads import check_head
 from xlm_core.positions import sinusoidal_table
 from xlm_core.weights import Kind, TensorSpec, name_of, tensors_of
 from xlm_tf.keras_model import KerasModel
-from xlm_tf.layers import Embedding
+from xlm_tf.layers import Embedding, unfilled
 
 
 class TFXLMPreTrainedModel(KerasModel):
@@ -241,8 +241,10 @@ class TFXLMPreTrainedModel(KerasModel):
             checkpoint, cls.architecture, ignore_mismatched_sizes=ignore_mismatched_sizes
         )
         policy = _resolve_dtype(dtype, {tensor.dtype for _, tensor in match.found})
-        model = cls(checkpoint.config, dtype=policy, initialize=False)
-        for spec, lazy in match.found:
+        with unfilled():
+            model = cls(checkpoint.config, dtype=policy, initialize=False)
+        # The largest first: a tensor is in memory twice while it is handed over.
+        for spec, lazy in sorted(match.found, key=lambda entry: -entry[1].nbytes):
             model._set_variable(spec, lazy.read())
         loaded = {spec.path for spec, _ in match.found}
         model.init_weights(spec for spec in model.tensor_specs() if spec.path not in loaded)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from xlm_core.changes import new_vocabulary_size, prune
 from xlm_core.checkpoints import (
@@ -19,6 +20,7 @@ from xlm_core.checkpoints import (
     open_checkpoint,
     save_checkpoint,
 )
+from xlm_core.checkpoints.filling import in_parallel
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, UnknownArgumentError, refuse_unknown_arguments
 from xlm_core.heads import check_head
@@ -207,11 +209,12 @@ class XLMPreTrainedModel(nn.Module):
         match = match_checkpoint(
             checkpoint, cls.architecture, ignore_mismatched_sizes=ignore_mismatched_sizes
         )
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             model = cls(checkpoint.config)
         wanted = _resolve_dtype(dtype, {tensor.dtype for _, tensor in match.found})
-        for spec, lazy in match.found:
-            model._set_parameter(spec, _to_tensor(lazy.read()).to(wanted))
+        tensors = in_parallel(lambda entry: _to_tensor(entry[1].read()).to(wanted), match.found)
+        for (spec, _), tensor in zip(match.found, tensors, strict=True):
+            model._set_parameter(spec, tensor)
         loaded = {spec.path for spec, _ in match.found}
         for spec in model.tensor_specs():
             if spec.path not in loaded and spec.tied_to is None:
@@ -345,6 +348,22 @@ class XLMPreTrainedModel(nn.Module):
         ]
         refuse_unknown_arguments(type(self).__name__, unknown, known)
         raise UnknownArgumentError(type(self).__name__)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Modules made under it skip their initial values, whose code for meta tensors is costly.
+
+    The first random number "drawn" on the meta device imports torch's compiler, which takes longer
+    than opening a checkpoint.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def _resolve_dtype(dtype: torch.dtype | str | None, in_file: set[str]) -> torch.dtype:

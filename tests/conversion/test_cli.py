@@ -43,7 +43,7 @@ def fake_report(difference: float) -> Report:
 
 
 def with_report(monkeypatch: pytest.MonkeyPatch, difference: float) -> None:
-    monkeypatch.setattr(conversion.verification, "verify", lambda folder: fake_report(difference))
+    monkeypatch.setattr(conversion.verification, "verify", lambda source, **_: fake_report(difference))
 
 
 def error_of(capsys: pytest.CaptureFixture[str]) -> str:
@@ -79,8 +79,9 @@ class TestVerify:
         assert main(["verify", str(tmp_path / "absent")]) == 2
         assert error_of(capsys).startswith(f"xlm verify: no folder at {tmp_path / 'absent'}")
 
-    def test_folder_without_config(self, tmp_path: Path, capsys: Any) -> None:
-        assert main(["verify", "--json", str(tmp_path)]) == 2
+    def test_folder_without_config(self, folder: Path, capsys: Any) -> None:
+        (folder / "config.json").unlink()
+        assert main(["verify", "--json", str(folder)]) == 2
         assert "no config.json" in error_of(capsys)
 
     def test_folder_without_weights(self, folder: Path, capsys: Any) -> None:
@@ -114,8 +115,8 @@ class TestVerify:
         assert "start_n_top is 20" in error_of(capsys)
 
     def test_unreadable_folder(self, folder: Path, monkeypatch: Any, capsys: Any) -> None:
-        def refuse(folder: str) -> None:
-            raise PermissionError(13, "Permission denied", folder)
+        def refuse(source: str, **_: Any) -> None:
+            raise PermissionError(13, "Permission denied", source)
 
         monkeypatch.setattr(conversion.verification, "verify", refuse)
         assert main(["verify", str(folder)]) == 2
@@ -126,7 +127,7 @@ class TestVerify:
     ) -> None:
         import warnings
 
-        def refuse(folder: str) -> None:
+        def refuse(source: str, **_: Any) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("always")
                 warnings.warn("two\nlines", XLMWarning, stacklevel=1)

@@ -56,6 +56,7 @@ class HubServer(ThreadingHTTPServer):
         cuts: How many GETs of large files break off in the middle, from now on.
         status: If set, the status of every answer.
         bare: Whether answers lack the hub's own headers, as those of another server would.
+        says_why: Whether refusals bear their kind in X-Error-Code, which some mirrors leave out.
         commit_claimed: If set, the commit that answers claim to be of.
     """
 
@@ -69,6 +70,7 @@ class HubServer(ThreadingHTTPServer):
         self.cuts = 0
         self.status: int | None = None
         self.bare = False
+        self.says_why = True
         self.commit_claimed: str | None = None
 
     @property
@@ -165,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         self, status: int, code: str = "", message: str = "", headers: dict[str, str] | None = None
     ) -> None:
         headers = dict(headers or {})
-        if code and not self.server.bare:
+        if code and self.server.says_why and not self.server.bare:
             headers["X-Error-Code"] = code
         if message:
             headers["X-Error-Message"] = message

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from xlm_core.errors import MissingPackageError
 
-# The errors of a body that ended early which huggingface_hub does not answer by resuming:
-# requests' under 0.x, httpx's later.
-_BROKEN_OFF = ("ChunkedEncodingError", "ReadError")
+# The errors of a body that ended early, which not every version of huggingface_hub answers by
+# resuming: requests' under 0.x, httpx's later.
+_BROKEN_OFF = ("ChunkedEncodingError", "ReadError", "RemoteProtocolError")
 
 
 @dataclass

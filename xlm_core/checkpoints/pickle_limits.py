@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-# The largest dictionaries of a checkpoint, three for 200,000 words, take 4 million opcodes.
-MOST_OPCODES = 20_000_000
+# The dictionaries of the largest checkpoints, three of 200,000 words, take 4 million opcodes.
+MOST_OPCODES = 12_000_000
 # Lists, dictionaries, tuples, sets and whatever else a byte or two can make.
 MOST_CONTAINERS = 1_000_000
 DEEPEST = 200

@@ -14,10 +14,12 @@ BININT, BININT1, BININT2 = 0x4A, 0x4B, 0x4D
 LONG_BINGET, LONG_BINPUT, MEMOIZE = 0x6A, 0x72, 0x94
 GLOBAL, FRAME, STOP = 0x63, 0x95, 0x2E
 
-# Of the opcodes below: bytes after it, and whether they are the length of a content that follows.
+# Of the opcodes below that have an operand: its bytes, and whether these are the length of a
+# content that follows. That of GLOBAL is two lines.
 OPERANDS: dict[int, tuple[int, bool]] = {
     0x80: (1, False),  # PROTO
     FRAME: (8, False),
+    GLOBAL: (0, False),
     0x47: (8, False),  # BINFLOAT
     0x68: (1, False),  # BINGET
     0x71: (1, False),  # BINPUT

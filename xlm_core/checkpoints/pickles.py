@@ -30,9 +30,9 @@ from xlm_core.checkpoints.pickle_opcodes import (
 from xlm_core.checkpoints.pickle_state import Persistent, State
 from xlm_core.checkpoints.sources import Source, check_extent, read_bytes
 
-# What is held of the pickle's bytes at once. No opcode with its fixed operand is longer than the
-# margin; what may be longer is read on its own.
-_WINDOW, _MARGIN = 1 << 20, 16
+# What is held of the pickle's bytes at once: little at first, as tensors may follow. No opcode with
+# its fixed operand is longer than the margin; what may be longer is read on its own.
+_FIRST, _WINDOW, _MARGIN = 1 << 13, 1 << 20, 16
 _LONGEST_NAME = 1_000
 _U4, _I4 = struct.Struct("<I").unpack_from, struct.Struct("<i").unpack_from
 
@@ -79,6 +79,7 @@ class Machine(State):
     ) -> None:
         super().__init__(source, position, names, persistent)
         self._base = position
+        self._step = _FIRST
 
     def run(self) -> Any:
         """The value that the pickle leaves."""
@@ -134,8 +135,15 @@ class Machine(State):
                     self.at = self._base + position + 1
                     return self.result()
                 self.at = self._base + position
-                operand, position = self._operand(opcode, data, position)
-                ACTIONS[opcode](self, operand)
+                action = ACTIONS.get(opcode)
+                if action is None:
+                    raise self.refusal(f"it has the opcode {describe(opcode)}, which none needs")
+                if opcode in OPERANDS:
+                    operand, position = self._operand(opcode, data, position + 1)
+                    action(self, operand)
+                else:
+                    action(self, b"")
+                    position += 1
                 stack = self.stack
                 push = stack.append
         except (IndexError, struct.error):
@@ -149,35 +157,32 @@ class Machine(State):
     def _window(self, base: int) -> tuple[bytes, int]:
         """Bytes from `base` on, and the last position in them where an opcode may begin."""
         self._base = base
-        count = min(_WINDOW, self._source.size - base)
+        count = min(self._step, _WINDOW, self._source.size - base)
+        self._step *= 4
         more = base + count < self._source.size
         return read_bytes(self._source, base, count), count - _MARGIN if more else count
 
-    def _operand(self, opcode: int, data: bytes, position: int) -> tuple[bytes, int]:
+    def _operand(self, opcode: int, data: bytes, start: int) -> tuple[bytes, int]:
         """What follows an opcode, and the position after it, maybe beyond the window."""
-        if opcode not in ACTIONS:
-            raise self.refusal(f"it has the opcode {describe(opcode)}, which no checkpoint needs")
-        start = position + 1
+        fixed, counted = OPERANDS[opcode]
         if opcode == GLOBAL:
-            left = self._source.size - self._base - start
-            text = read_bytes(self._source, self._base + start, min(left, 2 * _LONGEST_NAME))
+            text = data[start : start + 2 * _LONGEST_NAME]
+            if len(text) < 2 * _LONGEST_NAME:
+                left = self._source.size - self._base - start
+                text = read_bytes(self._source, self._base + start, min(left, 2 * _LONGEST_NAME))
             module, _, rest = text.partition(b"\n")
             name, newline, _ = rest.partition(b"\n")
             if not newline:
                 raise self.refusal("a name is cut off or absurdly long")
             return module + b"." + name, start + len(module) + len(name) + 2
-        fixed, counted = OPERANDS.get(opcode, (0, False))
-        if fixed == 0:
-            return b"", start
         operand = data[start : start + fixed]
         if len(operand) < fixed:
             raise IndexError
+        start, length = start + fixed, int.from_bytes(operand, "little")
+        if opcode == FRAME:
+            check_extent(self._source, self._base + start, length, "a frame of its pickle")
         if not counted:
-            if opcode == FRAME:
-                length = fixed + int.from_bytes(operand, "little")
-                check_extent(self._source, self._base + start, length, "a frame of its pickle")
-            return operand, start + fixed
-        start, count = start + fixed, int.from_bytes(operand, "little")
-        if start + count <= len(data):
-            return data[start : start + count], start + count
-        return read_bytes(self._source, self._base + start, count), start + count
+            return operand, start
+        if start + length <= len(data):
+            return data[start : start + length], start + length
+        return read_bytes(self._source, self._base + start, length), start + length

@@ -204,6 +204,14 @@ def test_the_hub_is_away(saved: dict[str, Path], tmp_path: Path) -> None:
     assert fetch(server.endpoint, tmp_path).folder == folder
 
 
+def test_a_mirror_that_does_not_say_why(
+    hub: HubServer, saved: dict[str, Path], tmp_path: Path
+) -> None:
+    hub.add(NAME).commit(saved["bin"])
+    hub.says_why = False
+    assert (fetch(hub, tmp_path).folder / "pytorch_model.bin").exists()
+
+
 def test_private_repositories(hub: HubServer, saved: dict[str, Path], tmp_path: Path) -> None:
     hub.add(NAME, token="hf_right").commit(saved["safetensors"])
     assert fetch(hub, tmp_path / "1", token="hf_right").folder.exists()

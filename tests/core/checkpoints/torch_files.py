@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+import pytest
 import torch
 
 from xlm_core.checkpoints.tensors import LazyTensor
+from xlm_core.checkpoints.torch_reading import read_torch
+from xlm_core.errors import CheckpointError
 
 FORMS = [(legacy, protocol) for legacy in (False, True) for protocol in (2, 3, 4, 5)]
 FORM_NAMES = [f"{'legacy' if legacy else 'zip'}-{protocol}" for legacy, protocol in FORMS]
@@ -66,3 +70,36 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     if tensor.dtype == torch.bfloat16:
         return tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return tensor.numpy()
+
+
+def packed(records: dict[str, bytes], folder: str = "x") -> bytes:
+    """A zip archive made up by hand."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, record in records.items():
+            file.writestr(f"{folder}/{name}", record)
+    return buffer.getvalue()
+
+
+def read_all(content: bytes, path: Path) -> Any:
+    """Open a file of these bytes and read all of its tensors, as whoever uses it will."""
+    (path / "x.pth").write_bytes(content)
+    value = read_torch(path / "x.pth")
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, LazyTensor):
+            item.read()
+        elif isinstance(item, dict):
+            waiting += item.values()
+        elif isinstance(item, (list, tuple, set, frozenset)):
+            waiting += item
+    return value
+
+
+def refused(content: bytes, path: Path, message: str) -> None:
+    """A file of these bytes ends in an error that names it and says this."""
+    with pytest.raises(CheckpointError, match=message) as caught:
+        read_all(content, path)
+    assert "x.pth" in str(caught.value)
+    assert len(str(caught.value)) < 1000

@@ -1,0 +1,157 @@
+"""`verify_pair`: two checkpoints of any layouts, tensor by tensor and by what they compute."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from conversion import run
+from conversion.batch import verification_batch
+from conversion.compare import BARS, Bars, Row, compare
+from conversion.fit import Fit, fit
+from conversion.pair_report import Forward, PairReport, Side
+from conversion.progress import ByteProgress
+from conversion.tensor_rows import ABSENT, TensorRow, compare_weights
+from conversion.verification import ENCODER_ONLY, architecture_of, versions
+from xlm_core.checkpoints import Checkpoint, open_checkpoint
+from xlm_core.config import differing_fields
+from xlm_core.errors import XLMError
+
+Checkpoints = tuple[Checkpoint, Checkpoint]
+
+
+def verify_pair(
+    first: str | os.PathLike[str],
+    second: str | os.PathLike[str],
+    *,
+    bars: Bars = BARS,
+    progress: ByteProgress | None = None,
+) -> PairReport:
+    """Check that two checkpoints are the same model.
+
+    Every tensor is compared bit by bit, under the names and in the orientation of the weight
+    table. Then one batch goes through both, in float64 and in float32: through A in PyTorch and B
+    in TensorFlow where both are installed, else through both in the one that is. Without any, the
+    verdict rests on the tensors, and the report says so.
+
+    Args:
+        first, second: A and B, each of any layout, as of `open_checkpoint`.
+        bars: What the forward proof must reach.
+        progress: Is told what is being done.
+
+    Raises:
+        XLMError: If one of them cannot be opened, or names a class that is not known.
+    """
+    start = time.perf_counter()
+    progress = progress or ByteProgress(None)
+    checkpoints = (open_checkpoint(first), open_checkpoint(second))
+    a, b = checkpoints
+    fits = (fit(a, architecture_of(a)), fit(b, architecture_of(b)))
+    seconds: dict[str, Any] = {"open": time.perf_counter() - start}
+    began = time.perf_counter()
+    tensors = compare_weights(fits, progress)
+    sides = (_side(a, fits[0]), _side(b, fits[1]))
+    seconds["tensors"] = time.perf_counter() - began
+
+    reason = _not_comparable(fits, tensors, sides)
+    titles, absent = run.loadable() if reason is None else ((), ())
+    forward = Forward(left_out=reason)
+    if reason is None and titles:
+        forward = _forward(checkpoints, (titles[0], titles[-1]), bars, seconds, progress)
+    elif reason is None:
+        forward = Forward(left_out=" ".join(absent))
+    progress.end()
+    seconds["total"] = time.perf_counter() - start
+    return PairReport(
+        sides=sides,
+        fields={
+            name: (getattr(a.config, name), getattr(b.config, name))
+            for name in differing_fields(a.config, b.config)
+        },
+        tensors=tensors,
+        forward=forward,
+        not_proven=_not_proven(forward, titles, absent),
+        notes=tuple(_notes(checkpoints)),
+        bars=bars,
+        versions=versions(),
+        seconds=seconds,
+    )
+
+
+def _side(checkpoint: Checkpoint, placement: Fit) -> Side:
+    ties = [
+        f"{path} and {other} are tied, but the file holds different values"
+        for path, other in placement.differing_ties()
+    ]
+    return Side(
+        source=checkpoint.source,
+        layout=checkpoint.layout,
+        architecture=placement.architecture,
+        tensors=len(checkpoint.tensors),
+        nbytes=sum(tensor.nbytes for tensor in checkpoint.tensors.values()),
+        dtypes=tuple(sorted({tensor.dtype for tensor in checkpoint.tensors.values()})),
+        problems=(*placement.problems(), *ties),
+    )
+
+
+def _not_comparable(
+    fits: tuple[Fit, Fit], tensors: tuple[TensorRow, ...], sides: tuple[Side, Side]
+) -> str | None:
+    """Why one batch cannot go through both, or None."""
+    if fits[0].architecture != fits[1].architecture:
+        return "they are of different classes"
+    for letter, side in zip("AB", sides, strict=True):
+        if side.problems:
+            return f"{letter} does not fit its own configuration"
+    if any(row.result == ABSENT or row.shapes[0] != row.shapes[1] for row in tensors):
+        return "they have different tensors, or tensors of different shapes"
+    return None
+
+
+def _forward(
+    checkpoints: Checkpoints,
+    families: tuple[str, str],
+    bars: Bars,
+    seconds: dict[str, Any],
+    progress: ByteProgress,
+) -> Forward:
+    models = [checkpoint.as_model() for checkpoint in checkpoints]
+    architecture = architecture_of(models[0])
+    titles = (f"A in {families[0]}", f"B in {families[1]}")
+    rows: list[Row] = []
+    judge: dict[str, Any] | None = None
+    try:
+        batch = verification_batch(models[0].config, architecture)
+        for dtype in ("float64", "float32"):
+            computed = []
+            for title, family, model in zip(titles, families, models, strict=True):
+                progress.say(f"running {title}, {dtype}")
+                result = run.run_family(family, model.source, architecture, batch, dtype)
+                spent = {"open": result.open_seconds, "run": result.run_seconds}
+                seconds.setdefault(title, {})[dtype] = spent
+                computed.append(result.tensors)
+            judge = computed[0] if judge is None else judge
+            rows += compare(*computed, dtype=dtype, judge=judge, bars=bars, titles=titles)
+    except XLMError as error:
+        return Forward(titles, failure=" ".join(str(error).split()))
+    return Forward(titles, tuple(rows), batch.shape, batch.languages)
+
+
+def _not_proven(
+    forward: Forward, titles: tuple[str, ...], absent: tuple[str, ...]
+) -> tuple[str, ...]:
+    if forward.left_out is not None:
+        return (f"that both compute the same: {forward.left_out}",)
+    if len(titles) == 1:
+        return (f"that the two frameworks compute the same, both ran in one: {' '.join(absent)}",)
+    return ()
+
+
+def _notes(checkpoints: Checkpoints) -> list[str]:
+    notes = []
+    for letter, checkpoint in zip("AB", checkpoints, strict=True):
+        if checkpoint.as_model() is not checkpoint:
+            notes.append(f"{letter} is {ENCODER_ONLY}; every tensor was compared")
+        notes += [f"{letter} holds beside its tensors: {what}" for what in checkpoint.dropped]
+    return notes
