@@ -7,6 +7,7 @@ They are well-formed XML as well, so that any parser reads them.
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -37,24 +38,40 @@ class Cell:
     title: str = ""
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Cell | str]], kind: str = "") -> str:
+def table(
+    header: Sequence[Cell | str], rows: Iterable[Sequence[Cell | str]], kind: str = ""
+) -> str:
     """A table.
 
     Args:
-        header: Texts of the first line.
-        rows: Cells; a text alone is a cell without style.
+        header: The first line.
+        rows: The others; a text alone is a cell without style.
         kind: Class of the table.
     """
-    head = "".join(element("th", escaped(text), scope="col") for text in header)
-    body = []
-    for row in rows:
-        cells = (Cell(cell) if isinstance(cell, str) else cell for cell in row)
-        tags = (
-            element("td", escaped(cell.text), class_=cell.kind, title=cell.title) for cell in cells
-        )
-        body.append(element("tr", "".join(tags)))
-    inner = element("thead", element("tr", head)) + element("tbody", "\n".join(body))
+    body = "\n".join(_line("td", row) for row in rows)
+    inner = element("thead", _line("th", header, scope="col")) + element("tbody", body)
     return element("div", element("table", inner, class_=kind), class_="wide")
+
+
+def _line(tag: str, row: Sequence[Cell | str], scope: str = "") -> str:
+    cells = (Cell(cell) if isinstance(cell, str) else cell for cell in row)
+    return element(
+        "tr",
+        "".join(
+            element(tag, escaped(cell.text), class_=cell.kind, title=cell.title, scope=scope)
+            for cell in cells
+        ),
+    )
+
+
+def heading(text: str) -> str:
+    """The heading of a section."""
+    return element("h2", escaped(text))
+
+
+def number(value: float) -> str:
+    """A difference, in two digits."""
+    return "-" if math.isnan(value) else f"{value:.1e}"
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
@@ -87,7 +104,7 @@ STYLE = """
   --two: #f69d50; } }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-main { max-width: 960px; margin: 0 auto; padding: 24px 20px 64px; }
+main { max-width: 1080px; margin: 0 auto; padding: 24px 20px 64px; }
 h1 { font-size: 24px; margin: 0 0 12px; line-height: 1.25; overflow-wrap: anywhere; }
 h2 { font-size: 17px; margin: 36px 0 8px; }
 p { margin: 8px 0; overflow-wrap: anywhere; }
@@ -106,9 +123,10 @@ th, td { text-align: left; padding: 3px 14px 3px 0; border-bottom: 1px solid var
   vertical-align: top; white-space: nowrap; }
 th { color: var(--soft); font-weight: 500; }
 td.words { white-space: normal; min-width: 180px; overflow-wrap: anywhere; }
-td.number { text-align: right; }
+.number { text-align: right; }
 td.good { color: var(--good); } td.bad { color: var(--bad); } td.warn { color: var(--warn); }
 table.grid td, table.grid th { padding: 2px 7px; text-align: center; }
+table.grid .words { text-align: left; min-width: 0; }
 table.grid td:first-child, table.grid th:first-child { text-align: left; padding-left: 0; }
 table.grid td.good { background: var(--good-back); }
 table.grid td.bad { background: var(--bad-back); font-weight: 700; }

@@ -11,28 +11,36 @@ from conversion.compare import Bars, Row, describe
 from conversion.html_parts import escaped
 
 _WIDTH, _HEIGHT = 900, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 884, 40, 342
-_BAND = 26  # above and below the scale: what is not finite, and what is exactly 0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 884, 44, 346
+_BAND = 36  # above and below the scale: what is not finite, and what is exactly 0
 _NAME = re.compile(r"(hidden_states|attentions)\[(\d+)\]")
 _STYLES = {"float64": "one", "float32": "two"}
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """From powers of ten and layers to places in the picture."""
+    """From powers of ten and layers to places in the picture.
+
+    Attributes:
+        low, high: Exponents at the lower and upper end.
+        states: Number of hidden states.
+        above, below: Height of the bands for what is not finite and what is exactly 0.
+    """
 
     low: int
     high: int
     states: int
+    above: int
+    below: int
 
     def y(self, relative: float) -> float:
         """Of a share of the largest value."""
         if relative == 0:
-            return _BOTTOM - _BAND / 2
+            return _BOTTOM - self.below / 3
         if not math.isfinite(relative):
-            return _TOP + _BAND / 2
+            return _TOP + self.above / 3
         share = (math.log10(relative) - self.low) / (self.high - self.low)
-        return _BOTTOM - _BAND - share * (_BOTTOM - _TOP - 2 * _BAND)
+        return _BOTTOM - self.below - share * (_BOTTOM - _TOP - self.above - self.below)
 
     def x(self, state: float) -> float:
         """Of hidden state `state`; the attention of a layer lies between two."""
@@ -60,7 +68,9 @@ def error_plot(rows: Sequence[Row], bars: Bars) -> str:
     values += [value for value in heights.values() if value > 0]
     low = math.floor(math.log10(min(values)) - 0.2)
     high = math.ceil(math.log10(max(values)) + 0.2)
-    scale = _Scale(low, high, states)
+    unfit = any(not math.isfinite(row.relative) for row, _ in found)
+    exact = any(row.relative == 0 for row, _ in found)
+    scale = _Scale(low, high, states, _BAND if unfit else 0, _BAND if exact else 0)
     parts = [*_frame(scale)]
     for dtype, height in heights.items():
         parts += _bar(scale, dtype, height)
@@ -79,8 +89,10 @@ def _frame(scale: _Scale) -> list[str]:
     step = max(1, math.ceil((scale.high - scale.low) / 10))
     for power in range(scale.low, scale.high + 1, step):
         parts.append(_grid_line(scale.y(10.0**power), f"1e{power}"))
-    parts.append(_text(_LEFT - 8, scale.y(0) + 4, "exactly 0", anchor="end"))
-    parts.append(_text(_LEFT - 8, scale.y(math.inf) + 4, "not finite", anchor="end"))
+    if scale.below:
+        parts.append(_grid_line(scale.y(0), "exactly 0"))
+    if scale.above:
+        parts.append(_grid_line(scale.y(math.inf), "not told"))
     every = max(1, math.ceil(scale.states / 17))
     for state in range(scale.states):
         if state % every == 0 or state == scale.states - 1:

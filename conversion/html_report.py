@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from conversion.compare import Bars, Row
-from conversion.html_parts import Cell, document, element, escaped, facts, table
+from conversion.html_parts import Cell, document, element, escaped, facts, heading, number, table
 from conversion.html_plot import error_plot
+from conversion.html_tensors import tensors_section
 from conversion.pair_report import PairReport
 from conversion.report import Report, bar_line, batch_line, percent
-from conversion.tensor_rows import ABSENT, DIFFERENT, EQUAL, ROUNDED, TensorRow
-from conversion.wording import counted, shape_of
+from conversion.wording import shape_of
 from xlm_core.errors import CheckpointError
 from xlm_core.whole_files import written_whole
 
 _DOCTYPE = b"<!doctype html>"
-_MARKS = {
-    EQUAL: ("=", "good"),
-    ROUNDED: ("\N{ALMOST EQUAL TO}", "warn"),
-    DIFFERENT: ("\N{NOT EQUAL TO}", "bad"),
-    ABSENT: ("\N{EMPTY SET}", "bad"),
-}
-_LAYER = re.compile(r"(.*?)layer (\d+)")
-_NUMBER = re.compile(r"\.\d+\.")
 
 
 def write_page(path: Path, report: Report | PairReport) -> None:
@@ -92,16 +82,16 @@ def _of_pair(report: PairReport) -> str:
             (name, Cell(repr(x), "words"), Cell(repr(y), "words"))
             for name, (x, y) in report.fields.items()
         ]
-        sections += [_heading("Configuration, where it differs"), table(("field", "A", "B"), rows)]
+        sections += [heading("Configuration, where it differs"), table(("field", "A", "B"), rows)]
     for letter, side in zip("AB", report.sides, strict=True):
         if side.problems:
-            sections.append(_heading(f"{letter} by itself"))
+            sections.append(heading(f"{letter} by itself"))
             sections += [element("p", escaped(problem)) for problem in side.problems]
-    sections += [_bitwise(report.tensors)]
+    sections += [tensors_section(report.tensors)]
     why = forward.left_out or forward.failure
     if why is not None:
         what = "left out" if forward.left_out else "could not be run"
-        sections += [_heading("Forward proof"), element("p", escaped(f"{what}: {why}"))]
+        sections += [heading("Forward proof"), element("p", escaped(f"{what}: {why}"))]
     else:
         sections.append(_forward(forward.rows, report.bars, forward.titles))
     unproven = [f"not proven: {what}" for what in report.not_proven]
@@ -120,10 +110,6 @@ def _page(title: str, verdict: str, *parts: str) -> str:
     inner = element("b", escaped(word)) + escaped(rest.strip())
     head = element("h1", escaped(title)) + element("p", inner, class_=f"verdict {kind}")
     return document(f"{word}: {title}", "\n".join((head, *parts)))
-
-
-def _heading(text: str) -> str:
-    return element("h2", escaped(text))
 
 
 def _notes(notes: Iterable[str]) -> str:
@@ -152,13 +138,14 @@ def _versions_and_times(
 
 
 def _forward(rows: Sequence[Row], bars: Bars, titles: tuple[str, str]) -> str:
-    parts = [_heading(f"Error by layer, {titles[0]} against {titles[1]}"), error_plot(rows, bars)]
+    parts = [heading(f"Error by layer, {titles[0]} against {titles[1]}"), error_plot(rows, bars)]
     words = "Largest difference as a share of the largest value of the tensor, logarithmic."
     parts.append(element("p", words, class_="note"))
-    header = ("tensor", "what it is", "shape", "difference", "of the largest", "equal", "")
+    numbers = [Cell(name, "number") for name in ("difference", "of the largest", "equal")]
+    header = [Cell("tensor"), Cell("what it is"), Cell("shape"), *numbers, Cell("")]
     for dtype in ("float64", "float32"):
         cells = [_cells(row) for row in rows if row.dtype == dtype]
-        parts += [_heading(bar_line(bars, dtype)), table(header, cells)]
+        parts += [heading(bar_line(bars, dtype)), table(header, cells)]
     return "\n".join(parts)
 
 
@@ -176,85 +163,8 @@ def _cells(row: Row) -> list[Cell]:
         Cell(name),
         Cell(words.removesuffix(")")),
         Cell(shape_of(row.shape)),
-        Cell(_number(row.difference), "number"),
-        Cell(_number(row.relative), "number"),
+        Cell(number(row.difference), "number"),
+        Cell(number(row.relative), "number"),
         Cell(equal, "number"),
         verdict,
-    ]
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.1e}"
-
-
-# -- what is stored ----------------------------------------------------------------------------
-
-
-def _bitwise(rows: Sequence[TensorRow]) -> str:
-    equal = sum(row.result == EQUAL for row in rows)
-    parts = [_heading(f"Tensors, bit by bit: {equal} of {len(rows)} equal")]
-    legend = "= equal, {} equal after rounding, {} different, {} absent in one"
-    marks = (_MARKS[result][0] for result in (ROUNDED, DIFFERENT, ABSENT))
-    parts.append(element("p", escaped(legend.format(*marks)), class_="note"))
-    grids: dict[str, dict[str, dict[int, TensorRow]]] = {}
-    others = []
-    for row in rows:
-        found = _LAYER.fullmatch(row.place)
-        if found:
-            kind = _NUMBER.sub(".", row.name, count=1)
-            grids.setdefault(found[1].strip(), {}).setdefault(kind, {})[int(found[2])] = row
-        else:
-            others.append((Cell(row.name, "words"), row.place, _mark(row)))
-    parts.append(table(("outside the layers", "place", ""), others, "grid"))
-    for part, grid in grids.items():
-        layers = sorted({layer for found in grid.values() for layer in found})
-        header = (f"{part} layer".strip(), *(str(layer) for layer in layers))
-        lines = [
-            (Cell(kind), *(_mark(found.get(layer)) for layer in layers))
-            for kind, found in grid.items()
-        ]
-        parts.append(table(header, lines, "grid"))
-    off = [row for row in rows if row.problem is not None]
-    if off:
-        header = ("tensor", "place", "shape", "differing", "difference", "what is off")
-        parts += [_heading(f"{counted(len(off), 'tensor')} off"), table(header, map(_off, off))]
-    odd = [row for row in rows if row.not_finite]
-    parts += [
-        element("p", escaped(f"{row}: {row.not_finite:,} values of A are NaN or infinite"))
-        for row in odd
-    ]
-    every = table(("tensor", "shape", "dtype in A", "in B", "result"), map(_stored, rows))
-    parts.append(element("details", element("summary", "Every tensor") + every))
-    return "\n".join(parts)
-
-
-def _mark(row: TensorRow | None) -> Cell:
-    if row is None:
-        return Cell("")
-    mark, kind = _MARKS[row.result]
-    return Cell(mark, kind, f"{row.name}: {row.problem or 'equal bit by bit'}")
-
-
-def _shape(row: TensorRow) -> str:
-    return shape_of(next(shape for shape in row.shapes if shape is not None))
-
-
-def _off(row: TensorRow) -> list[Cell]:
-    return [
-        Cell(row.name, "words"),
-        Cell(row.place),
-        Cell(_shape(row)),
-        Cell(f"{row.differing:,}", "number"),
-        Cell(_number(row.largest), "number"),
-        Cell(row.problem or "", f"words {_MARKS[row.result][1]}"),
-    ]
-
-
-def _stored(row: TensorRow) -> list[Cell]:
-    dtypes = [Cell(dtype or "-") for dtype in row.dtypes]
-    return [
-        Cell(row.name, "words"),
-        Cell(_shape(row)),
-        *dtypes,
-        Cell(row.result, _MARKS[row.result][1]),
     ]

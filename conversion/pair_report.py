@@ -10,7 +10,7 @@ from typing import Any
 
 from conversion.compare import Bars, Row, first_off
 from conversion.report import bar_line, batch_line, plain, table
-from conversion.tensor_rows import EQUAL, ROUNDED, TensorRow
+from conversion.tensor_rows import ABSENT, EQUAL, ROUNDED, TensorRow
 from conversion.wording import aligned, counted, shape_of, shown, size_of
 from xlm_core.checkpoints.tensors import DTYPES
 
@@ -23,7 +23,7 @@ class Side:
         source: As it was given.
         layout: Key of `LAYOUTS`.
         architecture: Its class.
-        tensors, nbytes: Number of tensors in the files, and their bytes.
+        tensors, nbytes: Number of tensors in the files, and their bytes; shared ones once.
         dtypes: Of these.
         problems: What is missing, unexpected or misshapen in it by its own configuration.
     """
@@ -225,7 +225,10 @@ def tensor_table(rows: list[TensorRow]) -> list[str]:
     cells = [("tensor", "place", "shape", "differing", "max |difference|", "")]
     for row in rows:
         shape = next(shape for shape in row.shapes if shape is not None)
-        counts = (f"{row.differing:,}", "-" if math.isnan(row.largest) else f"{row.largest:.1e}")
+        counts = ("-", "-")
+        if row.result != ABSENT:
+            gap = "-" if math.isnan(row.largest) else f"{row.largest:.1e}"
+            counts = (f"{row.differing:,}", gap)
         cells.append((shown(row.name), row.place, shape_of(shape), *counts, f"OFF: {row.problem}"))
     return aligned(cells, left=(0, 1, 2, 5))
 

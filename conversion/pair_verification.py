@@ -89,7 +89,7 @@ def _side(checkpoint: Checkpoint, placement: Fit) -> Side:
         layout=checkpoint.layout,
         architecture=placement.architecture,
         tensors=len(checkpoint.tensors),
-        nbytes=sum(tensor.nbytes for tensor in checkpoint.tensors.values()),
+        nbytes=sum({t.place: t.nbytes for t in checkpoint.tensors.values()}.values()),
         dtypes=tuple(sorted({tensor.dtype for tensor in checkpoint.tensors.values()})),
         problems=(*placement.problems(), *ties),
     )

@@ -39,7 +39,7 @@ class TensorRow:
         result: EQUAL, bit by bit; ROUNDED, equal once one is rounded to the other's dtype;
             DIFFERENT; or ABSENT from one of them.
         differing: Number of values that differ.
-        largest: Largest absolute difference; NaN where it cannot be told.
+        largest: Largest absolute difference; NaN where it cannot be told, as for ABSENT.
         not_finite: Number of NaN and infinite values of A's.
         problem: What is off, in words, or None.
     """
@@ -139,7 +139,9 @@ def _seen(name: str, place: str, a: LazyTensor | None, b: LazyTensor | None) -> 
     shapes = (a.shape if a else None, b.shape if b else None)
     row = TensorRow(name, place, shapes, (a.dtype if a else None, b.dtype if b else None))
     if a is None or b is None:
-        return replace(row, result=ABSENT, problem=f"only {'A' if a else 'B'} has it")
+        return replace(
+            row, result=ABSENT, largest=math.nan, problem=f"only {'A' if a else 'B'} has it"
+        )
     if a.shape != b.shape:
         problem = f"shape {shape_of(a.shape)} in A, {shape_of(b.shape)} in B"
     elif a.dtype != b.dtype and not {a.dtype, b.dtype} <= {*FLOAT_DTYPES}:
@@ -226,7 +228,7 @@ def _with_origins(
     ]
     found = origins(wrong, first, second) if wrong else {}
     return [
-        replace(row, problem=f"{row.problem}: they are {found[row.name]}")
+        replace(row, problem=f"{row.problem}; its values are those of {found[row.name]}")
         if row.name in found
         else row
         for row in rows

@@ -43,7 +43,9 @@ def fake_report(difference: float) -> Report:
 
 
 def with_report(monkeypatch: pytest.MonkeyPatch, difference: float) -> None:
-    monkeypatch.setattr(conversion.verification, "verify", lambda source, **_: fake_report(difference))
+    monkeypatch.setattr(
+        conversion.verification, "verify", lambda source, **_: fake_report(difference)
+    )
 
 
 def error_of(capsys: pytest.CaptureFixture[str]) -> str:

@@ -34,7 +34,9 @@ class _Entry(NamedTuple):
     name: str
     raw_name: bytes
     flags: int
+    method: int
     header: int
+    packed: int
     size: int
 
 
@@ -54,13 +56,21 @@ def members(source: Source) -> dict[str, PartSource]:
     }
 
 
+def names(source: Source) -> list[str]:
+    """Names in the directory of a zip archive, also of members that cannot be read here.
+
+    Raises:
+        CheckpointError: If the directory is damaged.
+    """
+    return [entry.name for entry in _entries(source, *_directory(source))]
+
+
 def extents(source: Source) -> dict[str, Extent]:
     """As `members`, but only where they lie."""
     count, start, size = _directory(source)
-    entries = _entries(source, count, start, size)
     found: dict[str, Extent] = {}
     ends = []
-    for entry in entries:
+    for entry in _entries(source, count, start, size):
         if entry.name in found:
             raise _damaged(source, f"two members have the name {entry.name!r}")
         found[entry.name] = extent = _locate(source, entry)
@@ -143,21 +153,9 @@ def _entries(source: Source, count: int, start: int, size: int) -> list[_Entry]:
         unpacked, packed, header, disk = _long_values(
             source, name, extra, (unpacked, packed, header, disk)
         )
-        if flags & _UNREADABLE:
-            raise CheckpointError(
-                f"{source.name}: the member {name!r} is encrypted. Unpack the archive with its "
-                "password, and pack it again without one and without compression."
-            )
-        if method != 0 or packed != unpacked:
-            raise CheckpointError(
-                f"{source.name}: the member {name!r} is compressed, but only members stored as "
-                "they are can be read. Unpack the archive and pack it again without compression."
-            )
         if disk != 0:
             raise _damaged(source, f"the member {name!r} should lie in another file")
-        if name.endswith("/") and packed:
-            raise _damaged(source, f"the folder {name!r} has a content")
-        entries.append(_Entry(name, raw_name, flags, header, packed))
+        entries.append(_Entry(name, raw_name, flags, method, header, packed, unpacked))
     if position != size:
         raise _damaged(source, f"its directory has {size - position} bytes after its last entry")
     return entries
@@ -199,6 +197,18 @@ def _long_values(
 
 def _locate(source: Source, entry: _Entry) -> Extent:
     """Where the content begins: after a header that must say what the directory says."""
+    if entry.flags & _UNREADABLE:
+        raise CheckpointError(
+            f"{source.name}: the member {entry.name!r} is encrypted. Unpack the archive with its "
+            "password, and pack it again without one and without compression."
+        )
+    if entry.method != 0 or entry.packed != entry.size:
+        raise CheckpointError(
+            f"{source.name}: the member {entry.name!r} is compressed, but only members stored as "
+            "they are can be read. Unpack the archive and pack it again without compression."
+        )
+    if entry.name.endswith("/") and entry.size:
+        raise _damaged(source, f"the folder {entry.name!r} has a content")
     header = read_bytes(source, entry.header, _HEADER.size)
     fields = _HEADER.unpack(header)
     flags, method, packed, unpacked, name_length, extra_length = *fields[2:4], *fields[7:]

@@ -124,7 +124,7 @@ def _checked(file: Hdf5Bytes, messages: list[Message]) -> dict[Kind, Message]:
         if main in found and found.keys() <= allowed:
             break
     else:
-        if found.keys() <= _OF_ALL | {Kind.DATATYPE}:
+        if Kind.DATATYPE in found and found.keys() <= _OF_ALL | {Kind.DATATYPE}:
             raise file.refused("it is a committed datatype", "without that")
         names = ", ".join(kind.name for kind in found)
         raise file.damaged(f"it is neither a group nor a dataset, but has messages {names}")

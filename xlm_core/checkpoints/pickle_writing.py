@@ -170,7 +170,8 @@ class PickleWriter:
                 f"A numpy array of {value.dtype} cannot be written to a checkpoint: expected "
                 "numbers, bools or texts."
             )
-        content = np.asarray(value).astype(dtype, copy=False).tobytes()
+        # As an array, an empty text would get room for a character.
+        content = np.asarray(value).astype(dtype, copy=False).tobytes() if dtype.itemsize else b""
         if isinstance(value, np.generic):
             self.name("numpy.core.multiarray", "scalar")
             self.row(lambda: self._dtype(dtype), lambda: self._bytes(content))

@@ -160,9 +160,6 @@ def write_tf(
         layers.setdefault(name.partition("/")[0], {})[f"{model}/{name}"] = tensor
     if _OUTPUT in layers:
         layers[_OUTPUT][f"{model}/{_EMBEDDINGS}"] = tensors[_EMBEDDINGS]
-    if architecture == "XLMForTokenClassification":
-        # The peer's layers: its dropout comes before the classifier, and has no weights.
-        layers = {"transformer": layers["transformer"], "dropout": {}, **layers}
     datasets = {
         f"{layer}/{name}": tensor
         for layer, group in layers.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from xlm_core.checkpoints.archives import extents
+from xlm_core.checkpoints.archives import extents, names
 from xlm_core.checkpoints.pickle_state import State
 from xlm_core.checkpoints.pickles import load
 from xlm_core.checkpoints.sources import FileSource, PartSource, read_bytes
@@ -62,19 +62,21 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
 
 
 def _read_archive(file: FileSource) -> Any:
-    places = extents(file)
-    folders = {name.partition("/")[0] for name in places}
+    there = names(file)
+    folders = {name.partition("/")[0] for name in there}
     folder = next(iter(folders), "")
-    if len(folders) != 1 or f"{folder}/data.pkl" not in places:
+    if len(folders) != 1 or f"{folder}/data.pkl" not in there:
         raise CheckpointError(
             f"{file.name} is a zip archive, but not torch's: expected a file `data.pkl` in its "
-            f"only folder, found {sorted(places)[:5]}."
+            f"only folder, found {[name[:40] for name in there[:5]]}."
         )
-    if f"{folder}/constants.pkl" in places or any(n.startswith(f"{folder}/code/") for n in places):
+    program = (f"{folder}/constants.pkl", f"{folder}/code/")
+    if any(name.startswith(program) for name in there):
         raise CheckpointError(
             f"{file.name} holds a TorchScript program. Load it with `torch.jit.load`, and save its "
             "`state_dict()` with `torch.save`."
         )
+    places = extents(file)
 
     def record(name: str, default: bytes) -> bytes:
         offset, size = places.get(f"{folder}/{name}", (0, 0))

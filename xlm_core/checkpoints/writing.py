@@ -106,6 +106,9 @@ def write_folder(
         progress: See `filling.fill`.
     """
     config = saved_config(weights)
+    if layout.dialect == "tf" and weights.architecture == "XLMForMultipleChoice":
+        # transformers' TensorFlow class reads it, though its configuration has no such field.
+        config.extra.setdefault("initializer_range", config.init_std)
     if layout.dialect == "facebook":
         write_alone(folder / layout.file, weights, layout, progress=progress)
         return

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.core.checkpoints.torch_files import saved
-from xlm_core.checkpoints.archives import MOST_MEMBERS, members
+from xlm_core.checkpoints.archives import MOST_MEMBERS, members, names
 from xlm_core.checkpoints.sources import MemorySource, read_bytes
 from xlm_core.errors import CheckpointError
 
@@ -99,6 +99,14 @@ def test_names_and_where() -> None:
     assert part.name == "x.zip (folder/b)"
     with pytest.raises(CheckpointError, match=r"x\.zip \(folder/b\)"):
         read_bytes(part, 1, 5)
+
+
+def test_names_also_of_compressed_members() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("packed", b"0" * 100)
+        file.writestr("folder/", b"")
+    assert names(MemorySource(np.frombuffer(buffer.getvalue(), np.uint8))) == ["packed", "folder/"]
 
 
 def test_compressed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 from typing import Any
 
@@ -198,16 +199,29 @@ def test_strategies_of_file_space(tmp_path: Path, strategy: str) -> None:
         assert assert_same(file, read(path)) == 1
 
 
-def test_sizes_of_nodes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", [None, "page"])
+def test_sizes_of_nodes(tmp_path: Path, strategy: str | None) -> None:
+    """Other sizes than usual are in the superblock, or in the header after it."""
     path = tmp_path / "sizes.h5"
     properties = h5py.h5p.create(h5py.h5p.FILE_CREATE)
-    properties.set_sym_k(3, 2)
+    assert libhdf5().H5Pset_sym_k(ctypes.c_int64(properties.id), 3, 2) == 0
+    if strategy:
+        properties.set_file_space_strategy(h5py.h5f.FSPACE_STRATEGY_PAGE, False, 1)
     h5py.h5f.create(bytes(path), fcpl=properties).close()
     with h5py.File(path, "a") as file:
         for number in range(80):
             file[f"{number}"] = number
     with h5py.File(path) as file:
         assert assert_same(file, read(path)) == 80
+
+
+def libhdf5() -> ctypes.CDLL:
+    """The library below h5py, which has no function for the sizes of nodes."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("the library of a process is only found on Linux")
+    files = {line.split()[-1] for line in maps.read_text().splitlines() if "libhdf5" in line}
+    return ctypes.CDLL(next(file for file in files if "libhdf5_hl" not in file))
 
 
 @pytest.mark.parametrize("version", ["earliest", "latest"])

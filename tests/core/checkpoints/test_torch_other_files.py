@@ -51,8 +51,7 @@ def test_other_files(tmp_path: Path, content: bytes, message: str) -> None:
 def test_torch_script(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        program = torch.jit.script(torch.nn.Linear(2, 2))
-    torch.jit.save(program, tmp_path / "x.pth")
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "x.pth")
     refused((tmp_path / "x.pth").read_bytes(), tmp_path, "a TorchScript program")
 
 

@@ -1,0 +1,121 @@
+"""Checkpoints of every layout open directly, and compute what they should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import xlm_torch
+from tests.support.golden import ENCODER_CASES, MT_CASES, load_golden, time_major
+from tests.support.layout_models import make, write_all
+from tests.support.parity import assert_close_to_largest
+from tests.support.torch_reference import as_tensors
+from xlm_core import CheckpointError
+from xlm_core.checkpoints.tensors import LazyTensor
+from xlm_core.checkpoints.writing import Weights
+from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
+
+KINDS = ("15 languages", "1 language", "sinusoidal")
+
+
+def array_of(model: Any, spec: Any) -> Any:
+    return model.get_parameter(model._name(spec)).detach().numpy()
+
+
+def as_array(tensor: torch.Tensor) -> Any:
+    return tensor.numpy()
+
+
+def run(model: Any, batch: dict[str, Any]) -> Any:
+    with torch.no_grad():
+        return model(**as_tensors(batch), output_hidden_states=True)
+
+
+def assert_holds(model: Any, weights: Weights) -> None:
+    """The model has these tensors, bit for bit."""
+    assert model.architecture == weights.architecture
+    for spec, tensor in weights.tensors:
+        assert np.array_equal(array_of(model, spec), tensor.read()), spec.path
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_layout(tmp_path: Path, architecture: str, kind: str) -> None:
+    weights = make(architecture, kind)
+    for place in write_all(tmp_path, weights).values():
+        assert_holds(xlm_torch.from_pretrained(place), weights)
+        for file in place.iterdir():
+            if file.name not in ("config.json", "facebook.json"):
+                assert_holds(xlm_torch.from_pretrained(file), weights)
+
+
+@pytest.mark.parametrize("name", ENCODER_CASES)
+def test_files_of_the_original(name: str, shared: Callable[[str], Path]) -> None:
+    golden = load_golden(name, shared)
+    file = shared(f"golden/facebook/{name}/checkpoint.pth")
+    causal = bool(golden.expected.get("causal", False))
+    model = xlm_torch.from_pretrained(file, dtype="float64", causal=causal)
+    output = run(model, golden.batch)
+    expected, mask = golden.expected, golden.expected["pred_mask"]
+    hidden = time_major(as_array(output.hidden_states[-1]))
+    assert_close_to_largest(hidden, expected["hidden_f64"], 1e-10, "hidden")
+    scores = time_major(as_array(output.logits))[mask]
+    assert_close_to_largest(scores, expected["scores_f64"], 1e-10, "scores")
+
+
+@pytest.mark.parametrize("name", MT_CASES)
+def test_translation_models_open_as_their_encoder(name: str, shared: Callable[[str], Path]) -> None:
+    golden = load_golden(name, shared)
+    folder = shared(f"golden/facebook/{name}")
+    model = xlm_torch.XLMModel.from_pretrained(folder, dtype="float64")
+    hidden = as_array(run(model, golden.batch).last_hidden_state)
+    assert_close_to_largest(time_major(hidden), golden.expected["encoded_f64"], 1e-10)
+    assert xlm_torch.from_pretrained(folder).architecture == "XLMWithLMHeadModel"
+
+
+def test_a_folder_of_a_translation_model(tmp_path: Path) -> None:
+    weights = make(ENCODER_DECODER, "2 languages")
+    stem = "encoder."
+    encoder = {s.path.removeprefix(stem): t for s, t in weights.tensors if s.path.startswith(stem)}
+    for place in write_all(tmp_path, weights).values():
+        model = xlm_torch.from_pretrained(place)
+        for spec in model.tensor_specs():
+            if spec.tied_to is None:
+                assert np.array_equal(array_of(model, spec), encoder[spec.path].read()), spec.path
+
+
+@pytest.mark.parametrize("choice", ["embeddings", "output", None])
+def test_tied_tensors_that_differ(tmp_path: Path, choice: str | None) -> None:
+    weights = make("XLMWithLMHeadModel", "untied")
+    place = write_all(tmp_path, weights)["torch"]
+    tensors = {spec.path: tensor for spec, tensor in weights.tensors}
+    tied: dict[str, Any] = {"tie_word_embeddings": True}
+    if choice is None:
+        with pytest.raises(CheckpointError, match="tied='embeddings' or tied='output'"):
+            xlm_torch.from_pretrained(place, **tied)
+        return
+    model = xlm_torch.from_pretrained(place, tied=choice, **tied)
+    path = "embeddings.weight" if choice == "embeddings" else "pred_layer.proj.weight"
+    spec = next(spec for spec in model.tensor_specs() if spec.path == "embeddings.weight")
+    assert np.array_equal(array_of(model, spec), tensors[path].read())
+
+
+def test_another_head(tmp_path: Path) -> None:
+    places = write_all(tmp_path, make("XLMWithLMHeadModel", "2 languages"))
+    for place in places.values():
+        with pytest.warns(match="started fresh"):
+            xlm_torch.XLMForTokenClassification.from_pretrained(place, num_labels=3)
+
+
+def test_tensors_of_the_wrong_shape(tmp_path: Path) -> None:
+    weights = make("XLMModel", "2 languages")
+    wrong = [(s, LazyTensor.of(np.zeros((3, 2), np.float32))) for s, _ in weights.tensors]
+    for place in write_all(tmp_path, Weights(weights.config, "XLMModel", wrong)).values():
+        with pytest.raises(CheckpointError, match="misshapen") as caught:
+            xlm_torch.from_pretrained(place)
+        assert "attentions.0.q_lin.weight" in str(caught.value)
