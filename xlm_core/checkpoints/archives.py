@@ -21,6 +21,7 @@ _LONG, _SHORT = 0xFFFFFFFF, 0xFFFF
 _UNREADABLE, _SIZES_FOLLOW, _UTF8 = 0x2061, 0x08, 0x800
 # A checkpoint has one member for each tensor, some hundreds.
 MOST_MEMBERS = 100_000
+_LONGEST_NAME = 500
 
 
 class Extent(NamedTuple):
@@ -166,8 +167,8 @@ def _text(source: Source, raw_name: bytes, flags: int) -> str:
         name = raw_name.decode("utf-8" if flags & _UTF8 else "cp437")
     except UnicodeDecodeError:
         name = ""
-    if not name or "\0" in name:
-        raise _damaged(source, f"a member has the name {raw_name!r}")
+    if not name or "\0" in name or len(name) > _LONGEST_NAME:
+        raise _damaged(source, f"a member has the name {raw_name[:40]!r}")
     return name
 
 

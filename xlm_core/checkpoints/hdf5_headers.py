@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from xlm_core.checkpoints.hdf5_bytes import Cursor, Hdf5Bytes
@@ -134,8 +135,8 @@ def _early(file: Hdf5Bytes, address: int, prefix: bytes) -> list[Message]:
     return messages
 
 
-def _early_messages(file: Hdf5Bytes, start: int, content: bytes) -> list[Message]:
-    messages, position = [], 0
+def _early_messages(file: Hdf5Bytes, start: int, content: bytes) -> Iterator[Message]:
+    position = 0
     while position < len(content):
         if len(content) - position < 8:
             raise file.damaged("the object header ends within a message")
@@ -144,9 +145,8 @@ def _early_messages(file: Hdf5Bytes, start: int, content: bytes) -> list[Message
         if size % 8 or position + size > len(content) or any(reserved):
             raise file.damaged(f"a message of the object header, number {number}, is impossible")
         body = content[position : position + size]
-        messages.append(_message(file, number, flags, body, start + position))
+        yield _message(file, number, flags, body, start + position)
         position += size
-    return messages
 
 
 # -- version 2 -------------------------------------------------------------------------------------
@@ -182,8 +182,7 @@ def _later(file: Hdf5Bytes, address: int) -> list[Message]:
 
 def _later_messages(
     file: Hdf5Bytes, start: int, content: bytes, position: int, ordered: bool
-) -> list[Message]:
-    messages = []
+) -> Iterator[Message]:
     cursor = Cursor(file, content[:-4], "an object header", position)
     # What is too short for a message at the end is a gap.
     while cursor.left >= (6 if ordered else 4):
@@ -191,5 +190,4 @@ def _later_messages(
         order = cursor.number(2) if ordered else None
         offset = start + cursor.position
         message = _message(file, number, flags, cursor.take(size), offset)
-        messages.append(Message(message.kind, message.body, offset, order))
-    return messages
+        yield replace(message, order=order)

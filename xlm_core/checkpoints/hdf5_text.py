@@ -53,7 +53,7 @@ class TextHeap:
         size = int.from_bytes(self._file.peek(address, 16, what)[8:], "little")
         content = self._file.read(address, max(16, size), what)
         if content[:8] != b"GCOL\1\0\0\0":
-            raise self._file.damaged(f"no {what} is at byte {address}")
+            raise self._file.damaged(f"no collection of strings is at byte {address}")
         cursor = Cursor(self._file, content, what, 16)
         strings: dict[int, bytes] = {}
         while cursor.left >= 16:

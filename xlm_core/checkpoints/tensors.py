@@ -191,7 +191,7 @@ class LazyTensor:
         """
         part = self.part(start, stop)
         array = part._gathered() if part.is_wide else part._bounding()
-        return array if self.cast is None else array.astype(DTYPES[self.cast])
+        return array if self.cast is None else _cast(array, self.cast, self.source.name)
 
     def _as_row(self) -> LazyTensor:
         return replace(self, shape=(1, *self.shape), strides=(0, *self.strides))
@@ -216,6 +216,20 @@ class LazyTensor:
     def _fill(self, array: Array, offset: int) -> None:
         if array.size:
             self.source.read_into(offset, bytes_of(array))
+
+
+def _cast(array: Array, dtype: str, source: str) -> Array:
+    """The array in another dtype; what does not fit is an error, not an infinity."""
+    with np.errstate(over="ignore"):
+        cast = array.astype(DTYPES[dtype])
+        narrows = cast.itemsize < array.itemsize and array.dtype.name in FLOAT_DTYPES
+    if narrows and np.any(np.isfinite(array) & ~np.isfinite(cast)):
+        largest = float(np.abs(array[np.isfinite(array)]).max())
+        raise CheckpointError(
+            f"{source}: a tensor of shape {array.shape} has values up to {largest:.3g}, which are "
+            f"beyond the range of {dtype}. Choose a wider dtype."
+        )
+    return cast
 
 
 def bytes_of(array: Array) -> memoryview:

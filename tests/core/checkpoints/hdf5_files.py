@@ -46,7 +46,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.dtype.kind in "SO":
         if value.size == 0:
             return []
-        return np.array([_plain(item) for item in value.ravel()], object).reshape(value.shape).tolist()
+        return (
+            np.array([_plain(item) for item in value.ravel()], object).reshape(value.shape).tolist()
+        )
     return value
 
 
@@ -72,7 +74,9 @@ def assert_same(expected: h5py.Group, found: Group) -> int:
     assert_same_attributes(expected.attrs, found.attributes)
     inside = {name: expected[name] for name in expected}
     assert list(found.groups) == [n for n, item in inside.items() if isinstance(item, h5py.Group)]
-    assert list(found.tensors) == [n for n, item in inside.items() if isinstance(item, h5py.Dataset)]
+    assert list(found.tensors) == [
+        n for n, item in inside.items() if isinstance(item, h5py.Dataset)
+    ]
     for name, tensor in found.tensors.items():
         dataset, array = inside[name], tensor.read()
         assert array.shape == dataset.shape, name

@@ -160,6 +160,13 @@ def test_name_that_is_no_utf8() -> None:
         read(archive.replace("ü".encode(), b"\xff\xff"))
 
 
+def test_long_name() -> None:
+    assert len(read(zipped({"a" * 500: b""}))) == 1
+    with pytest.raises(CheckpointError, match="a member has the name") as caught:
+        read(zipped({"a" * 501: b""}))
+    assert len(str(caught.value)) < 200
+
+
 def test_same_name_twice() -> None:
     archive = zipped({"aa": b"1", "ab": b"2"}).replace(b"ab", b"aa")
     with pytest.raises(CheckpointError, match="two members have the name 'aa'"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
-from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -12,63 +11,22 @@ import numpy as np
 import pytest
 
 from tests.core.checkpoints.hdf5_files import read_content, write_model
+from tests.core.checkpoints.hdf5_made_up import (
+    FIRST,
+    FLOAT,
+    SPARE,
+    TEXT,
+    attribute,
+    dataspace,
+    group,
+    heap,
+    made_up,
+    strings,
+    table,
+    tree,
+)
 from xlm_core import CheckpointError
 from xlm_core.checkpoints import hdf5_bytes
-
-NOWHERE = 2**64 - 1
-# The header of the root, and its first message.
-HEADER, FIRST = 96, 112
-FLOAT = struct.pack("<BBBBIHHBBBBI", 0x11, 0x20, 31, 0, 4, 0, 32, 23, 8, 0, 23, 127)
-TEXT = struct.pack("<BBBBI", 0x19, 1, 0, 0, 16) + struct.pack("<BBBBIHH", 0x10, 0, 0, 0, 1, 0, 8)
-
-
-def made_up(
-    messages: Sequence[tuple[int, bytes]], rest: bytes = b"", *, flags: int = 0, count: int = -1
-) -> bytes:
-    """A file of the early format whose root has these messages, with more bytes after them."""
-    body = b""
-    for kind, content in messages:
-        content += bytes(-len(content) % 8)
-        body += struct.pack("<HHB3x", kind, len(content), flags) + content
-    header = struct.pack("<BxHII4x", 1, len(messages) if count < 0 else count, 1, len(body)) + body
-    end = HEADER + len(header) + len(rest)
-    versions = bytes([0, 0, 0, 0, 0, 8, 8, 0])
-    superblock = b"\x89HDF\r\n\x1a\n" + versions + struct.pack("<HHI", 4, 16, 0)
-    superblock += struct.pack("<QQQQ", 0, NOWHERE, end, NOWHERE) + struct.pack("<QQ24x", 0, HEADER)
-    return superblock + header + rest
-
-
-def group(*messages: tuple[int, bytes], count: int = -1) -> bytes:
-    """A file with nothing in its root but these messages."""
-    place = len(made_up([*messages, table(0)]))
-    return made_up([*messages, table(place)], tree(0) + heap(place + 544, bytes(8)), count=count)
-
-
-def dataspace(*shape: int) -> bytes:
-    return struct.pack(f"<BBB5x{len(shape)}Q", 1, len(shape), 0, *shape)
-
-
-def attribute(name: bytes, datatype: bytes, space: bytes, content: bytes) -> bytes:
-    parts = name + b"\0", datatype, space
-    padded = b"".join(part + bytes(-len(part) % 8) for part in parts)
-    return struct.pack("<BxHHH", 1, *map(len, parts)) + padded + content
-
-
-def table(rest_at: int) -> tuple[int, bytes]:
-    """A message of a group whose tree comes first in the rest, and 544 bytes on its heap."""
-    return 0x11, struct.pack("<QQ", rest_at, rest_at + 544)
-
-
-def tree(level: int, *children: int) -> bytes:
-    words = [0]
-    for child in children:
-        words += [child, 0]
-    node = struct.pack("<4sBBHQQ", b"TREE", 0, level, len(children), NOWHERE, NOWHERE)
-    return (node + struct.pack(f"<{len(words)}Q", *words)).ljust(544, b"\0")
-
-
-def heap(address: int, names: bytes) -> bytes:
-    return struct.pack("<4sB3xQQQ", b"HEAP", 0, len(names), NOWHERE, address + 32) + names
 
 
 def refused(content: bytes, message: str) -> None:
@@ -77,7 +35,7 @@ def refused(content: bytes, message: str) -> None:
     try:
         with pytest.raises(CheckpointError, match=message):
             read_content(content)
-        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        assert tracemalloc.get_traced_memory()[1] < (1 << 20) + 2 * len(content)
     finally:
         tracemalloc.stop()
 
@@ -103,7 +61,7 @@ HOSTILE = {
     "message count": (group(count=2), "1 messages, but should have 2"),
     "continued in itself": (
         made_up([(0x10, struct.pack("<QQ", FIRST, 24))]),
-        "its parts take more than its 136 bytes",
+        "its parts take more than its 4136 bytes",
     ),
     "continued in the superblock": (
         group((0x10, struct.pack("<QQ", 40, 16)), count=4),
@@ -125,7 +83,10 @@ HOSTILE = {
         made_up([table(REST)], tree(0, 8) + heap(REST + 544, bytes(8))),
         "no symbol node is at byte 8",
     ),
-    "heap outside": (made_up([table(REST)], tree(0)), "the names of a group should lie"),
+    "tree outside": (
+        made_up([table(2**40)]),
+        "the names of a group should lie at bytes 1099511628320",
+    ),
     "heap of impossible size": (
         made_up([table(REST)], tree(0) + struct.pack("<4s4xQQQ", b"HEAP", 2**62, 0, 0)),
         "should lie at bytes 0 to 4611686018427387904",
@@ -191,13 +152,6 @@ def test_refused(case: str) -> None:
     refused(*HOSTILE[case])
 
 
-def strings(*entries: tuple[int, bytes], size: int = 4096) -> bytes:
-    content = struct.pack("<4sB3xQ", b"GCOL", 1, size)
-    for index, text in entries:
-        content += struct.pack("<HHIQ", index, 0, 0, len(text)) + text + bytes(-len(text) % 8)
-    return content.ljust(4096, b"\0")
-
-
 @pytest.mark.parametrize(
     ("references", "collection", "message"),
     [
@@ -206,7 +160,7 @@ def strings(*entries: tuple[int, bytes], size: int = 4096) -> bytes:
         ([(4, 1), (5, 2)], strings((1, b"text"), (2, b"more")), "there is one of 4 bytes"),
         ([(4, 1)], strings((1, b"text"), size=2**63), "a collection of strings should lie"),
         ([(4, 1)], strings((1, b"text"), size=3), "a collection of strings has 16 bytes|refers"),
-        ([(4, 1)], bytes(4096), "no collection of strings"),
+        ([(4, 1)], bytes(4096), "no collection of strings is at byte"),
         ([(4, 1)], strings((1, b"te\0t")), "an attribute has a zero within"),
         ([(4, 1)], strings((1, b"te\xfft")), "an attribute is no text in UTF-8"),
     ],
@@ -215,9 +169,9 @@ def test_strings(references: list[tuple[int, int]], collection: bytes, message: 
     def made(address: int) -> bytes:
         content = b"".join(struct.pack("<IQI", n, address, index) for n, index in references)
         names = attribute(b"layer_names", TEXT, dataspace(len(references)), content)
-        return made_up([(0x0C, names)], collection)
+        return group((0x0C, names), rest=collection)
 
-    refused(made(len(made(0)) - 4096), message)
+    refused(made(len(made(0)) - len(SPARE) - len(collection)), message)
 
 
 def test_groups_in_a_circle(tmp_path: Path) -> None:

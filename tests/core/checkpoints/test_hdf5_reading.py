@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays_of
 
 from tests.core.checkpoints.hdf5_files import (
     assert_same,
@@ -30,23 +29,31 @@ NAMES = st.text(
     st.characters(exclude_categories=("C", "Z"), exclude_characters="/."), min_size=1, max_size=30
 ).filter(str.isprintable)
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=40)
-ARRAYS = st.sampled_from(DTYPES).flatmap(
-    lambda dtype: arrays_of.arrays(
-        np.dtype(dtype), arrays_of.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
-    )
-)
+SHAPES = st.lists(st.integers(0, 4), max_size=3)
+
+
+def random_bits(dtype: str, shape: list[int], seed: int) -> np.ndarray[Any, Any]:
+    """Any bits at all, NaNs and denormal numbers among them; truth values are 0 or 1."""
+    count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    numbers = np.random.default_rng(seed).integers(0, 256, count).astype(np.uint8)
+    return (numbers & 1 if dtype == "?" else numbers).view(dtype).reshape(shape)
+
+
+ARRAYS = st.builds(random_bits, st.sampled_from(DTYPES), SHAPES, st.integers(0, 99))
 FIXED = st.lists(st.text("abcxyz_:/.0 ", max_size=9), max_size=4).map(
-    lambda texts: np.array([text.encode() for text in texts], f"S{max(map(len, texts), default=1) or 1}")
+    lambda texts: np.array(
+        [text.encode() for text in texts], f"S{max(map(len, texts), default=1) or 1}"
+    )
 )
 VALUES = st.one_of(
     ARRAYS, TEXTS, FIXED, st.lists(TEXTS, max_size=5).map(lambda texts: np.array(texts, object))
 )
-ATTRIBUTES = st.dictionaries(NAMES, VALUES, max_size=7)
+ATTRIBUTES = st.dictionaries(NAMES, VALUES, max_size=3)
 DATASETS = st.tuples(ARRAYS, ATTRIBUTES)
 TREES = st.recursive(
     DATASETS,
-    lambda below: st.tuples(st.dictionaries(NAMES, below, max_size=12), ATTRIBUTES),
-    max_leaves=24,
+    lambda below: st.tuples(st.dictionaries(NAMES, below, max_size=5), ATTRIBUTES),
+    max_leaves=8,
 )
 
 
@@ -67,7 +74,7 @@ def fill(group: h5py.Group, tree: dict[str, Any], ordered: bool) -> None:
 
 
 @given(
-    tree=st.dictionaries(NAMES, TREES, max_size=14),
+    tree=st.dictionaries(NAMES, TREES, max_size=10),
     attributes=ATTRIBUTES,
     version=st.sampled_from(LIBRARY_VERSIONS),
     ordered=st.booleans(),
@@ -147,7 +154,9 @@ def test_attributes_of_nearly_64_kilobytes(tmp_path: Path) -> None:
     assert sum(map(len, found.values())) == 4_800
 
 
-@pytest.mark.parametrize("padding", [h5py.h5t.STR_NULLTERM, h5py.h5t.STR_NULLPAD, h5py.h5t.STR_SPACEPAD])
+@pytest.mark.parametrize(
+    "padding", [h5py.h5t.STR_NULLTERM, h5py.h5t.STR_NULLPAD, h5py.h5t.STR_SPACEPAD]
+)
 def test_paddings_of_strings(tmp_path: Path, padding: int) -> None:
     path = tmp_path / "strings.h5"
     filler = b" " if padding == h5py.h5t.STR_SPACEPAD else b"\0"

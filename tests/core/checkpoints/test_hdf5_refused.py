@@ -205,5 +205,5 @@ def test_still_being_written(tmp_path: Path) -> None:
         file["w"] = np.arange(3.0)
         file.flush()
         content = path.read_bytes()
-    with pytest.raises(CheckpointError, match="not closed by what wrote it|is cut off"):
+    with pytest.raises(CheckpointError, match=r"not closed by what wrote it|is cut off"):
         read_content(content)

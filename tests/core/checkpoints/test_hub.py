@@ -167,13 +167,15 @@ def test_a_tokenizer_alone(hub: HubServer, tmp_path: Path) -> None:
 
 
 def test_which_cache(hub: HubServer, saved: dict[str, Path], tmp_path: Path) -> None:
-    hub.add(NAME).commit(saved["safetensors"])
+    hub.add(NAME).commit(saved["bin"])
     variables = {"HF_HUB_CACHE": str(tmp_path / "of the variable")}
     result = fetch(hub, tmp_path / "home", variables=variables)
     assert result.folder.is_relative_to(tmp_path / "of the variable")
     result = fetch(hub, tmp_path / "home", cache_dir=str(tmp_path / "given"), variables=variables)
     assert result.folder.is_relative_to(tmp_path / "given")
     hub.taken()
+    assert fetch(hub, tmp_path / "home", cache_dir=str(tmp_path / "given")) == result
+    assert hub.taken() == ["HEAD main/config.json"]
     result = fetch(hub, tmp_path / "home", cache_dir="~/../given", local_files_only=True)
     assert os.path.realpath(result.folder).startswith(str(tmp_path / "given"))
     assert hub.taken() == []
