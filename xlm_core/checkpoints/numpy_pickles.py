@@ -80,7 +80,7 @@ def _from_buffer(machine: State, arguments: tuple[Any, ...]) -> Any:
         case (bytes(content), np.dtype() as dtype, tuple(shape), str("C" | "F" as order)):
             return _array(machine, shape, dtype, content, order)
         case (bytes(content), np.dtype() as dtype, tuple(shape), str("K"), tuple(axes)):
-            if all(type(axis) is int for axis in axes) and sorted(axes) == [*range(len(shape))]:
+            if len(axes) == len(shape) <= _MOST_AXES and _is_permutation(axes):
                 return _array(machine, shape, dtype, content, "C").transpose(axes)
     raise machine.refusal("a numpy array is described in an unknown way")
 
@@ -105,9 +105,18 @@ def _array(
         flat[:] = np.frombuffer(content, dtype)
     if dtype.kind == "b" and flat.view(np.uint8).max(initial=0) > 1:
         raise machine.refusal("an array of bools holds other values")
-    if dtype.kind == "U" and flat.view(np.uint32).max(initial=0) > _LAST_CHARACTER:
+    if dtype.kind == "U" and not _are_characters(flat.view(np.uint32)):
         raise machine.refusal("an array of texts holds impossible characters")
     return array
+
+
+def _is_permutation(axes: tuple[Any, ...]) -> bool:
+    return all(type(axis) is int for axis in axes) and sorted(axes) == [*range(len(axes))]
+
+
+def _are_characters(codes: np.ndarray[Any, Any]) -> bool:
+    """No number beyond Unicode's last, and no half of a pair, which no UTF-8 can write."""
+    return not np.any((codes > _LAST_CHARACTER) | ((codes & ~np.uint32(0x7FF)) == 0xD800))
 
 
 def _is_impossible(shape: tuple[int, ...], itemsize: int) -> bool:

@@ -184,8 +184,8 @@ def _find(machine: State, name: str) -> None:
     found = machine.names(name)
     if found is None:
         raise machine.refusal(
-            f"it asks for {name}, which no checkpoint of tensors, texts and numbers needs. If you "
-            "trust the file, load it with the program that wrote it, and save only these"
+            f"it asks for {name[:200]}, which no checkpoint of tensors, texts and numbers needs. If "
+            "you trust the file, load it with the program that wrote it, and save only these"
         )
     machine.stack.append(found)
 
@@ -198,7 +198,7 @@ def _stack_global(machine: State, operand: bytes) -> None:
     name, module = machine.stack.pop(), machine.stack.pop()
     if type(name) is not str or type(module) is not str:
         raise machine.refusal("a name is no text")
-    _find(machine, f"{module}.{name}"[:200])
+    _find(machine, f"{module}.{name}")
 
 
 def _call(machine: State, operand: bytes) -> None:

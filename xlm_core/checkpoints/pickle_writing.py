@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xlm_core.checkpoints.pickle_limits import DEEPEST
+from xlm_core.checkpoints.pickle_limits import DEEPEST, KEYS_AT_ONCE, Keys
 from xlm_core.checkpoints.tensors import LazyTensor
 from xlm_core.errors import CheckpointError
 
@@ -43,6 +43,7 @@ class PickleWriter:
         self.content = bytearray()
         self._tensor = tensor
         self._depth = 0
+        self._keys = Keys()
         self._numbers: dict[str, int] = {}
 
     def raw(self, opcodes: bytes) -> None:
@@ -128,6 +129,8 @@ class PickleWriter:
                 f"A value of containers more than {DEEPEST // 2} deep in each other, or in "
                 "themselves, cannot be written."
             )
+        if isinstance(value, (dict, set, frozenset)):
+            self._check_keys(list(value))
         if isinstance(value, dict):
             if isinstance(value, OrderedDict):
                 self.name("collections", "OrderedDict")
@@ -152,6 +155,13 @@ class PickleWriter:
                 "dictionaries of them."
             )
         self._depth -= 1
+
+    def _check_keys(self, keys: list[Any]) -> None:
+        """Nothing is written that would be refused on reading."""
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            reason = self._keys.refusal(start, keys[start : start + KEYS_AT_ONCE])
+            if reason:
+                raise CheckpointError(f"A dictionary or set cannot be written: {reason}.")
 
     def _items(self, items: list[Any], opcode: bytes, batch: int) -> None:
         for start in range(0, len(items), batch):

@@ -25,6 +25,7 @@ CLASSES = {
     "bool": "BoolStorage",
 }
 _MOST_AXES = 64
+_LONGEST_KEY = 100
 _MOST = 2**62
 
 
@@ -105,7 +106,7 @@ class Storages:
         """
         match identity:
             case (str("storage"), StorageClass() as kind, str(key), str(), int(count), *rest) if (
-                0 <= count < _MOST and len(rest) == self._views
+                0 <= count < _MOST and len(rest) == self._views and len(key) <= _LONGEST_KEY
             ):
                 storage = self._storage(machine, key, kind.dtype, count)
             case _:

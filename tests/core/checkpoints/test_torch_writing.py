@@ -152,6 +152,9 @@ def test_numpy_values_with_weights_only(tmp_path: Path, legacy: bool) -> None:
         (np.zeros(2, np.longdouble), "A numpy array of float128"),
         ("\ud800", "half of a character"),
         (2**600, "An integer of 76 bytes"),
+        ({b"a": 1}, "a key is a bytes"),
+        ({2**64: 1}, "a key is an integer of more than 64 bits"),
+        (dict.fromkeys(range(0, 10**9, 10**4)), "do not count up"),
     ],
 )
 @forms
