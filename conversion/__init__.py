@@ -1,4 +1,4 @@
-"""Tools over both families: convert, verify, and the `xlm` command line."""
+"""Tools over both families: inspect, convert, verify, and the `xlm` command line."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from typing import Any
 _MODULES = {
     "BARS": "compare",
     "Bars": "compare",
+    "Inspection": "inspection",
+    "PairReport": "pair_report",
     "Report": "report",
     "Row": "compare",
+    "inspect": "inspection",
     "verify": "verification",
+    "verify_pair": "pair_verification",
 }
 __all__ = [*_MODULES]
 

@@ -233,6 +233,12 @@ class TestPlot:
         assert len([node for node in root.iter("circle") if node.get("class") == "off"]) == 2
         assert any(unfit in label for label in self.heights(root))
 
+    def test_its_scale_fills_the_frame(self) -> None:
+        ticks = [node for node in self.plot(*rows()).iter("line") if node.get("class") == "axis"]
+        heights = [float(node.get("y1", "")) for node in ticks]
+        assert heights == sorted(heights, reverse=True)
+        assert (heights[0], heights[-1]) == (346.0, 44.0)
+
     def test_without_hidden_states_there_is_none(self) -> None:
         assert error_plot([row("logits", 1e-15)], Bars()) == ""
 

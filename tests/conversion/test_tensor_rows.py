@@ -173,6 +173,15 @@ class TestDtypes:
         rows = rows_of(wide, tmp_path / "half")
         assert {row.result for row in rows.values()} == {ROUNDED}
 
+    def test_nan_in_both_is_no_difference(self, tmp_path: Path) -> None:
+        def change(tensors: pairs.Tensors) -> None:
+            tensors[pairs.QUERY][0, :2] = [np.nan, np.inf]
+
+        _, wide = pairs.write_pair(tmp_path, change)
+        convert(wide, tmp_path / "double", to="safetensors", dtype="float64")
+        row = rows_of(wide, tmp_path / "double")["attentions.1.q_lin.weight"]
+        assert (row.differing, row.largest, row.not_finite) == (0, 0.0, 2)
+
     def test_whole_numbers_are_another_dtype(self, tmp_path: Path) -> None:
         def change(tensors: pairs.Tensors) -> None:
             tensors[pairs.QUERY] = tensors[pairs.QUERY].astype(np.int32)

@@ -43,16 +43,18 @@ def read_dataset(
 
 
 def _dtype(file: Hdf5Bytes, content: bytes, noted: Any) -> str:
+    # A list or an array would not compare to one truth value.
+    is_bfloat16 = isinstance(noted, str) and noted == "bfloat16"
     datatype = read_datatype(file, content)
     name = datatype.name
-    if datatype.element is Element.OPAQUE and datatype.size == 2 and noted == "bfloat16":
+    if datatype.element is Element.OPAQUE and datatype.size == 2 and is_bfloat16:
         return "bfloat16"
     if datatype.element is not Element.NUMBER:
         raise file.refused(
             f"its elements are {name} ({datatype.size} bytes each), expected numbers",
             "with little-endian integers, floats or truth values",
         )
-    if noted == "bfloat16" != name:
+    if is_bfloat16 and name != "bfloat16":
         raise file.damaged(f"its attribute says that it is bfloat16, but it is {name}")
     return name
 

@@ -184,8 +184,8 @@ def _find(machine: State, name: str) -> None:
     found = machine.names(name)
     if found is None:
         raise machine.refusal(
-            f"it asks for {name[:200]}, which no checkpoint of tensors, texts and numbers needs. If "
-            "you trust the file, load it with the program that wrote it, and save only these"
+            f"it asks for {name[:200]}, which no checkpoint of tensors, texts and numbers needs. "
+            "If you trust the file, load it with the program that wrote it, and save only these"
         )
     machine.stack.append(found)
 

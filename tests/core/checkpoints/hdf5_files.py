@@ -80,8 +80,8 @@ def assert_same(expected: h5py.Group, found: Group) -> int:
     for name, tensor in found.tensors.items():
         dataset, array = inside[name], tensor.read()
         assert array.shape == dataset.shape, name
-        if dataset.attrs.get("dtype") == "bfloat16":
-            assert (tensor.dtype, dataset.dtype.itemsize) == ("bfloat16", 2)
+        if dataset.dtype == "V2":
+            assert (tensor.dtype, dataset.attrs["dtype"]) == ("bfloat16", "bfloat16")
         else:
             assert array.dtype == dataset.dtype, name
         assert array.tobytes() == np.asarray(dataset[()]).tobytes(), name

@@ -182,6 +182,16 @@ def test_other_attributes_are_left_out(tmp_path: Path) -> None:
     assert read(path).attributes == {"kept": None}
 
 
+@pytest.mark.parametrize("value", [np.zeros(0), np.ones(2), ["bfloat16", "x"], 3, "float32"])
+def test_dtype_of_another_meaning(tmp_path: Path, value: Any) -> None:
+    """Only a text "bfloat16" says something."""
+    path = tmp_path / "dtype.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("0", data=[1.5, 2.5]).attrs["dtype"] = value
+    with h5py.File(path) as file:
+        assert assert_same(file, read(path)) == 1
+
+
 @pytest.mark.parametrize("version", ["earliest", "latest"])
 def test_compact_and_timed_datasets(tmp_path: Path, version: str) -> None:
     path = tmp_path / "compact.h5"

@@ -158,6 +158,20 @@ def test_no_address(tmp_path: Path, endpoint: str) -> None:
     assert f"HF_ENDPOINT is {endpoint!r}: expected the address" in result.message
 
 
+def test_a_hub_in_trouble_is_asked_no_further(hub: HubServer, tmp_path: Path) -> None:
+    hub.add(NAME).commit(CONFIG)
+    fetch(hub, tmp_path)
+    for mark in tmp_path.rglob(".no_exist/*/*"):
+        mark.unlink()
+    hub.taken()
+    hub.status = 503
+    result = fetch(hub, tmp_path)
+    assert result.error == "CheckpointError"
+    assert result.message.startswith("weights (")
+    asked = {request.rpartition("/")[2] for request in hub.taken()}
+    assert asked == {"config.json", "model.safetensors"}
+
+
 def test_another_server(hub: HubServer, tmp_path: Path) -> None:
     """One that knows nothing of commits."""
     hub.add(NAME).commit(WEIGHTS)
