@@ -30,12 +30,17 @@ def origins(
     known: dict[Digest, str] = {}
     for name, digest in zip(names, in_parallel(_digest, [first[n] for n in names]), strict=True):
         known.setdefault(digest, f"A's {name}")
-    result = {}
-    digests = in_parallel(_digest, [second[name] for name in wrong])
-    for name, digest in zip(wrong, digests, strict=True):
-        if digest in known:
-            result[name] = known[digest]
-        elif len(first[name].shape) == 2 and _digest(first[name].transposed()) == digest:
+    digests = dict(zip(wrong, in_parallel(_digest, [second[n] for n in wrong]), strict=True))
+    result = {name: known[digest] for name, digest in digests.items() if digest in known}
+    turned = {
+        name: first[name].transposed()
+        for name in wrong
+        if name not in result
+        and len(first[name].shape) == 2
+        and first[name].shape[::-1] == second[name].shape
+    }
+    for name, digest in zip(turned, in_parallel(_digest, turned.values()), strict=True):
+        if digest == digests[name]:
             result[name] = f"A's {name}, transposed"
     return result
 

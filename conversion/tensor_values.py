@@ -62,9 +62,9 @@ def _values(tensor: LazyTensor, progress: Progress | None) -> Values:
                 # the mean is large beside the deviation.
                 smallest, largest = min(smallest, wide.min()), max(largest, wide.max())
                 here = wide.mean()
-                away = wide - here
                 gap, together = here - mean, count + wide.size
-                squares += np.dot(away, away) + gap * gap * count * wide.size / together
+                # No product of BLAS: its own threads would wait for one another here.
+                squares += np.square(wide - here).sum() + gap * gap * count * wide.size / together
                 mean += gap * wide.size / together
                 count = together
         if progress:

@@ -147,6 +147,9 @@ def test_the_hub_is_gone(tmp_path: Path) -> None:
         assert result.error == "CheckpointError"
         assert f"{server.endpoint} cannot be reached" in result.message
         assert result.message.startswith(missing)
+    result = fetch(server.endpoint, tmp_path / "empty", files="tokenizer")
+    assert result.message.startswith("vocab.json")
+    assert f"{server.endpoint} cannot be reached" in result.message
 
 
 @pytest.mark.parametrize(
