@@ -13,6 +13,7 @@ from pathlib import Path
 
 from conversion.progress import ByteProgress
 from conversion.tokenizer_files import write_tokenizer
+from xlm_core.checkpoints import hub
 from xlm_core.checkpoints.comparing import compare_tensors
 from xlm_core.checkpoints.layouts import LAYOUTS, Layout
 from xlm_core.checkpoints.matching import match_checkpoint
@@ -123,6 +124,7 @@ def convert(
     target = Path(target)
     alone = layout.alone is not None and target.suffix == layout.alone
     checkpoint = open_checkpoint(source, tied=tied)
+    notes = _fetch_tokenizer(source)
     _check_target(target, checkpoint, layout, alone=alone, overwrite=overwrite)
     weights = weights_of(checkpoint, head)
     if dtype is not None:
@@ -131,7 +133,6 @@ def convert(
     _check_space(target, weights, layout, alone=alone)
     seconds = {"open": time.perf_counter() - start}
 
-    notes: list[str] = []
     with _clear_errors(target), _staged(target, alone=alone) as stage:
         began = time.perf_counter()
         if not alone:
@@ -238,6 +239,17 @@ def read_back(path: Path, weights: Weights, progress: ByteProgress) -> list[str]
         if comparison.not_finite:
             notes.append(f"{spec.path} has {comparison.not_finite} values that are NaN or infinite")
     return notes
+
+
+def _fetch_tokenizer(source: str | os.PathLike[str]) -> list[str]:
+    """Have the tokenizer of a published checkpoint beside its weights; notes if there is none."""
+    if Path(source).exists() or not isinstance(source, str):
+        return []
+    try:
+        hub.fetch(source, files="tokenizer")
+    except CheckpointError as error:
+        return [f"no tokenizer: {error}"]
+    return []
 
 
 def _layout(name: str) -> Layout:

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 
 from xlm_core.checkpoints.layouts import LAYOUTS, why_not
 from xlm_core.config import XLMConfig
-from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER, is_transposed, name_of, tensors_of
+from xlm_core.weights import (
+    ARCHITECTURES,
+    ENCODER_DECODER,
+    Dialect,
+    is_transposed,
+    name_of,
+    tensors_of,
+)
 
 _SIZES = {
     "vocab_size": 64,
@@ -89,7 +96,7 @@ def _places() -> Iterator[str]:
 
 
 def _names() -> Iterator[str]:
-    dialects = ("torch", "tf", "facebook", "keras_file")
+    dialects: tuple[Dialect, ...] = ("torch", "tf", "facebook", "keras_file")
     yield "| PyTorch | TensorFlow of transformers | original | Keras 3 |\n|---|---|---|---|\n"
     for architecture in ARCHITECTURES:
         config = XLMConfig(**_SIZES)

@@ -134,13 +134,7 @@ class PairReport:
         if off is not None:
             rounded = self.rounded_to
             if rounded is not None and "tensor " in off[:7]:
-                count = len(self.tensors_off)
-                verb = "is" if count == 1 else "are"
-                return (
-                    f"FAILED: not equal bit by bit, but equal after rounding to {rounded}: "
-                    f"{count} of {counted(len(self.tensors), 'tensor')} {verb} stored in another "
-                    "dtype, with the values of the other file rounded"
-                )
+                return f"FAILED: not equal bit by bit, but {self._only_rounded(rounded)}"
             return f"FAILED: first off: {off}"
         tensors = f"{counted(len(self.tensors), 'tensor')} equal bit by bit"
         if self.forward.left_out is not None:
@@ -151,6 +145,18 @@ class PairReport:
         return (
             f"PASSED: {tensors}; {' and '.join(self.forward.titles)} differ at most, of the "
             f"largest value, by {largest}"
+        )
+
+    def _only_rounded(self, dtype: str) -> str:
+        off = self.tensors_off
+        stored = (
+            f"{len(off)} of {counted(len(self.tensors), 'tensor')} "
+            f"{'is' if len(off) == 1 else 'are'} stored in another dtype"
+        )
+        if not any(row.differing for row in off):
+            return f"every value is the same: {stored}"
+        return (
+            f"equal after rounding to {dtype}: {stored}, with the values of the other file rounded"
         )
 
     def largest(self, dtype: str) -> float:

@@ -97,6 +97,14 @@ class TestTensorsAlone:
             "are stored in another dtype, with the values of the other file rounded"
         )
 
+    def test_a_copy_in_a_wider_dtype_fails_and_is_explained(self, tmp_path: Path) -> None:
+        write_checkpoint(tmp_path / "a")
+        convert(tmp_path / "a", tmp_path / "b", to="tf", dtype="float64")
+        assert compared(tmp_path / "a", tmp_path / "b").verdict() == (
+            "FAILED: not equal bit by bit, but every value is the same: 54 of 54 tensors are "
+            "stored in another dtype"
+        )
+
     def test_a_half_precision_copy_with_a_fault_is_not(self, tmp_path: Path) -> None:
         def change(tensors: pairs.Tensors) -> None:
             for name, array in tensors.items():

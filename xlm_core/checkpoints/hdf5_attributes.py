@@ -103,7 +103,8 @@ def _value(
         raw = content[index * size : (index + 1) * size]
         raw = heap.take(raw) if datatype.element is Element.TEXT else _trimmed(raw, datatype)
         strings[index] = decode(file, raw, "an attribute")
-    return strings.reshape(shape).tolist()
+    # Lists of no strings are not nested: a shape may claim any number of them.
+    return strings.reshape(shape).tolist() if len(strings) else []
 
 
 def _trimmed(content: bytes, datatype: Datatype) -> bytes:

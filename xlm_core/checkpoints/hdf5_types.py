@@ -153,6 +153,6 @@ def read_shape(file: Hdf5Bytes, content: bytes) -> tuple[int, ...] | None:
     cursor.finish(PADDING)
     if any(size > limit for size, limit in zip(shape, most, strict=True)):
         raise file.damaged(f"a shape of {shape} exceeds its own limit {most}")
-    if math.prod(max(1, size) for size in shape) > 2**48:
+    if math.prod(max(1, size) for size in shape) > 2**40:
         raise file.damaged(f"a shape of {shape} is impossible")
     return None if kind == 2 else shape

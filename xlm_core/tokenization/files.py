@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from xlm_core.errors import TokenizerError
+from xlm_core.errors import CheckpointError, TokenizerError
 from xlm_core.tokenization.added_tokens import AddedToken
 from xlm_core.tokenization.segmenters import DEFAULT_KYTEA_MODEL
 from xlm_core.tokenization.settings import added_tokens, whole_number
@@ -75,7 +75,14 @@ class FilesMixin(SpecialTokensMixin):
     _kept_settings: dict[str, Any]
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str], **overrides: Any) -> Self:
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        **overrides: Any,
+    ) -> Self:
         """Open a folder: one that transformers 4 or 5 or this library wrote, or the original's.
 
         Without a mode of its own, a folder gives the ids of its writer: "v5" where transformers 5
@@ -83,13 +90,17 @@ class FilesMixin(SpecialTokensMixin):
         `vocab*`), else "v4".
 
         Args:
-            path: The folder.
+            path: The folder, or the name of a published checkpoint, such as "xlm-mlm-en-2048".
+            revision: Branch, tag or commit of a published checkpoint.
+            local_files_only: Of a published checkpoint, take only what was downloaded before.
             **overrides: Arguments of `XLMTokenizer`, in place of what the folder says.
 
         Raises:
             TokenizerError: There is no such folder, or its files cannot be used.
         """
         folder = Path(path)
+        if not folder.exists() and isinstance(path, str):
+            folder = _published(path, revision, local_files_only) or folder
         if not folder.is_dir():
             raise TokenizerError(
                 f"There is no folder {folder}. Give one that holds {VOCAB_FILE} and {MERGES_FILE}, "
@@ -236,6 +247,19 @@ class FilesMixin(SpecialTokensMixin):
         if self.kytea_model != DEFAULT_KYTEA_MODEL:
             settings["kytea_model"] = self.kytea_model
         return settings
+
+
+def _published(name: str, revision: str | None, local_files_only: bool) -> Path | None:
+    """The folder of a published checkpoint's tokenizer; None if `name` is no such name."""
+    from xlm_core.checkpoints import hub  # checkpoints are not needed for a folder
+
+    if not hub.is_hub_name(name):
+        return None
+    options: dict[str, Any] = {"revision": revision, "local_files_only": local_files_only}
+    try:
+        return hub.fetch(name, files="tokenizer", **options)
+    except CheckpointError as error:
+        raise TokenizerError(str(error)) from error
 
 
 def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:

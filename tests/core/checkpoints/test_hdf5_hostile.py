@@ -48,6 +48,11 @@ def test_made_up_file_is_sound() -> None:
     assert (root.groups, root.tensors) == ({}, {})
 
 
+def test_lists_of_nothing() -> None:
+    names = attribute(b"layer_names", TEXT, dataspace(2**39, 0), b"")
+    assert read_content(group((0x0C, names))).attributes == {"layer_names": []}
+
+
 # What follows a header with one message of 16 bytes.
 REST = FIRST + 8 + 16
 HOSTILE = {
