@@ -55,6 +55,7 @@ parity: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/tokenizer.py
+	$(BIN)/python benchmarks/checkpoints.py
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

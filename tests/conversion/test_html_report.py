@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 
 from conversion.compare import Bars, Row
 from conversion.html_parts import Cell, element, escaped, table
-from conversion.html_plot import error_plot
 from conversion.html_report import check_target, page_of, write_page
 from conversion.pair_report import Forward, PairReport
 from conversion.pair_verification import verify_pair
@@ -184,72 +182,6 @@ class TestParts:
             ("1", None, None),
             ("2", "bad", "why"),
         ]
-
-
-class TestPlot:
-    def plot(self, *given: Row) -> ElementTree.Element:
-        return ElementTree.fromstring(error_plot(given, Bars()))
-
-    def heights(self, root: ElementTree.Element) -> dict[str, float]:
-        return {
-            node[0].text or "": float(node.get("cy", ""))
-            for node in root.iter("circle")
-            if len(node)
-        }
-
-    def test_has_a_line_and_a_bar_for_each_dtype(self) -> None:
-        root = self.plot(*rows())
-        assert [node.get("class") for node in root.iter("polyline")] == ["curve one", "curve two"]
-        for line in root.iter("polyline"):
-            assert len(line.get("points", "").split()) == 4
-        bars = [node for node in root.iter("line") if "bar" in node.get("class", "")]
-        assert [node.get("class") for node in bars] == ["bar one", "bar two"]
-        words = [node.text for node in root.iter("text")]
-        assert {"bar 1e-12", "bar 1e-05", "embeddings", "layer 2"} <= {*words}
-        assert "exactly 0" not in words
-
-    def test_is_logarithmic_and_upright(self) -> None:
-        given = [row(f"hidden_states[{i}]", 10.0 ** (i - 16)) for i in range(4)]
-        found = [*self.heights(self.plot(*given)).values()]
-        steps = [a - b for a, b in itertools.pairwise(found)]
-        assert min(steps) > 0
-        assert max(steps) == pytest.approx(min(steps), abs=0.2)
-
-    def test_a_difference_at_the_bar_is_on_its_line(self) -> None:
-        root = self.plot(row("hidden_states[0]", 1e-12), row("hidden_states[1]", 1e-14))
-        (bar, *_) = [node for node in root.iter("line") if "bar" in node.get("class", "")]
-        assert next(iter(self.heights(root).values())) == float(bar.get("y1", ""))
-
-    def test_zero_nan_and_infinity_have_places(self) -> None:
-        unfit = "2 of 3 values are NaN"
-        root = self.plot(
-            row("hidden_states[0]", 0.0),
-            row("hidden_states[1]", 1e-15),
-            row("hidden_states[2]", float("nan"), problem=unfit),
-            row("attentions[0]", float("inf"), problem="x"),
-        )
-        zero, small, nan, infinite = self.heights(root).values()
-        assert zero > small > nan == infinite
-        assert len([node for node in root.iter("circle") if node.get("class") == "off"]) == 2
-        assert any(unfit in label for label in self.heights(root))
-
-    def test_its_scale_fills_the_frame(self) -> None:
-        ticks = [node for node in self.plot(*rows()).iter("line") if node.get("class") == "axis"]
-        heights = [float(node.get("y1", "")) for node in ticks]
-        assert heights == sorted(heights, reverse=True)
-        assert (heights[0], heights[-1]) == (346.0, 44.0)
-
-    def test_without_hidden_states_there_is_none(self) -> None:
-        assert error_plot([row("logits", 1e-15)], Bars()) == ""
-
-    @pytest.mark.parametrize("layers", [1, 12, 48])
-    def test_stays_within_its_frame(self, layers: int) -> None:
-        root = self.plot(*rows(layers))
-        for node in root.iter():
-            for name in ("x", "x1", "x2", "cx"):
-                assert 0 <= float(node.get(name, "0")) <= 900
-            for name in ("y", "y1", "y2", "cy"):
-                assert 0 <= float(node.get(name, "0")) <= 400
 
 
 class TestTarget:
