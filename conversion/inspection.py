@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from conversion.checkpoint_files import File, files_of, shared_bytes
-from conversion.fit import Fit, class_of, fit
 from conversion.progress import ByteProgress
 from conversion.tensor_values import Values, values_of
 from xlm_core.checkpoints.comparing import bits
+from xlm_core.checkpoints.fitting import Fit, class_of, fit_checkpoint
 from xlm_core.checkpoints.layouts import LAYOUTS, why_not
 from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint
 from xlm_core.checkpoints.tensors import DTYPES
@@ -145,7 +145,7 @@ def inspect(
     progress = progress or ByteProgress(None)
     checkpoint = open_checkpoint(source)
     architecture = class_of(checkpoint)
-    placement = fit(checkpoint, architecture)
+    placement = fit_checkpoint(checkpoint, architecture)
     seconds = {"open": time.perf_counter() - start}
 
     described: list[Values | None] = [None] * len(checkpoint.tensors)

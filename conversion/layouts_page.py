@@ -46,19 +46,21 @@ _HEAD = """# Layouts
 
 Generated from the weight table by `python -m conversion.layouts_page`; a test holds it equal.
 
-`xlm convert SRC DST --to LAYOUT` writes any of these; every one of them is read by `from_pretrained` of both families, `xlm inspect` and `xlm verify`, without either framework.
+`xlm convert SRC DST --to LAYOUT` writes any of these. `from_pretrained` of both families, `xlm
+inspect` and `xlm verify` read all of them, without either framework.
 
 """
 _BETWEEN = """
 ## Which model has a place where
 
-Every pair of layouts that both have "yes" in a row converts into each other and back, bit for bit. Elsewhere a conversion is refused, with the reason.
+Every pair of layouts that both have "yes" in a row converts into each other and back, bit for
+bit. Elsewhere a conversion is refused, with the reason.
 
 """
 _NAMES = """
 ## The names of a tensor
 
-One entry of the weight table, in every dialect. ᵀ: stored transposed. –: no place there.
+One entry of the weight table, in every dialect. ᵀ: stored transposed. -: no place there.
 
 """
 
@@ -72,10 +74,11 @@ def _layouts() -> Iterator[str]:
     yield "| layout | what | in a folder | as one file | in several files | float dtypes |\n"
     yield "|---|---|---|---|---|---|\n"
     for layout in LAYOUTS.values():
-        alone = f"`*{layout.alone}`" if layout.alone else "–"
-        several = f"`{layout.index}`" if layout.sharded else "–"
+        alone = f"`*{layout.alone}`" if layout.alone else "-"
+        several = f"`{layout.index}`" if layout.sharded else "-"
         dtypes = ", ".join(layout.dtypes)
-        yield f"| `{layout.name}` | {layout.title} | `{layout.file}` | {alone} | {several} | {dtypes} |\n"
+        what = f"`{layout.name}` | {layout.title} | `{layout.file}`"
+        yield f"| {what} | {alone} | {several} | {dtypes} |\n"
 
 
 def _places() -> Iterator[str]:
@@ -107,7 +110,7 @@ def _names() -> Iterator[str]:
             for dialect in dialects:
                 name = name_of(spec, dialect, architecture)
                 mark = " ᵀ" if is_transposed(spec, dialect) else ""
-                names.append("–" if name is None else f"`{name}`{mark}")
+                names.append("-" if name is None else f"`{name}`{mark}")
             yield f"| {' | '.join(names)} |\n"
 
 

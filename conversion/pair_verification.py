@@ -9,12 +9,12 @@ from typing import Any
 from conversion import run
 from conversion.batch import verification_batch
 from conversion.compare import BARS, Bars, Row, compare
-from conversion.fit import Fit, fit
 from conversion.pair_report import Forward, PairReport, Side
 from conversion.progress import ByteProgress
 from conversion.tensor_rows import ABSENT, TensorRow, compare_weights
 from conversion.verification import ENCODER_ONLY, architecture_of, versions
 from xlm_core.checkpoints import Checkpoint, open_checkpoint
+from xlm_core.checkpoints.fitting import Fit, fit_checkpoint
 from xlm_core.config import differing_fields
 from xlm_core.errors import XLMError
 
@@ -47,7 +47,7 @@ def verify_pair(
     progress = progress or ByteProgress(None)
     checkpoints = (open_checkpoint(first), open_checkpoint(second))
     a, b = checkpoints
-    fits = (fit(a, architecture_of(a)), fit(b, architecture_of(b)))
+    fits = (fit_checkpoint(a, architecture_of(a)), fit_checkpoint(b, architecture_of(b)))
     seconds: dict[str, Any] = {"open": time.perf_counter() - start}
     began = time.perf_counter()
     tensors = compare_weights(fits, progress)

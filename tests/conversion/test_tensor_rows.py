@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from conversion.convert import convert
-from conversion.fit import fit
 from conversion.tensor_rows import (
     ABSENT,
     DIFFERENT,
@@ -23,12 +22,15 @@ from conversion.tensor_rows import (
 from tests.conversion import pairs
 from tests.conversion.helpers import write_checkpoint
 from xlm_core.checkpoints import open_checkpoint, save_checkpoint
+from xlm_core.checkpoints.fitting import fit_checkpoint
 from xlm_core.weights import ENCODER_DECODER
 
 
 def rows_of(first: Path, second: Path) -> dict[str, TensorRow]:
     opened = [open_checkpoint(path) for path in (first, second)]
-    fits = [fit(checkpoint, checkpoint.architecture or "XLMModel") for checkpoint in opened]
+    fits = [
+        fit_checkpoint(checkpoint, checkpoint.architecture or "XLMModel") for checkpoint in opened
+    ]
     return {row.name: row for row in compare_weights((fits[0], fits[1]))}
 
 
@@ -220,7 +222,7 @@ def test_rows_are_in_order_of_computation(shared: Callable[[str], Path]) -> None
     folder = shared("golden/facebook/mt_encoder_decoder")
     file = next(folder.glob("*.pth"))
     opened = open_checkpoint(file)
-    placement = fit(opened, ENCODER_DECODER)
+    placement = fit_checkpoint(opened, ENCODER_DECODER)
     rows = compare_weights((placement, placement))
     places = [*dict.fromkeys(row.place for row in rows)]
     assert places == [

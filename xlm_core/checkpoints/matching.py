@@ -6,24 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xlm_core.checkpoints.comparing import same_values
-from xlm_core.checkpoints.naming import variants
+from xlm_core.checkpoints.fitting import fit_tensors
 from xlm_core.checkpoints.opening import Checkpoint
 from xlm_core.checkpoints.tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.config import XLMConfig
 from xlm_core.errors import CheckpointError, warn
-from xlm_core.weights import (
-    ARCHITECTURES,
-    ENCODER_DECODER,
-    Kind,
-    TensorSpec,
-    name_of,
-    tensors_of,
-)
-
-# A fixed table that a file need not hold is made, up to this many numbers.
-_LARGEST_TABLE = 1 << 28
-# Buffers that older transformers saved.
-_HARMLESS = ("position_ids", "transformer.position_ids")
+from xlm_core.weights import TensorSpec
 
 
 @dataclass(frozen=True)
@@ -91,34 +79,23 @@ def match_tensors(
     Raises:
         CheckpointError: One error with everything missing, unexpected and misshapen.
     """
-    remaining = dict(tensors)
-    # With asm, transformers 4.57 saves a stray matrix beside the clusters.
-    for name in _HARMLESS + (("pred_layer.proj.weight",) if config.asm else ()):
-        remaining.pop(name, None)
-    # Encoder names carry the stem in files of heads and none in files of the bare model.
-    stem_from = "XLMModel" if "embeddings.weight" in remaining else "XLMWithLMHeadModel"
-
-    specs = tensors_of(config, architecture)
-    found: dict[str, LazyTensor] = {}
-    missing: dict[str, TensorSpec] = {}
-    misshapen: list[str] = []
-    for spec in specs:
-        tensor = _take(remaining, spec, stem_from)
-        if tensor is None:
-            if untie and spec.path == "pred_layer.proj.weight" and "embeddings.weight" in found:
-                found[spec.path] = found["embeddings.weight"]
-            elif spec.tied_to is None and (spec.trainable or spec.size > _LARGEST_TABLE):
-                missing[spec.path] = spec
-        elif tensor.dtype not in FLOAT_DTYPES:
-            misshapen.append(f"{spec.path}: found dtype {tensor.dtype}, expected a float")
-        elif tensor.shape != spec.shape:
-            if ignore_mismatched_sizes and not spec.in_encoder:
-                if spec.tied_to is None:
-                    missing[spec.path] = spec
-            else:
-                misshapen.append(f"{spec.path}: found {tensor.shape}, expected {spec.shape}")
-        else:
-            found[spec.path] = tensor
+    fit = fit_tensors(tensors, config, architecture)
+    found = {path: t for path, (_, t) in fit.placed.items() if path not in fit.misshapen}
+    missing = {spec.path: spec for spec in fit.missing}
+    misshapen = []
+    for spec in fit.specs:
+        words = fit.misshapen.get(spec.path)
+        if words is None:
+            continue
+        resizable = fit.placed[spec.path][1].dtype in FLOAT_DTYPES and not spec.in_encoder
+        if not (ignore_mismatched_sizes and resizable):
+            misshapen.append(f"{spec.path}: {words}")
+        elif spec.tied_to is None:
+            missing[spec.path] = spec
+    output, embeddings = "pred_layer.proj.weight", "embeddings.weight"
+    if untie and output in missing and embeddings in found:
+        found[output] = found[embeddings]
+        del missing[output]
 
     # A module of the head counts as absent only if nothing of it is there.
     present = {path.split(".")[0] for path in found}
@@ -129,22 +106,11 @@ def match_tensors(
         and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
     )
     lost = [spec.path for spec in missing.values() if spec not in fresh]
-    # Names that another head, or this one under another configuration, would have.
-    heads = [ENCODER_DECODER] if architecture == ENCODER_DECODER else ARCHITECTURES
-    elsewhere = {
-        name_of(spec, "torch", name)
-        for variant in variants(config)
-        for name in heads
-        for spec in tensors_of(variant, name)
-        if not spec.in_encoder
-    }
-    left_out = tuple(name for name in remaining if name in elsewhere)
-    unexpected = [name for name in remaining if name not in elsewhere]
     problems = [
         f"{what} ({len(names)}): {', '.join(names)}"
         for what, names in (
             ("missing", lost),
-            ("unexpected", unexpected),
+            ("unexpected", fit.unexpected),
             ("misshapen", misshapen),
         )
         if names
@@ -160,28 +126,19 @@ def match_tensors(
                 else "."
             )
         )
-    _settle_tied(specs, found, source, tied)
+    _settle_tied(fit.specs, found, source, tied)
     if fresh and not quiet:
         warn(
             f"{architecture} from {source}: started fresh, to be trained before use: "
             + ", ".join(spec.path for spec in fresh)
-            + (f". Left out, of another head: {', '.join(left_out)}." if left_out else ".")
+            + (f". Left out, of another head: {', '.join(fit.left_out)}." if fit.left_out else ".")
         )
     pairs = tuple(
-        (spec, found[spec.path]) for spec in specs if spec.path in found and spec.tied_to is None
+        (spec, found[spec.path])
+        for spec in fit.specs
+        if spec.path in found and spec.tied_to is None
     )
-    return Match(pairs, fresh, left_out)
-
-
-def _take(remaining: dict[str, LazyTensor], spec: TensorSpec, stem_from: str) -> LazyTensor | None:
-    name = name_of(spec, "torch", stem_from)
-    assert name is not None
-    tensor = remaining.pop(name, None)
-    if tensor is None and spec.kind in (Kind.NORM_SCALE, Kind.NORM_SHIFT):
-        # The spelling of checkpoints converted from TensorFlow long ago.
-        leaf = "gamma" if spec.kind is Kind.NORM_SCALE else "beta"
-        tensor = remaining.pop(f"{name.rpartition('.')[0]}.{leaf}", None)
-    return tensor
+    return Match(pairs, fresh, fit.left_out)
 
 
 def _settle_tied(

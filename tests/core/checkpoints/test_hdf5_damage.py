@@ -23,6 +23,7 @@ from tests.core.checkpoints.hdf5_files import (
     write_model,
 )
 from xlm_core import CheckpointError
+from xlm_core.checkpoints.hdf5_bytes import Hdf5Bytes
 from xlm_core.checkpoints.hdf5_reading import Group
 
 Write = Callable[..., None]
@@ -136,6 +137,36 @@ def test_checksums_cover_names_of_the_later_format(tmp_path: Path, count: int) -
         changed[content.index(name.encode())] ^= 1
         with pytest.raises(CheckpointError, match="checksum"):
             read_content(changed)
+
+
+def write_many(path: Path) -> None:
+    """Links and attributes in heaps, with trees of two levels."""
+    with h5py.File(path, "w", libver="latest", track_order=True) as file:
+        for number in range(60):
+            file[f"weight {number}"] = np.float32(number)
+            file.attrs[f"name{number}"] = f"{number}"
+        for number in range(12):
+            group = file.create_group(f"group {number}")
+            group.attrs["weight_names"] = ["a", f"{number}"]
+
+
+def test_right_checksums_on_wrong_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who wants to do harm computes them anew."""
+    write_many(tmp_path / "many.h5")
+    content = np.fromfile(tmp_path / "many.h5", np.uint8)
+    places, _ = places_outside_of_numbers(content.tobytes())
+    monkeypatch.setattr(Hdf5Bytes, "check_sum", lambda *_: None)
+    random = np.random.default_rng(5)
+    refused = 0
+    for place in random.choice(places, 400).tolist():
+        changed = content.copy()
+        changed[place] = random.choice([0, 1, 127, 128, 255, random.integers(256)])
+        try:
+            numbers(read_content(changed))
+        except CheckpointError as error:
+            assert "some.h5" in str(error)
+            refused += 1
+    assert refused > 100
 
 
 @pytest.mark.parametrize("count", [2, 5, 40, 1_000])

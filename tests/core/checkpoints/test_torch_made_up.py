@@ -96,6 +96,12 @@ def test_made_up_storage(tmp_path: Path, storage: bytes, message: str) -> None:
     refused(with_tensor(storage=storage), tmp_path, message)
 
 
+@pytest.mark.parametrize("size", [0, 20, 23, 25, 28])
+def test_record_of_another_size(tmp_path: Path, size: int) -> None:
+    content = packed({"data.pkl": tensor_pickle(), "data/0": bytes(size)})
+    refused(content, tmp_path, f"storage '0' needs 24 bytes, but it has {size}")
+
+
 def test_storage_of_two_kinds(tmp_path: Path) -> None:
     one = tensor_pickle()
     other = one.replace(b"FloatStorage", b"IntStorage")

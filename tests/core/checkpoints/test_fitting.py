@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion.fit import class_of, fit
 from tests.conversion.helpers import small_config, write_checkpoint
 from tests.conversion.pairs import QUERY
 from xlm_core.checkpoints import LazyTensor, match_checkpoint, open_checkpoint
+from xlm_core.checkpoints.fitting import class_of, fit_checkpoint
 from xlm_core.checkpoints.opening import Checkpoint
 from xlm_core.errors import CheckpointError
 from xlm_core.weights import ARCHITECTURES
@@ -70,7 +70,7 @@ def opened(folder: Path, change: Callable[[Lazy], object], **values: Any) -> Che
 @pytest.mark.parametrize("values", [{}, {"sinusoidal_embeddings": True}, {"n_langs": 1}])
 def test_agrees_with_what_opening_says(tmp_path: Path, change: str, values: dict[str, Any]) -> None:
     checkpoint = opened(tmp_path, CHANGES[change], **values)
-    found = fit(checkpoint, "XLMWithLMHeadModel")
+    found = fit_checkpoint(checkpoint, "XLMWithLMHeadModel")
     try:
         match = match_checkpoint(checkpoint, "XLMWithLMHeadModel", quiet=True)
     except CheckpointError as error:
@@ -94,7 +94,7 @@ def test_every_class_fits_itself(tmp_path: Path, architecture: str) -> None:
     write_checkpoint(tmp_path, architecture)
     checkpoint = open_checkpoint(tmp_path)
     assert class_of(checkpoint) == architecture
-    found = fit(checkpoint, architecture)
+    found = fit_checkpoint(checkpoint, architecture)
     assert found.problems() == []
     assert found.left_out == ()
     assert {path for path, _ in found.placed.items()} == {
@@ -106,7 +106,7 @@ def test_an_adaptive_softmax_ignores_a_stray_matrix(tmp_path: Path) -> None:
     asm = {"asm": True, "asm_cutoffs": [9, 20], "asm_div_value": 2.0}
     stray = {"pred_layer.proj.weight": array(53, 12)}
     checkpoint = opened(tmp_path, lambda t: t.update(stray), **asm)
-    found = fit(checkpoint, "XLMWithLMHeadModel")
+    found = fit_checkpoint(checkpoint, "XLMWithLMHeadModel")
     assert found.ignored == ("pred_layer.proj.weight",)
     assert not found.problems()
     match_checkpoint(checkpoint, "XLMWithLMHeadModel")  # it opens
@@ -115,7 +115,7 @@ def test_an_adaptive_softmax_ignores_a_stray_matrix(tmp_path: Path) -> None:
 def test_ties_are_compared_when_asked(tmp_path: Path) -> None:
     other = array(53, 12)
     checkpoint = opened(tmp_path, lambda t: t.update({"pred_layer.proj.weight": other}))
-    found = fit(checkpoint, "XLMWithLMHeadModel")
+    found = fit_checkpoint(checkpoint, "XLMWithLMHeadModel")
     pair = ("pred_layer.proj.weight", "embeddings.weight")
     assert found.repeated == (pair,)
     assert found.differing_ties() == [pair]

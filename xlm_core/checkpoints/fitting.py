@@ -1,7 +1,6 @@
-"""How the tensors of a checkpoint fit its class: everything that is off, told and not raised.
+"""How the tensors of a checkpoint fit a class: everything that is off, told and not raised.
 
-`match_checkpoint` decides whether a checkpoint opens and stops at what is wrong; a report needs
-the rest as well.
+`matching` decides by it whether a checkpoint opens; a report shows all of it.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from xlm_core.checkpoints.comparing import same_values
 from xlm_core.checkpoints.naming import architecture_in, variants
 from xlm_core.checkpoints.opening import Checkpoint
 from xlm_core.checkpoints.tensors import FLOAT_DTYPES, LazyTensor
+from xlm_core.config import XLMConfig
 from xlm_core.weights import (
     ARCHITECTURES,
     ENCODER_DECODER,
@@ -24,6 +24,7 @@ from xlm_core.weights import (
 
 # Buffers that older transformers saved.
 _BUFFERS = ("position_ids", "transformer.position_ids")
+# With an adaptive softmax, transformers 4.57 saves this matrix beside the clusters.
 _STRAY = "pred_layer.proj.weight"
 # A fixed table that a file need not hold is made, up to this many numbers.
 _LARGEST_TABLE = 1 << 28
@@ -31,7 +32,7 @@ _LARGEST_TABLE = 1 << 28
 
 @dataclass(frozen=True)
 class Fit:
-    """What `fit` found.
+    """What `fit_tensors` found.
 
     Attributes:
         architecture: The class.
@@ -87,18 +88,25 @@ def class_of(checkpoint: Checkpoint) -> str:
     return checkpoint.architecture or architecture_in(checkpoint.tensors) or "XLMModel"
 
 
-def fit(checkpoint: Checkpoint, architecture: str) -> Fit:
-    """Put every tensor of a checkpoint in its place; nothing is read.
+def fit_checkpoint(checkpoint: Checkpoint, architecture: str) -> Fit:
+    """`fit_tensors` for an opened checkpoint."""
+    return fit_tensors(checkpoint.tensors, checkpoint.config, architecture)
+
+
+def fit_tensors(tensors: Mapping[str, LazyTensor], config: XLMConfig, architecture: str) -> Fit:
+    """Put every tensor of a file in its place; nothing is read.
 
     Args:
-        checkpoint: What was opened.
+        tensors: Name in the PyTorch dialect -> tensor. The file may hold any head, or none.
+        config: The configuration of the model.
         architecture: A key of `ARCHITECTURES`, or `ENCODER_DECODER`.
     """
-    config, remaining = checkpoint.config, dict(checkpoint.tensors)
+    remaining = dict(tensors)
     harmless = (*_BUFFERS, _STRAY) if config.asm else _BUFFERS
     ignored = [name for name in harmless if name in remaining]
     for name in ignored:
         del remaining[name]
+    # Encoder names carry the stem in files of heads and none in files of the bare model.
     stem_from = "XLMModel" if "embeddings.weight" in remaining else "XLMWithLMHeadModel"
     specs = tensors_of(config, architecture)
     placed: dict[str, tuple[str, LazyTensor]] = {}
@@ -118,6 +126,7 @@ def fit(checkpoint: Checkpoint, architecture: str) -> Fit:
             made.append(spec)
         elif spec.tied_to is None:
             missing.append(spec)
+    # Names that another head, or this one under another configuration, would have.
     heads = [ENCODER_DECODER] if architecture == ENCODER_DECODER else ARCHITECTURES
     elsewhere = {
         name_of(spec, "torch", name)
