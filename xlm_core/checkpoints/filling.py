@@ -51,8 +51,7 @@ def fill_with_checksums(
 
     def run(job: Job) -> int:
         checksum, offset = 0, job.offset
-        for block in job.tensor.blocks():
-            view = bytes_of(block)
+        for view in _streamed(job.tensor):
             checksum = zlib.crc32(view, checksum)
             offset = _write(descriptor, view, offset)
             if progress:
@@ -92,26 +91,23 @@ def _copy(descriptor: int, job: Job, progress: Progress | None) -> None:
     if tensor.is_wide and tensor.strides[0] == 1:
         _scatter(descriptor, job, progress)
         return
-    if tensor.is_verbatim:
-        _copy_bytes(descriptor, job, progress)
-        return
-    for block in tensor.blocks():
-        view = bytes_of(block)
+    for view in _streamed(tensor):
         offset = _write(descriptor, view, offset)
         if progress:
             progress(len(view))
 
 
-def _copy_bytes(descriptor: int, job: Job, progress: Progress | None) -> None:
-    """Copy bytes as they are, through a buffer that stays in the processor's cache."""
-    tensor = job.tensor
+def _streamed(tensor: LazyTensor) -> Iterator[memoryview]:
+    """The bytes of a tensor in order; what is given is used before the next is asked for."""
+    if not tensor.is_verbatim:
+        yield from map(bytes_of, tensor.blocks())
+        return
+    # Bytes as they are go through one buffer that stays in the processor's cache.
     buffer = memoryview(bytearray(min(_BUFFER, tensor.nbytes)))
     for start in range(0, tensor.nbytes, _BUFFER):
         part = buffer[: min(_BUFFER, tensor.nbytes - start)]
         tensor.source.read_into(tensor.offset + start, part)
-        _write(descriptor, part, job.offset + start)
-        if progress:
-            progress(len(part))
+        yield part
 
 
 def reserve(descriptor: int, size: int) -> None:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import json
 import time
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xlm_core.checkpoints.archive_writing import write_archive
 from xlm_core.checkpoints.filling import Progress
 from xlm_core.checkpoints.hdf5_reading import Group
 from xlm_core.checkpoints.hdf5_writing import write_hdf5
 from xlm_core.checkpoints.json_files import parse_object
-from xlm_core.checkpoints.sources import Source, read_bytes
+from xlm_core.checkpoints.sources import FileSource, Source, read_bytes
 from xlm_core.checkpoints.tensors import LazyTensor
 from xlm_core.checkpoints.tf_files import MODEL_NAMES
 from xlm_core.config import XLMConfig
@@ -133,13 +133,16 @@ def write_keras(
         "keras_version": _KERAS_VERSION,
         "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S", time.gmtime()),
     }
-    model = json.dumps(_model_config(config, architecture, dtype))
+    model = _model_config(config, architecture, dtype)
     try:
         write_keras_weights(weights, tensors, progress)
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr("metadata.json", json.dumps(metadata))
-            archive.writestr("config.json", model)
-            archive.write(weights, WEIGHTS)
+        source = FileSource(weights)
+        content: list[tuple[str, bytes | LazyTensor]] = [
+            ("metadata.json", json.dumps(metadata).encode()),
+            ("config.json", json.dumps(model).encode()),
+            (WEIGHTS, LazyTensor(source, 0, "uint8", (source.size,))),
+        ]
+        write_archive(path, content)
     finally:
         weights.unlink(missing_ok=True)
 
