@@ -64,8 +64,9 @@ def _reconstruct(machine: State, arguments: tuple[Any, ...]) -> Any:
     def finish(state: Any) -> None:
         match state:
             case (int(), tuple(shape), np.dtype() as dtype, bool(fortran), bytes(content)):
-                whole = _array(machine, shape, dtype, content, "F" if fortran else "C")
-                array_state: Any = (1, shape, dtype, fortran, whole.tobytes("A"))
+                _array(machine, shape, dtype, content, "C")
+                # numpy copies the content, which has just been found sound.
+                array_state: Any = (1, shape, dtype, fortran, content)
                 array.__setstate__(array_state)
             case _:
                 raise machine.refusal("the state of a numpy array is unknown")

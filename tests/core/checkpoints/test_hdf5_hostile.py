@@ -56,6 +56,23 @@ def test_lists_of_nothing() -> None:
 # What follows a header with one message of 16 bytes.
 REST = FIRST + 8 + 16
 HOSTILE = {
+    "header that ends too soon": (
+        made_up([(0x10, struct.pack("<QQ", FIRST + 24, 20))]),
+        "the object header ends within a message|should have",
+    ),
+    "old layout": (
+        made_up([(1, dataspace(1)), (3, FLOAT), (8, b"\1\1\1" + bytes(21))]),
+        "a layout of version 1 is unknown, known are 3 and 4",
+    ),
+    "time of no version": (group((0x12, b"\2" + bytes(7))), "its time of change is impossible"),
+    "unknown datatype": (
+        made_up([(1, dataspace(1)), (3, b"\x1c" + FLOAT[1:]), (8, b"\3\1" + bytes(16))]),
+        "a datatype of class 12, version 1 is unknown",
+    ),
+    "unknown dataspace": (
+        made_up([(1, b"\3" + dataspace(1)[1:]), (3, FLOAT), (8, b"\3\1" + bytes(16))]),
+        "a dataspace of version 3",
+    ),
     "empty header": (made_up([]), "neither a group nor a dataset"),
     "unknown message": (made_up([(0x19, bytes(8))]), "unknown message, number 25"),
     "message that must be known": (
