@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ Progress = Callable[[int], None]
 # Reading, transposing and writing release the interpreter's lock.
 THREADS = 2
 _BUFFER = 1 << 20
+# Where a file can only be written at its one position.
+_SEEKING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,14 @@ def _scatter(descriptor: int, job: Job, progress: Progress | None) -> None:
 
 def _write(descriptor: int, view: memoryview, offset: int) -> int:
     while view:
-        count = os.pwrite(descriptor, view, offset)
+        count = _write_some(descriptor, view, offset)
         offset, view = offset + count, view[count:]
     return offset
+
+
+def _write_some(descriptor: int, view: memoryview, offset: int) -> int:
+    if hasattr(os, "pwrite"):
+        return os.pwrite(descriptor, view, offset)
+    with _SEEKING:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.write(descriptor, view)

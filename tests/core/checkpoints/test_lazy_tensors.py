@@ -161,9 +161,19 @@ def test_a_file_that_is_removed_can_be_read(tmp_path: Path) -> None:
     assert lazy.read().tolist() == [0, 1, 2, 3]
 
 
-def test_without_preadv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "preadv")
-    assert in_file(tmp_path / "file", np.arange(4.0)).read().tolist() == [0, 1, 2, 3]
+def test_without_reading_and_writing_by_position(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows."""
+    for name in ("preadv", "pwrite", "posix_fallocate"):
+        monkeypatch.delattr(os, name)
+    array = np.arange(60.0).reshape(6, 10)
+    lazy = in_file(tmp_path / "file", array)
+    assert lazy.read().tolist() == array.tolist()
+    with open(tmp_path / "target", "wb") as file:
+        filling.reserve(file.fileno(), 2 * array.nbytes)
+        fill(file.fileno(), [Job(0, lazy), Job(array.nbytes, lazy.transposed())])
+    assert (tmp_path / "target").read_bytes() == array.tobytes() + array.T.tobytes()
 
 
 def test_sources(tmp_path: Path) -> None:
