@@ -19,6 +19,7 @@ from xlm_core.checkpoints import (
     open_checkpoint,
     save_checkpoint,
 )
+from xlm_core.checkpoints.comparing import FiniteCheck
 from xlm_core.config import XLMConfig
 from xlm_core.errors import (
     ConfigError,
@@ -243,9 +244,11 @@ class TFXLMPreTrainedModel(KerasModel):
         policy = _resolve_dtype(dtype, {tensor.dtype for _, tensor in match.found})
         with unfilled():
             model = cls(checkpoint.config, dtype=policy, initialize=False)
+        check = FiniteCheck(checkpoint.source)
         # The largest first: a tensor is in memory twice while it is handed over.
         for spec, lazy in sorted(match.found, key=lambda entry: -entry[1].nbytes):
-            model._set_variable(spec, lazy.read())
+            model._set_variable(spec, check.see(spec.path, lazy.read()))
+        check.report()
         loaded = {spec.path for spec, _ in match.found}
         model.init_weights(spec for spec in model.tensor_specs() if spec.path not in loaded)
         model.config.dtype = model.variable_dtype

@@ -15,11 +15,13 @@ from torch.overrides import TorchFunctionMode
 from xlm_core.changes import new_vocabulary_size, prune
 from xlm_core.checkpoints import (
     Checkpoint,
+    LazyTensor,
     float_dtype_name,
     match_checkpoint,
     open_checkpoint,
     save_checkpoint,
 )
+from xlm_core.checkpoints.comparing import FiniteCheck
 from xlm_core.checkpoints.filling import in_parallel
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, UnknownArgumentError, refuse_unknown_arguments
@@ -212,9 +214,14 @@ class XLMPreTrainedModel(nn.Module):
         with torch.device("meta"), _Unfilled():
             model = cls(checkpoint.config)
         wanted = _resolve_dtype(dtype, {tensor.dtype for _, tensor in match.found})
-        tensors = in_parallel(lambda entry: _to_tensor(entry[1].read()).to(wanted), match.found)
-        for (spec, _), tensor in zip(match.found, tensors, strict=True):
+        check = FiniteCheck(checkpoint.source)
+
+        def read(entry: tuple[TensorSpec, LazyTensor]) -> Tensor:
+            return _to_tensor(check.see(entry[0].path, entry[1].read())).to(wanted)
+
+        for (spec, _), tensor in zip(match.found, in_parallel(read, match.found), strict=True):
             model._set_parameter(spec, tensor)
+        check.report()
         loaded = {spec.path for spec, _ in match.found}
         for spec in model.tensor_specs():
             if spec.path not in loaded and spec.tied_to is None:

@@ -13,7 +13,7 @@ import xlm_tf
 from tests.support.golden import ENCODER_CASES, MT_CASES, load_golden, time_major
 from tests.support.layout_models import make, write_all
 from tests.support.parity import assert_close_to_largest
-from xlm_core import CheckpointError
+from xlm_core import CheckpointError, XLMWarning
 from xlm_core.checkpoints.tensors import LazyTensor
 from xlm_core.checkpoints.writing import Weights
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
@@ -116,3 +116,14 @@ def test_tensors_of_the_wrong_shape(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="misshapen") as caught:
             xlm_tf.from_pretrained(place)
         assert "attentions.0.q_lin.weight" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_reported(tmp_path: Path, value: float) -> None:
+    weights = make("XLMModel", "2 languages")
+    array = weights.tensors[0][1].read()
+    array[3, :2] = value
+    spoiled = [(weights.tensors[0][0], LazyTensor.of(array)), *weights.tensors[1:]]
+    place = write_all(tmp_path, Weights(weights.config, "XLMModel", spoiled))["torch"]
+    with pytest.warns(XLMWarning, match=r"NaN or infinite, in position_embeddings\.weight \(2\)"):
+        xlm_tf.from_pretrained(place)

@@ -15,7 +15,7 @@ from tests.support.golden import ENCODER_CASES, MT_CASES, load_golden, time_majo
 from tests.support.layout_models import make, write_all
 from tests.support.parity import assert_close_to_largest
 from tests.support.torch_reference import as_tensors
-from xlm_core import CheckpointError
+from xlm_core import CheckpointError, XLMWarning
 from xlm_core.checkpoints.tensors import LazyTensor
 from xlm_core.checkpoints.writing import Weights
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
@@ -119,3 +119,14 @@ def test_tensors_of_the_wrong_shape(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="misshapen") as caught:
             xlm_torch.from_pretrained(place)
         assert "attentions.0.q_lin.weight" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_reported(tmp_path: Path, value: float) -> None:
+    weights = make("XLMModel", "2 languages")
+    array = weights.tensors[0][1].read()
+    array[3, :2] = value
+    spoiled = [(weights.tensors[0][0], LazyTensor.of(array)), *weights.tensors[1:]]
+    place = write_all(tmp_path, Weights(weights.config, "XLMModel", spoiled))["torch"]
+    with pytest.warns(XLMWarning, match=r"NaN or infinite, in position_embeddings\.weight \(2\)"):
+        xlm_torch.from_pretrained(place)

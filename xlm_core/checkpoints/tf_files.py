@@ -31,10 +31,23 @@ MODEL_NAMES = {
 }
 
 
+# The first components of names that have no model's before them.
+_LAYERS = frozenset(
+    (
+        "transformer",
+        _OUTPUT,
+        "sequence_summary",
+        "logits_proj",
+        "classifier",
+        "qa_outputs",
+    )
+)
+
+
 def without_model(name: str) -> str:
-    """A variable's name without the model's: the first component, if it is one."""
+    """A variable's name without the model's, which comes first, if it is there."""
     model, slash, rest = name.partition("/")
-    return rest if slash and model.startswith("tfxlm") else name
+    return rest if slash and model not in _LAYERS else name
 
 
 def read_tf(root: Group, source: str) -> dict[str, LazyTensor]:

@@ -7,17 +7,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.layout_models import make, write_all
+from tests.support.layout_models import assert_same, make, write_all
 from xlm_core import CheckpointError, ConfigError, UnknownArgumentError, XLMConfig, XLMWarning
-from xlm_core.checkpoints import LazyTensor, open_checkpoint
+from xlm_core.checkpoints import LAYOUTS, LazyTensor, open_checkpoint
 from xlm_core.checkpoints.safetensors_file import read_safetensors, write_safetensors
 from xlm_core.checkpoints.shards import shard_size, split
+from xlm_core.checkpoints.writing import write_folder
 from xlm_core.weights import ENCODER_DECODER
 
 ORDER = ("safetensors", "torch", "tf", "keras")
@@ -179,3 +181,38 @@ def test_configurations_of_another_model(places: dict[str, Path]) -> None:
     XLMConfig(vocab_size=60, emb_dim=16, n_heads=4).save_pretrained(places["tf"])
     checkpoint = open_checkpoint(places["tf"])
     assert checkpoint.config.n_layers == 12  # it opens; that it does not fit is said in matching
+
+
+@pytest.mark.parametrize("model", ["tfxlm_with_lm_head_model_1", "mine", "a_b_7"])
+@pytest.mark.parametrize("layout", ["tf", "tf-safetensors"])
+def test_models_of_tensorflow_have_any_name(tmp_path: Path, layout: str, model: str) -> None:
+    weights = make(LM, "2 languages")
+    write_folder(tmp_path, weights, LAYOUTS[layout], largest=4000)
+    index = next(tmp_path.glob("*.index.json"))
+    text = index.read_text()
+    assert "tfxlm_with_lm_head_model/" in text
+    index.write_text(text.replace("tfxlm_with_lm_head_model/", f"{model}/"))
+    assert_same(weights, tmp_path)
+    index.write_text(text.replace("tfxlm_with_lm_head_model/", ""))
+    assert_same(weights, tmp_path)
+
+
+@pytest.mark.parametrize("as_bytes", [True, False])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_lists_of_names_in_hdf5(tmp_path: Path, as_bytes: bool, parts: int) -> None:
+    """Bytes in old files, and in parts where they are long."""
+    weights = make(LM, "2 languages")
+    write_folder(tmp_path, weights, LAYOUTS["tf"])
+    with h5py.File(tmp_path / "tf_model.h5", "r+") as file:
+        for group in (file, *file.values()):
+            for name in ("layer_names", "weight_names"):
+                if name in group.attrs:
+                    values = [v.decode() if isinstance(v, bytes) else v for v in group.attrs[name]]
+                    del group.attrs[name]
+                    chosen = [v.encode() for v in values] if as_bytes else values
+                    if parts == 1 or len(values) < parts:
+                        group.attrs[name] = chosen or np.array([])
+                        continue
+                    for number in range(parts):
+                        group.attrs[f"{name}{number}"] = chosen[number::parts]
+    assert_same(weights, tmp_path)
