@@ -110,7 +110,7 @@ class TestProgress:
     def test_only_on_a_terminal(
         self, folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr(Progress, "_SECONDS", 0.0)
+        monkeypatch.setattr("conversion.progress._SECONDS", 0.0)
         for stream, more, shown in (
             (Terminal(), (), True),
             (Terminal(), ("--quiet",), False),
@@ -123,7 +123,7 @@ class TestProgress:
     def test_cleared_before_an_error(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr(Progress, "_SECONDS", 0.0)
+        monkeypatch.setattr("conversion.progress._SECONDS", 0.0)
         (tmp_path / "bad").write_bytes(b"a\n\xff")
         terminal = Terminal()
         monkeypatch.setattr(sys, "stderr", terminal)

@@ -90,7 +90,11 @@ def test_float32_outputs(seed: int, architecture: str) -> None:
     theirs = reference(case, random_weights(case.xlm_config(), architecture, case.rng))
     expected = comparable(flatten(dict(call_reference(theirs, case))), case)
     actual = comparable(run_tf(tf_model(case, "float32"), case, "float32"), case)
-    assert_all_close(actual, expected, BOUND)
+    # float64 judges both: where the largest of a few logits is small, their roundings, each within
+    # the bound, may point apart, which depends on the processor.
+    exact = comparable(run_tf(tf_model(case, "float64"), case, "float64"), case)
+    assert_all_close(expected, exact, BOUND)
+    assert_all_close(actual, exact, BOUND)
 
 
 @pytest.mark.parametrize(
