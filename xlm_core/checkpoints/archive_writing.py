@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xlm_core.checkpoints.filling import Job, Progress, fill_with_checksums
+from xlm_core.checkpoints.filling import Job, Progress, fill_with_checksums, reserve
 from xlm_core.checkpoints.tensors import LazyTensor
 
 ALIGNMENT = 64
@@ -73,6 +73,7 @@ def write_archive(
         position = member.offset + member.size
     streamed = [Job(m.offset, m.content) for m in members if isinstance(m.content, LazyTensor)]
     with open(path, "wb") as file:
+        reserve(file.fileno(), position)
         sums = iter(fill_with_checksums(file.fileno(), streamed, progress))
         directory = b""
         for member in members:

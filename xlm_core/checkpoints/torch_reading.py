@@ -109,6 +109,14 @@ def _read_archive(file: FileSource) -> Any:
         raise CheckpointError(
             f"{pickle.name} is damaged: {size - end} bytes follow its value. Get the file again."
         )
+    stored = {name for name in places if name.startswith(f"{folder}/data/")}
+    unused = stored - {f"{folder}/data/{key}" for key in storages.by_key}
+    if unused:
+        # torch writes no storage that nothing needs: a tensor was turned to another one's.
+        raise CheckpointError(
+            f"{file.name} is damaged: no tensor needs its storage {min(unused)[-40:]!r}. Get the "
+            "file again."
+        )
     return value
 
 

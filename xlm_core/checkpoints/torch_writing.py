@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from xlm_core.checkpoints.archive_writing import write_archive
-from xlm_core.checkpoints.filling import Job, Progress, fill
+from xlm_core.checkpoints.filling import Job, Progress, fill, reserve
 from xlm_core.checkpoints.pickle_writing import PickleWriter, pickled
 from xlm_core.checkpoints.tensors import LazyTensor, row_major
 from xlm_core.checkpoints.torch_reading import MAGIC, PROTOCOL
@@ -120,12 +120,14 @@ def _write_legacy(
     keys = [str(key) for key in range(len(tensors))]
     head = b"".join((pickled(MAGIC), pickled(PROTOCOL), pickled(_SYSTEM), pickle, pickled(keys)))
     jobs, position = [], len(head)
+    size = position + sum(8 + tensor.nbytes for tensor in tensors)
     with open(path, "wb") as file:
+        reserve(file.fileno(), size)
         file.write(head)
         for tensor in tensors:
             file.seek(position)
             file.write(_count(tensor).to_bytes(8, "little"))
             jobs.append(Job(position + 8, tensor))
             position += 8 + tensor.nbytes
-        file.truncate(position)
+        file.flush()
         fill(file.fileno(), jobs, progress)

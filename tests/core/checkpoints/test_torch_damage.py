@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.core.checkpoints.torch_files import read_all, refused, saved
+from xlm_core.checkpoints.torch_reading import read_torch
 from xlm_core.errors import CheckpointError
 
 VALUE = {
@@ -64,3 +65,13 @@ def test_opcodes_replaced(tmp_path: Path, content: bytes) -> None:
             changed[place] = opcode
             with contextlib.suppress(CheckpointError):
                 read_all(bytes(changed), tmp_path)
+
+
+def test_a_storage_that_nothing_needs(tmp_path: Path) -> None:
+    """A changed key would give two tensors the numbers of one."""
+    torch.save({"a": torch.zeros(3), "b": torch.ones(3)}, tmp_path / "file")
+    content = (tmp_path / "file").read_bytes()
+    second = content.index(b"X\x01\x00\x00\x001q")
+    (tmp_path / "file").write_bytes(content[: second + 5] + b"0" + content[second + 6 :])
+    with pytest.raises(CheckpointError, match=r"no tensor needs its storage '.*/data/1'"):
+        read_torch(tmp_path / "file")
