@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from xlm_core.checkpoints.hdf5_checksum import lookup3
@@ -106,7 +107,7 @@ class Hdf5Bytes:
     def check_claims(self) -> None:
         """Raise `CheckpointError` if two structures share a byte."""
         self._extents.sort()
-        for one, other in zip(self._extents, self._extents[1:], strict=False):
+        for one, other in pairwise(self._extents):
             if other.start < one.end:
                 raise self.damaged(
                     f"{one.what} at bytes {one.start} to {one.end} and {other.what} at bytes "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from xlm_core.checkpoints.hdf5_bytes import NOWHERE, PADDING, Cursor, Hdf5Bytes
 from xlm_core.checkpoints.hdf5_dense import read_dense
@@ -19,6 +20,8 @@ _ENTRY = struct.Struct("<QQI4x16x")
 _RECORDS = 5
 # Groups keep their paths, so these must not be long for each of many.
 _MOST_PATH = 1_000
+# In bytes, with the zero after it.
+_LONGEST_NAME = 4 * _MOST_PATH + 1
 _COPY = "with a copy instead of the link"
 
 
@@ -107,21 +110,25 @@ def _read_symbol_table(file: Hdf5Bytes, superblock: Superblock, content: bytes) 
     cursor.finish()
     names = _read_heap(file, heap)
     links: list[Link] = []
+    spans: list[tuple[int, int]] = []
     last = b""
-    for entry in _entries(file, superblock, tree):
-        place, address, kind = _ENTRY.unpack(entry)
-        end = names.find(b"\0", place)
-        raw = names[place:end]
-        # Names begin at multiples of eight, after a zero, and are filled up with zeros.
-        filled = -(-(end + 1) // 8) * 8
-        if place % 8 or end < 0 or any(names[end:filled]) or any(names[place - 1 : place]):
+    for place, address, kind in _entries(file, superblock, tree):
+        # Names begin at multiples of eight; what is behind the zero may be left from another.
+        end = names.find(b"\0", place, place + _LONGEST_NAME)
+        if place % 8 or end < 0:
             raise file.damaged(f"a link has no name at byte {place} of its group's names")
+        raw = names[place:end]
         if raw <= last:
             raise file.damaged(f"the links {last[:40]!r} and {raw[:40]!r} are not in order")
         name, last = _checked_name(file, raw), raw
         if kind > 1 or address == NOWHERE:
             raise file.refused(f"{name} is a soft link, which is not followed", _COPY)
         links.append(Link(name, address))
+        spans.append((place, end))
+    spans.sort()
+    for (_, end), (start, _) in pairwise(spans):
+        if start <= end:
+            raise file.damaged(f"two links have names at byte {start} of their group's names")
     return links
 
 
@@ -133,42 +140,46 @@ def _read_heap(file: Hdf5Bytes, address: int) -> bytes:
     return file.read(place, size, what)
 
 
-def _entries(file: Hdf5Bytes, superblock: Superblock, tree: int) -> Iterator[bytes]:
-    """The entries of all symbol nodes, 40 bytes each, in order."""
+def _entries(file: Hdf5Bytes, superblock: Superblock, tree: int) -> Iterator[tuple[int, int, int]]:
+    """Place of the name, address and kind of each entry of all symbol nodes, in order."""
     room = 2 * superblock.leaf_size
-    for address in _symbol_nodes(file, superblock, tree):
+    for address, key in _symbol_nodes(file, superblock, tree):
         node = file.read(address, 8 + room * _ENTRY.size, "a symbol node")
         count = int.from_bytes(node[6:8], "little")
-        end = 8 + count * _ENTRY.size
         if node[:6] != b"SNOD\1\0" or count > room:
             raise file.damaged(f"no symbol node is at byte {address}")
         file.count(count)
-        if any(node[end:]):
-            raise file.damaged(f"the symbol node at byte {address} has more links than it counts")
-        for start in range(8, end, _ENTRY.size):
-            yield node[start : start + _ENTRY.size]
+        entries = list(_ENTRY.iter_unpack(node[8 : 8 + count * _ENTRY.size]))
+        # The key after a child of a B-tree is its last name, so that no link can be lost.
+        if not entries or entries[-1][0] != key:
+            raise file.damaged(f"the symbol node at byte {address} miscounts its {count} links")
+        yield from entries
 
 
-def _symbol_nodes(file: Hdf5Bytes, superblock: Superblock, tree: int) -> list[int]:
-    """The addresses of the symbol nodes of a B-tree, read level by level."""
+def _symbol_nodes(
+    file: Hdf5Bytes, superblock: Superblock, tree: int
+) -> list[tuple[int, int | None]]:
+    """The addresses of the symbol nodes of a B-tree, each with the key after it."""
     room = 2 * superblock.internal_size
-    addresses, depth = [tree], -1
+    nodes: list[tuple[int, int | None]] = [(tree, None)]
+    depth = -1
     while True:
-        children: list[int] = []
-        for place, address in enumerate(addresses):
+        children: list[tuple[int, int | None]] = []
+        beside = [NOWHERE, *(address for address, _ in nodes), NOWHERE]
+        for place, (address, key) in enumerate(nodes):
             node = file.read(address, 24 + 16 * room + 8, "a B-tree node")
-            signature, kind, level, count, left, right = _TREE.unpack_from(node)
+            signature, kind, level, count, *neighbours = _TREE.unpack_from(node)
             depth = level if depth < 0 else depth
-            beside = (
-                addresses[place - 1] if place else NOWHERE,
-                addresses[place + 1] if place + 1 < len(addresses) else NOWHERE,
-            )
-            if signature != b"TREE" or kind or level != depth or (left, right) != beside:
+            expected = [beside[place], beside[place + 2]]
+            if signature != b"TREE" or kind or level != depth or neighbours != expected:
                 raise file.damaged(f"no B-tree node of a group is at byte {address}")
+            if count > room:
+                raise file.damaged(f"the B-tree node at byte {address} has {count} children")
             # Keys and children take turns, eight bytes each, with a key at both ends.
-            if count > room or any(node[24 + 16 * count + 8 :]):
+            words = struct.unpack_from(f"<{2 * count + 1}Q", node, 24)
+            if key not in (None, words[-1]):
                 raise file.damaged(f"the B-tree node at byte {address} miscounts its children")
-            children += struct.unpack_from(f"<{2 * count + 1}Q", node, 24)[1::2]
+            children += zip(words[1::2], words[2::2], strict=True)
         if depth <= 0:
             return children
-        addresses, depth = children, depth - 1
+        nodes, depth = children, depth - 1

@@ -172,10 +172,14 @@ class LazyTensor:
 
     def blocks_with(self, other: LazyTensor) -> Iterator[tuple[Array, Array]]:
         """Blocks of this and of another tensor of its shape, of the same rows."""
-        if self._is_whole or other._is_whole:
-            yield self.read(), other.read()
-        else:
+        if not (self._is_whole or other._is_whole):
             yield from zip(self.blocks(), other.blocks(), strict=True)
+            return
+        whole = self._seen(), other._seen()
+        step = max(1, BLOCK // max(1, whole[0][:1].nbytes))
+        for start in range(0, self.shape[0], step):
+            one, two = (contiguous(array[start : start + step]) for array in whole)
+            yield self._as_cast(one), other._as_cast(two)
 
     @property
     def _is_whole(self) -> bool:
@@ -190,19 +194,20 @@ class LazyTensor:
             CheckpointError: If they cannot be read.
         """
         part = self.part(start, stop)
-        array = part._gathered() if part.is_wide else part._bounding()
+        return self._as_cast(part._gathered() if part.is_wide else contiguous(part._seen()))
+
+    def _as_cast(self, array: Array) -> Array:
         return array if self.cast is None else _cast(array, self.cast, self.source.name)
 
     def _as_row(self) -> LazyTensor:
         return replace(self, shape=(1, *self.shape), strides=(0, *self.strides))
 
-    def _bounding(self) -> Array:
-        """Read all from the first element to the last, and take those that are asked for."""
+    def _seen(self) -> Array:
+        """All from the first element to the last, read, and seen as this tensor."""
         flat = np.empty(self._span(), DTYPES[self.stored])
         self._fill(flat, self.offset)
         steps = tuple(step * self.itemsize for step in self.strides)
-        view = np.lib.stride_tricks.as_strided(flat, self.shape, steps)
-        return contiguous(view)
+        return np.lib.stride_tricks.as_strided(flat, self.shape, steps)
 
     def _gathered(self) -> Array:
         """Read the pieces of a matrix that lie together, one by one."""
