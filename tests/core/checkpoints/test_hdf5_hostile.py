@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -14,6 +13,7 @@ from tests.core.checkpoints.hdf5_files import read_content, write_model
 from tests.core.checkpoints.hdf5_made_up import (
     FIRST,
     FLOAT,
+    REST,
     SPARE,
     TEXT,
     attribute,
@@ -21,23 +21,12 @@ from tests.core.checkpoints.hdf5_made_up import (
     group,
     heap,
     made_up,
+    refused,
     strings,
     table,
     tree,
 )
-from xlm_core import CheckpointError
 from xlm_core.checkpoints import hdf5_bytes
-
-
-def refused(content: bytes, message: str) -> None:
-    """Refused, with little memory: nothing is made on a mere claim."""
-    tracemalloc.start()
-    try:
-        with pytest.raises(CheckpointError, match=message):
-            read_content(content)
-        assert tracemalloc.get_traced_memory()[1] < (1 << 20) + 2 * len(content)
-    finally:
-        tracemalloc.stop()
 
 
 def test_made_up_file_is_sound() -> None:
@@ -53,8 +42,6 @@ def test_lists_of_nothing() -> None:
     assert read_content(group((0x0C, names))).attributes == {"layer_names": []}
 
 
-# What follows a header with one message of 16 bytes.
-REST = FIRST + 8 + 16
 HOSTILE = {
     "header that ends too soon": (
         made_up([(0x10, struct.pack("<QQ", FIRST + 24, 20))]),

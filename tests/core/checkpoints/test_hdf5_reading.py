@@ -109,28 +109,6 @@ def test_many_links(tmp_path: Path, version: str, ordered: bool, count: int) -> 
         assert assert_same(file, read(path)) == count
 
 
-@pytest.mark.parametrize("version", LIBRARY_VERSIONS)
-def test_after_deleting_and_renaming(tmp_path: Path, version: str) -> None:
-    """Holes in heaps, nodes and headers; attributes that were changed."""
-    path = tmp_path / "edited.h5"
-    with h5py.File(path, "w", libver=version) as file:
-        for number in range(120):
-            group = file.create_group(f"layer {number}")
-            group.attrs["name"] = "before"
-            group["0"] = np.full(3, number)
-    with h5py.File(path, "a", libver=version) as file:
-        for number in range(0, 120, 7):
-            del file[f"layer {number}"]
-        for number in range(1, 120, 21):
-            file.move(f"layer {number}", f"another much longer name for {number}")
-        for number in range(2, 120, 7):
-            file[f"layer {number}"].attrs["name"] = "after, and longer than before"
-            file[f"layer {number}"].attrs["more"] = [f"x{number}", "y"]
-            del file[f"layer {number}/0"]
-    with h5py.File(path) as file:
-        assert assert_same(file, read(path)) == 120 - 18 - 17
-
-
 @pytest.mark.parametrize("count", [3, 8, 9, 70])
 @pytest.mark.parametrize("version", LIBRARY_VERSIONS)
 def test_many_attributes(tmp_path: Path, version: str, count: int) -> None:
