@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,12 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conversion.progress import ByteProgress
-from conversion.tokenizer_files import write_tokenizer
+from conversion.tokenizer_files import FILES as TOKENIZER_FILES
+from conversion.tokenizer_files import with_dictionary, write_tokenizer
 from xlm_core.checkpoints import hub
 from xlm_core.checkpoints.comparing import compare_tensors
 from xlm_core.checkpoints.layouts import LAYOUTS, Layout
 from xlm_core.checkpoints.matching import match_checkpoint
 from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint
+from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
 from xlm_core.checkpoints.shards import shard_size
 from xlm_core.checkpoints.tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.checkpoints.writing import Weights, check_fits, write_alone, write_folder
@@ -26,9 +29,19 @@ from xlm_core.errors import CheckpointError, ConfigError
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 from xlm_core.whole_files import folder_written_whole, written_whole
 
-# Files that a folder of a checkpoint consists of: only such a folder is replaced as a whole.
-_KNOWN_SUFFIXES = (".json", ".safetensors", ".bin", ".h5", ".pth", ".keras", ".txt", ".md")
-_KNOWN_NAMES = ("codes", "vocab")
+# Files that a conversion, or transformers, writes: only a folder of these is replaced as a whole.
+_KNOWN_NAMES = frozenset(
+    (
+        "config.json",
+        ORIGINAL_FILE,
+        "codes",
+        "vocab",
+        *TOKENIZER_FILES,
+        *(layout.file for layout in LAYOUTS.values()),
+        *(layout.index for layout in LAYOUTS.values() if layout.sharded),
+    )
+)
+_SHARD = re.compile(r"(model|pytorch_model|tf_model)-\d{5}-of-\d{5}\.(safetensors|bin|h5)")
 _FILE_SUFFIXES = (".safetensors", ".bin", ".h5", ".pth", ".keras", ".json")
 
 
@@ -135,6 +148,9 @@ def convert(
 
     with _clear_errors(target), _staged(target, alone=alone) as stage:
         began = time.perf_counter()
+        if layout.name == "facebook":
+            weights, said = with_dictionary(checkpoint, weights)
+            notes += said
         if not alone:
             weights, said = write_tokenizer(stage, checkpoint, weights, layout, codes, mode)
             notes += said
@@ -275,9 +291,11 @@ def _check_target(
             f"the target {target} looks like a file: {layout.name} needs the name of a folder"
             f"{also}."
         )
+    if target.is_symlink() and not target.exists():
+        raise CheckpointError(f"the target {target} is a link to nothing. Remove it first.")
     if not target.parent.is_dir():
         raise CheckpointError(f"the target's folder {target.parent} does not exist. Make it first.")
-    if not target.exists() and not target.is_symlink():
+    if not target.exists():
         return
     here, there = target.resolve(), checkpoint.folder.resolve()
     if here == there or here in there.parents or here == Path(checkpoint.source).resolve():
@@ -302,7 +320,8 @@ def _check_target(
 
 
 def _is_known(file: Path) -> bool:
-    return file.is_file() and (file.suffix in _KNOWN_SUFFIXES or file.name in _KNOWN_NAMES)
+    name = file.name
+    return file.is_file() and (name in _KNOWN_NAMES or _SHARD.fullmatch(name) is not None)
 
 
 def _check_space(target: Path, weights: Weights, layout: Layout, *, alone: bool) -> None:

@@ -24,7 +24,7 @@ from xlm_core.tokenization.vocabulary import (
 )
 
 # Copied as they are from folder to folder.
-_FILES = (
+FILES = (
     VOCAB_FILE,
     MERGES_FILE,
     "tokenizer_config.json",
@@ -32,7 +32,37 @@ _FILES = (
     "added_tokens.json",
     "generation_config.json",
 )
+_GENERATION = "generation_config.json"
 _CODES, _VOCABULARY = "codes", "vocab"
+
+
+def with_dictionary(checkpoint: Checkpoint, weights: Weights) -> tuple[Weights, list[str]]:
+    """What the original's code wants to know of a model, as far as the source tells.
+
+    Args:
+        checkpoint: The source; the words of its vocabulary are those of a dictionary.
+        weights: What is converted.
+
+    Returns:
+        The weights, with the dictionary added, and notes for the user.
+
+    Raises:
+        CheckpointError: If the vocabulary is damaged.
+    """
+    original, notes = weights.original or Original(), []
+    if original.words is not None and len(original.words) != weights.config.vocab_size:
+        notes.append("the original's dictionary is left out: the vocabulary was resized since")
+        original = replace(original, words=None, counts=None)
+    elif original.words is None and _has_tokenizer(checkpoint.folder):
+        original = _from_folder(checkpoint.folder, original, weights.config)
+    if original.words is None:
+        notes.append("there is no dictionary: the original's translate.py needs one")
+    if weights.architecture in ("XLMModel", "XLMForSequenceClassification"):
+        notes.append(
+            "the model has no output layer: the original's code, which builds one, loads it with "
+            "with_output=False only"
+        )
+    return replace(weights, original=original), notes
 
 
 def write_tokenizer(
@@ -60,23 +90,20 @@ def write_tokenizer(
         CheckpointError: If `codes` cannot be used.
     """
     original, folder = weights.original, checkpoint.folder
-    has_folder = (folder / VOCAB_FILE).is_file() and (folder / MERGES_FILE).is_file()
+    has_folder = _has_tokenizer(folder)
     codes = _codes(folder, codes)
     if layout.name == "facebook":
-        if has_folder:
-            original = _from_folder(folder, original or Original(), weights.config)
+        if has_folder and original is not None:
             _write_codes(stage / _CODES, folder / MERGES_FILE, original)
         elif codes is not None:
             shutil.copyfile(codes, stage / _CODES)
-        if original is None or original.words is None:
-            why = "the source has no dictionary: the original's translate.py needs one"
-            return replace(weights, original=original), [why]
-        _write_vocabulary(stage / _VOCABULARY, original)
-        return replace(weights, original=original), []
+        if original is not None and original.words is not None:
+            _write_vocabulary(stage / _VOCABULARY, original)
+        return weights, []
+    for name in FILES:
+        if (has_folder or name == _GENERATION) and (folder / name).is_file():
+            shutil.copyfile(folder / name, stage / name)
     if has_folder:
-        for name in _FILES:
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, stage / name)
         return weights, []
     if original is None or original.words is None:
         return weights, []
@@ -92,6 +119,10 @@ def write_tokenizer(
     return replace(weights, original=replace(original, code_counts=counts)), [
         f"the tokenizer gives the ids of mode {tokenizer.mode!r}"
     ]
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return (folder / VOCAB_FILE).is_file() and (folder / MERGES_FILE).is_file()
 
 
 def _codes(folder: Path, codes: str | os.PathLike[str] | None) -> Path | None:
@@ -116,9 +147,7 @@ def _made(codes: Path, words: tuple[str, ...], config: XLMConfig, mode: str | No
 
 
 def _from_folder(folder: Path, original: Original, config: XLMConfig) -> Original:
-    """The dictionary of a folder's vocabulary, unless the original's own is known."""
-    if original.words is not None:
-        return original
+    """With the dictionary that a folder's vocabulary makes, if it makes one."""
     try:
         vocabulary = read_vocabulary(folder / VOCAB_FILE)
     except TokenizerError as error:

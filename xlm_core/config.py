@@ -203,6 +203,8 @@ class XLMConfig:
         elif name == "num_labels":
             object.__setattr__(self, name, value)
         else:
+            if _is_too_deep(value):
+                raise ConfigError(f"{name:.60} holds values nested too deeply to be written.")
             # A key of a file may have the name of a method: then it is kept, but hidden.
             self.extra[name] = value
 
@@ -335,6 +337,8 @@ class XLMConfig:
             values = json.loads(file.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"{file} is not valid JSON: {error}") from error
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error
         if not isinstance(values, dict):
             raise ConfigError(f"{file} holds a {type(values).__name__}: expected a JSON object.")
         try:
@@ -402,6 +406,22 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item") and hasattr(value, "dtype") and getattr(value, "shape", None) == ():
         return value.item()
     return value
+
+
+def _is_too_deep(value: Any, deepest: int = 100) -> bool:
+    """Whether containers lie more than `deepest` in each other; asked without recursion."""
+    level = [value]
+    for _ in range(deepest):
+        level = [
+            entry
+            for container in level
+            if isinstance(container, (Mapping, list, tuple))
+            for entry in (container.values() if isinstance(container, Mapping) else container)
+            if isinstance(entry, (Mapping, list, tuple))
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _json_ready(value: Any) -> Any:

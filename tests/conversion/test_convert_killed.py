@@ -140,5 +140,17 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         assert result.returncode == 2
         assert "MB free" in result.stderr
         assert [*disk.iterdir()] == []
+        # Room for the tensors by the numbers, and none by the time that they are written.
+        (disk / "filler").write_bytes(b"x" * 20_900_000)
+        for to in ("tf", "keras", "facebook", "safetensors"):
+            code = (
+                "import shutil; shutil.disk_usage = lambda path: type('U', (), {'free': 1 << 40}); "
+                "from conversion.cli import main; raise SystemExit(main())"
+            )
+            run = [sys.executable, "-c", code, *command(source, disk / "target", "--to", to)[3:]]
+            result = subprocess.run(run, capture_output=True, text=True)
+            assert result.returncode == 2, result.stderr
+            assert "could not be written" in result.stderr
+            assert [file.name for file in disk.iterdir()] == ["filler"]
     finally:
         subprocess.run(["umount", str(disk)], check=True)

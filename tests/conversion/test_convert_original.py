@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,27 @@ def test_a_file_by_itself(tmp_path: Path, shared: Callable[[str], Path]) -> None
         convert(alone, tmp_path / "never", to="safetensors", codes=tmp_path / "absent")
 
 
+def test_the_dictionary_of_a_folder(tmp_path: Path, shared: Callable[[str], Path]) -> None:
+    """Into a file as into a folder; a resized vocabulary has none."""
+    source = shared("checkpoints/small_mlm_tlm/hf")
+    theirs = load(shared("checkpoints/small_mlm_tlm/facebook/mlm_tlm_small.pth"))
+    convert(source, tmp_path / "file.pth", to="facebook")
+    convert(source, tmp_path / "folder", to="facebook")
+    for file in (tmp_path / "file.pth", tmp_path / "folder" / "checkpoint.pth"):
+        assert load(file)["dico_id2word"] == theirs["dico_id2word"]
+        assert load(file)["dico_word2id"] == theirs["dico_word2id"]
+    summary = convert(source, tmp_path / "bare.pth", to="facebook", head="XLMModel")
+    assert any("no output layer" in note for note in summary.notes)
+    folder = tmp_path / "with"
+    convert(shared("checkpoints/small_mlm_tlm/facebook"), folder, to="safetensors")
+    original = open_checkpoint(folder).original
+    assert original is not None
+    (folder / "facebook.json").write_text(replace(original, words=("a",), counts=(1,)).to_json())
+    summary = convert(folder, tmp_path / "resized.pth", to="facebook")
+    assert any("was resized since" in note for note in summary.notes)
+    assert "dico_id2word" not in load(tmp_path / "resized.pth")
+
+
 class TestForms:
     """Files as people have them."""
 
@@ -150,6 +172,10 @@ class TestForms:
         found = self.opened(content, tmp_path)
         weights = weights_of(found)
         assert weights.architecture == "XLMForSequenceClassification"
+        assert found.dropped == tuple(
+            f"pred_layer.proj.{leaf} (the classifier does not use it)"
+            for leaf in ("weight", "bias")
+        )
         assert found.config.id2label == {0: "contradiction", 1: "neutral", 2: "entailment"}
         tensors = {spec.path: tensor.read() for spec, tensor in weights.tensors}
         assert np.array_equal(tensors["sequence_summary.summary.weight"], head["1.weight"])

@@ -80,6 +80,25 @@ class TestTarget:
             convert(source, target, to="tf", overwrite=True)
         assert (target / "thesis.tex").read_text() == "years of work"
 
+    @pytest.mark.parametrize(
+        "name", ["README.md", "train.en.txt", "notes.json", "other.bin", "best-valid.pth", "x.h5"]
+    )
+    def test_files_of_the_user_are_never_removed(
+        self, source: Path, tmp_path: Path, name: str
+    ) -> None:
+        target = tmp_path / "target"
+        convert(source, target, to="torch", largest="4KB")
+        (target / name).write_text("mine")
+        with pytest.raises(CheckpointError, match="is no part of a checkpoint"):
+            convert(source, target, to="tf", overwrite=True)
+        (target / name).unlink()
+        convert(source, target, to="tf", overwrite=True)
+
+    def test_links_to_nothing(self, source: Path, tmp_path: Path) -> None:
+        (tmp_path / "link").symlink_to(tmp_path / "absent")
+        with pytest.raises(CheckpointError, match="is a link to nothing"):
+            convert(source, tmp_path / "link", to="tf")
+
     @pytest.mark.parametrize("where", ["same", "file", "parent", "linked"])
     def test_the_source_is_never_the_target(self, source: Path, tmp_path: Path, where: str) -> None:
         before = content(source)

@@ -63,11 +63,11 @@ def interpret(content: Mapping[str, Any], source: str) -> FacebookFile:
     params = entries.pop("params", None)
     if params is not None and not isinstance(params, Mapping):
         raise CheckpointError(f"{source}: params is a {type(params).__name__}; expected a table.")
-    tensors, architecture = _tensors(entries, source)
+    dropped: list[str] = []
+    tensors, architecture = _tensors(entries, source, dropped)
     _refuse_memory(tensors, params or {}, source)
     words, counts = _dictionary(entries, source)
     ours = entries.pop("config", None)
-    dropped = []
     for name in [*entries]:
         if name.endswith("optimizer"):
             dropped.append(f"optimizer state ({name})")
@@ -93,7 +93,9 @@ def interpret(content: Mapping[str, Any], source: str) -> FacebookFile:
     return FacebookFile(tensors, architecture, config, original, tuple(dropped))
 
 
-def _tensors(entries: dict[str, Any], source: str) -> tuple[dict[str, LazyTensor], str]:
+def _tensors(
+    entries: dict[str, Any], source: str, dropped: list[str]
+) -> tuple[dict[str, LazyTensor], str]:
     """Take the state dictionaries out of the entries."""
     if "decoder" in entries:
         tensors = {}
@@ -113,6 +115,7 @@ def _tensors(entries: dict[str, Any], source: str) -> tuple[dict[str, LazyTensor
         unused = [key for key in tensors if key.startswith("pred_layer.")]
         for key in unused:
             del tensors[key]
+            dropped.append(f"{key} (the classifier does not use it)")
         return tensors, "XLMForSequenceClassification"
     head = any(key.startswith("pred_layer.") for key in tensors)
     return tensors, "XLMWithLMHeadModel" if head else "XLMModel"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xlm_core.checkpoints.comparing import same_values
@@ -27,7 +27,8 @@ _BUFFERS = ("position_ids", "transformer.position_ids")
 # With an adaptive softmax, transformers 4.57 saves this matrix beside the clusters.
 _STRAY = "pred_layer.proj.weight"
 # A fixed table that a file need not hold is made, up to this many numbers.
-_LARGEST_TABLE = 1 << 28
+_LARGEST_TABLE = 1 << 22
+_MOST_NAMES = 100
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Fit:
             ("unexpected", [*self.unexpected]),
             ("misshapen", [f"{path}: {words}" for path, words in self.misshapen.items()]),
         )
-        return [f"{what} ({len(names)}): {', '.join(names)}" for what, names in lists if names]
+        return [listed(what, names) for what, names in lists if names]
 
     def differing_ties(self) -> list[tuple[str, str]]:
         """Those of `repeated` whose values differ; reads them, unless they are one storage."""
@@ -81,6 +82,12 @@ class Fit:
             for pair in self.repeated
             if not same_values(self.placed[pair[0]][1], self.placed[pair[1]][1])
         ]
+
+
+def listed(what: str, names: Sequence[str]) -> str:
+    """How many there are of something, and their names, up to a hundred."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"{what} ({len(names)}): {', '.join(names[:_MOST_NAMES])}{more}"
 
 
 def class_of(checkpoint: Checkpoint) -> str:

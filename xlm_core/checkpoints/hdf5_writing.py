@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 # Attributes are kept in the header of their group, which HDF5 limits.
 _LARGEST_ATTRIBUTE = 64512
+_LEAST_SPACE = 1 << 20
 
 
 def write_hdf5(
@@ -35,6 +38,26 @@ def write_hdf5(
             texts, or number.
         progress: See `filling.fill`.
     """
+    try:
+        jobs = _laid_out(path, datasets, attributes)
+    except RuntimeError as error:  # what HDF5 makes of a disk that is full when it closes a file
+        full = shutil.disk_usage(path.parent).free < _LEAST_SPACE
+        code = errno.ENOSPC if full else errno.EIO
+        raise OSError(code, f"{os.strerror(code)} ({error})", os.fspath(path)) from error
+    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        reserve(descriptor, os.fstat(descriptor).st_size)
+        fill(descriptor, jobs, progress)
+    finally:
+        os.close(descriptor)
+
+
+def _laid_out(
+    path: Path,
+    datasets: Mapping[str, LazyTensor],
+    attributes: Mapping[str, Mapping[str, Any]],
+) -> list[Job]:
+    """Write the structure of a file, and say where each tensor goes."""
     import h5py  # takes as long to import as all of numpy, and reading never needs it
 
     jobs = []
@@ -49,12 +72,7 @@ def write_hdf5(
                 h5py.Dataset(dataset).attrs["dtype"] = "bfloat16"
             if tensor.size:
                 jobs.append(Job(dataset.get_offset(), tensor))
-    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
-    try:
-        reserve(descriptor, os.fstat(descriptor).st_size)
-        fill(descriptor, jobs, progress)
-    finally:
-        os.close(descriptor)
+    return jobs
 
 
 def _allocate(file: h5py.File, name: str, tensor: LazyTensor) -> h5py.h5d.DatasetID:

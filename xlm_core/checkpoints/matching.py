@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xlm_core.checkpoints.comparing import same_values
-from xlm_core.checkpoints.fitting import fit_tensors
+from xlm_core.checkpoints.fitting import fit_tensors, listed
 from xlm_core.checkpoints.opening import Checkpoint
 from xlm_core.checkpoints.tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.config import XLMConfig
@@ -107,7 +107,7 @@ def match_tensors(
     )
     lost = [spec.path for spec in missing.values() if spec not in fresh]
     problems = [
-        f"{what} ({len(names)}): {', '.join(names)}"
+        listed(what, names)
         for what, names in (
             ("missing", lost),
             ("unexpected", fit.unexpected),

@@ -27,7 +27,7 @@ _HEADS = {
     "qa_outputs.": "XLMForQuestionAnsweringSimple",
 }
 # Beyond it, layers are counted against the tensors before names are made up for them.
-_MANY_LAYERS = 1000
+_MANY_LAYERS, _PER_LAYER = 100, 16
 
 
 def architecture_in(names: Iterable[str]) -> str | None:
@@ -58,7 +58,7 @@ def canonical_names(
     Raises:
         CheckpointError: If the configuration has more layers than the file has tensors for.
     """
-    if config.n_layers > max(len(tensors), _MANY_LAYERS):
+    if config.n_layers > _MANY_LAYERS and _PER_LAYER * config.n_layers > len(tensors):
         raise CheckpointError(
             f"{source}: its configuration says n_layers={config.n_layers}, but there are only "
             f"{len(tensors)} tensors. Check that config.json belongs to these weights."

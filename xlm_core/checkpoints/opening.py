@@ -137,6 +137,12 @@ def open_checkpoint(
     if tied not in (None, "embeddings", "output"):
         raise CheckpointError(f"tied is {tied!r}: expected 'embeddings', 'output' or None.")
     place, name = Path(path), os.fspath(path)
+    try:
+        place.exists()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{name!r:.80} is no path that can be opened: {error!s:.80}."
+        ) from error
     if not place.exists() and isinstance(path, str) and hub.is_hub_name(path):
         place = hub.fetch(path, revision=revision, local_files_only=local_files_only)
     quirks = hub.quirks(name)

@@ -154,6 +154,11 @@ def tensor(
             f"a tensor of shape {shape} repeats the {there} elements of its storage. Save what "
             "`contiguous()` gives"
         )
+    if size and _overlap(shape, strides):
+        raise machine.refusal(
+            f"a tensor of shape {shape} with strides {strides} has the same element in several "
+            "places. Save what `contiguous()` gives"
+        )
     if (last >= there) if size else (offset > there):
         raise machine.refusal(
             f"a tensor of shape {shape} with strides {strides} reaches beyond the {there} elements "
@@ -163,3 +168,13 @@ def tensor(
     result = LazyTensor(view.storage.file, start, dtype, shape, strides)
     view.storage.tensors.append(result)
     return result
+
+
+def _overlap(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether two indices may be one element: a step within what the smaller steps reach."""
+    reach = 0
+    for step, count in sorted((step, n) for n, step in zip(shape, strides, strict=True) if n > 1):
+        if step <= reach:
+            return True
+        reach += step * (count - 1)
+    return False

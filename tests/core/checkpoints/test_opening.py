@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.support.layout_models import assert_same, make, write_all
 from xlm_core import CheckpointError, ConfigError, UnknownArgumentError, XLMConfig, XLMWarning
-from xlm_core.checkpoints import LAYOUTS, LazyTensor, open_checkpoint
+from xlm_core.checkpoints import LAYOUTS, LazyTensor, match_checkpoint, open_checkpoint
 from xlm_core.checkpoints.safetensors_file import read_safetensors, write_safetensors
 from xlm_core.checkpoints.shards import shard_size, split
 from xlm_core.checkpoints.writing import write_folder
@@ -216,3 +216,39 @@ def test_lists_of_names_in_hdf5(tmp_path: Path, as_bytes: bool, parts: int) -> N
                     for number in range(parts):
                         group.attrs[f"{name}{number}"] = chosen[number::parts]
     assert_same(weights, tmp_path)
+
+
+def test_values_that_are_nested_too_deeply(places: dict[str, Path]) -> None:
+    deep = "[" * 900 + "]" * 900
+    file = places["torch"] / "config.json"
+    file.write_text(file.read_text().rstrip()[:-1] + f', "extra": {deep}}}')
+    with pytest.raises(ConfigError, match="extra holds values nested too deeply"):
+        open_checkpoint(places["torch"])
+
+
+@pytest.mark.parametrize("path", ["a" * 3000, "a\0b"])
+def test_paths_that_cannot_be(path: str) -> None:
+    with pytest.raises(CheckpointError, match=r"is no path that can be opened|no folder at"):
+        open_checkpoint(path)
+
+
+def test_tables_that_are_not_there_stay_small(tmp_path: Path) -> None:
+    weights = make("XLMModel", "sinusoidal")
+    write_folder(tmp_path, weights, LAYOUTS["safetensors"])
+    tensors, metadata = read_safetensors(tmp_path / "model.safetensors")
+    kept = {n: LazyTensor.of(t.read()) for n, t in tensors.items() if "position" not in n}
+    write_safetensors(tmp_path / "model.safetensors", kept, metadata)
+    assert len(match_checkpoint(open_checkpoint(tmp_path), "XLMModel").found) == len(kept)
+    large = open_checkpoint(tmp_path).config.copy(max_position_embeddings=1 << 24)
+    large.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"missing \(1\): position_embeddings\.weight"):
+        match_checkpoint(open_checkpoint(tmp_path), "XLMModel")
+
+
+def test_messages_stay_short(tmp_path: Path) -> None:
+    weights = make("XLMModel", "2 languages")
+    write_folder(tmp_path, weights, LAYOUTS["safetensors"])
+    open_checkpoint(tmp_path).config.copy(n_layers=90).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"missing .* and 1308 more") as caught:
+        match_checkpoint(open_checkpoint(tmp_path), "XLMModel")
+    assert len(str(caught.value)) < 5000

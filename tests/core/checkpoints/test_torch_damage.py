@@ -75,3 +75,15 @@ def test_a_storage_that_nothing_needs(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content[: second + 5] + b"0" + content[second + 6 :])
     with pytest.raises(CheckpointError, match=r"no tensor needs its storage '.*/data/1'"):
         read_torch(tmp_path / "file")
+
+
+@pytest.mark.parametrize("strides", [(0, 1), (1, 1), (2, 1), (4, 3)])
+def test_views_whose_elements_overlap(tmp_path: Path, strides: tuple[int, int]) -> None:
+    """Torch can make them, and a damaged stride does: no weight is one."""
+    storage = torch.arange(64.0)
+    torch.save({"a": torch.as_strided(storage, (8, 4), strides)}, tmp_path / "file")
+    with pytest.raises(CheckpointError, match="has the same element in several places"):
+        read_torch(tmp_path / "file")
+    apart = torch.as_strided(storage, (4, 8), (1, 4))
+    torch.save({"a": apart}, tmp_path / "file")
+    assert np.array_equal(read_torch(tmp_path / "file")["a"].read(), apart.numpy())
