@@ -92,6 +92,24 @@ HOSTILE = {
         made_up([table(REST)], tree(0, 8) + heap(REST + 544, bytes(8))),
         "no symbol node is at byte 8",
     ),
+    "tree of too many children": (
+        made_up([table(REST)], tree(0)[:6] + b"\x21" + tree(0)[7:] + heap(REST + 544, bytes(8))),
+        f"the B-tree node at byte {REST} has 33 children",
+    ),
+    "heap of another version": (
+        made_up([table(REST)], tree(0) + b"HEAP\1" + heap(REST + 544, bytes(8))[5:]),
+        f"no heap of names is at byte {REST + 544}",
+    ),
+    "message of odd size": (
+        made_up([(0, bytes(8))]).replace(b"\0\0\x08\0\0\0\0\0", b"\0\0\x04\0\0\0\0\0"),
+        "a message of the object header, number 0, is impossible",
+    ),
+    "shape over its limit": (
+        made_up(
+            [(1, struct.pack("<BBB5xQQ", 1, 1, 1, 3, 2)), (3, FLOAT), (8, b"\3\1" + bytes(16))]
+        ),
+        r"a shape of \(3,\) exceeds its own limit \(2,\)",
+    ),
     "tree outside": (
         made_up([table(2**40)]),
         "the names of a group should lie at bytes 1099511628320",

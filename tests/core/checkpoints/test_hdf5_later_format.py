@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.core.checkpoints.hdf5_files import assert_same, read, read_content
+from tests.core.checkpoints.hdf5_files import assert_same, read, read_content, write_keras
 from xlm_core import CheckpointError
 from xlm_core.checkpoints.hdf5_bytes import Hdf5Bytes
 
@@ -119,6 +119,23 @@ def test_header(tmp_path: Path, place: int, value: bytes, message: str) -> None:
     content = with_many(tmp_path / "links.h5", "links", 2)
     with pytest.raises(CheckpointError, match=message):
         read_content(changed(content, b"OHDR", place, value))
+
+
+@pytest.mark.usefixtures("no_checksums")
+def test_continued_header(tmp_path: Path) -> None:
+    write_keras(tmp_path / "keras.h5", libver="latest")
+    content = (tmp_path / "keras.h5").read_bytes()
+    with pytest.raises(CheckpointError, match="no continued object header is at byte"):
+        read_content(changed(content, b"OCHK", 3, b"X"))
+
+
+@pytest.mark.usefixtures("no_checksums")
+@pytest.mark.parametrize(("place", "value"), [(-2, b"\1"), (-1, b"\x04")])
+def test_message_about_a_heap(tmp_path: Path, place: int, value: bytes) -> None:
+    content = with_many(tmp_path / "links.h5", "links")
+    address = content.index(b"FRHP").to_bytes(8, "little")
+    with pytest.raises(CheckpointError, match=r"a heap of version \d, flags \d is unknown"):
+        read_content(changed(content, address, place, value))
 
 
 def test_three_levels_of_a_tree(tmp_path: Path) -> None:
