@@ -40,6 +40,9 @@ def test_made_up_file_is_sound() -> None:
 def test_lists_of_nothing() -> None:
     names = attribute(b"layer_names", TEXT, dataspace(2**39, 0), b"")
     assert read_content(group((0x0C, names))).attributes == {"layer_names": []}
+    # A string that was never set lies nowhere.
+    names = attribute(b"layer_names", TEXT, dataspace(2), bytes(32))
+    assert read_content(group((0x0C, names))).attributes == {"layer_names": ["", ""]}
 
 
 HOSTILE = {
