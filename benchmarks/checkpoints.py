@@ -1,9 +1,9 @@
 """Converting and opening checkpoints, beside transformers, h5py and a plain copy.
 
-    python benchmarks/checkpoints.py [--rounds 5] [--large] [--folder DIR]
+    python benchmarks/checkpoints.py [--rounds 5] [--shape "2.3 GB"] [--folder DIR]
 
-Whole processes, in turn; medians. Memory is the peak of a process. `--large` adds the shape of the
-17- and 100-language models (2.3 GB), to see how cost grows. Needs about 4 GB of disk (12 GB).
+Whole processes, in turn; medians. Memory is the peak of a process. "2.3 GB" is the shape of the
+17- and 100-language models, to see how cost grows. Needs about 4 GB of disk (16 GB).
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def main() -> None:
     """Print a table for each shape."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--shape", choices=SHAPES, default="570 MB")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--build", choices=SHAPES, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -195,33 +195,33 @@ def main() -> None:
         build(options.folder, options.build)
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as place:
-        for title, shape in SHAPES.items():
-            if title == "2.3 GB" and not options.large:
-                continue
-            folder = Path(place) / title.replace(" ", "")
-            # In a process of its own: the peak of a process counts that of the one it came from.
-            run([sys.executable, __file__, "--build", title, "--folder", str(folder)])
-            size = (folder / "safetensors" / "model.safetensors").stat().st_size / 1e6
-            rows = conversions(folder)
-            opened = openings(folder, shape.get("use_lang_emb", True))
-            found: dict[str, list[tuple[float, float]]] = {name: [] for name in [*rows, *opened]}
-            for _ in range(options.rounds):
-                for name, (command, target) in rows.items():
-                    found[name].append(run(command, target))
-                for name, command in opened.items():
-                    found[name].append(run(command))
-            print(f"\n{title}: {size:,.0f} MB, {options.rounds} rounds")
-            print(f"{'':44} {'seconds':>8} {'least':>8} {'peak MB':>8}")
-            median = {}
-            for name, runs in found.items():
-                median[name] = statistics.median(seconds for seconds, _ in runs)
-                least = min(seconds for seconds, _ in runs)
-                peak = statistics.median(peak for _, peak in runs)
-                print(f"{name:44} {median[name]:8.2f} {least:8.2f} {peak:8.0f}")
-            for one, other in RATIOS:
-                ratios = [a[0] / b[0] for a, b in zip(found[one], found[other], strict=True)]
-                print(f"{one} / {other}: {statistics.median(ratios):.2f}")
-            shutil.rmtree(folder)
+        measure(Path(place) / "model", options.shape, options.rounds)
+
+
+def measure(folder: Path, title: str, rounds: int) -> None:
+    """Print the table of one shape."""
+    # In a process of its own: the peak of a process counts that of the one it came from.
+    run([sys.executable, __file__, "--build", title, "--folder", str(folder)])
+    size = (folder / "safetensors" / "model.safetensors").stat().st_size / 1e6
+    rows = conversions(folder)
+    opened = openings(folder, bool(SHAPES[title].get("use_lang_emb", True)))
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in [*rows, *opened]}
+    for _ in range(rounds):
+        for name, (command, target) in rows.items():
+            found[name].append(run(command, target))
+        for name, command in opened.items():
+            found[name].append(run(command))
+    print(f"{title}: {size:,.0f} MB, {rounds} rounds")
+    print(f"{'':44} {'seconds':>8} {'least':>8} {'most':>8} {'peak MB':>8}")
+    for name, runs in found.items():
+        seconds = [spent for spent, _ in runs]
+        peak = statistics.median(peak for _, peak in runs)
+        middle = statistics.median(seconds)
+        print(f"{name:44} {middle:8.2f} {min(seconds):8.2f} {max(seconds):8.2f} {peak:8.0f}")
+    for one, other in RATIOS:
+        ratios = [a[0] / b[0] for a, b in zip(found[one], found[other], strict=True)]
+        middle = statistics.median(ratios)
+        print(f"{one} / {other}: {middle:.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
 RATIOS = (
