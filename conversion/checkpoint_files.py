@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from xlm_core.checkpoints.json_files import read_object
-from xlm_core.checkpoints.opening import Checkpoint, weights_file
+from xlm_core.checkpoints.opening import Checkpoint
 from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
 from xlm_core.checkpoints.tensors import LazyTensor
-from xlm_core.tokenization import files as tokenizer_files
+from xlm_core.tokenization.files import FOLDER_FILES
 
 # Of a tokenizer, in the folder of a checkpoint; the last two are the original's.
-_TOKENIZER_FILES = (
-    tokenizer_files.VOCAB_FILE,
-    tokenizer_files.MERGES_FILE,
-    tokenizer_files.CONFIG_FILE,
-    tokenizer_files.SPECIAL_TOKENS_FILE,
-    tokenizer_files.ADDED_TOKENS_FILE,
-    "codes*",
-    "vocab",
-)
+_TOKENIZER_FILES = (*FOLDER_FILES, "codes*", "vocab")
 
 
 @dataclass(frozen=True)
@@ -35,8 +26,7 @@ class File:
 
 def files_of(checkpoint: Checkpoint) -> tuple[File, ...]:
     """The files of an opened checkpoint: its weights first, then what lies beside them."""
-    place = Path(checkpoint.source)
-    weights = weights_file(place if place.exists() else checkpoint.folder)
+    weights = checkpoint.file
     names = {weights: "weights"}
     if weights.name.endswith(".index.json"):
         names[weights] = "index"
@@ -61,9 +51,7 @@ def shared_bytes(tensors: Mapping[str, LazyTensor]) -> dict[str, str]:
     ranges = []
     for order, (name, tensor) in enumerate(tensors.items()):
         if tensor.size:
-            steps = zip(tensor.shape, tensor.strides, strict=True)
-            span = 1 + sum((count - 1) * step for count, step in steps)
-            end = tensor.offset + span * tensor.itemsize
+            end = tensor.offset + tensor.span * tensor.itemsize
             ranges.append((id(tensor.source), tensor.offset, end, order, name))
     result: dict[str, str] = {}
     source, reach, first = -1, -1, ""

@@ -181,7 +181,10 @@ def inspect(
         differing_ties=tuple(ties),
         dropped=checkpoint.dropped,
         original=_dictionary(checkpoint),
-        why_not=_why_not(checkpoint, architecture, in_file),
+        why_not={
+            name: why_not(layout, checkpoint.config, architecture, in_file)
+            for name, layout in LAYOUTS.items()
+        },
         notes=_notes(checkpoint, placement, architecture, whole=values),
         seconds=seconds,
     )
@@ -244,15 +247,6 @@ def _dictionary(checkpoint: Checkpoint) -> Dictionary | None:
         original.code_counts is not None,
         tuple(map(str, original.extra)),
     )
-
-
-def _why_not(checkpoint: Checkpoint, architecture: str, in_file: set[str]) -> dict[str, str | None]:
-    result = {}
-    for name, layout in LAYOUTS.items():
-        lacking = sorted(in_file - {*layout.dtypes})
-        reason = why_not(layout, checkpoint.config, architecture)
-        result[name] = reason or (f"it has no {', '.join(lacking)}" if lacking else None)
-    return result
 
 
 def _notes(

@@ -14,7 +14,7 @@ from xlm_core.checkpoints.writing import Weights
 from xlm_core.config import XLMConfig
 from xlm_core.errors import CheckpointError, TokenizerError
 from xlm_core.tokenization.bpe import END_OF_WORD
-from xlm_core.tokenization.files import MERGES_FILE, VOCAB_FILE
+from xlm_core.tokenization.files import FOLDER_FILES, MERGES_FILE, VOCAB_FILE
 from xlm_core.tokenization.tokenizer import XLMTokenizer
 from xlm_core.tokenization.vocabulary import (
     SPECIAL_WORDS,
@@ -23,16 +23,9 @@ from xlm_core.tokenization.vocabulary import (
     read_vocabulary,
 )
 
-# Copied as they are from folder to folder.
-FILES = (
-    VOCAB_FILE,
-    MERGES_FILE,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "generation_config.json",
-)
 _GENERATION = "generation_config.json"
+# Copied as they are from folder to folder.
+FILES = (*FOLDER_FILES, _GENERATION)
 _CODES, _VOCABULARY = "codes", "vocab"
 
 

@@ -14,9 +14,10 @@ import torch
 
 from conversion.convert import convert, weights_of
 from tests.support.golden import ENCODER_CASES, MT_CASES
+from tests.support.layout_models import assert_same, make
 from xlm_core import CheckpointError, XLMTokenizer
-from xlm_core.checkpoints import open_checkpoint
-from xlm_core.checkpoints.writing import saved_config
+from xlm_core.checkpoints import LAYOUTS, open_checkpoint
+from xlm_core.checkpoints.writing import saved_config, write_folder
 
 TRAINING = "training_checkpoint_module_prefix"
 
@@ -184,6 +185,19 @@ class TestForms:
         convert(tmp_path / "there", tmp_path / "back.pth", to="facebook")
         back = load(tmp_path / "back.pth")["model"]
         assert torch.equal(back["proj.1.bias"], head["1.bias"])
+
+    @pytest.mark.parametrize("count", [3, 4])
+    def test_names_of_classes_of_our_own(self, tmp_path: Path, count: int) -> None:
+        """Three labels that are not XNLI's keep their names."""
+        weights = make("XLMForSequenceClassification", "2 languages", num_labels=count)
+        names = {index: f"mood {index}" for index in range(count)}
+        weights.config.id2label, weights.config.label2id = names, {n: i for i, n in names.items()}
+        (tmp_path / "source").mkdir()
+        write_folder(tmp_path / "source", weights, LAYOUTS["safetensors"])
+        convert(tmp_path / "source", tmp_path / "there.pth", to="facebook")
+        convert(tmp_path / "there.pth", tmp_path / "back", to="safetensors")
+        assert open_checkpoint(tmp_path / "back").config.id2label == names
+        assert_same(weights, tmp_path / "back")
 
     @pytest.mark.parametrize("zipped", [True, False])
     def test_params_of_2019(self, content: dict[str, Any], tmp_path: Path, zipped: bool) -> None:

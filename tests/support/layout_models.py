@@ -32,8 +32,8 @@ OTHERS: dict[str, dict[str, Any]] = {
 }
 
 
-def make(architecture: str, kind: str, dtype: str = "float32") -> Weights:
-    """A small model with random tensors."""
+def make(architecture: str, kind: str, dtype: str = "float32", **fields: Any) -> Weights:
+    """A small model with random tensors; `fields` of its configuration."""
     values: dict[str, Any] = {
         "vocab_size": 53,
         "emb_dim": 12,
@@ -44,7 +44,7 @@ def make(architecture: str, kind: str, dtype: str = "float32") -> Weights:
         "architectures": [architecture],
         "is_encoder": architecture != ENCODER_DECODER,
     }
-    config = XLMConfig(**{**values, **{**LANGUAGES, **OTHERS}[kind]})
+    config = XLMConfig(**{**values, **{**LANGUAGES, **OTHERS}[kind], **fields})
     arrays = random_weights(config, architecture, np.random.default_rng(3))
     tensors = [
         (spec, LazyTensor.of(arrays[spec.path]).astype(dtype))

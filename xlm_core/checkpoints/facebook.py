@@ -183,22 +183,21 @@ def _config(
     translates = architecture == ENCODER_DECODER
     stem = "encoder." if translates else ""
     values: dict[str, Any] = {"architectures": [architecture], "is_encoder": not translates}
-    # What params of 2019 leave to constants and to the weights.
-    for name, field in (("position_embeddings", "max_position_embeddings"), ("embeddings", "")):
-        table = tensors.get(f"{stem}{name}.weight")
-        if table is not None and len(table.shape) == 2:
-            if field:
-                values[field] = table.shape[0]
-            elif "n_words" not in params:
-                values["vocab_size"] = table.shape[0]
-    head = tensors.get(f"{_HEAD}weight")
-    if head is not None and len(head.shape) == 2 and "id2label" not in params:
-        values["num_labels"] = head.shape[0]
-        if head.shape[0] == len(_XNLI_LABELS):
-            del values["num_labels"]
-            values["id2label"] = dict(enumerate(_XNLI_LABELS))
     # Written by this library: fields that params do not have. Those that they have decide.
     base = dict(ours) if isinstance(ours, Mapping) and can_encode(ours) else {}
+    # What params of 2019 leave to constants and to the weights.
+    positions = _rows(tensors, f"{stem}position_embeddings.weight")
+    words = _rows(tensors, f"{stem}embeddings.weight")
+    labels = _rows(tensors, f"{_HEAD}weight")
+    if positions is not None:
+        values["max_position_embeddings"] = positions
+    if words is not None and "n_words" not in params:
+        values["vocab_size"] = words
+    if labels is not None and "id2label" not in {**base, **params}:
+        if labels == len(_XNLI_LABELS):
+            values["id2label"] = dict(enumerate(_XNLI_LABELS))
+        else:
+            values["num_labels"] = labels
     try:
         config = XLMConfig.from_facebook({**base, **params}, **values)
     except (ConfigError, TypeError) as error:
@@ -207,6 +206,12 @@ def _config(
         if name not in _KEPT:
             del config.extra[name]
     return config
+
+
+def _rows(tensors: Mapping[str, LazyTensor], name: str) -> int | None:
+    """Rows of a matrix; None if it is not there or is none."""
+    tensor = tensors.get(name)
+    return tensor.shape[0] if tensor is not None and len(tensor.shape) == 2 else None
 
 
 # -- writing -----------------------------------------------------------------------------------
@@ -282,6 +287,7 @@ def params_of(
     if config.asm:
         decisive |= {"asm_cutoffs": config.asm_cutoffs, "asm_div_value": config.asm_div_value}
     for name, value in decisive.items():
+        # What is equal stays as it was: a 4 that we read as 4.0.
         if name not in result or result[name] != value:
             result[name] = value
     for name in ("dropout", "attention_dropout", "lang2id", "id2lang"):

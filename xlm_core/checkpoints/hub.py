@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any, Literal
 
 from xlm_core.checkpoints.hub_errors import explained, hub_errors
 from xlm_core.checkpoints.hub_files import Repository
 from xlm_core.checkpoints.json_files import read_object
+from xlm_core.checkpoints.layouts import WEIGHT_FILES
+from xlm_core.checkpoints.shards import is_plain_name
 from xlm_core.errors import CheckpointError
 
 OWNER = "FacebookAI"
@@ -29,15 +31,6 @@ PUBLISHED = (
 # Trained with a causal mask, published with causal=false.
 _CAUSAL = ("xlm-clm-enfr-1024", "xlm-clm-ende-1024")
 
-# In the order in which they are tried.
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "tf_model.h5",
-    "tf_model.h5.index.json",
-)
 _CONFIG = "config.json"
 _VOCABULARY, _MERGES = "vocab.json", "merges.txt"
 _BESIDE_VOCABULARY = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -184,9 +177,7 @@ def _shards(index: Path) -> list[str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index} is no index of shards: it has no weight_map.")
     for file in weight_map.values():
-        # The name of a file in the same folder, whatever the system.
-        plain = isinstance(file, str) and file.isprintable() and PureWindowsPath(file).name == file
-        if not plain or file in ("", ".", ".."):
+        if not isinstance(file, str) or not is_plain_name(file):
             raise CheckpointError(
                 f"{index} names the shard {file!r:.80}: expected the plain name of a file beside "
                 "it. Do not use this checkpoint."

@@ -87,13 +87,24 @@ LAYOUTS = {
 }
 
 
-def why_not(layout: Layout, config: XLMConfig, architecture: str) -> str | None:
+# What transformers writes: of a folder or a repository, the first that is there is opened.
+WEIGHT_FILES = tuple(
+    name
+    for layout in map(LAYOUTS.__getitem__, ("safetensors", "torch", "tf"))
+    for name in (layout.file, layout.index)
+)
+
+
+def why_not(
+    layout: Layout, config: XLMConfig, architecture: str, dtypes: Collection[str] = ()
+) -> str | None:
     """Why a model has no place in a layout, or None where it has one.
 
     Args:
         layout: One of `LAYOUTS`.
         config: Of the model.
         architecture: Its class.
+        dtypes: Of its tensors.
     """
     rule = {
         "torch": _not_in_torch,
@@ -114,6 +125,9 @@ def why_not(layout: Layout, config: XLMConfig, architecture: str) -> str | None:
         ]
         if nameless:
             return f"it has no name for {', '.join(nameless[:3])}"
+        lacking = sorted({*dtypes} - {*layout.dtypes})
+        if lacking:
+            return f"it has no {', '.join(lacking)}"
     return reason
 
 

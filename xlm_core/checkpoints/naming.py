@@ -30,6 +30,11 @@ _HEADS = {
 _MANY_LAYERS, _PER_LAYER = 100, 16
 
 
+def classes_named(config: XLMConfig) -> list[str]:
+    """The classes that a configuration names, without `TF`."""
+    return [name.removeprefix("TF") for name in config.architectures or ()]
+
+
 def architecture_in(names: Iterable[str]) -> str | None:
     """The class whose tensors some names in the PyTorch dialect are; None where it is none."""
     names = [*names]
@@ -79,7 +84,7 @@ def _table(
 ) -> dict[str, tuple[TensorSpec, str]]:
     """Every name of a file that some class has -> its entry and its PyTorch name."""
     present = frozenset(names)
-    declared = [name.removeprefix("TF") for name in config.architectures or ()]
+    declared = classes_named(config)
     tables: list[tuple[tuple[bool, int], dict[str, tuple[TensorSpec, str]]]] = []
     for variant in variants(config):
         for architecture in (*ARCHITECTURES, ENCODER_DECODER):

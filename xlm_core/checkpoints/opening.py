@@ -12,8 +12,8 @@ from xlm_core.checkpoints import hub, keras_files, tf_files
 from xlm_core.checkpoints.archives import members
 from xlm_core.checkpoints.facebook import interpret, is_facebook
 from xlm_core.checkpoints.hdf5_reading import read_hdf5
-from xlm_core.checkpoints.layouts import LAYOUTS
-from xlm_core.checkpoints.naming import architecture_in, canonical_names
+from xlm_core.checkpoints.layouts import LAYOUTS, WEIGHT_FILES
+from xlm_core.checkpoints.naming import architecture_in, canonical_names, classes_named
 from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
 from xlm_core.checkpoints.original import Original, read_original
 from xlm_core.checkpoints.safetensors_file import read_safetensors
@@ -25,16 +25,7 @@ from xlm_core.config import ALIASES, XLMConfig
 from xlm_core.errors import CheckpointError, refuse_unknown_arguments, warn
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 
-# In a folder, the first of these that is there.
-_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "tf_model.h5",
-    "tf_model.h5.index.json",
-)
-# Else the only one of these.
+# In a folder without any of `WEIGHT_FILES`, the only one of these.
 _PATTERNS = ("*.keras", "*.weights.h5", "*.pth")
 Tensors = dict[str, LazyTensor]
 
@@ -70,7 +61,7 @@ class Checkpoint:
             has stand here as they are in the file.
         source: The path, for messages.
         layout: Key of `LAYOUTS`.
-        folder: Where its files are.
+        file: The file, or the index of several, that holds the weights.
         original: The original's params and dictionary, if it came from there.
         dropped: What its files hold beside, such as optimizer state.
         prune: Heads to remove after loading, by layer: an override asks for more than the file.
@@ -82,7 +73,7 @@ class Checkpoint:
     tensors: Mapping[str, LazyTensor] = field(repr=False)
     source: str
     layout: str = "safetensors"
-    folder: Path = Path()
+    file: Path = Path()
     original: Original | None = field(default=None, repr=False)
     dropped: tuple[str, ...] = ()
     prune: Mapping[int, list[int]] = field(default_factory=dict)
@@ -90,12 +81,17 @@ class Checkpoint:
     tied: str | None = None
 
     @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self.file.parent
+
+    @property
     def architecture(self) -> str | None:
         """The class that it is (without `TF`): as the configuration names it, else by its tensors.
 
         None where the configuration names only classes that we do not know.
         """
-        names = _names(self.config)
+        names = classes_named(self.config)
         if not names:
             return architecture_in(self.tensors)
         known = (*ARCHITECTURES, ENCODER_DECODER)
@@ -138,12 +134,12 @@ def open_checkpoint(
         raise CheckpointError(f"tied is {tied!r}: expected 'embeddings', 'output' or None.")
     place, name = Path(path), os.fspath(path)
     try:
-        place.exists()
+        exists = place.exists()
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{name!r:.80} is no path that can be opened: {error!s:.80}."
         ) from error
-    if not place.exists() and isinstance(path, str) and hub.is_hub_name(path):
+    if not exists and isinstance(path, str) and hub.is_hub_name(path):
         place = hub.fetch(path, revision=revision, local_files_only=local_files_only)
     quirks = hub.quirks(name)
     file = weights_file(place)
@@ -176,7 +172,7 @@ def open_checkpoint(
         tensors,
         str(path),
         content.layout,
-        folder,
+        file,
         original,
         content.dropped,
         prune,
@@ -198,7 +194,7 @@ def weights_file(path: Path) -> Path:
             f"no folder at {path}, and no file: expected a checkpoint, or the name of a published "
             f"one such as {hub.PUBLISHED[0]}."
         )
-    for name in _FILES:
+    for name in WEIGHT_FILES:
         if (path / name).is_file():
             return path / name
     found = sorted(file for pattern in _PATTERNS for file in path.glob(pattern) if file.is_file())
@@ -209,7 +205,7 @@ def weights_file(path: Path) -> Path:
         raise CheckpointError(f"{path} holds several checkpoints: {names}. Name the file to open.")
     raise CheckpointError(
         f"{path} holds no model.safetensors and no other weights: expected "
-        f"config.json and one of {', '.join((*_FILES, *_PATTERNS))}."
+        f"config.json and one of {', '.join((*WEIGHT_FILES, *_PATTERNS))}."
     )
 
 
@@ -325,7 +321,7 @@ def _overridden(
     if not overrides:
         return config, {}, False
     prune: dict[int, list[int]] = {}
-    tied = config.ties_output and "XLMWithLMHeadModel" in _names(config)
+    tied = config.ties_output and "XLMWithLMHeadModel" in classes_named(config)
     in_file = config.pruned_heads or {}
     config = config.copy(**overrides)
     if config.pruned_heads != in_file:
@@ -338,8 +334,3 @@ def _overridden(
             )
         config = config.copy(pruned_heads=in_file)
     return config, prune, tied and not config.ties_output
-
-
-def _names(config: XLMConfig) -> list[str]:
-    """The classes that a configuration names, without `TF`."""
-    return [name.removeprefix("TF") for name in config.architectures or ()]

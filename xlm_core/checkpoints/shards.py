@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TypeVar
 
 from xlm_core.checkpoints.json_files import read_object
@@ -74,6 +74,11 @@ def index_text(shards: list[Shard], prefix: str = "") -> str:
     return json.dumps({"metadata": metadata, "weight_map": weight_map}, indent=2) + "\n"
 
 
+def is_plain_name(file: str) -> bool:
+    """Whether it names a file in the same folder, on whatever system, and nothing else."""
+    return file.isprintable() and PureWindowsPath(file).name == file and file not in ("", ".", "..")
+
+
 def read_shards(
     index: Path,
     read: Callable[[Path], Tensors],
@@ -109,8 +114,7 @@ def read_shards(
     seen: set[str] = set()
     for file, names in sorted(wanted.items()):
         shard = index.parent / file
-        plain = not set(file) & set("/\\:\0") and file not in (".", "..", "")
-        if not plain or not shard.is_file():
+        if not is_plain_name(file) or not shard.is_file():
             raise CheckpointError(
                 f"{index} names the shard {file!r:.80}, which is no file beside it."
             )

@@ -77,9 +77,7 @@ class Weights:
 
 def check_fits(weights: Weights, layout: Layout, largest: int | None = None) -> None:
     """Raise `CheckpointError` where a model has no place in a layout, with the reason."""
-    reason = why_not(layout, weights.config, weights.architecture)
-    if reason is None and not set(weights.dtypes) <= set(layout.dtypes):
-        reason = f"it has no {', '.join(sorted(set(weights.dtypes) - set(layout.dtypes)))}"
+    reason = why_not(layout, weights.config, weights.architecture, weights.dtypes)
     if reason is None and largest is not None and not layout.sharded:
         reason = "it is always one file"
     if reason is not None:
