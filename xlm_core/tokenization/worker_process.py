@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 _NEW_GROUP = int(getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0))  # on Windows alone
 
-# -P keeps the current folder off the path until the caller's own path is there.
+# -P keeps the current folder off the path until the caller's own path is there. A caller that was
+# interrupted before it sent a whole line has gone: nothing is left to do, and nothing to report.
 _BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
-    "from xlm_core.tokenization.worker import serve; serve()"
+    "import json, sys; line = sys.stdin.buffer.readline(); line.endswith(b'\\n') or sys.exit(); "
+    "sys.path[:] = json.loads(line); from xlm_core.tokenization.worker import serve; serve()"
 )
 
 Job = tuple["Future[Any]", bytes]

@@ -219,3 +219,14 @@ class TestPrograms:
         # One traceback, the program's own: workers are not disturbed.
         assert err.count("Traceback") == (number == signal.SIGINT)
         assert gone(processes)
+
+    @pytest.mark.parametrize("sent", [0, 5, 40, 200, 2000])
+    def test_a_caller_that_ends_while_it_greets(self, tokenizer: XLMTokenizer, sent: int) -> None:
+        greeting = worker_process.greeting_of(tokenizer)
+        ended = subprocess.run(
+            [sys.executable, "-P", "-c", worker_process._BOOT],
+            input=greeting[:sent],
+            capture_output=True,
+            timeout=120,
+        )
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
