@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from xlm_torch.kernels import product
 
 IGNORED = -100
 
@@ -31,6 +35,96 @@ def negative_log_likelihood(log_probs: Tensor, labels: Tensor, ignored: int = IG
     labels = labels.reshape(-1).long()
     total = F.nll_loss(log_probs, labels, ignore_index=ignored, reduction="sum")
     return total / (labels != ignored).sum().clamp(min=1)
+
+
+# Bytes of logits that are kept for the backward pass, and that are computed at a time beyond that.
+KEPT_LOGITS = 2**28
+CHUNK_OF_LOGITS = 2**26
+
+
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor
+) -> Tensor:
+    """`cross_entropy(F.linear(hidden, weight, bias), labels)`, in bounded memory.
+
+    Where the logits would take more than 256 MB, the vocabulary is gone through in parts, and once
+    more in the backward pass.
+
+    Args:
+        hidden: float, shape (rows, hidden).
+        weight: float, shape (vocabulary, hidden).
+        bias: float, shape (vocabulary,).
+        labels: int64, shape (rows,), all in the vocabulary: pick the rows that count before.
+    """
+    total: Tensor = VocabularyLoss.apply(hidden, weight, bias, labels)
+    return total / max(len(labels), 1)
+
+
+class VocabularyLoss(torch.autograd.Function):
+    """The sum of `linear_cross_entropy`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor
+    ) -> Tensor:
+        """The sum over rows of log(sum of exp(logits)) - logit of the label."""
+        size = 4 if hidden.dtype != torch.float64 else 8
+        size *= len(weight) * len(hidden)
+        ctx.words = len(weight)
+        if size > KEPT_LOGITS:
+            ctx.words = max(len(weight) * CHUNK_OF_LOGITS // size, 1)
+        log_sums, of_labels = [], None
+        logits = None
+        for first in range(0, len(weight), ctx.words):
+            logits = _logits(hidden, weight, bias, first, ctx.words)
+            log_sums.append(logits.logsumexp(-1))
+            inside = labels - first
+            here = (inside >= 0) & (inside < logits.shape[1])
+            chosen = logits.gather(1, inside.clamp(0, logits.shape[1] - 1)[:, None]).squeeze(1)
+            chosen = chosen.where(here, 0)
+            of_labels = chosen if of_labels is None else of_labels + chosen
+        log_sum = torch.stack(log_sums).logsumexp(0)
+        whole = logits if ctx.words == len(weight) else None
+        ctx.save_for_backward(hidden, weight, bias, labels, log_sum, whole)
+        return (log_sum - of_labels).sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of hidden, weight and bias."""
+        hidden, weight, bias, labels, log_sum, whole = ctx.saved_tensors
+        needed = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():  # by the formula, whose derivatives have derivatives
+            total = cross_entropy(F.linear(hidden, weight, bias), labels) * len(labels)
+            wanted = [t for t, n in zip((hidden, weight, bias), needed, strict=True) if n]
+            found = iter(torch.autograd.grad(total, wanted, gradient, create_graph=True))
+            return (*(next(found) if n else None for n in needed), None)
+
+        rows = torch.arange(len(labels), device=labels.device)
+        for_hidden = torch.zeros_like(hidden) if needed[0] else None
+        for_weight = torch.empty_like(weight) if needed[1] and whole is None else None
+        for_bias = torch.empty_like(bias) if needed[2] else None
+        for first in range(0, len(weight), ctx.words):
+            part = slice(first, first + ctx.words)
+            logits = _logits(hidden, weight, bias, first, ctx.words) if whole is None else whole
+            scores = (logits - log_sum[:, None]).exp_()
+            inside = labels - first
+            here = (inside >= 0) & (inside < scores.shape[1])
+            scores[rows[here], inside[here]] -= 1
+            scores = (scores.mul_(gradient)).to(hidden.dtype)
+            if for_hidden is not None:
+                for_hidden += product(scores, weight[part].t())
+            if for_bias is not None:
+                torch.sum(scores, 0, out=for_bias[part])
+            if for_weight is not None:
+                torch.mm(scores.t(), hidden, out=for_weight[part])
+            elif needed[1]:
+                for_weight = product(scores.t(), hidden.t())
+        return for_hidden, for_weight, for_bias, None
+
+
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, first: int, words: int) -> Tensor:
+    part = slice(first, first + words)
+    return at_least_float32(product(hidden, weight[part], None if bias is None else bias[part]))
 
 
 def mean_squared_error(predictions: Tensor, targets: Tensor) -> Tensor:

@@ -18,9 +18,10 @@ from torch.utils.checkpoint import checkpoint
 
 from xlm_core.config import XLMConfig
 from xlm_core.inputs import check_cache
-from xlm_torch.activations import gelu, relu
 from xlm_torch.inputs import as_index, check_inputs
+from xlm_torch.kernels import are_plain, embedding, linear
 from xlm_torch.outputs import BaseModelOutput
+from xlm_torch.padding import Rows, all_rows, has_varlen, rows_of
 from xlm_torch.pretrained import XLMPreTrainedModel
 
 
@@ -63,9 +64,9 @@ class MultiHeadAttention(nn.Module):
             The context, float, shape (batch, new, hidden), and the weights, float, shape
             (batch, heads, query, key), after dropout and head_mask.
         """
-        query = self._split(self.q_lin(hidden)) / math.sqrt(self.head_dim)
-        key = self._split(self.k_lin(hidden))
-        value = self._split(self.v_lin(hidden))
+        query = self._split(linear(self.q_lin, hidden)) / math.sqrt(self.head_dim)
+        key = self._split(linear(self.k_lin, hidden))
+        value = self._split(linear(self.v_lin, hidden))
         if cache is not None:
             key, value = cache.update(key, value, self.layer)
 
@@ -81,7 +82,28 @@ class MultiHeadAttention(nn.Module):
 
         context = weights @ value
         context = context.transpose(1, 2).flatten(2)
-        return self.out_lin(context), weights
+        return linear(self.out_lin, context), weights
+
+    def fused(
+        self, hidden: Tensor, rows: Rows, cache: Any = None, residual: Tensor | None = None
+    ) -> Tensor:
+        """`forward` where nobody asks for weights: the context alone, plus `residual`.
+
+        Args:
+            hidden: float: rows, as `rows` defines them.
+            rows: Which of them see each other.
+            cache: Holds the keys and values of earlier positions.
+            residual: float, of the shape of hidden.
+        """
+        query, key, value = (
+            linear(layer, hidden).unflatten(-1, (self.n_heads, self.head_dim))
+            for layer in (self.q_lin, self.k_lin, self.v_lin)
+        )
+        if cache is not None:
+            key, value = cache.update(key.transpose(1, 2), value.transpose(1, 2), self.layer)
+            key, value = key.transpose(1, 2), value.transpose(1, 2)
+        context = rows.attend(query, key, value, self.dropout if self.training else 0.0)
+        return linear(self.out_lin, context, residual=residual)
 
     def _split(self, x: Tensor) -> Tensor:
         """(batch, new, heads * head_dim) to (batch, heads, new, head_dim)."""
@@ -92,10 +114,10 @@ class MultiHeadAttention(nn.Module):
         rows = torch.cat(
             [torch.arange(head * self.head_dim, (head + 1) * self.head_dim) for head in kept]
         )
-        for linear in (self.q_lin, self.k_lin, self.v_lin):
-            linear.weight = _selected(linear.weight, rows, 0)
-            linear.bias = _selected(linear.bias, rows, 0)
-            linear.out_features = len(rows)
+        for layer in (self.q_lin, self.k_lin, self.v_lin):
+            layer.weight = _selected(layer.weight, rows, 0)
+            layer.bias = _selected(layer.bias, rows, 0)
+            layer.out_features = len(rows)
         self.out_lin.weight = _selected(self.out_lin.weight, rows, 1)
         self.out_lin.in_features = len(rows)
         self.n_heads = len(kept)
@@ -113,7 +135,7 @@ class TransformerFFN(nn.Module):
         super().__init__()
         self.dropout = config.dropout
         self.chunk_size = config.chunk_size_feed_forward
-        self.activation = gelu if config.gelu_activation else relu
+        self.activation = "gelu" if config.gelu_activation else "relu"
         self.lin1 = nn.Linear(config.emb_dim, 4 * config.emb_dim)
         self.lin2 = nn.Linear(4 * config.emb_dim, config.emb_dim)
 
@@ -124,8 +146,22 @@ class TransformerFFN(nn.Module):
         return torch.cat([self._chunk(part) for part in hidden.split(self.chunk_size, 1)], 1)
 
     def _chunk(self, hidden: Tensor) -> Tensor:
-        hidden = self.lin2(self.activation(self.lin1(hidden)))
+        hidden = linear(self.lin2, linear(self.lin1, hidden, self.activation))
         return F.dropout(hidden, self.dropout, self.training)
+
+    def fused(self, hidden: Tensor, residual: Tensor) -> Tensor:
+        """`forward` without dropout and chunks, plus `residual`."""
+        return linear(self.lin2, linear(self.lin1, hidden, self.activation), residual=residual)
+
+
+_OWN_MODULES = (
+    MultiHeadAttention,
+    TransformerFFN,
+    nn.Embedding,
+    nn.LayerNorm,
+    nn.Linear,
+    nn.ModuleList,
+)
 
 
 class XLMModel(XLMPreTrainedModel):
@@ -226,45 +262,59 @@ class XLMModel(XLMPreTrainedModel):
         token_type_ids, position_ids = as_index(token_type_ids), as_index(position_ids)
 
         tokens = self._token_mask(input_ids, attention_mask, lengths, inputs_embeds)
-        visible = tokens[:, None, None, :]
-        if config.causal:
-            positions = torch.arange(sequence, device=tokens.device)
-            visible = visible & (positions <= positions[:, None])[None, None, new, :]
-        tokens = tokens[:, new, None]
+        fused = not output_attentions and head_mask is None and self._is_untouched()
+        if fused:
+            rows = rows_of(
+                tokens,
+                causal=config.causal,
+                cached=cached or 0,
+                width=config.emb_dim,
+                varlen=has_varlen(
+                    self.embeddings.weight,
+                    config.head_dim,
+                    config.attention_dropout if self.training else 0.0,
+                ),
+            )
+        else:
+            rows = all_rows(tokens, causal=config.causal, cached=cached or 0)
 
         if inputs_embeds is None:
             assert input_ids is not None
-            hidden = self.embeddings(input_ids[:, new])
+            hidden = embedding(self.embeddings, rows.pack(input_ids[:, new]))
         else:
-            hidden = inputs_embeds[:, new].to(self.embeddings.weight.dtype)
-        if position_ids is None:
-            hidden = hidden + self.position_embeddings.weight[:sequence][new]
+            hidden = rows.pack(inputs_embeds[:, new]).to(self.embeddings.weight.dtype)
+        if position_ids is not None:
+            hidden = hidden + self.position_embeddings(rows.pack(position_ids[:, new]))
         else:
-            hidden = hidden + self.position_embeddings(position_ids[:, new])
+            hidden = hidden + rows.of_positions(self.position_embeddings.weight[:sequence][new])
         if langs is not None and config.has_lang_embeddings:
-            hidden = hidden + self.lang_embeddings(langs[:, new])
+            hidden = hidden + self.lang_embeddings(rows.pack(langs[:, new]))
         if token_type_ids is not None:
-            hidden = hidden + self.embeddings(token_type_ids[:, new])
+            hidden = hidden + embedding(self.embeddings, rows.pack(token_type_ids[:, new]))
         hidden = self.layer_norm_emb(hidden)
         hidden = F.dropout(hidden, config.dropout, self.training)
-        hidden = hidden * tokens.to(hidden.dtype)
+        hidden = rows.mask(hidden)
 
-        hidden_states = [hidden] if output_hidden_states else []
+        hidden_states = [rows.unpack(hidden)] if output_hidden_states else []
         attentions = []
         recompute = self._gradient_checkpointing and self.training and cache is None
         for layer in range(config.n_layers):
-            arguments = (layer, hidden, visible, tokens, self._head_mask(head_mask, layer), cache)
+            arguments: tuple[Any, ...] = (layer, hidden, rows, cache)
+            function = self._fused_layer
+            if not fused:
+                arguments = (*arguments, self._head_mask(head_mask, layer))
+                function = self._layer
             if recompute:
-                hidden, weights = checkpoint(self._layer, *arguments, use_reentrant=False)
+                hidden, weights = checkpoint(function, *arguments, use_reentrant=False)
             else:
-                hidden, weights = self._layer(*arguments)
+                hidden, weights = function(*arguments)
             if output_hidden_states:
-                hidden_states.append(hidden)
+                hidden_states.append(rows.unpack(hidden))
             if output_attentions:
                 attentions.append(weights)
 
         output = BaseModelOutput(
-            last_hidden_state=hidden,
+            last_hidden_state=rows.unpack(hidden),
             hidden_states=tuple(hidden_states) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
@@ -274,17 +324,38 @@ class XLMModel(XLMPreTrainedModel):
         self,
         layer: int,
         hidden: Tensor,
-        visible: Tensor,
-        tokens: Tensor,
-        head_mask: Tensor | None,
+        rows: Rows,
         cache: Any,
+        head_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """One layer: each sublayer's output is added to its input, then normalised."""
-        context, weights = self.attentions[layer](hidden, visible, head_mask, cache)
+        context, weights = self.attentions[layer](hidden, rows.visible, head_mask, cache)
         context = F.dropout(context, self.config.dropout, self.training)
         hidden = self.layer_norm1[layer](hidden + context)
         hidden = self.layer_norm2[layer](hidden + self.ffns[layer](hidden))
-        return hidden * tokens.to(hidden.dtype), weights
+        return rows.mask(hidden), weights
+
+    def _fused_layer(
+        self, layer: int, hidden: Tensor, rows: Rows, cache: Any
+    ) -> tuple[Tensor, None]:
+        """`_layer` without attention weights, over untouched submodules."""
+        attention, ffn = self.attentions[layer], self.ffns[layer]
+        if self.training and self.config.dropout:
+            context = F.dropout(attention.fused(hidden, rows, cache), self.config.dropout)
+            hidden = self.layer_norm1[layer](hidden + context)
+            hidden = self.layer_norm2[layer](hidden + ffn(hidden))
+        else:
+            hidden = self.layer_norm1[layer](attention.fused(hidden, rows, cache, hidden))
+            hidden = self.layer_norm2[layer](ffn.fused(hidden, hidden))
+        return rows.mask(hidden), None
+
+    def _is_untouched(self) -> bool:
+        """Whether all submodules are the library's own, as they were made, and none is in chunks.
+
+        Otherwise each is called, with the whole batch, as its documentation says.
+        """
+        inside = (module for module in self.modules() if module is not self)
+        return are_plain(inside, _OWN_MODULES) and self.config.chunk_size_feed_forward == 0
 
     def _token_mask(
         self,

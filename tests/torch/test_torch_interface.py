@@ -24,7 +24,7 @@ IDS = torch.randint(6, 53, (2, 6), generator=torch.Generator().manual_seed(0))
 
 def _arguments(model_class: Any) -> list[str]:
     parameters = inspect.signature(model_class.forward).parameters.values()
-    return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
 
 
 @EACH

@@ -40,13 +40,14 @@ def _gradients(model: Any, seed: int = 0) -> dict[str, Tensor]:
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_gradient_checkpointing_changes_no_gradient(dropout: float) -> None:
     model = _model(dropout=dropout, attention_dropout=dropout).double().train()
+    calls: list[int] = []
+    hooked = model.transformer.ffns[0].register_forward_hook(lambda *_: calls.append(1))
     expected = _gradients(model)
     if dropout:
         other = _gradients(model, seed=1)
         assert not torch.equal(other["pred_layer.proj.bias"], expected["pred_layer.proj.bias"])
     model.gradient_checkpointing_enable()
-    calls = []
-    hooked = model.transformer.ffns[0].register_forward_hook(lambda *_: calls.append(1))
+    calls.clear()
     assert_all_close(_gradients(model), expected, 1e-13, one_scale=True)
     assert len(calls) == 2  # once forward, once again for the backward pass
     model.gradient_checkpointing_disable()

@@ -1,0 +1,392 @@
+"""The seam for speed: what layers compute, by the fastest means at hand.
+
+Each function says first what it computes, in terms of the module's own call; that is what it does
+wherever the fast way does not apply. `plain_kernels()` turns every fast way off.
+
+A fast way stands in for a module only where calling the module would run the code of its class
+and nothing else (`are_plain`): hooks, parametrizations, adapters and quantized modules are called.
+It works on the parameters as they are at that moment and keeps nothing, so nothing can be stale.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.modules import module as nn_module
+
+# A smaller matrix gains less than the longer way to its product costs (measured: 256 x 256 is
+# even, 512 x 512 ahead).
+SMALLEST_MATRIX = 2**18
+
+_PLAIN: ContextVar[bool] = ContextVar("plain_kernels", default=False)
+
+
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Under it, models run by their formulas alone: to compare, and to look for errors."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
+# -- where the fast ways apply ---------------------------------------------------------------------
+
+
+def _is_intel() -> bool:
+    try:
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text(errors="replace")[:4096]
+    except OSError:
+        return "Intel" in platform.processor()
+
+
+def _prefers_onednn() -> bool:
+    """Whether this machine's float32 products are oneDNN's business.
+
+    MKL, which `F.linear` uses on x86, is tuned for Intel's processors; on AMD's, oneDNN reaches
+    1.1 to 2.5 times its rate (docs/performance.md). On other processors PyTorch itself takes
+    oneDNN where it is ahead.
+    """
+    return (
+        platform.machine() in ("x86_64", "AMD64")
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and not (torch.backends.mkl.is_available() and _is_intel())
+    )
+
+
+PREFER_ONEDNN = _prefers_onednn()
+
+
+def are_traced(*tensors: Tensor) -> bool:
+    """Whether this call is looked at by something that must see plain operations.
+
+    Compilers, exporters, function transforms, forward-mode derivatives, and modes that count or
+    fake operations are such.
+    """
+    if torch.compiler.is_compiling():  # first: the compiler then leaves the rest out
+        return True
+    return (
+        torch.jit.is_tracing()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or forward_ad._current_level >= 0
+        or any(
+            type(tensor) not in (Tensor, nn.Parameter)
+            or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+            for tensor in tensors
+        )
+    )
+
+
+def are_plain(modules: Iterable[nn.Module], kinds: tuple[type[nn.Module], ...]) -> bool:
+    """Whether calling each of `modules` would run the code of one of `kinds`, and nothing else.
+
+    Never under `plain_kernels()`.
+    """
+    if not torch.compiler.is_compiling() and _PLAIN.get():
+        return False
+    return not _has_global_hooks() and all(
+        type(module) in kinds
+        and "forward" not in module.__dict__
+        and not module._forward_hooks
+        and not module._forward_pre_hooks
+        and not module._backward_hooks
+        and not module._backward_pre_hooks
+        and module._compiled_call_impl is None
+        for module in modules
+    )
+
+
+def _has_global_hooks() -> bool:
+    return bool(
+        nn_module._global_forward_hooks
+        or nn_module._global_forward_pre_hooks
+        or nn_module._global_backward_hooks
+        or nn_module._global_backward_pre_hooks
+    )
+
+
+# -- linear layers ---------------------------------------------------------------------------------
+
+
+def linear(
+    layer: nn.Module, x: Tensor, activation: str = "none", residual: Tensor | None = None
+) -> Tensor:
+    """activation(layer(x)) + residual.
+
+    Args:
+        layer: A linear layer, or whatever was put in its place.
+        x: float, shape (..., inputs).
+        activation: "none", "gelu" (by its exact formula) or "relu".
+        residual: float, shape (..., outputs).
+
+    Returns:
+        float, shape (..., outputs).
+    """
+    if not _by_onednn(layer, x):
+        y = _ACTIVATIONS[activation](layer(x))
+        return y if residual is None else residual + y
+    weight, bias = layer.weight, layer.bias
+    if _needs_gradient(x, weight, bias):
+        y = _ACTIVATIONS[activation](OneDNNLinear.apply(x, weight, bias))
+        return y if residual is None else residual + y
+    if residual is not None and activation == "none" and residual.dtype == x.dtype:
+        return _product.binary(x, residual, weight, bias, "add")
+    y = _product(x, weight, bias, activation, [], "none" if activation == "gelu" else "")
+    return y if residual is None else residual + y
+
+
+_ACTIVATIONS = {"none": lambda x: x, "gelu": F.gelu, "relu": torch.relu}
+_product: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+
+
+def _by_onednn(layer: nn.Module, x: Tensor) -> bool:
+    """The rule: float32 on a CPU that oneDNN serves better, a large matrix, an untouched layer."""
+    if not PREFER_ONEDNN or are_traced(x):
+        return False
+    if not are_plain((layer,), (nn.Linear,)):
+        return False
+    weight, bias = layer.weight, layer.bias
+    return (
+        weight.numel() >= SMALLEST_MATRIX
+        and _is_dense_float32(x)
+        and _is_dense_float32(weight)
+        and (bias is None or _is_dense_float32(bias))
+        and not are_traced(weight)
+        and x.shape[-1] == weight.shape[1]
+        and torch.backends.mkldnn.enabled
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _is_dense_float32(tensor: Tensor) -> bool:
+    return (
+        tensor.dtype == torch.float32
+        and tensor.device.type == "cpu"
+        and tensor.layout == torch.strided
+    )
+
+
+def _needs_gradient(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear`, x weight^T + bias, outside of any graph of derivatives.
+
+    Args:
+        x: float, shape (..., inputs).
+        weight: float, shape (outputs, inputs); of any strides.
+        bias: float, shape (outputs,).
+    """
+    by_onednn = (
+        PREFER_ONEDNN
+        and torch.backends.mkldnn.enabled
+        and x.numel() > 0
+        and _is_dense_float32(x)
+        and _is_dense_float32(weight)
+        and not _PLAIN.get()
+    )
+    if by_onednn:
+        return _product(x, weight, bias, "none", [], "")
+    return F.linear(x, weight, bias)
+
+
+class OneDNNLinear(torch.autograd.Function):
+    """`F.linear` with its three products, one forward and two backward, through oneDNN."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """As `F.linear`."""
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias, "none", [], "")
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, weight and bias, where they are asked for."""
+        x, weight = ctx.saved_tensors
+        # Where derivatives of derivatives are asked for, these are plain operations.
+        multiply = F.linear if torch.is_grad_enabled() else product
+        rows, of_rows = x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1])
+        for_x, for_weight, for_bias = ctx.needs_input_grad
+        return (
+            multiply(gradient, weight.t()) if for_x else None,
+            multiply(of_rows.t(), rows.t()) if for_weight else None,
+            of_rows.sum(0) if for_bias else None,
+        )
+
+
+# -- the matrix that is both the word embeddings and the output ------------------------------------
+
+
+@contextmanager
+def shared_matrix(weight: Tensor) -> Iterator[Tensor]:
+    """Under it, `embedding` and the yielded tensor share one gradient of `weight`.
+
+    A vocabulary's gradient is as large as the embeddings. By itself, PyTorch makes one for the
+    look-up and one for the output, both dense, and adds them; here the few rows that were looked up
+    are added to the output's.
+    """
+    output, rows = SharedMatrix.apply(weight)
+    token = _SHARED.set((weight, rows))
+    try:
+        yield output
+    finally:
+        _SHARED.reset(token)
+
+
+_SHARED: ContextVar[tuple[Tensor, Tensor] | None] = ContextVar("shared_matrix", default=None)
+
+
+def embedding(layer: nn.Module, ids: Tensor) -> Tensor:
+    """layer(ids).
+
+    Args:
+        layer: An embedding, or whatever was put in its place.
+        ids: integer, shape (...).
+
+    Returns:
+        float, shape (..., width).
+    """
+    if not torch.compiler.is_compiling():
+        shared = _SHARED.get()
+        if (
+            shared is not None
+            and are_plain((layer,), (nn.Embedding,))
+            and layer.weight is shared[0]
+        ):
+            rows: Tensor = EmbeddingRows.apply(shared[1], ids, layer.padding_idx)
+            return rows
+    looked_up: Tensor = layer(ids)
+    return looked_up
+
+
+class SharedMatrix(torch.autograd.Function):
+    """A matrix as two; the gradient of the second may be sparse."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """`weight`, twice."""
+        ctx.set_materialize_grads(False)
+        return weight.view_as(weight), weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx: Any, of_output: Tensor | None, of_rows: Tensor | None) -> Tensor | None:
+        """Their sum, dense; `of_output` is `VocabularyLoss`'s own and may be written to."""
+        if of_rows is None:
+            return of_output
+        if of_output is None:
+            return of_rows.to_dense()
+        if torch.is_grad_enabled():
+            return of_output + of_rows.to_dense()
+        return of_output.index_add_(0, of_rows._indices()[0], of_rows._values())
+
+
+class EmbeddingRows(torch.autograd.Function):
+    """`F.embedding` with a sparse gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, ids: Tensor, padding_idx: int) -> Tensor:
+        """As `F.embedding`."""
+        ctx.save_for_backward(ids)
+        ctx.shape, ctx.padding_idx = weight.shape, padding_idx
+        return F.embedding(ids, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of `weight`: one row for each id, none of them for padding."""
+        ids = ctx.saved_tensors[0].flatten().long()
+        values = gradient.reshape(-1, gradient.shape[-1])
+        values = values.masked_fill((ids == ctx.padding_idx)[:, None], 0)
+        rows = torch.sparse_coo_tensor(ids[None], values, ctx.shape, check_invariants=False)
+        return rows, None, None
+
+
+# -- attention -------------------------------------------------------------------------------------
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    visible: Tensor | None = None,
+    *,
+    causal: bool = False,
+    dropout: float = 0.0,
+) -> Tensor:
+    """softmax(query key^T / sqrt(head_dim), where visible) value, without keeping the weights.
+
+    Args:
+        query: float, shape (batch, heads, query, head_dim).
+        key, value: float, shape (batch, heads, key, head_dim).
+        visible: bool, broadcastable to (batch, heads, query, key); each query sees some key.
+        causal: Without `visible`: each query sees the keys up to its own place.
+        dropout: Rate at which weights are dropped.
+
+    Returns:
+        float, shape (batch, heads, query, head_dim).
+    """
+    by_flash = (
+        query.device.type == "cpu"
+        and query.dtype in (torch.float32, torch.float64)
+        and dropout == 0
+        and _needs_gradient(query, key, value)
+        and not are_traced(query, key, value)
+        and query.numel() > 0
+    )
+    if by_flash:
+        attended: Tensor = FlashAttention.apply(query, key, value, visible, causal)
+        return attended
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=visible, dropout_p=dropout, is_causal=causal
+    )
+
+
+class FlashAttention(torch.autograd.Function):
+    """PyTorch's fused attention for CPUs, which by itself has no derivatives of derivatives."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, causal: bool
+    ) -> Tensor:
+        """As `attention`."""
+        mask = None
+        if visible is not None:
+            mask = torch.zeros(visible.shape, dtype=query.dtype).masked_fill_(~visible, -torch.inf)
+        ctx.options = (0.0, causal)  # no dropout
+        flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        attended, log_sums = flash(query, key, value, *ctx.options, attn_mask=mask)
+        ctx.save_for_backward(query, key, value, attended, log_sums, mask)
+        return attended
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of query, key and value."""
+        query, key, value, attended, log_sums, mask = ctx.saved_tensors
+        if torch.is_grad_enabled():  # by the formula, whose derivatives have derivatives
+            scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+            if mask is not None:
+                scores = scores + mask
+            elif ctx.options[1]:
+                later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+                scores = scores.masked_fill(later, -torch.inf)
+            again = F.softmax(scores, dim=-1) @ value
+            needed = ctx.needs_input_grad[:3]
+            wanted = [t for t, n in zip((query, key, value), needed, strict=True) if n]
+            found = iter(torch.autograd.grad(again, wanted, gradient, create_graph=True))
+            return (*(next(found) if n else None for n in needed), None, None)
+        backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+        gradients = backward(
+            gradient, query, key, value, attended, log_sums, *ctx.options, attn_mask=mask
+        )
+        return (*gradients, None, None)
