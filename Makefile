@@ -12,7 +12,7 @@ PARALLEL := $(ONE_THREAD) $(PYTEST) -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := setup
 .PHONY: setup demo test test-full test-core test-torch test-tf test-conversion parity bench \
-	lint format types check clean
+	bench-quick lint format types check clean
 
 setup: $(STAMP)
 
@@ -56,6 +56,12 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/tokenizer.py
 	$(BIN)/python benchmarks/checkpoints.py
+	$(BIN)/python -m benchmarks.speed $(SPEED)
+
+# Speed alone, in less than 3 minutes. Both take more by SPEED="--rows encode --json FILE", and the
+# Python of the peers' environment by XLM_BENCH_PEERS_PYTHON.
+bench-quick: $(STAMP)
+	$(BIN)/python -m benchmarks.speed --quick $(SPEED)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

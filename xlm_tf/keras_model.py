@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Self
 
 import keras
@@ -12,6 +14,7 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
+from xlm_tf.kernels import tracing
 from xlm_tf.losses import IGNORED
 
 LABEL_NAMES = ("labels", "start_positions", "end_positions", "is_impossible")
@@ -36,6 +39,14 @@ def model_call(call: Callable[..., Any]) -> Callable[..., Any]:
 
     # The code is graph-ready as it stands; AutoGraph would only slow tracing down.
     return tf.autograph.experimental.do_not_convert(wrapper)
+
+
+_LOSS_ALONE: ContextVar[bool] = ContextVar("loss_alone", default=False)
+
+
+def wants_loss_alone() -> bool:
+    """Whether this call is a step of `fit` or `evaluate` that looks at the model's loss only."""
+    return _LOSS_ALONE.get()
 
 
 class KerasModel(keras.Model):
@@ -98,6 +109,25 @@ class KerasModel(keras.Model):
             predictions = self._predictions(y_pred, y)
             results = super().compute_metrics(x, y, predictions, sample_weight)
         return results
+
+    def train_step(self, data: Any) -> Any:
+        """One batch of `fit`."""
+        with self._loss_alone(data):
+            return super().train_step(data)
+
+    def test_step(self, data: Any) -> Any:
+        """One batch of `evaluate`."""
+        with self._loss_alone(data):
+            return super().test_step(data)
+
+    @contextmanager
+    def _loss_alone(self, data: Any) -> Iterator[None]:
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        token = _LOSS_ALONE.set(y is None and _holds_labels(x) and self._compile_metrics is None)
+        try:
+            yield
+        finally:
+            _LOSS_ALONE.reset(token)
 
     def predict_step(self, data: Any) -> Any:
         """One batch of `predict`; labels among the features are left aside."""
@@ -166,13 +196,14 @@ class KerasModel(keras.Model):
             if self.architecture == "XLMForMultipleChoice":
                 shape = (None, None, None)
             input_signature = [{name: tf.TensorSpec(shape, tf.int32, name=name) for name in names}]
-        super().export(
-            os.fspath(filepath),
-            format=format,
-            verbose=verbose,
-            input_signature=input_signature,
-            **options,
-        )
+        with tracing():
+            super().export(
+                os.fspath(filepath),
+                format=format,
+                verbose=verbose,
+                input_signature=input_signature,
+                **options,
+            )
 
 
 def _holds_labels(features: Any) -> bool:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from xlm_core.config import XLMConfig
-from xlm_tf.adaptive_softmax import AdaptiveLogSoftmax
+from xlm_core.errors import InputError
+from xlm_tf.adaptive_softmax import AdaptiveLogSoftmax, TailCluster
 from xlm_tf.inputs import check_labels
-from xlm_tf.keras_model import model_call
+from xlm_tf.keras_model import model_call, wants_loss_alone
+from xlm_tf.kernels import are_plain, are_traced, compiled, linear, shared_matrix
 from xlm_tf.layers import Linear, ParameterLayer, shape_of
-from xlm_tf.losses import cross_entropy, negative_log_likelihood
+from xlm_tf.losses import (
+    IGNORED,
+    cross_entropy,
+    linear_cross_entropy,
+    may_keep_logits,
+    negative_log_likelihood,
+)
 from xlm_tf.model import TFXLMModel
 from xlm_tf.outputs import MaskedLMOutput
+from xlm_tf.padding import gather_rows
 from xlm_tf.pretrained import TFXLMPreTrainedModel
 
 
@@ -36,7 +47,8 @@ class TiedLinear(ParameterLayer):
     def call(self, x: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
         """x, shape (..., inputs), and matrix, shape (outputs, inputs), to (..., outputs)."""
         rows = tf.reshape(x, (-1, x.shape[-1]))
-        rows = tf.matmul(rows, tf.cast(matrix, x.dtype), transpose_b=True) + self.bias
+        rows = tf.matmul(rows, tf.cast(matrix, x.dtype), transpose_b=True)
+        rows = tf.nn.bias_add(rows, self.bias)
         return tf.reshape(rows, (*shape_of(x)[:-1], self.bias.shape[0]))
 
 
@@ -71,18 +83,62 @@ class XLMPredLayer(keras.layers.Layer):
         """
         if isinstance(self.proj, TiedLinear):
             return self.proj(hidden, embeddings)
-        return self.proj(hidden)
+        return linear(self.proj, hidden)
 
     def loss(self, scores: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Mean over the labels that are not -100; scores as `call` returns them."""
         return (negative_log_likelihood if self.asm else cross_entropy)(scores, labels)
 
+    def loss_of(
+        self,
+        hidden: tf.Tensor,
+        labels: tf.Tensor,
+        scores: tf.Tensor | None = None,
+        matrix: tf.Tensor | None = None,
+        *,
+        keeps_logits: bool = False,
+    ) -> tf.Tensor:
+        """`loss(self(hidden), labels)`, where possible without the scores that do not count.
+
+        Args:
+            hidden: float, shape (..., hidden).
+            labels: integer, shape (...).
+            scores: self(hidden), if known.
+            matrix: float, shape (vocabulary, hidden): the word embeddings, for a tied output.
+            keeps_logits: See `linear_cross_entropy`.
+        """
+        if not self.picks_rows():
+            return self.loss(self(hidden, matrix) if scores is None else scores, labels)
+        hidden = tf.reshape(hidden, (-1, hidden.shape[-1]))
+        labels = tf.reshape(labels, (-1,))
+        counted = tf.cast(tf.where(labels != IGNORED)[:, 0], tf.int32)
+        hidden, labels = gather_rows(hidden, counted), tf.gather(labels, counted)
+        if self.asm:
+            return self.loss(self.proj(hidden), labels)
+        if isinstance(self.proj, Linear):
+            matrix = tf.transpose(tf.convert_to_tensor(self.proj.kernel))
+        matrix = tf.cast(matrix, hidden.dtype)
+        bias = tf.cast(tf.convert_to_tensor(self.proj.bias), hidden.dtype)
+        return linear_cross_entropy(hidden, matrix, bias, labels, keeps_logits=keeps_logits)
+
+    def picks_rows(self) -> bool:
+        """Whether `loss_of` computes labelled rows only; XLA and exports cannot."""
+        return are_plain(self._flatten_layers(), _OWN_LAYERS) and not are_traced()
+
+
+_OWN_LAYERS = (XLMPredLayer, AdaptiveLogSoftmax, TailCluster, TiedLinear, Linear)
+
 
 @keras.saving.register_keras_serializable(package="xlm_models")
 class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
-    """XLM with its language-model head, for masked and for causal language modelling."""
+    """XLM with its language-model head, for masked and for causal language modelling.
+
+    Attributes:
+        output_logits: Whether calls with labels return logits beside the loss, unless they say.
+    """
 
     architecture = "XLMWithLMHeadModel"
+    output_logits: bool = True
 
     def __init__(self, config: XLMConfig, **options: Any) -> None:
         super().__init__(config, **options)
@@ -108,6 +164,8 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         training: bool | None = None,
+        *,
+        output_logits: bool | None = None,
         **unknown: Any,
     ) -> MaskedLMOutput | tuple[Any, ...]:
         """Predict tokens.
@@ -119,29 +177,36 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
             input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
                 head_mask, inputs_embeds, output_attentions, output_hidden_states, return_dict,
                 training: As in `TFXLMModel.call`.
+            output_logits: False, with labels: the loss alone, which then costs neither the time
+                nor the memory of logits for every position. Default: the model's; in `fit` and
+                `evaluate`, whether a metric wants them.
 
         Returns:
             `MaskedLMOutput`, or with return_dict=False the tuple of what it holds.
         """
         if unknown:
             self.refuse(unknown)
-        encoded = self.transformer(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            langs=langs,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            lengths=lengths,
-            cache=cache,
-            head_mask=head_mask,
-            inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-            training=training,
-        )
+        if labels is None and output_logits is False:
+            raise InputError("output_logits is False, and there are no labels to give a loss for.")
+        if output_logits is None:
+            output_logits = self.output_logits and not wants_loss_alone()
+        with self._sharing(labels) as matrix:
+            encoded = self.transformer(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                langs=langs,
+                token_type_ids=token_type_ids,
+                position_ids=position_ids,
+                lengths=lengths,
+                cache=cache,
+                head_mask=head_mask,
+                inputs_embeds=inputs_embeds,
+                output_attentions=output_attentions,
+                output_hidden_states=output_hidden_states,
+                return_dict=True,
+                training=training,
+            )
         hidden = encoded.last_hidden_state
-        loss = None
         if labels is not None:
             labels = check_labels(
                 self,
@@ -152,10 +217,18 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
                 limit=self.config.vocab_size,
                 rule="the vocabulary, or -100 where nothing is to be predicted",
             )
-        embeddings = tf.convert_to_tensor(self.transformer.embeddings.embeddings)
-        logits = self.pred_layer(hidden, embeddings)
-        if labels is not None:
-            loss = self.pred_layer.loss(logits, labels)
+        if matrix is None:
+            matrix = tf.convert_to_tensor(self.transformer.embeddings.embeddings)
+        loss, logits = compiled(
+            self,
+            "_score",
+            {"hidden": hidden, "labels": labels, "matrix": matrix},
+            wants_logits=labels is None or output_logits,
+            keeps_logits=may_keep_logits(
+                hidden.shape[:2].num_elements(), self.config.vocab_size, hidden.dtype
+            ),
+            settings=self.pred_layer.picks_rows(),
+        )
         output = MaskedLMOutput(
             loss=loss,
             logits=logits,
@@ -164,6 +237,42 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
         )
         return_dict = self.config.use_return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
+
+    def _score(
+        self,
+        tensors: Mapping[str, tf.Tensor | None],
+        *,
+        wants_logits: bool,
+        keeps_logits: bool,
+        settings: bool,
+    ) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        """Loss and logits, as far as asked for.
+
+        Args:
+            tensors: hidden, labels and the matrix of the word embeddings.
+            wants_logits: Whether logits are asked for.
+            keeps_logits: See `linear_cross_entropy`.
+            settings: What else the result depends on, for `compiled`.
+        """
+        hidden, labels, matrix = (tensors[name] for name in ("hidden", "labels", "matrix"))
+        logits = self.pred_layer(hidden, matrix) if wants_logits else None
+        loss = None
+        if labels is not None:
+            loss = self.pred_layer.loss_of(
+                hidden, labels, logits, matrix, keeps_logits=keeps_logits
+            )
+        return loss, logits
+
+    def _sharing(self, labels: tf.Tensor | None) -> AbstractContextManager[tf.Tensor | None]:
+        """`shared_matrix` of the output and the word embeddings, if a gradient may come of it."""
+        if (
+            labels is not None
+            and not tf.executing_eagerly()
+            and isinstance(self.pred_layer.proj, TiedLinear)
+            and self.pred_layer.picks_rows()
+        ):
+            return shared_matrix(tf.convert_to_tensor(self.transformer.embeddings.embeddings))
+        return nullcontext()
 
     def get_output_embeddings(self) -> keras.layers.Layer:
         """The output projection."""

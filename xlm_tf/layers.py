@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import count
 from typing import Any
 
 import keras
@@ -50,11 +51,19 @@ def _empty(shape: tuple[int, ...], dtype: Any = None) -> tf.Tensor:
     return tf.raw_ops.Empty(shape=shape, dtype=dtype, init=False)
 
 
+_GENERATIONS = count(1)
+
+
 class ParameterLayer(keras.layers.Layer):
-    """A layer whose variables can be replaced after it was built."""
+    """A layer whose variables can be replaced after it was built.
+
+    Attributes:
+        generation: Another number, in the whole process, each time a variable is made.
+    """
 
     # Norms compute in float32 under mixed precision and so keep their variables as they are.
     autocasts = True
+    generation = 0
 
     def create(self, name: str, shape: tuple[int, ...], *, trainable: bool = True) -> None:
         """Make (or make anew, in another shape) the variable `name`, of zeros; see `unfilled`."""
@@ -70,6 +79,7 @@ class ParameterLayer(keras.layers.Layer):
             autocast=self.autocasts,
         )
         setattr(self, name, variable)
+        self.generation = next(_GENERATIONS)
         self._tracker.lock()
 
 
@@ -107,9 +117,12 @@ class Linear(ParameterLayer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """float, shape (..., inputs), to float, shape (..., outputs)."""
-        rows = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), self.kernel)
+        rows = x if x.shape.rank == 2 else tf.reshape(x, (-1, x.shape[-1]))
+        rows = tf.matmul(rows, self.kernel)
         if self.bias is not None:
-            rows = rows + self.bias
+            rows = tf.nn.bias_add(rows, self.bias)
+        if x.shape.rank == 2:
+            return rows
         return tf.reshape(rows, (*shape_of(x)[:-1], self.kernel.shape[-1]))
 
 
@@ -137,9 +150,19 @@ class Embedding(ParameterLayer):
         """Make the variable."""
         self.create("embeddings", self._first_shape, trainable=self._learned)
 
-    def call(self, ids: tf.Tensor) -> tf.Tensor:
-        """integer, shape (...), to float, shape (..., width); the padding row is not trained."""
-        looked_up = tf.gather(tf.convert_to_tensor(self.embeddings), ids)
+    def call(self, ids: tf.Tensor, table: tf.Tensor | None = None) -> tf.Tensor:
+        """Look rows up; the padding row is not trained.
+
+        Args:
+            ids: integer, shape (...).
+            table: float, shape (rows, width): what the embeddings are read from; default,
+                themselves.
+
+        Returns:
+            float, shape (..., width).
+        """
+        table = self.embeddings if table is None else table
+        looked_up = tf.gather(tf.convert_to_tensor(table), ids)
         if self.padding_index is not None:
             padding = (ids == self.padding_index)[..., None]
             looked_up = tf.where(padding, tf.stop_gradient(looked_up), looked_up)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 IGNORED = -100
@@ -37,6 +39,109 @@ def negative_log_likelihood(
     log_probs = tf.reshape(log_probs, (-1, tf.shape(log_probs)[-1]))
     labels, counted = _flat_labels(labels, ignored)
     return _mean(-tf.gather(log_probs, labels, batch_dims=1), counted)
+
+
+# Bytes of logits that are kept for the backward pass, and that are computed at a time beyond that.
+KEPT_LOGITS = 2**28
+CHUNK_OF_LOGITS = 2**26
+
+
+def linear_cross_entropy(
+    hidden: tf.Tensor,
+    weight: tf.Tensor,
+    bias: tf.Tensor,
+    labels: tf.Tensor,
+    *,
+    keeps_logits: bool = False,
+) -> tf.Tensor:
+    """`cross_entropy(hidden weight^T + bias, labels)`, in bounded memory.
+
+    Args:
+        hidden: float, shape (rows, hidden).
+        weight: float, shape (vocabulary, hidden).
+        bias: float, shape (vocabulary,).
+        labels: integer, shape (rows,), all in the vocabulary: pick the rows that count before.
+        keeps_logits: Keep the logits for the backward pass; else the vocabulary is gone through
+            in parts, and once more in the backward pass.
+    """
+    labels = tf.cast(labels, tf.int32)
+    rows = tf.maximum(tf.shape(hidden)[0], 1)
+    if keeps_logits:
+        logits = at_least_float32(_logits(hidden, weight, bias))
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        total = tf.reduce_sum(losses)
+    else:
+        words = tf.maximum(CHUNK_OF_LOGITS // (_size_of(hidden.dtype) * rows), 1)
+        total = _in_parts(hidden, weight, bias, labels, tf.minimum(words, bias.shape[0]))
+    return total / tf.cast(rows, total.dtype)
+
+
+def may_keep_logits(rows: int | None, vocabulary: int, dtype: tf.DType) -> bool:
+    """Whether the logits of at most so many rows take no more than 256 MB; None is any number."""
+    return rows is not None and rows * vocabulary * _size_of(dtype) <= KEPT_LOGITS
+
+
+def _size_of(dtype: tf.DType) -> int:
+    """Bytes of a logit for hidden states of this dtype."""
+    return 8 if dtype == tf.float64 else 4
+
+
+def _logits(hidden: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    return tf.nn.bias_add(tf.matmul(hidden, weight, transpose_b=True), bias)
+
+
+@tf.custom_gradient
+def _in_parts(
+    hidden: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor, labels: tf.Tensor, words: tf.Tensor
+) -> Any:
+    """The sum of `linear_cross_entropy`, with the logits of so many words at a time."""
+    vocabulary = bias.shape[0]
+
+    def part(first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Logits of the words from `first` on, their matrix, and the labels among them."""
+        matrix = weight[first : first + words]
+        logits = at_least_float32(_logits(hidden, matrix, bias[first : first + words]))
+        # No word is named by a number that is out of range.
+        chosen = tf.one_hot(labels - first, tf.shape(logits)[1], dtype=logits.dtype)
+        return logits, matrix, chosen
+
+    def forward(first: tf.Tensor, log_sum: tf.Tensor, chosen: tf.Tensor) -> Any:
+        logits, _, mine = part(first)
+        more = tf.reduce_logsumexp(logits, axis=-1)
+        larger = tf.maximum(log_sum, more)
+        log_sum = larger + tf.math.log(tf.exp(log_sum - larger) + tf.exp(more - larger))
+        return first + words, log_sum, chosen + tf.reduce_sum(mine * logits, axis=-1)
+
+    zeros = tf.zeros(tf.shape(labels), tf.float64 if hidden.dtype == tf.float64 else tf.float32)
+    start = (0, zeros + zeros.dtype.min, zeros)
+    _, log_sum, chosen = tf.while_loop(lambda first, *_: first < vocabulary, forward, start)
+
+    # A label that names no word makes the loss NaN, not a number that looks right.
+    known = (labels >= 0) & (labels < vocabulary)
+    chosen = tf.where(known, chosen, float("nan"))
+
+    def gradient(upstream: tf.Tensor) -> tuple[Any, ...]:
+        def backward(
+            first: tf.Tensor, for_hidden: tf.Tensor, for_weight: tf.Tensor, for_bias: tf.Tensor
+        ) -> Any:
+            logits, matrix, mine = part(first)
+            scores = (tf.exp(logits - log_sum[:, None]) - mine) * upstream
+            scores = tf.cast(scores, hidden.dtype)
+            places = tf.range(first, first + tf.shape(matrix)[0])[:, None]
+            return (
+                first + words,
+                for_hidden + tf.matmul(scores, matrix),
+                tf.tensor_scatter_nd_update(
+                    for_weight, places, tf.matmul(scores, hidden, transpose_a=True)
+                ),
+                tf.tensor_scatter_nd_update(for_bias, places, tf.reduce_sum(scores, axis=0)),
+            )
+
+        empty = (0, tf.zeros_like(hidden), tf.zeros_like(weight), tf.zeros_like(bias))
+        found = tf.while_loop(lambda first, *_: first < vocabulary, backward, empty)
+        return (*found[1:], None, None)
+
+    return tf.reduce_sum(log_sum - chosen), gradient
 
 
 def mean_squared_error(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

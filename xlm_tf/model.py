@@ -9,6 +9,7 @@ Source: Lample & Conneau 2019, section 3; xlm/model/transformer.py of the origin
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -16,11 +17,12 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.inputs import check_cache
-from xlm_tf.activations import gelu, relu
 from xlm_tf.inputs import as_index, check_inputs
 from xlm_tf.keras_model import model_call
+from xlm_tf.kernels import are_plain, compiled, embedding, linear
 from xlm_tf.layers import Embedding, LayerNorm, Linear, dropout, shape_of
 from xlm_tf.outputs import BaseModelOutput
+from xlm_tf.padding import Rows, all_rows, rows_of
 from xlm_tf.pretrained import TFXLMPreTrainedModel
 
 
@@ -47,8 +49,8 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def build(self, input_shape: Any = None) -> None:
         """Make the variables."""
-        for linear in (self.q_lin, self.k_lin, self.v_lin, self.out_lin):
-            linear.build()
+        for layer in (self.q_lin, self.k_lin, self.v_lin, self.out_lin):
+            layer.build()
 
     def call(
         self,
@@ -71,9 +73,9 @@ class MultiHeadAttention(keras.layers.Layer):
             The context, float, shape (batch, new, hidden), and the weights, float, shape
             (batch, heads, query, key), after dropout and head_mask.
         """
-        query = self._split(self.q_lin(hidden)) / math.sqrt(self.head_dim)
-        key = self._split(self.k_lin(hidden))
-        value = self._split(self.v_lin(hidden))
+        query = self._split(linear(self.q_lin, hidden)) / math.sqrt(self.head_dim)
+        key = self._split(linear(self.k_lin, hidden))
+        value = self._split(linear(self.v_lin, hidden))
         if cache is not None:
             key, value = cache.update(key, value, self.layer)
 
@@ -90,7 +92,28 @@ class MultiHeadAttention(keras.layers.Layer):
         context = tf.transpose(tf.matmul(weights, value), (0, 2, 1, 3))
         batch, new = shape_of(hidden)[:2]
         context = tf.reshape(context, (batch, new, self.n_heads * self.head_dim))
-        return self.out_lin(context), weights
+        return linear(self.out_lin, context), weights
+
+    def fused(
+        self,
+        hidden: tf.Tensor,
+        rows: Rows,
+        residual: tf.Tensor | None = None,
+        seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """`call` where nobody asks for weights: the context alone, plus `residual`.
+
+        Args:
+            hidden: float: rows, as `rows` defines them.
+            rows: Which of them see each other.
+            residual: float, of the shape of hidden.
+            seed: Of the dropout, in training.
+        """
+        query, key, value = (
+            linear(layer, hidden) for layer in (self.q_lin, self.k_lin, self.v_lin)
+        )
+        context = rows.attend(query, key, value, self.n_heads, self.rate, seed)
+        return linear(self.out_lin, context, residual=residual)
 
     def _split(self, x: tf.Tensor) -> tf.Tensor:
         """(batch, new, heads * head_dim) to (batch, heads, new, head_dim)."""
@@ -103,8 +126,8 @@ class MultiHeadAttention(keras.layers.Layer):
         columns = [
             head * self.head_dim + column for head in kept for column in range(self.head_dim)
         ]
-        for linear in (self.q_lin, self.k_lin, self.v_lin):
-            linear.keep(columns, axis=1)
+        for layer in (self.q_lin, self.k_lin, self.v_lin):
+            layer.keep(columns, axis=1)
         self.out_lin.keep(columns, axis=0)
         self.n_heads = len(kept)
 
@@ -116,7 +139,7 @@ class TransformerFFN(keras.layers.Layer):
         super().__init__(**options)
         self.rate = config.dropout
         self.chunk_size = config.chunk_size_feed_forward
-        self.activation = gelu if config.gelu_activation else relu
+        self.activation = "gelu" if config.gelu_activation else "relu"
         width, policy = config.emb_dim, self.dtype_policy
         self.lin1 = Linear(width, 4 * width, name="lin1", dtype=policy)
         self.lin2 = Linear(4 * width, width, name="lin2", dtype=policy)
@@ -137,7 +160,14 @@ class TransformerFFN(keras.layers.Layer):
         return dropout(tf.concat(chunks, axis=1), self.rate, seed, site=2)
 
     def _chunk(self, hidden: tf.Tensor) -> tf.Tensor:
-        return self.lin2(self.activation(self.lin1(hidden)))
+        return linear(self.lin2, linear(self.lin1, hidden, self.activation))
+
+    def fused(self, hidden: tf.Tensor, residual: tf.Tensor) -> tf.Tensor:
+        """`call` without dropout and chunks, plus `residual`."""
+        return linear(self.lin2, linear(self.lin1, hidden, self.activation), residual=residual)
+
+
+_OWN_LAYERS = (MultiHeadAttention, TransformerFFN, Embedding, LayerNorm, Linear)
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")
@@ -257,91 +287,165 @@ class TFXLMModel(TFXLMPreTrainedModel):
             },
             cached,
         )
-        sequence = shape_of(input_ids if input_ids is not None else inputs_embeds)[1]
-        new = slice(cached or 0, None)
-        input_ids, langs = as_index(input_ids), as_index(langs)
-        token_type_ids, position_ids = as_index(token_type_ids), as_index(position_ids)
-
-        tokens = self._token_mask(input_ids, attention_mask, lengths, inputs_embeds)
-        visible = tokens[:, None, None, :]
-        if config.causal:
-            positions = tf.range(sequence)
-            visible = visible & (positions <= positions[:, None])[None, None, new, :]
-        tokens = tokens[:, new, None]
-
-        if inputs_embeds is None:
-            hidden = self.embeddings(input_ids[:, new])
+        tensors = {
+            "input_ids": as_index(input_ids),
+            "attention_mask": attention_mask,
+            "langs": as_index(langs),
+            "token_type_ids": as_index(token_type_ids),
+            "position_ids": as_index(position_ids),
+            "lengths": lengths,
+            "head_mask": head_mask,
+            "inputs_embeds": inputs_embeds,
+        }
+        flags = {
+            "output_attentions": output_attentions,
+            "output_hidden_states": output_hidden_states,
+            "training": bool(training),
+        }
+        if cache is None:
+            encoded = compiled(self, "_encode", tensors, **flags, settings=self._settings())
         else:
-            hidden = tf.cast(inputs_embeds[:, new], self.compute_dtype)
-        if position_ids is None:
-            position_ids = tf.range(sequence)[None]
-        hidden = hidden + self.position_embeddings(position_ids[:, new])
-        if langs is not None and config.has_lang_embeddings:
-            hidden = hidden + self.lang_embeddings(langs[:, new])
-        if token_type_ids is not None:
-            hidden = hidden + self.embeddings(token_type_ids[:, new])
-        hidden = self.layer_norm_emb(hidden)
-        hidden = dropout(hidden, config.dropout, self.draw_seed(training), site=0)
-        hidden = hidden * tf.cast(tokens, hidden.dtype)
-
-        hidden_states = [hidden] if output_hidden_states else []
-        attentions = []
-        recompute = self._gradient_checkpointing and training and cache is None
-        for layer in range(config.n_layers):
-            seed = self.draw_seed(training)
-            mask = self._head_mask(head_mask, layer)
-            if recompute:
-                hidden, weights = self._recomputed_layer(layer, hidden, visible, tokens, mask, seed)
-            else:
-                hidden, weights = self._layer(layer, hidden, visible, tokens, mask, cache, seed)
-            if output_hidden_states:
-                hidden_states.append(hidden)
-            if output_attentions:
-                attentions.append(weights)
+            encoded = self._encode(tensors, **flags, cache=cache, cached=cached)
+        hidden, hidden_states, attentions = encoded
 
         output = BaseModelOutput(
             last_hidden_state=hidden,
-            hidden_states=tuple(hidden_states) if output_hidden_states else None,
-            attentions=tuple(attentions) if output_attentions else None,
+            hidden_states=hidden_states if output_hidden_states else None,
+            attentions=attentions if output_attentions else None,
         )
         return output if _default(return_dict, config.use_return_dict) else output.to_tuple()
+
+    def _encode(
+        self,
+        tensors: Mapping[str, tf.Tensor | None],
+        *,
+        output_attentions: bool,
+        output_hidden_states: bool,
+        training: bool,
+        settings: tuple[Any, ...] = (),
+        cache: Any = None,
+        cached: int | None = None,
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
+        """The last hidden states, all of them, and attention weights, as far as asked for.
+
+        Args:
+            tensors: The arguments of `call`, by name.
+            output_attentions, output_hidden_states, training, cache: As of `call`.
+            settings: What else the result depends on, for `compiled`.
+            cached: Positions that the cache holds.
+        """
+        config = self.config
+        input_ids, inputs_embeds = tensors["input_ids"], tensors["inputs_embeds"]
+        langs, position_ids = tensors["langs"], tensors["position_ids"]
+        token_type_ids, head_mask = tensors["token_type_ids"], tensors["head_mask"]
+        new = slice(cached or 0, None)
+        tokens = self._token_mask(
+            input_ids, tensors["attention_mask"], tensors["lengths"], inputs_embeds
+        )
+        fused = (
+            not output_attentions and head_mask is None and cache is None and self._is_untouched()
+        )
+        if fused:
+            rows = rows_of(tokens, causal=config.causal)
+        else:
+            rows = all_rows(tokens, causal=config.causal, cached=cached or 0)
+
+        if inputs_embeds is None:
+            assert input_ids is not None
+            hidden = embedding(self.embeddings, rows.pack(input_ids[:, new]))
+        else:
+            hidden = rows.pack(tf.cast(inputs_embeds[:, new], self.compute_dtype))
+        if position_ids is not None:
+            position_ids = rows.pack(position_ids[:, new])
+        else:
+            position_ids = rows.of_positions(tf.range(shape_of(tokens)[1])[new])
+        hidden = hidden + self.position_embeddings(position_ids)
+        if langs is not None and config.has_lang_embeddings:
+            hidden = hidden + self.lang_embeddings(rows.pack(langs[:, new]))
+        if token_type_ids is not None:
+            hidden = hidden + embedding(self.embeddings, rows.pack(token_type_ids[:, new]))
+        hidden = self.layer_norm_emb(hidden)
+        hidden = dropout(hidden, config.dropout, self.draw_seed(training), site=0)
+        hidden = rows.mask(hidden)
+
+        hidden_states: list[tf.Tensor] = []
+        attentions = []
+        recompute = self._gradient_checkpointing and training and cache is None
+        for layer in range(config.n_layers):
+            if output_hidden_states:
+                hidden_states.append(rows.unpack(hidden))
+                hidden = rows.pack(hidden_states[-1])  # on one path of derivatives
+            seed = self.draw_seed(training)
+            function = self._fused_layer
+            arguments: tuple[Any, ...] = (rows, seed)
+            if not fused:
+                function = self._layer
+                arguments = (*arguments, cache, self._head_mask(head_mask, layer))
+            if recompute:
+                hidden, weights = _recomputed(function, layer, hidden, *arguments)
+            else:
+                hidden, weights = function(layer, hidden, *arguments)
+            if output_attentions:
+                attentions.append(weights)
+        hidden = rows.unpack(hidden)
+        if output_hidden_states:
+            hidden_states.append(hidden)
+        return hidden, tuple(hidden_states), tuple(attentions)
 
     def _layer(
         self,
         layer: int,
         hidden: tf.Tensor,
-        visible: tf.Tensor,
-        tokens: tf.Tensor,
-        head_mask: tf.Tensor | None,
-        cache: Any,
+        rows: Rows,
         seed: tf.Tensor | None,
+        cache: Any,
+        head_mask: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """One layer: each sublayer's output is added to its input, then normalised."""
         context, weights = self.attentions[layer](
-            hidden, visible, head_mask=head_mask, cache=cache, seed=seed
+            hidden, rows.visible, head_mask=head_mask, cache=cache, seed=seed
         )
         context = dropout(context, self.config.dropout, seed, site=1)
         hidden = self.layer_norm1[layer](hidden + context)
         hidden = self.layer_norm2[layer](hidden + self.ffns[layer](hidden, seed))
-        return hidden * tf.cast(tokens, hidden.dtype), weights
+        return rows.mask(hidden), weights
 
-    def _recomputed_layer(
-        self,
-        layer: int,
-        hidden: tf.Tensor,
-        visible: tf.Tensor,
-        tokens: tf.Tensor,
-        head_mask: tf.Tensor | None,
-        seed: tf.Tensor | None,
+    def _fused_layer(
+        self, layer: int, hidden: tf.Tensor, rows: Rows, seed: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """`_layer`, computed again in the backward pass; the seed makes its dropout the same."""
+        """`_layer` without attention weights, over untouched sublayers."""
+        attention, ffn = self.attentions[layer], self.ffns[layer]
+        if seed is not None and self.config.dropout:
+            context = attention.fused(hidden, rows, seed=seed)
+            context = dropout(context, self.config.dropout, seed, site=1)
+            hidden = self.layer_norm1[layer](hidden + context)
+            hidden = self.layer_norm2[layer](hidden + ffn(hidden, seed))
+        else:
+            hidden = self.layer_norm1[layer](attention.fused(hidden, rows, hidden, seed))
+            hidden = self.layer_norm2[layer](ffn.fused(hidden, hidden))
+        return rows.mask(hidden), hidden[:0]  # no weights; recomputation wants tensors
 
-        @tf.recompute_grad
-        def compute(hidden: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return self._layer(layer, hidden, visible, tokens, head_mask, None, seed)
+    def _is_untouched(self) -> bool:
+        """Whether all sublayers are the library's own, as they were made, and none is in chunks.
 
-        outputs: tuple[tf.Tensor, tf.Tensor] = compute(hidden)
-        return outputs
+        Otherwise each is called, with the whole batch, as its documentation says.
+        """
+        inside = self._flatten_layers(include_self=False)
+        return are_plain(inside, _OWN_LAYERS) and self.config.chunk_size_feed_forward == 0
+
+    def _settings(self) -> tuple[Any, ...]:
+        """What a graph of `_encode` depends on beside its arguments and variables."""
+        config = self.config
+        return (
+            self._is_untouched(),
+            self._gradient_checkpointing,
+            config.causal,
+            config.dropout,
+            config.pad_index,
+            config.chunk_size_feed_forward,
+            *((layer.rate, layer.n_heads) for layer in self.attentions),
+            *((layer.rate, layer.chunk_size, layer.activation) for layer in self.ffns),
+        )
 
     def _token_mask(
         self,
@@ -383,3 +487,18 @@ class TFXLMModel(TFXLMPreTrainedModel):
 
 def _default(value: bool | None, default: bool) -> bool:
     return default if value is None else value
+
+
+def _recomputed(
+    function: Callable[..., Any], layer: int, hidden: tf.Tensor, *arguments: Any
+) -> Any:
+    """function(layer, hidden, *arguments), computed again in the backward pass.
+
+    The seed among the arguments makes its dropout the same.
+    """
+
+    @tf.recompute_grad
+    def compute(hidden: tf.Tensor) -> Any:
+        return function(layer, hidden, *arguments)
+
+    return compute(hidden)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from xlm_core import inputs as rules
 from xlm_core.errors import InputError, warn
+from xlm_torch.kernels import are_traced
 
 if TYPE_CHECKING:
     from xlm_torch.pretrained import XLMPreTrainedModel
@@ -40,12 +41,8 @@ def describe(name: str, tensor: Any) -> rules.TensorInfo:
 
 def values_are_visible(model: XLMPreTrainedModel, tensor: Tensor) -> bool:
     """Whether the values of `tensor` may be looked at in this call."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or tensor.device.type == "meta":
+    if are_traced(tensor):
         return False
-    if type(tensor) is not Tensor and not isinstance(tensor, torch.nn.Parameter):
-        return False  # a subclass that traces, such as a fake tensor
-    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        return False  # under vmap there is no single value
     if model.check_values is None:
         return tensor.device.type == "cpu"
     return model.check_values

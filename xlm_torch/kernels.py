@@ -79,21 +79,23 @@ def are_traced(*tensors: Tensor) -> bool:
     return (
         torch.jit.is_tracing()
         or torch._C._len_torch_dispatch_stack() > 0
-        or forward_ad._current_level >= 0
-        or any(
-            type(tensor) not in (Tensor, nn.Parameter)
-            or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
-            for tensor in tensors
-        )
+        or torch._ops._len_torch_dispatch_stack_pre_dispatch() > 0
+        or _are_transformed()
+        or any(type(tensor) not in (Tensor, nn.Parameter) or tensor.is_meta for tensor in tensors)
     )
+
+
+def _are_transformed() -> bool:
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def are_plain(modules: Iterable[nn.Module], kinds: tuple[type[nn.Module], ...]) -> bool:
     """Whether calling each of `modules` would run the code of one of `kinds`, and nothing else.
 
-    Never under `plain_kernels()`.
+    Never under `plain_kernels()`, nor under function transforms and forward-mode derivatives: fused
+    operations lack their rules.
     """
-    if not torch.compiler.is_compiling() and _PLAIN.get():
+    if not torch.compiler.is_compiling() and (_PLAIN.get() or _are_transformed()):
         return False
     return not _has_global_hooks() and all(
         type(module) in kinds
@@ -137,7 +139,7 @@ def linear(
         y = _ACTIVATIONS[activation](layer(x))
         return y if residual is None else residual + y
     weight, bias = layer.weight, layer.bias
-    if _needs_gradient(x, weight, bias):
+    if _needs_gradient(x, weight, bias, residual):
         y = _ACTIVATIONS[activation](OneDNNLinear.apply(x, weight, bias))
         return y if residual is None else residual + y
     if residual is not None and activation == "none" and residual.dtype == x.dtype:
@@ -260,15 +262,20 @@ def embedding(layer: nn.Module, ids: Tensor) -> Tensor:
     """
     if not torch.compiler.is_compiling():
         shared = _SHARED.get()
-        if (
-            shared is not None
-            and are_plain((layer,), (nn.Embedding,))
-            and layer.weight is shared[0]
-        ):
+        if shared is not None and only_looks_up(layer) and layer.weight is shared[0]:
             rows: Tensor = EmbeddingRows.apply(shared[1], ids, layer.padding_idx)
             return rows
     looked_up: Tensor = layer(ids)
     return looked_up
+
+
+def only_looks_up(layer: nn.Module) -> bool:
+    """Whether `layer` is a plain embedding that neither changes its rows nor their gradients."""
+    return (
+        are_plain((layer,), (nn.Embedding,))
+        and layer.max_norm is None
+        and not layer.scale_grad_by_freq
+    )
 
 
 class SharedMatrix(torch.autograd.Function):
@@ -296,7 +303,7 @@ class EmbeddingRows(torch.autograd.Function):
     """`F.embedding` with a sparse gradient."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, ids: Tensor, padding_idx: int) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, ids: Tensor, padding_idx: int | None) -> Tensor:
         """As `F.embedding`."""
         ctx.save_for_backward(ids)
         ctx.shape, ctx.padding_idx = weight.shape, padding_idx
@@ -307,7 +314,8 @@ class EmbeddingRows(torch.autograd.Function):
         """The gradient of `weight`: one row for each id, none of them for padding."""
         ids = ctx.saved_tensors[0].flatten().long()
         values = gradient.reshape(-1, gradient.shape[-1])
-        values = values.masked_fill((ids == ctx.padding_idx)[:, None], 0)
+        if ctx.padding_idx is not None:
+            values = values.masked_fill((ids == ctx.padding_idx)[:, None], 0)
         rows = torch.sparse_coo_tensor(ids[None], values, ctx.shape, check_invariants=False)
         return rows, None, None
 
@@ -362,7 +370,7 @@ class FlashAttention(torch.autograd.Function):
         """As `attention`."""
         mask = None
         if visible is not None:
-            mask = torch.zeros(visible.shape, dtype=query.dtype).masked_fill_(~visible, -torch.inf)
+            mask = query.new_zeros(visible.shape).masked_fill_(~visible, -torch.inf)
         ctx.options = (0.0, causal)  # no dropout
         flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         attended, log_sums = flash(query, key, value, *ctx.options, attn_mask=mask)
@@ -374,11 +382,13 @@ class FlashAttention(torch.autograd.Function):
         """Gradients of query, key and value."""
         query, key, value, attended, log_sums, mask = ctx.saved_tensors
         if torch.is_grad_enabled():  # by the formula, whose derivatives have derivatives
+            # Views: the gradient of one holds no path through another that it was computed from.
+            query, key, value = query.view_as(query), key.view_as(key), value.view_as(value)
             scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
             if mask is not None:
                 scores = scores + mask
             elif ctx.options[1]:
-                later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+                later = torch.ones_like(scores, dtype=torch.bool).triu(1)
                 scores = scores.masked_fill(later, -torch.inf)
             again = F.softmax(scores, dim=-1) @ value
             needed = ctx.needs_input_grad[:3]

@@ -12,7 +12,7 @@ from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
 from xlm_torch.adaptive_softmax import AdaptiveLogSoftmax
 from xlm_torch.inputs import check_labels
-from xlm_torch.kernels import are_plain, are_traced, shared_matrix
+from xlm_torch.kernels import are_plain, are_traced, only_looks_up, shared_matrix
 from xlm_torch.losses import (
     IGNORED,
     cross_entropy,
@@ -78,8 +78,9 @@ class XLMPredLayer(nn.Module):
         """
         return (
             are_plain(self.modules(), _OWN_MODULES)
-            and not are_traced(hidden)
+            and not are_traced(hidden, *self.parameters())
             and not torch.is_autocast_enabled(hidden.device.type)
+            and not (hidden.is_cuda and torch.cuda.is_current_stream_capturing())
         )
 
 
@@ -186,6 +187,7 @@ class XLMWithLMHeadModel(XLMPreTrainedModel):
             labels is not None
             and torch.is_grad_enabled()
             and self.pred_layer.picks_rows(weight)
+            and only_looks_up(self.transformer.embeddings)
             and getattr(self.pred_layer.proj, "weight", None) is weight
             and weight.requires_grad
         ):

@@ -73,16 +73,16 @@ class VocabularyLoss(torch.autograd.Function):
         ctx.words = len(weight)
         if size > KEPT_LOGITS:
             ctx.words = max(len(weight) * CHUNK_OF_LOGITS // size, 1)
-        log_sums, of_labels = [], None
-        logits = None
+        log_sums, logits = [], None
+        # A label that names no word makes the loss NaN, not a number that looks right.
+        of_labels = at_least_float32(hidden.new_full(labels.shape, torch.nan))
         for first in range(0, len(weight), ctx.words):
             logits = _logits(hidden, weight, bias, first, ctx.words)
             log_sums.append(logits.logsumexp(-1))
             inside = labels - first
             here = (inside >= 0) & (inside < logits.shape[1])
             chosen = logits.gather(1, inside.clamp(0, logits.shape[1] - 1)[:, None]).squeeze(1)
-            chosen = chosen.where(here, 0)
-            of_labels = chosen if of_labels is None else of_labels + chosen
+            of_labels = chosen.where(here, of_labels)
         log_sum = torch.stack(log_sums).logsumexp(0)
         whole = logits if ctx.words == len(weight) else None
         ctx.save_for_backward(hidden, weight, bias, labels, log_sum, whole)
@@ -94,6 +94,8 @@ class VocabularyLoss(torch.autograd.Function):
         hidden, weight, bias, labels, log_sum, whole = ctx.saved_tensors
         needed = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():  # by the formula, whose derivatives have derivatives
+            # Views: the gradient of one holds no path through another that it was computed from.
+            hidden, weight = hidden.view_as(hidden), weight.view_as(weight)
             total = cross_entropy(F.linear(hidden, weight, bias), labels) * len(labels)
             wanted = [t for t, n in zip((hidden, weight, bias), needed, strict=True) if n]
             found = iter(torch.autograd.grad(total, wanted, gradient, create_graph=True))

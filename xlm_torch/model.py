@@ -84,24 +84,18 @@ class MultiHeadAttention(nn.Module):
         context = context.transpose(1, 2).flatten(2)
         return linear(self.out_lin, context), weights
 
-    def fused(
-        self, hidden: Tensor, rows: Rows, cache: Any = None, residual: Tensor | None = None
-    ) -> Tensor:
+    def fused(self, hidden: Tensor, rows: Rows, residual: Tensor | None = None) -> Tensor:
         """`forward` where nobody asks for weights: the context alone, plus `residual`.
 
         Args:
             hidden: float: rows, as `rows` defines them.
             rows: Which of them see each other.
-            cache: Holds the keys and values of earlier positions.
             residual: float, of the shape of hidden.
         """
         query, key, value = (
             linear(layer, hidden).unflatten(-1, (self.n_heads, self.head_dim))
             for layer in (self.q_lin, self.k_lin, self.v_lin)
         )
-        if cache is not None:
-            key, value = cache.update(key.transpose(1, 2), value.transpose(1, 2), self.layer)
-            key, value = key.transpose(1, 2), value.transpose(1, 2)
         context = rows.attend(query, key, value, self.dropout if self.training else 0.0)
         return linear(self.out_lin, context, residual=residual)
 
@@ -262,12 +256,13 @@ class XLMModel(XLMPreTrainedModel):
         token_type_ids, position_ids = as_index(token_type_ids), as_index(position_ids)
 
         tokens = self._token_mask(input_ids, attention_mask, lengths, inputs_embeds)
-        fused = not output_attentions and head_mask is None and self._is_untouched()
+        fused = (
+            not output_attentions and head_mask is None and cache is None and self._is_untouched()
+        )
         if fused:
             rows = rows_of(
                 tokens,
                 causal=config.causal,
-                cached=cached or 0,
                 width=config.emb_dim,
                 varlen=has_varlen(
                     self.embeddings.weight,
@@ -284,9 +279,10 @@ class XLMModel(XLMPreTrainedModel):
         else:
             hidden = rows.pack(inputs_embeds[:, new]).to(self.embeddings.weight.dtype)
         if position_ids is not None:
-            hidden = hidden + self.position_embeddings(rows.pack(position_ids[:, new]))
+            position_ids = rows.pack(position_ids[:, new])
         else:
-            hidden = hidden + rows.of_positions(self.position_embeddings.weight[:sequence][new])
+            position_ids = rows.of_positions(torch.arange(sequence, device=tokens.device)[new])
+        hidden = hidden + self.position_embeddings(position_ids)
         if langs is not None and config.has_lang_embeddings:
             hidden = hidden + self.lang_embeddings(rows.pack(langs[:, new]))
         if token_type_ids is not None:
@@ -295,26 +291,30 @@ class XLMModel(XLMPreTrainedModel):
         hidden = F.dropout(hidden, config.dropout, self.training)
         hidden = rows.mask(hidden)
 
-        hidden_states = [rows.unpack(hidden)] if output_hidden_states else []
+        hidden_states: list[Tensor] = []
         attentions = []
         recompute = self._gradient_checkpointing and self.training and cache is None
         for layer in range(config.n_layers):
-            arguments: tuple[Any, ...] = (layer, hidden, rows, cache)
+            if output_hidden_states:
+                hidden_states.append(rows.unpack(hidden))
+                hidden = rows.pack(hidden_states[-1])  # on one path of derivatives
             function = self._fused_layer
+            arguments: tuple[Any, ...] = (layer, hidden, rows)
             if not fused:
-                arguments = (*arguments, self._head_mask(head_mask, layer))
                 function = self._layer
+                arguments = (*arguments, cache, self._head_mask(head_mask, layer))
             if recompute:
                 hidden, weights = checkpoint(function, *arguments, use_reentrant=False)
             else:
                 hidden, weights = function(*arguments)
-            if output_hidden_states:
-                hidden_states.append(rows.unpack(hidden))
             if output_attentions:
                 attentions.append(weights)
+        hidden = rows.unpack(hidden)
+        if output_hidden_states:
+            hidden_states.append(hidden)
 
         output = BaseModelOutput(
-            last_hidden_state=rows.unpack(hidden),
+            last_hidden_state=hidden,
             hidden_states=tuple(hidden_states) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
@@ -335,17 +335,16 @@ class XLMModel(XLMPreTrainedModel):
         hidden = self.layer_norm2[layer](hidden + self.ffns[layer](hidden))
         return rows.mask(hidden), weights
 
-    def _fused_layer(
-        self, layer: int, hidden: Tensor, rows: Rows, cache: Any
-    ) -> tuple[Tensor, None]:
+    def _fused_layer(self, layer: int, hidden: Tensor, rows: Rows) -> tuple[Tensor, None]:
         """`_layer` without attention weights, over untouched submodules."""
         attention, ffn = self.attentions[layer], self.ffns[layer]
-        if self.training and self.config.dropout:
-            context = F.dropout(attention.fused(hidden, rows, cache), self.config.dropout)
+        if (self.training or ffn.training) and self.config.dropout:
+            context = attention.fused(hidden, rows)
+            context = F.dropout(context, self.config.dropout, self.training)
             hidden = self.layer_norm1[layer](hidden + context)
             hidden = self.layer_norm2[layer](hidden + ffn(hidden))
         else:
-            hidden = self.layer_norm1[layer](attention.fused(hidden, rows, cache, hidden))
+            hidden = self.layer_norm1[layer](attention.fused(hidden, rows, hidden))
             hidden = self.layer_norm2[layer](ffn.fused(hidden, hidden))
         return rows.mask(hidden), None
 

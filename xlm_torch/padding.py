@@ -44,9 +44,9 @@ class Rows:
         """(batch, new, ...) to rows: (tokens, ...), or as it is."""
         return x if self.places is None else x.flatten(0, 1).index_select(0, self.places)
 
-    def of_positions(self, table: Tensor) -> Tensor:
-        """One row for each position, (new, ...), to rows."""
-        return table if self.places is None else table.index_select(0, self.places % self.shape[1])
+    def of_positions(self, ids: Tensor) -> Tensor:
+        """One number for each position, shape (new,), to rows."""
+        return ids if self.places is None else ids[self.places % self.shape[1]]
 
     def unpack(self, rows: Tensor) -> Tensor:
         """Rows to (batch, new, ...), with zeros for padding."""
@@ -98,7 +98,7 @@ class Rows:
         return torch.cat(parts).flatten(1)
 
 
-def rows_of(tokens: Tensor, *, causal: bool, cached: int, width: int, varlen: bool = False) -> Rows:
+def rows_of(tokens: Tensor, *, causal: bool, width: int, varlen: bool = False) -> Rows:
     """What to compute of a batch.
 
     Padding is left out where that can be decided (running eagerly, on a device whose attention
@@ -107,42 +107,38 @@ def rows_of(tokens: Tensor, *, causal: bool, cached: int, width: int, varlen: bo
     Args:
         tokens: bool, shape (batch, sequence): False for padding.
         causal: Positions see earlier ones and themselves only.
-        cached: Positions that are in a cache and not computed again.
         width: Of the hidden states.
         varlen: See `has_varlen`.
     """
-    batch, sequence = tokens.shape
-    new = sequence - cached
-    shape = (batch, new)
+    batch, sequence = shape = tokens.shape
     on_cpu = tokens.device.type == "cpu"
     if not are_traced(tokens) and (on_cpu or varlen):
         if bool(tokens.all()):
-            if not causal or not cached or new == 1:
-                return Rows(shape, causal and not cached)
-        elif not cached:
-            lengths = [length for length in tokens.sum(1).tolist() if length]
-            if _saves_work(batch * sequence, sum(lengths), len(lengths), width):
-                places = tokens.flatten().nonzero().squeeze(1)
-                bounds = None
-                if not on_cpu:
-                    ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0)
-                    bounds = ends.to(tokens.device, torch.int32)
-                return Rows(shape, causal, places, tuple(lengths), bounds)
-    rows = all_rows(tokens, causal=causal, cached=cached)
+            return Rows(shape, causal)
+        lengths = [length for length in tokens.sum(1).tolist() if length]
+        if _saves_work(batch * sequence, sum(lengths), len(lengths), width):
+            places = tokens.flatten().nonzero().squeeze(1)
+            bounds = None
+            if not on_cpu:
+                ends = torch.tensor([0, *lengths]).cumsum(0)
+                bounds = ends.to(tokens.device, torch.int32)
+            return Rows(shape, causal, places, tuple(lengths), bounds)
+    rows = all_rows(tokens, causal=causal)
     # Fused attention divides by zero where nothing is seen. Padding may see anything: its rows
     # are zeroed afterwards.
     assert rows.visible is not None
     if causal:
         key = torch.arange(sequence, device=tokens.device)
-        return replace(rows, visible=rows.visible | (key == key[cached:, None]))
+        return replace(rows, visible=rows.visible | (key == key[:, None]))
     return replace(rows, visible=rows.visible | ~tokens.any(1)[:, None, None, None])
 
 
-def all_rows(tokens: Tensor, *, causal: bool, cached: int) -> Rows:
+def all_rows(tokens: Tensor, *, causal: bool, cached: int = 0) -> Rows:
     """Rows with nothing left out.
 
     Args:
-        tokens, causal, cached: As of `rows_of`.
+        tokens, causal: As of `rows_of`.
+        cached: Positions that are in a cache and not computed again.
     """
     batch, sequence = tokens.shape
     visible = tokens[:, None, None, :]

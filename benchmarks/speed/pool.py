@@ -1,0 +1,163 @@
+"""The driver's end of the workers: started when first asked for, one for each library."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from benchmarks.speed.protocol import send
+
+ROOT = Path(__file__).resolve().parents[2]
+PEERS_PYTHON = "XLM_BENCH_PEERS_PYTHON"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Somebody who computes tasks.
+
+    Attributes:
+        side: Module in sides/.
+        library: What that module is to use.
+        in_peers: Lives in the peers' environment.
+        legacy_keras: Wants Keras 2.
+    """
+
+    side: str
+    library: str = ""
+    in_peers: bool = False
+    legacy_keras: bool = False
+
+
+CONTENDERS = {
+    "xlm_torch": Contender("torch_side", "xlm_torch"),
+    "transformers 4": Contender("torch_side", "transformers"),
+    "transformers 5": Contender("torch_side", "transformers", in_peers=True),
+    "ONNX Runtime": Contender("onnx_side", in_peers=True),
+    "xlm_tf": Contender("tf_side", "xlm_tf"),
+    "TFXLM": Contender("tf_side", "transformers", legacy_keras=True),
+    "products, PyTorch": Contender("products_torch"),
+    "products, TensorFlow": Contender("products_tf"),
+    "float64": Contender("torch_side", "xlm_torch"),
+}
+
+
+class Process:
+    """A worker that is there or says why not; requests are answered in their order."""
+
+    def __init__(self, contender: Contender, folder: Path, peers_python: str | None) -> None:
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed in `close`)
+        self.absent = ""
+        self.greeted = False
+        self.process: subprocess.Popen[str] | None = None
+        python = peers_python if contender.in_peers else sys.executable
+        if not python:
+            self.absent = f"its environment is not named ({PEERS_PYTHON})"
+            return
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "HF_HUB_OFFLINE": "1"}
+        environment.pop("TF_USE_LEGACY_KERAS", None)
+        environment["PYTHONPATH"] = str(ROOT)
+        if contender.legacy_keras:
+            environment["TF_USE_LEGACY_KERAS"] = "1"
+        module = "benchmarks.speed.worker"
+        self.process = subprocess.Popen(
+            [python, "-m", module, contender.side, contender.library, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env=environment,
+            cwd=ROOT,
+        )
+
+    def ask(self, request: dict[str, Any]) -> None:
+        """Send a request; `answer` gives what comes of it."""
+        if self.process is None or self.process.stdin is None:
+            return
+        try:
+            send(self.process.stdin, request)
+        except BrokenPipeError:
+            return  # `answer` will find the end
+
+    def answer(self) -> dict[str, Any]:
+        """The answer to the oldest request that has none yet."""
+        if not self.greeted and not self.absent:
+            self.greeted = True
+            greeting = self._line()
+            self.absent = greeting.get("absent", "")
+        return {"absent": self.absent} if self.absent else self._line()
+
+    def _line(self) -> dict[str, Any]:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if line:
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        status = self.process.wait()
+        self.absent = f"its process ended with status {status}: {self.last_words()}"
+        return {"absent": self.absent}
+
+    def last_words(self) -> str:
+        """The last line that it wrote to stderr."""
+        self.log.seek(0)
+        lines = [line.strip() for line in self.log.read().splitlines() if line.strip()]
+        return lines[-1][:200] if lines else "nothing was printed"
+
+    def close(self) -> None:
+        """End it, and wait for its end."""
+        if self.process is not None:
+            assert self.process.stdin is not None
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+            try:
+                self.process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+
+
+class Pool:
+    """Workers by the name of their contender."""
+
+    def __init__(self, folder: Path, peers_python: str | None) -> None:
+        self.folder = folder
+        self.peers_python = peers_python
+        self.processes: dict[str, Process] = {}
+
+    def of(self, name: str) -> Process:
+        """The worker of a contender, started if it is not there."""
+        if name not in self.processes:
+            self.processes[name] = self.fresh(name)
+        return self.processes[name]
+
+    def fresh(self, name: str) -> Process:
+        """A worker of one's own, to be closed by whoever asked."""
+        return Process(CONTENDERS[name], self.folder, self.peers_python)
+
+    def close(self) -> None:
+        """End all."""
+        for process in self.processes.values():
+            process.close()
+        self.processes.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,184 @@
+"""The rows of the benchmark: who takes part, and what is asked of this project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.speed.tasks import Shape, Task
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One line of a row.
+
+    Attributes:
+        name: As printed.
+        contender: Key of `CONTENDERS`.
+        options: For its side.
+        long: Left out in a quick run.
+    """
+
+    name: str
+    contender: str
+    options: dict[str, Any] = field(default_factory=dict)
+    long: bool = False
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is this project's."""
+        return self.contender in ("xlm_torch", "xlm_tf")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The time of `peer` over that of `ours` is to be at least this.
+
+    Attributes:
+        allowance: What noise may take away, where both run the same code.
+    """
+
+    ours: str
+    peer: str
+    at_least: float
+    allowance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A task, its lanes, and its bars.
+
+    Attributes:
+        shares: Lane -> (share of the limit that is asked for, contender whose best product is
+            the limit there, or "" for the best of all).
+        long: Left out in a quick run.
+    """
+
+    name: str
+    title: str
+    task: Task
+    lanes: tuple[Lane, ...]
+    bars: tuple[Bar, ...] = ()
+    shares: dict[str, tuple[float, str]] = field(default_factory=dict)
+    long: bool = False
+
+
+OURS, OURS_TF = Lane("xlm_torch", "xlm_torch"), Lane("xlm_tf", "xlm_tf")
+PEER_4, PEER_5 = Lane("transformers 4", "transformers 4"), Lane("transformers 5", "transformers 5")
+LONG_5 = Lane(PEER_5.name, PEER_5.contender, long=True)
+COMPILED = Lane("transformers 4, compiled", "transformers 4", {"mode": "compiled"}, long=True)
+COMPILED_5 = Lane("transformers 5, compiled", "transformers 5", {"mode": "compiled"}, long=True)
+FROZEN = Lane("transformers 4, frozen", "transformers 4", {"mode": "frozen"}, long=True)
+ONNX = Lane("ONNX Runtime", "ONNX Runtime")
+EAGER = Lane("TFXLM", "TFXLM")
+FUNCTION = Lane("TFXLM, tf.function", "TFXLM", {"mode": "function"})
+XLA = Lane("TFXLM, XLA", "TFXLM", {"mode": "xla"})
+PACKED = Lane("xlm_torch, packed", "xlm_torch", {"packed": True})
+
+
+def bars(ours: Lane, at_least: float, *peers: Lane) -> tuple[Bar, ...]:
+    """The same bar against several."""
+    return tuple(Bar(ours.name, peer.name, at_least) for peer in peers)
+
+
+def own(ours: Lane, *others: Lane) -> tuple[Bar, ...]:
+    """Not slower than this project's other ways."""
+    return tuple(Bar(ours.name, other.name, 1.0, allowance=0.03) for other in others)
+
+
+def _named(lane: Lane, name: str, **options: Any) -> Lane:
+    return Lane(f"{lane.name}, {name}", lane.contender, lane.options | options, lane.long)
+
+
+def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
+    """All rows, in their order."""
+    dense, plain = _named(OURS, "no mask", dense=True), _named(OURS, "plain", plain=True)
+    dense_tf = _named(OURS_TF, "no mask", dense=True)
+    plain_tf = _named(OURS_TF, "plain", plain=True)
+    half, half_tf = (_named(x, "bfloat16", dtype="bfloat16") for x in (OURS, OURS_TF))
+    eighth, eighth_tf = (_named(x, "int8", quantized=True) for x in (OURS, OURS_TF))
+    large = Shape(**{**shape.__dict__, "vocab_size": large_vocabulary})
+    return (
+        Row(
+            "encode",
+            "encode 8 x 128",
+            Task("encode", 8, 128, shape=shape),
+            (
+                *(OURS, PEER_4, COMPILED, FROZEN, PEER_5, COMPILED_5, ONNX),
+                *(OURS_TF, EAGER, FUNCTION, XLA),
+            ),
+            bars(OURS, 2.0, PEER_4, COMPILED, FROZEN, PEER_5, COMPILED_5)
+            + bars(OURS, 1.0, ONNX)
+            + bars(OURS_TF, 1.05, FUNCTION, XLA)
+            + bars(OURS_TF, 1.25, EAGER),
+            {OURS.name: (0.85, ""), OURS_TF.name: (0.9, "products, TensorFlow")},
+        ),
+        Row(
+            "packed",
+            "encode 8 x 128, weights packed",
+            Task("encode", 8, 128, shape=shape),
+            (PACKED, PEER_4),
+            bars(PACKED, 2.2, PEER_4),
+            long=True,
+        ),
+        Row(
+            "padded",
+            "encode 32 x 128, 45 % filled",
+            Task("encode", 32, 128, filled=0.45, shape=shape),
+            (OURS, PEER_4, LONG_5, ONNX, OURS_TF, FUNCTION),
+            bars(OURS, 4.5, PEER_4, PEER_5) + bars(OURS, 2.0, ONNX) + bars(OURS_TF, 2.2, FUNCTION),
+        ),
+        Row(
+            "full",
+            "encode 32 x 128, 100 % filled",
+            Task("encode", 32, 128, shape=shape),
+            (OURS, dense, plain, OURS_TF, dense_tf, plain_tf),
+            own(OURS, dense, plain) + own(OURS_TF, dense_tf, plain_tf),
+            long=True,
+        ),
+        Row(
+            "bfloat16",
+            "encode 8 x 128 in bfloat16",
+            Task("encode", 8, 128, shape=shape),
+            (half, PEER_4, _named(PEER_4, "bfloat16", dtype="bfloat16"), half_tf),
+            bars(half, 4.0, PEER_4),
+        ),
+        Row(
+            "int8",
+            "encode 8 x 128, weights in int8",
+            Task("encode", 8, 128, shape=shape),
+            (eighth, PEER_4, eighth_tf),
+            long=True,
+        ),
+        Row(
+            "loss",
+            "masked language model, loss, 8 x 128",
+            Task("loss", 8, 128, shape=shape),
+            (OURS, PEER_4, LONG_5, OURS_TF, FUNCTION),
+            bars(OURS, 3.0, PEER_4, PEER_5) + bars(OURS_TF, 2.0, FUNCTION),
+        ),
+        Row(
+            "train",
+            "training step, 8 x 64",
+            Task("train", 8, 64, shape=shape),
+            (OURS, PEER_4, LONG_5, OURS_TF, FUNCTION),
+            bars(OURS, 3.5, PEER_4, PEER_5) + bars(OURS_TF, 1.5, FUNCTION),
+        ),
+        Row(
+            "memory",
+            f"memory of a training step, 8 x 64, vocabulary {large_vocabulary:,}",
+            Task("memory", 8, 64, shape=large),
+            (OURS, PEER_4, OURS_TF, FUNCTION),
+            bars(OURS, 3.0, PEER_4) + bars(OURS_TF, 2.0, FUNCTION),
+            long=True,
+        ),
+        Row(
+            "one-row",
+            "products of one row (decoding)",
+            Task("one row", 1, 1, shape=shape),
+            (
+                Lane("products, PyTorch", "products, PyTorch"),
+                Lane("products, TensorFlow", "products, TensorFlow"),
+            ),
+        ),
+    )

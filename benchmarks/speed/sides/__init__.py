@@ -1,0 +1,1 @@
+"""One file for each library: how it opens the weights and computes a task."""

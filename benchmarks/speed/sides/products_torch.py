@@ -1,0 +1,86 @@
+"""The products a task consists of, by every way that PyTorch has: what limits all models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.speed.protocol import Absent, Prepared, Side
+from benchmarks.speed.tasks import Task, products_of
+
+TRIES = 3
+READ_BYTES = 2**28
+
+
+class ProductsSide(Side):
+    """Options: dtype."""
+
+    def version(self) -> str:
+        """PyTorch's."""
+        return f"torch {torch.__version__}"
+
+    def prepare(self, task: Task, options: dict[str, Any]) -> Prepared:
+        """See `Side`. A run gives "products": [[name, rows, inputs, outputs, seconds], ...]."""
+        dtype = getattr(torch, options.get("dtype", "float32"))
+        if dtype not in (torch.float32, torch.bfloat16):
+            raise Absent(f"no products in {dtype}")
+        if task.kind == "one row":
+            return Prepared(lambda: streaming(task, dtype))
+        cases = [(torch.randn(m, k), torch.randn(n, k) * 0.03) for m, k, n in products_of(task)]
+        return Prepared(lambda: {"products": measured(cases, dtype)})
+
+
+def ways() -> dict[str, Callable[..., torch.Tensor]]:
+    """Name -> function of x and weight."""
+    found: dict[str, Callable[..., torch.Tensor]] = {"F.linear": F.linear}
+    pointwise = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    if torch.backends.mkldnn.is_available() and pointwise is not None:
+        found["oneDNN"] = lambda x, weight: pointwise(x, weight, None, "none", [], "")
+    return found
+
+
+@torch.inference_mode()
+def measured(cases: list[tuple[torch.Tensor, ...]], dtype: torch.dtype) -> list[list[Any]]:
+    """The least of a few tries, for each way and shape."""
+    found = []
+    for x, weight in cases:
+        x, weight = x.to(dtype), weight.to(dtype)
+        for name, way in ways().items():
+            seconds = min(timed(way, x, weight) for _ in range(TRIES))
+            found.append([name, len(x), x.shape[1], len(weight), seconds])
+    return found
+
+
+def timed(way: Callable[..., torch.Tensor], *given: torch.Tensor) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    way(*given)
+    return time.perf_counter() - start
+
+
+@torch.inference_mode()
+def streaming(task: Task, dtype: torch.dtype) -> dict[str, Any]:
+    """GB/s of weights at one row, through all layers in turn, so that no cache holds them.
+
+    Beside them, how fast memory is read at all: the sum of a large vector.
+    """
+    cases = [
+        (torch.randn(1, k, dtype=dtype), torch.randn(n, k, dtype=dtype))
+        for (_, k, n), count in products_of(task).items()
+        for _ in range(count)
+    ]
+    size = sum(weight.nbytes for _, weight in cases)
+    rates = {}
+    for name, way in ways().items():
+        times = [sum(timed(way, *case) for case in cases) for _ in range(TRIES)]
+        rates[name] = size / min(times) / 1e9
+    vector = torch.ones(READ_BYTES // 4)
+    seconds = min(timed(torch.sum, vector) for _ in range(TRIES))
+    return {"rates": rates | {"reading memory": vector.nbytes / seconds / 1e9}}
+
+
+SIDE = ProductsSide

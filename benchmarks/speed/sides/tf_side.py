@@ -1,0 +1,198 @@
+"""TensorFlow: this project in Keras 3, and transformers' TFXLM on tf-keras."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.speed.protocol import Absent, Prepared, Side, memory_mb, reset_peak
+from benchmarks.speed.tasks import IGNORED, Batch, Task, batch_of
+
+CLASSES = {"encode": "TFXLMModel"}
+HEAD = "TFXLMWithLMHeadModel"
+LEARNING_RATE = 1e-5
+LAYOUTS = {"xlm_tf": "torch", "transformers": "tf"}
+
+
+class TensorFlowSide(Side):
+    """`library` is a package with TFXLMModel and TFXLMWithLMHeadModel.
+
+    Options: dtype; mode ("function", "xla"; without: called as it is); dense (no mask given); plain
+    (our formulas alone); quantized; sentences (only the first).
+    """
+
+    def __init__(self, library: str, folder: Path) -> None:
+        super().__init__(library, folder)
+        self.package = importlib.import_module(library)
+        self.ours = library == "xlm_tf"
+        keras = "keras" if self.ours else "tf_keras"
+        self.keras = importlib.import_module(keras)
+        getattr(self.package, HEAD)  # transformers 5 has none: an ImportError names what is missing
+        self.models: dict[tuple[str, str], Any] = {}
+
+    def version(self) -> str:
+        """The package's, with TensorFlow's."""
+        own = getattr(self.package, "__version__", "")
+        return f"{self.library} {own}".strip() + f", tensorflow {tf.__version__}"
+
+    def forget(self) -> None:
+        """Models in float32 stay."""
+        self.models = {k: model for k, model in self.models.items() if k[1] == "float32"}
+
+    def prepare(self, task: Task, options: dict[str, Any]) -> Prepared:
+        """See `Side`."""
+        if task.kind == "memory":
+            return Prepared(lambda: self.memory_of_step(task, options))
+        batch = task.first(options["sentences"]) if "sentences" in options else batch_of(task)
+        if task.kind == "train":
+            return self.training(task, batch, options)
+        call = self.call_of(task, self.model(task, options), batch, options)
+
+        def run() -> tf.Tensor:
+            with self.plainly(options):
+                return call()
+
+        return Prepared(lambda: run().numpy(), lambda: run().numpy().astype("float64"))
+
+    def model(self, task: Task, options: dict[str, Any], special: str = "") -> Any:
+        """Opened from the folder; or with random weights, where the shape is another."""
+        name = CLASSES.get(task.kind, HEAD)
+        dtype = options.get("dtype", "float32")
+        change = "quantized" if options.get("quantized") else ""
+        key = (name, special + change or dtype)
+        if options.get("random"):
+            key = (name, str(task.shape))
+        if key not in self.models:
+            model = self.open(name, task, options)
+            if change:
+                function = getattr(self.package, "quantize", None)
+                if function is None:
+                    raise Absent(f"{self.library} has no quantize")
+                model = function(model) or model
+            self.models[key] = model
+        return self.models[key]
+
+    def open(self, name: str, task: Task, options: dict[str, Any]) -> Any:
+        """As `model`."""
+        made = getattr(self.package, name)
+        dtype = {"dtype": options["dtype"]} if "dtype" in options else {}
+        if not options.get("random"):
+            return made.from_pretrained(self.folder / LAYOUTS[self.library], **dtype)
+        return made(self.package.XLMConfig(**task.shape.config()), **dtype)
+
+    def plainly(self, options: dict[str, Any]) -> Any:
+        """Our formulas alone, if asked for."""
+        if not options.get("plain"):
+            return nullcontext()
+        try:
+            kernels = importlib.import_module(f"{self.library}.kernels")
+        except ImportError as error:
+            raise Absent(str(error)) from error
+        return kernels.plain_kernels()
+
+    def call_of(
+        self, task: Task, model: Any, batch: Batch, options: dict[str, Any]
+    ) -> Callable[[], tf.Tensor]:
+        """The call that is timed."""
+        given = self.arguments(batch, mask=not options.get("dense"))
+        labels = tf.constant(batch.labels.astype(np.int32))
+        if task.kind == "encode":
+            function = wrapped(lambda **x: model(**x, training=False)[0], options)
+        else:
+            of_loss = self.loss_of(model, training=False)
+            function = wrapped(lambda **x: of_loss(x, labels), options)
+        return lambda: function(**given)
+
+    def arguments(self, batch: Batch, mask: bool) -> dict[str, tf.Tensor]:
+        """Arguments of a model's call; int32, which both libraries take."""
+        given = {"input_ids": tf.constant(batch.ids.astype(np.int32))}
+        if mask:
+            given["attention_mask"] = tf.constant(batch.mask.astype(np.int32))
+        return given
+
+    def loss_of(self, model: Any, training: bool) -> Callable[[Any, tf.Tensor], tf.Tensor]:
+        """The model's own loss; for TFXLM, which has none, that of Keras over its logits."""
+        if self.ours:
+            able = "output_logits" in inspect.signature(model.call).parameters
+            alone = {"output_logits": False} if able else {}
+            return lambda x, y: model(**x, labels=y, training=training, **alone).loss
+        keras_loss = self.keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="none"
+        )
+
+        def loss(x: Any, y: tf.Tensor) -> tf.Tensor:
+            counted = tf.cast(y != IGNORED, tf.float32)
+            losses = keras_loss(tf.where(y == IGNORED, 0, y), model(**x, training=training).logits)
+            return tf.reduce_sum(losses * counted) / tf.reduce_sum(counted)
+
+        return loss
+
+    def training(self, task: Task, batch: Batch, options: dict[str, Any]) -> Prepared:
+        """One step of AdamW with dropout; compared: a gradient of the first layer, without."""
+        model = self.model(task, options, special="train")
+        given, labels = self.arguments(batch, mask=False), tf.constant(batch.labels, tf.int32)
+        of_loss = self.loss_of(model, training=False)
+
+        def gradient() -> np.ndarray:
+            with tf.GradientTape() as tape:
+                loss = of_loss(given, labels)
+            kernel = model.transformer.attentions[0].q_lin.kernel
+            return tape.gradient(loss, kernel.value if self.ours else kernel)
+
+        step = self.step_of(model, given, labels, options)
+        compared = tf.function(gradient)
+        return Prepared(step, lambda: compared().numpy().T.astype("float64"), warm=True)
+
+    def step_of(
+        self, model: Any, given: dict[str, tf.Tensor], labels: tf.Tensor, options: dict[str, Any]
+    ) -> Callable[[], Any]:
+        """A step: of ours through Keras, as `fit` takes it; of TFXLM as one tf.function."""
+        optimizer = self.keras.optimizers.AdamW(LEARNING_RATE, weight_decay=0.01)
+        if self.ours:
+            if hasattr(model, "output_logits"):
+                model.output_logits = False
+            model.compile(optimizer=optimizer)
+            return lambda: model.train_on_batch(given | {"labels": labels})
+        of_loss = self.loss_of(model, training=True)
+
+        def step(**x: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                loss = of_loss(x, labels)
+            gradients = tape.gradient(loss, model.trainable_variables)
+            optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+            return loss
+
+        model(**given)  # makes the variables
+        optimizer.build(model.trainable_variables)
+        function = wrapped(step, options)
+        return lambda: function(**given).numpy()
+
+    def memory_of_step(self, task: Task, options: dict[str, Any]) -> dict[str, float]:
+        """Two steps in a process that did nothing before."""
+        libraries = memory_mb("VmRSS")
+        model = self.open(HEAD, task, {"random": True})
+        batch = batch_of(task)
+        labels = tf.constant(batch.labels, tf.int32)
+        step = self.step_of(model, self.arguments(batch, mask=False), labels, options)
+        reset_peak()
+        for _ in range(2):
+            step()
+        # Parameters, their gradients, and the two moments of AdamW.
+        known = 4 * sum(4 * int(np.prod(v.shape)) for v in model.trainable_variables)
+        return {"peak_mb": memory_mb(), "known_mb": known / 2**20, "libraries_mb": libraries}
+
+
+def wrapped(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
+    """As a tf.function, with XLA or without, or as it is."""
+    mode = options.get("mode")
+    return function if mode is None else tf.function(function, jit_compile=mode == "xla")
+
+
+SIDE = TensorFlowSide

@@ -1,0 +1,168 @@
+"""PyTorch: this project, and transformers (4 or 5, as the environment has it)."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.speed.protocol import Absent, Prepared, Side, memory_mb, reset_peak
+from benchmarks.speed.tasks import Batch, Task, batch_of
+
+CLASSES = {"encode": "XLMModel"}
+HEAD = "XLMWithLMHeadModel"
+LEARNING_RATE = 1e-5
+
+
+class TorchSide(Side):
+    """`library` is a package with XLMModel and XLMWithLMHeadModel.
+
+    Options: dtype; mode ("compiled", "frozen"); dense (no mask given); plain (our formulas alone);
+    packed, quantized (our functions of that purpose); sentences (only the first).
+    """
+
+    def __init__(self, library: str, folder: Path) -> None:
+        super().__init__(library, folder)
+        self.package = importlib.import_module(library)
+        self.models: dict[tuple[str, str], torch.nn.Module] = {}
+
+    def version(self) -> str:
+        """The package's, with PyTorch's."""
+        own = getattr(self.package, "__version__", "")
+        return f"{self.library} {own}".strip() + f", torch {torch.__version__}"
+
+    def forget(self) -> None:
+        """Models in float32 stay."""
+        torch.compiler.reset()
+        self.models = {k: model for k, model in self.models.items() if k[1] == "float32"}
+
+    def prepare(self, task: Task, options: dict[str, Any]) -> Prepared:
+        """See `Side`."""
+        if task.kind == "memory":
+            return Prepared(lambda: self.memory_of_step(task))
+        batch = task.first(options["sentences"]) if "sentences" in options else batch_of(task)
+        if task.kind == "train":
+            return self.training(task, batch, options)
+        model = self.model(task, options)
+        call = self.call_of(task, model, batch, options)
+
+        def run() -> torch.Tensor:
+            with torch.inference_mode(), self.plainly(options):
+                return call()
+
+        return Prepared(run, lambda: run().double().numpy())
+
+    def model(self, task: Task, options: dict[str, Any], special: str = "") -> torch.nn.Module:
+        """Opened from the folder; or with random weights, where the shape is another."""
+        name = CLASSES.get(task.kind, HEAD)
+        dtype = options.get("dtype", "float32")
+        changes = [key for key in ("packed", "quantized") if options.get(key)]
+        key = (name, "".join([special, *changes]) or dtype)
+        if options.get("random"):
+            key = (name, str(task.shape))
+        if key not in self.models:
+            model = self.open(name, task, options).to(getattr(torch, dtype)).eval()
+            self.models[key] = self.changed(model, changes)
+        return self.models[key]
+
+    def open(self, name: str, task: Task, options: dict[str, Any]) -> torch.nn.Module:
+        """As `model`."""
+        if not options.get("random"):
+            return getattr(self.package, name).from_pretrained(self.folder / "torch")
+        torch.manual_seed(0)
+        config = self.package.XLMConfig(**task.shape.config())
+        return getattr(self.package, name)(config)
+
+    def changed(self, model: torch.nn.Module, changes: list[str]) -> torch.nn.Module:
+        """By the project's own functions, which may work in place."""
+        names = {"packed": "pack_weights", "quantized": "quantize"}
+        for change in changes:
+            function = getattr(self.package, names[change], None)
+            if function is None:
+                raise Absent(f"{self.library} has no {names[change]}")
+            with torch.inference_mode():
+                result = function(model)
+            model = result if isinstance(result, torch.nn.Module) else model
+        return model
+
+    def plainly(self, options: dict[str, Any]) -> Any:
+        """Our formulas alone, if asked for."""
+        if not options.get("plain"):
+            return nullcontext()
+        return importlib.import_module(f"{self.library}.kernels").plain_kernels()
+
+    def call_of(
+        self, task: Task, model: torch.nn.Module, batch: Batch, options: dict[str, Any]
+    ) -> Callable[[], torch.Tensor]:
+        """The call that is timed."""
+        mode = options.get("mode")
+        if mode is not None:
+            freezing = {"options": {"freezing": True}} if mode == "frozen" else {}
+            model = torch.compile(model, dynamic=False, **freezing)
+        given = arguments(batch, task.kind != "encode", mask=not options.get("dense"))
+        if task.kind == "encode":
+            return lambda: model(**given)[0]
+        given |= self.loss_alone(model)
+        return lambda: model(**given, return_dict=True).loss
+
+    def loss_alone(self, model: torch.nn.Module) -> dict[str, bool]:
+        """Logits are not asked for where a library can do without."""
+        able = "output_logits" in inspect.signature(model.forward).parameters
+        return {"output_logits": False} if able else {}
+
+    def training(self, task: Task, batch: Batch, options: dict[str, Any]) -> Prepared:
+        """One step of AdamW with dropout; compared: a gradient of the first layer, without."""
+        model = self.model(task, options, special="train")
+        given = arguments(batch, True, mask=False) | self.loss_alone(model)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
+
+        def gradient() -> np.ndarray:
+            model.eval()
+            optimizer.zero_grad()
+            with self.plainly(options):
+                model(**given).loss.backward()
+            model.train()
+            return model.transformer.attentions[0].q_lin.weight.grad.double().numpy()
+
+        def step() -> None:
+            optimizer.zero_grad()
+            with self.plainly(options):
+                model(**given).loss.backward()
+            optimizer.step()
+
+        return Prepared(step, gradient, warm=True)
+
+    def memory_of_step(self, task: Task) -> dict[str, float]:
+        """Two steps in a process that did nothing before."""
+        libraries = memory_mb("VmRSS")
+        model = self.open(HEAD, task, {"random": True}).train()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
+        given = arguments(batch_of(task), True, mask=False) | self.loss_alone(model)
+        reset_peak()
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(**given).loss.backward()
+            optimizer.step()
+        state = [v for s in optimizer.state.values() for v in s.values() if torch.is_tensor(v)]
+        parameters = list(model.parameters())
+        known = sum(t.nbytes for t in parameters) * 2 + sum(t.nbytes for t in state)
+        return {"peak_mb": memory_mb(), "known_mb": known / 2**20, "libraries_mb": libraries}
+
+
+def arguments(batch: Batch, labels: bool, mask: bool) -> dict[str, torch.Tensor]:
+    """Arguments of a model's call."""
+    given = {"input_ids": torch.from_numpy(batch.ids)}
+    if mask:
+        given["attention_mask"] = torch.from_numpy(batch.mask)
+    if labels:
+        given["labels"] = torch.from_numpy(batch.labels)
+    return given
+
+
+SIDE = TorchSide

@@ -1,0 +1,138 @@
+"""What is computed: the shape of a model, a batch from a seed, and the products in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+IGNORED = -100
+FIRST_WORD = 6  # ids below are special
+
+# (rows, inputs, outputs) of a product, and how often a task computes it.
+Products = dict[tuple[int, int, int], int]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a model, under the names of config.json."""
+
+    vocab_size: int = 64_699
+    emb_dim: int = 1024
+    n_layers: int = 6
+    n_heads: int = 8
+    max_position_embeddings: int = 512
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of every library's XLMConfig; dropout is the published 0.1."""
+        return asdict(self) | {"n_langs": 2, "use_lang_emb": False}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A computation that every contender of a row does.
+
+    Attributes:
+        kind: "encode", "loss" (language model, forward), "train" (one step of AdamW), "memory"
+            (of such a step), or "one row" (the products of a decoder's step).
+        batch, length: Of the padded batch.
+        filled: Share of the batch that is no padding.
+        labelled: Share of the tokens that have a label.
+        shape: Of the model.
+    """
+
+    kind: str
+    batch: int
+    length: int
+    filled: float = 1.0
+    labelled: float = 0.15
+    shape: Shape = field(default_factory=Shape)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Task:
+        """The reverse of `dataclasses.asdict`."""
+        return cls(**{**values, "shape": Shape(**values["shape"])})
+
+    def first(self, sentences: int) -> Batch:
+        """The batch cut to its first sentences."""
+        whole = batch_of(self)
+        return Batch(whole.ids[:sentences], whole.mask[:sentences], whole.labels[:sentences])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Arrays, int64, shape (batch, length): ids, 1 for tokens and 0 for padding, labels."""
+
+    ids: np.ndarray
+    mask: np.ndarray
+    labels: np.ndarray
+
+
+def lengths_of(task: Task) -> np.ndarray:
+    """Lengths of the sentences: the first fills its row, the others are drawn to fit `filled`."""
+    total = round(task.batch * task.length * task.filled)
+    lengths = np.full(task.batch, task.length)
+    if task.filled == 1:
+        return lengths
+    share = total / (task.batch * task.length)
+    rng = np.random.default_rng(1)
+    drawn = rng.uniform(0.3 * share, min(1.7 * share, 1), task.batch - 1) * task.length
+    lengths[1:] = np.clip(drawn.round(), 1, task.length)
+    place = 0
+    while (missing := total - lengths.sum()) != 0:
+        place = place % (task.batch - 1) + 1
+        lengths[place] = np.clip(lengths[place] + np.sign(missing), 1, task.length)
+    return lengths
+
+
+def batch_of(task: Task, pad: int = 2) -> Batch:
+    """The same batch in every process."""
+    rng = np.random.default_rng(0)
+    size = (task.batch, task.length)
+    ids = rng.integers(FIRST_WORD, task.shape.vocab_size, size)
+    chosen = rng.random(size)
+    mask = np.arange(task.length) < lengths_of(task)[:, None]
+    count = round(mask.sum() * task.labelled)
+    limit = np.sort(chosen[mask])[count - 1] if count else -1.0
+    labels = np.where(mask & (chosen <= limit), ids, IGNORED)
+    return Batch(np.where(mask, ids, pad), mask.astype(np.int64), labels)
+
+
+def products_of(task: Task) -> Products:
+    """Every product with a matrix of weights, forward; padding and unlabelled rows left out."""
+    width, layers = task.shape.emb_dim, task.shape.n_layers
+    rows = 1 if task.kind == "one row" else round(task.batch * task.length * task.filled)
+    products = {
+        (rows, width, width): 4 * layers,
+        (rows, width, 4 * width): layers,
+        (rows, 4 * width, width): layers,
+    }
+    if task.kind in ("loss", "train"):
+        products[round(rows * task.labelled), width, task.shape.vocab_size] = 1
+    return products
+
+
+def attention_operations(task: Task) -> int:
+    """Floating-point operations of attention itself, forward."""
+    squares = int((lengths_of(task) ** 2).sum())
+    return 4 * squares * task.shape.emb_dim * task.shape.n_layers
+
+
+def passes(task: Task) -> int:
+    """How often a task does the work of a forward pass: in training, three products for one."""
+    return 3 if task.kind == "train" else 1
+
+
+def growing(task: Task) -> Iterator[tuple[str, int, Task]]:
+    """What grows, its size, and the task of that size; everything else stays as in `task`."""
+    for batch in (1, 8, 32):
+        yield "batch", batch, replace(task, batch=batch)
+    for length in (32, 128, 512):
+        yield "length", length, replace(task, length=length, batch=4)
+    for layers in (3, 6, 12):
+        yield "layers", layers, replace(task, shape=replace(task.shape, n_layers=layers))
+    for words in (task.shape.vocab_size // 2, task.shape.vocab_size, 3 * task.shape.vocab_size):
+        shape = replace(task.shape, vocab_size=words)
+        yield "vocabulary", words, replace(task, kind="loss", shape=shape)

@@ -1,0 +1,239 @@
+"""Fast linear layers and attention compute what the plain formulas do, derivatives included."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests.support.fast_paths import (
+    Taken,
+    needs_onednn,
+    take_fast_paths,
+)
+from tests.support.parity import assert_close_to_largest, assert_equal
+from xlm_torch import kernels
+from xlm_torch.kernels import FlashAttention, OneDNNLinear, attention, linear, product
+
+ACTIVATIONS = {"none": lambda x: x, "gelu": F.gelu, "relu": torch.relu}
+FLOAT32 = 2e-6
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
+    return take_fast_paths(monkeypatch)
+
+
+# -- linear ----------------------------------------------------------------------------------------
+
+
+def _linear_case(
+    bias: bool, residual: bool, shape: tuple[int, ...]
+) -> tuple[nn.Linear, Tensor, Tensor | None]:
+    torch.manual_seed(0)
+    layer = nn.Linear(24, 31, bias=bias)
+    other = torch.randn(*shape, 31) if residual else None
+    return layer, torch.randn(*shape, 24), other
+
+
+@needs_onednn
+@pytest.mark.parametrize("shape", [(), (7,), (0,), (1, 5), (3, 2, 5)])
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_linear(
+    taken: Taken, activation: str, bias: bool, residual: bool, shape: tuple[int, ...]
+) -> None:
+    layer, x, other = _linear_case(bias, residual, shape)
+    inputs = [x, *layer.parameters(), *([] if other is None else [other])]
+    exact = [t.detach().double().requires_grad_() for t in inputs]
+    expected = ACTIVATIONS[activation](F.linear(exact[0], exact[1], exact[2] if bias else None))
+    if residual:
+        expected = expected + exact[-1]
+    with torch.no_grad():
+        inferred = linear(layer, x, activation, other)
+    assert len(taken.products) == 1
+    for tensor in inputs:
+        tensor.requires_grad_()
+    trained = linear(layer, x, activation, other)
+    assert len(taken.products) == 2
+    assert inferred.shape == trained.shape == expected.shape
+    if not x.numel():
+        return
+    assert_close_to_largest(inferred, expected, FLOAT32)
+    assert_close_to_largest(trained, expected, FLOAT32)
+    weights = torch.sin(torch.arange(expected.numel()) + 1.0).view_as(expected)
+    wanted = torch.autograd.grad((expected * weights).sum(), exact)
+    found = torch.autograd.grad((trained * weights).sum(), inputs)
+    for one, other_one in zip(found, wanted, strict=True):
+        assert_close_to_largest(one, other_one, FLOAT32)
+    assert len(taken.products) == 4  # for x and for the weight
+
+
+@needs_onednn
+def test_linear_takes_any_strides(taken: Taken) -> None:
+    layer = nn.Linear(24, 31)
+    wide = torch.randn(5, 7, 48)
+    for x in (wide[..., ::2], wide[..., :24].transpose(0, 1), torch.randn(24, 7).t(),
+              torch.randn(1, 24).expand(9, 24)):  # fmt: skip
+        assert not x.is_contiguous()
+        assert_close_to_largest(linear(layer, x), F.linear(x.double(), *_doubled(layer)), FLOAT32)
+    layer.weight = nn.Parameter(torch.randn(24, 31).t())
+    assert_close_to_largest(
+        linear(layer, wide[..., :24]), F.linear(wide[..., :24].double(), *_doubled(layer)), FLOAT32
+    )
+    assert len(taken.products) == 5
+
+
+def _doubled(layer: nn.Linear) -> tuple[Tensor, Tensor]:
+    return layer.weight.detach().double(), layer.bias.detach().double()
+
+
+@needs_onednn
+@pytest.mark.parametrize("frozen", ["x", "weight", "bias", "x weight", "weight bias", "x bias"])
+def test_linear_where_some_gradients_are_not_asked_for(taken: Taken, frozen: str) -> None:
+    layer, x, _ = _linear_case(True, False, (5,))
+    inputs = {"x": x, "weight": layer.weight, "bias": layer.bias}
+    for name, tensor in inputs.items():
+        tensor.requires_grad_(name not in frozen.split())
+    linear(layer, x).square().sum().backward()
+    found = {name: tensor.grad for name, tensor in inputs.items()}
+    assert taken.products
+    exact = {name: t.detach().double().requires_grad_() for name, t in inputs.items()}
+    F.linear(exact["x"], exact["weight"], exact["bias"]).square().sum().backward()
+    for name, gradient in found.items():
+        assert (gradient is None) == (name in frozen.split())
+        if gradient is not None:
+            assert_close_to_largest(gradient, exact[name].grad, FLOAT32)
+
+
+@needs_onednn
+def test_linear_where_only_the_residual_has_a_gradient(taken: Taken) -> None:
+    layer, x, residual = _linear_case(True, True, (5,))
+    layer.requires_grad_(False)
+    assert residual is not None
+    y = linear(layer, x, residual=residual.requires_grad_())
+    y.square().sum().backward()
+    assert_close_to_largest(residual.grad, 2 * y, 1e-6)
+    assert taken.products
+
+
+@needs_onednn
+def test_linear_twice_backward(taken: Taken) -> None:
+    layer, x, _ = _linear_case(True, False, (5,))
+    inputs = [x.requires_grad_(), *layer.parameters()]
+    exact = [t.detach().double().requires_grad_() for t in inputs]
+
+    def penalty(y: Tensor, of: list[Tensor]) -> list[Tensor]:
+        gradients = torch.autograd.grad(y.tanh().sum(), of, create_graph=True)
+        return [*gradients, *torch.autograd.grad(sum(g.square().sum() for g in gradients), of)]
+
+    found = penalty(linear(layer, x), inputs)
+    # Forward, and the last backward pass through it; what that one differentiates is plain.
+    assert len(taken.products) == 3
+    for one, other in zip(found, penalty(F.linear(*exact), exact), strict=True):
+        assert_close_to_largest(one, other, FLOAT32)
+
+
+def test_derivatives_of_the_linear_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By finite differences; oneDNN has no float64, so its product is the plain one here."""
+    monkeypatch.setattr(kernels, "_product", lambda x, w, b, *_: F.linear(x, w, b))
+    inputs = [torch.randn(2, 3, 4), torch.randn(5, 4), torch.randn(5)]
+    inputs = [t.double().requires_grad_() for t in inputs]
+    assert torch.autograd.gradcheck(OneDNNLinear.apply, inputs)
+    assert torch.autograd.gradgradcheck(OneDNNLinear.apply, inputs)
+    assert torch.autograd.gradcheck(OneDNNLinear.apply, (*inputs[:2], None))
+
+
+@needs_onednn
+def test_product(taken: Taken) -> None:
+    x, weight, bias = torch.randn(3, 7), torch.randn(5, 7), torch.randn(5)
+    expected = F.linear(x.double(), weight.double(), bias.double())
+    assert_close_to_largest(product(x, weight, bias), expected, FLOAT32)
+    assert_close_to_largest(product(x, weight.t().contiguous().t(), bias), expected, FLOAT32)
+    assert taken.products == [(3, 5)] * 2
+    assert_equal(product(x.double(), weight.double(), bias.double()), expected)
+    assert product(x[:0], weight).shape == (0, 5)
+    with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
+        product(x, weight)
+    with kernels.plain_kernels():
+        product(x, weight)
+    assert len(taken.products) == 2
+
+
+# -- attention -------------------------------------------------------------------------------------
+
+
+def _formula(
+    query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, causal: bool
+) -> Tensor:
+    scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])
+    if causal:
+        visible = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+    if visible is not None:
+        scores = scores.masked_fill(~visible, -torch.inf)
+    return scores.softmax(-1) @ value
+
+
+VISIBLE = {
+    "all": (None, False),
+    "causal": (None, True),
+    "some keys": (torch.tensor([[1, 0, 1, 1], [0, 0, 0, 1]]).bool()[:, None, None, :], False),
+    "some for each query": (torch.ones(1, 1, 4, 4).tril().bool().flip(3).flip(2), False),
+}
+
+
+@pytest.mark.parametrize("kind", VISIBLE)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_attention(taken: Taken, dtype: torch.dtype, kind: str) -> None:
+    visible, causal = VISIBLE[kind]
+    torch.manual_seed(0)
+    exact = [torch.randn(2, 3, 4, 5, dtype=torch.double).requires_grad_() for _ in range(3)]
+    given = [t.detach().to(dtype).requires_grad_() for t in exact]
+    bound = 1e-14 if dtype == torch.float64 else FLOAT32
+    expected = _formula(*exact, visible, causal)
+    with torch.no_grad():
+        assert_close_to_largest(attention(*given, visible, causal=causal), expected, bound)
+    assert taken.attentions == 0
+    found = attention(*given, visible, causal=causal)
+    assert taken.attentions == 1
+    assert_close_to_largest(found, expected, bound)
+    for create_graph in (False, True):
+        pairs = [
+            torch.autograd.grad(y.tanh().square().sum(), of, create_graph=create_graph,
+                                retain_graph=True)
+            for y, of in ((found, given), (expected, exact))
+        ]  # fmt: skip
+        for one, other in zip(*pairs, strict=True):
+            assert_close_to_largest(one, other, 10 * bound)
+
+
+@pytest.mark.parametrize("kind", VISIBLE)
+def test_derivatives_of_attention(kind: str) -> None:
+    visible, causal = VISIBLE[kind]
+    torch.manual_seed(0)
+    tensors = [torch.randn(2, 1, 4, 2, dtype=torch.double).requires_grad_() for _ in range(3)]
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        attended: Tensor = FlashAttention.apply(query, key, value, visible, causal)
+        return attended
+
+    assert torch.autograd.gradcheck(attend, tensors)
+    assert torch.autograd.gradgradcheck(attend, tensors)
+
+
+def test_attention_of_a_tensor_to_itself_and_to_what_comes_of_it(taken: Taken) -> None:
+    x = torch.randn(1, 2, 4, 3, dtype=torch.double, requires_grad=True)
+    for key in (x, x.tanh()):
+        for value in (x, key.sin()):
+            first = [
+                torch.autograd.grad(y.square().sum(), x, create_graph=True)[0]
+                for y in (attention(x, key, value), _formula(x, key, value, None, False))
+            ]
+            assert_close_to_largest(first[0], first[1], 1e-13)
+            second = [torch.autograd.grad(g.sin().sum(), x, retain_graph=True)[0] for g in first]
+            assert_close_to_largest(second[0], second[1], 1e-13)
+    assert taken.attentions == 4

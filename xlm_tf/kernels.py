@@ -1,0 +1,254 @@
+"""The seam for speed: what layers compute, by the fastest means at hand.
+
+Each function says first what it computes, in terms of the layer's own call; that is what it does
+wherever the fast way does not apply. `plain_kernels()` turns every fast way off.
+
+A fast way stands in for a layer only where calling the layer would run the code of its class and
+nothing else (`are_plain`). TensorFlow's speed on a CPU comes from its graph optimizer: a product
+of matrices, its bias and its activation become one operation of oneDNN where they follow each
+other directly. So rows stay matrices, and eager calls run as compiled graphs (`compiled`).
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+from xlm_tf.activations import gelu, relu
+from xlm_tf.layers import Embedding, ParameterLayer, dropout
+
+# Making a graph takes a second or two, which a narrower model would not win back soon.
+SMALLEST_WIDTH = 128
+
+_PLAIN: ContextVar[bool] = ContextVar("plain_kernels", default=False)
+_TRACED: ContextVar[bool] = ContextVar("traced", default=False)
+
+
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Under it, models run by their formulas alone: to compare, and to look for errors.
+
+    Graphs that were made before stay as they are.
+    """
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
+# -- where the fast ways apply ---------------------------------------------------------------------
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Under it, graphs are made for elsewhere: shapes in them follow those of their inputs."""
+    token = _TRACED.set(True)
+    try:
+        yield
+    finally:
+        _TRACED.reset(token)
+
+
+def are_traced() -> bool:
+    """Whether this call makes a graph whose shapes must not depend on values.
+
+    XLA and exports ask for that; `tf.function`, `fit` and `predict` do not.
+    """
+    if _TRACED.get():
+        return True
+    return not tf.executing_eagerly() and GraphOrParentsInXlaContext(
+        tf.compat.v1.get_default_graph()
+    )
+
+
+def are_plain(layers: Iterable[Any], kinds: tuple[type[Any], ...]) -> bool:
+    """Whether calling each of `layers` would run the code of one of `kinds`, and nothing else.
+
+    Never under `plain_kernels()`.
+    """
+    return not _PLAIN.get() and all(
+        type(layer) in kinds and "call" not in layer.__dict__ for layer in layers
+    )
+
+
+# -- eager calls as graphs -------------------------------------------------------------------------
+
+_GRAPHS: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
+
+
+def compiled(
+    model: Any, method: str, tensors: Mapping[str, tf.Tensor | None], **options: Any
+) -> Any:
+    """getattr(model, method)(tensors, **options), as one graph if called eagerly.
+
+    A graph is made once for the kinds of tensors and the options, whatever the shapes. It reads
+    the variables each time it runs; where one was replaced by another, a new graph is made.
+
+    Args:
+        model: Whose method it is; if it is wide enough for a graph to pay.
+        method: Its name. It must depend on nothing that changes but the model's variables.
+        tensors: By name.
+        options: Hashable.
+    """
+    if (
+        model.config.emb_dim < SMALLEST_WIDTH
+        or not tf.executing_eagerly()
+        or tf.config.functions_run_eagerly()
+        or tf.distribute.has_strategy()
+        or _PLAIN.get()
+    ):
+        return getattr(model, method)(tensors, **options)
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, ParameterLayer)]
+    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    kinds = tuple((name, t.dtype, t.shape.rank) for name, t in given.items())
+    key = (method, kinds, tuple(options.items()), tuple(layer.generation for layer in layers))
+    graphs = _GRAPHS.setdefault(model, {})
+    if key not in graphs:
+        # Those of variables that are gone are of no more use.
+        for other in [other for other in graphs if other[-1] != key[-1]]:
+            del graphs[other]
+        graphs[key] = _graph(weakref.ref(model), method, list(tensors), given, options)
+    return graphs[key](*given.values())
+
+
+def _graph(
+    model: Callable[[], Any],
+    method: str,
+    names: list[str],
+    given: Mapping[str, tf.Tensor],
+    options: Mapping[str, Any],
+) -> Any:
+    def run(*values: tf.Tensor) -> Any:
+        tensors = dict.fromkeys(names) | dict(zip(given, values, strict=True))
+        return getattr(model(), method)(tensors, **options)
+
+    # The last axis of embeddings is the model's width, which products must know.
+    signature = [
+        tf.TensorSpec([*[None] * (t.shape.rank - 1), t.shape[-1] if t.dtype.is_floating else None]
+                      if t.shape.rank else [], t.dtype)
+        for t in given.values()
+    ]  # fmt: skip
+    return tf.function(run, input_signature=signature, autograph=False)
+
+
+# -- linear layers ---------------------------------------------------------------------------------
+
+_ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "none": lambda x: x,
+    "gelu": gelu,
+    "relu": relu,
+}
+
+
+def linear(
+    layer: Any, x: tf.Tensor, activation: str = "none", residual: tf.Tensor | None = None
+) -> tf.Tensor:
+    """activation(layer(x)) + residual.
+
+    Args:
+        layer: A linear layer, or whatever was put in its place.
+        x: float, shape (..., inputs).
+        activation: "none", "gelu" (by its exact formula) or "relu".
+        residual: float, shape (..., outputs).
+
+    Returns:
+        float, shape (..., outputs).
+    """
+    y = _ACTIVATIONS[activation](layer(x))
+    return y if residual is None else residual + y
+
+
+# -- the matrix that is both the word embeddings and the output ------------------------------------
+
+
+@contextmanager
+def shared_matrix(weight: tf.Tensor) -> Iterator[tf.Tensor]:
+    """Under it, `embedding` and the yielded tensor share one gradient of `weight`.
+
+    A vocabulary's gradient is as large as the embeddings. By itself, TensorFlow makes one for the
+    look-up and one for the output, both dense, and adds them; here the few rows that were looked up
+    are added to the output's.
+
+    Args:
+        weight: float, shape (vocabulary, width): the word embeddings.
+    """
+    output, rows = _shared(weight)
+    token = _SHARED.set(rows)
+    try:
+        yield output
+    finally:
+        _SHARED.reset(token)
+
+
+_SHARED: ContextVar[tf.Tensor | None] = ContextVar("shared_matrix", default=None)
+
+
+@tf.custom_gradient
+def _shared(weight: tf.Tensor) -> Any:
+    """A matrix as two; the gradient of the second may be sparse."""
+
+    def gradient(of_output: tf.Tensor, of_rows: Any) -> tf.Tensor:
+        if isinstance(of_rows, tf.IndexedSlices):
+            places = of_rows.indices[:, None]
+            return tf.tensor_scatter_nd_add(of_output, places, of_rows.values)
+        return of_output + of_rows
+
+    return (tf.identity(weight), tf.identity(weight)), gradient
+
+
+def embedding(layer: Any, ids: tf.Tensor) -> tf.Tensor:
+    """layer(ids).
+
+    Args:
+        layer: The word embeddings, or whatever was put in their place.
+        ids: integer, shape (...).
+
+    Returns:
+        float, shape (..., width).
+    """
+    shared = _SHARED.get()
+    if shared is not None and are_plain((layer,), (Embedding,)):
+        return layer(ids, table=shared)
+    return layer(ids)
+
+
+# -- attention -------------------------------------------------------------------------------------
+
+
+def attention(
+    query: tf.Tensor,
+    key: tf.Tensor,
+    value: tf.Tensor,
+    hidden: tf.Tensor | None,
+    *,
+    rate: float = 0.0,
+    seed: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """softmax(query key^T / sqrt(head_dim) + hidden) value.
+
+    Args:
+        query: float, shape (batch, heads, query, head_dim).
+        key, value: float, shape (batch, heads, key, head_dim).
+        hidden: float, broadcastable to (batch, heads, query, key): 0 where a query sees a key,
+            else the least number of the dtype.
+        rate: At which weights are dropped.
+        seed: Of the dropout, in training.
+
+    Returns:
+        float, shape (batch, heads, query, head_dim).
+    """
+    scores = tf.matmul(query * query.shape[-1] ** -0.5, key, transpose_b=True)
+    if hidden is not None:
+        scores = scores + hidden
+    if scores.dtype in (tf.float16, tf.bfloat16):
+        weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), scores.dtype)
+    else:
+        weights = tf.nn.softmax(scores)
+    return tf.matmul(dropout(weights, rate, seed, site=0), value)

@@ -1,0 +1,164 @@
+"""What is computed of a batch: all of it, or its tokens alone, without the padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from xlm_tf.kernels import are_traced, attention
+from xlm_tf.layers import shape_of
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a batch that layers work on, and which of them see each other.
+
+    Everything in a layer but attention treats each token by itself, so padding can be left out:
+    `pack` takes the tokens of all sentences as rows of one matrix, `attend` lets each sentence see
+    itself only, and `unpack` puts the rows back among zeros.
+
+    Attributes:
+        shape: (batch, new), of the positions of this call.
+        flat: Rows are those of one matrix, (rows, ...), else they have shape (batch, new, ...).
+        places: int32, shape (tokens,): where in the flattened batch the tokens are; None: nothing
+            is left out.
+        slots: int32, shape (batch, longest): which row stands at each place of a batch in which
+            sentences begin at 0 and the longest has no padding; any row for padding.
+        back: int32, shape (tokens,): where each row stands in the flattened `slots`.
+        visible: bool, broadcastable to (batch, heads, query, key): which key each position sees,
+            among `slots` where padding is left out.
+        tokens: bool, shape (batch, new, 1), or (rows, 1) where flat: False for padding; None:
+            there is none among the rows.
+    """
+
+    shape: tuple[Any, Any]
+    visible: tf.Tensor
+    flat: bool = False
+    places: tf.Tensor | None = None
+    slots: tf.Tensor | None = None
+    back: tf.Tensor | None = None
+    tokens: tf.Tensor | None = None
+
+    def pack(self, x: tf.Tensor) -> tf.Tensor:
+        """(batch, new, ...) to rows."""
+        if not self.flat:
+            return x
+        x = tf.reshape(x, (-1, *shape_of(x)[2:]))
+        if self.places is None:
+            return x
+        return gather_rows(x, self.places) if x.dtype.is_floating else tf.gather(x, self.places)
+
+    def of_positions(self, ids: tf.Tensor) -> tf.Tensor:
+        """One number for each position, shape (new,), to rows."""
+        return self.pack(tf.tile(ids[None], (self.shape[0], 1))) if self.flat else ids[None]
+
+    def unpack(self, rows: tf.Tensor) -> tf.Tensor:
+        """Rows to (batch, new, ...), with zeros for padding."""
+        if not self.flat:
+            return rows
+        batch, new = self.shape
+        width = rows.shape[-1]
+        if self.places is not None:
+            rows = tf.scatter_nd(self.places[:, None], rows, (batch * new, width))
+        return tf.reshape(rows, (batch, new, width))
+
+    def mask(self, rows: tf.Tensor) -> tf.Tensor:
+        """Zeros where there is padding."""
+        return rows if self.tokens is None else rows * tf.cast(self.tokens, rows.dtype)
+
+    def attend(
+        self,
+        query: tf.Tensor,
+        key: tf.Tensor,
+        value: tf.Tensor,
+        heads: int,
+        rate: float,
+        seed: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """Attention within each sentence, for flat rows.
+
+        Args:
+            query, key, value: float, shape (rows, heads * head_dim).
+            heads: How many.
+            rate: At which weights are dropped.
+            seed: Of the dropout, in training.
+
+        Returns:
+            As query.
+        """
+        inner = query.shape[-1]
+        batch, new = self.shape if self.slots is None else shape_of(self.slots)
+
+        def split(x: tf.Tensor) -> tf.Tensor:
+            if self.slots is not None:
+                x = _spread(x, self.slots, self.back)
+            return tf.transpose(tf.reshape(x, (batch, new, heads, inner // heads)), (0, 2, 1, 3))
+
+        hidden = tf.where(self.visible, tf.zeros((), query.dtype), query.dtype.min)
+        context = attention(split(query), split(key), split(value), hidden, rate=rate, seed=seed)
+        context = tf.reshape(tf.transpose(context, (0, 2, 1, 3)), (-1, inner))
+        return context if self.back is None else gather_rows(context, self.back)
+
+
+@tf.custom_gradient
+def _spread(rows: tf.Tensor, slots: tf.Tensor, back: tf.Tensor) -> Any:
+    """Rows to their slots, (batch * longest, width); nothing comes back from other slots."""
+
+    def gradient(of_slots: tf.Tensor) -> tuple[tf.Tensor, None, None]:
+        return gather_rows(of_slots, back), None, None
+
+    return tf.gather(rows, tf.reshape(slots, (-1,))), gradient
+
+
+@tf.custom_gradient
+def gather_rows(x: tf.Tensor, places: tf.Tensor) -> Any:
+    """The rows of `x`, (rows, width), at places, each of which is named once."""
+
+    def gradient(of_rows: tf.Tensor) -> tuple[tf.Tensor, None]:
+        return tf.scatter_nd(places[:, None], of_rows, tf.shape(x)), None
+
+    return tf.gather(x, places), gradient
+
+
+def rows_of(tokens: tf.Tensor, *, causal: bool) -> Rows:
+    """What to compute of a batch: flat rows, without padding unless shapes must not depend on it.
+
+    Args:
+        tokens: bool, shape (batch, sequence): False for padding.
+        causal: Positions see earlier ones and themselves only.
+    """
+    batch, sequence = shape_of(tokens)
+    if are_traced():
+        visible = _visible(tokens, causal)
+        return Rows((batch, sequence), visible, flat=True, tokens=tf.reshape(tokens, (-1, 1)))
+    lengths = tf.reduce_sum(tf.cast(tokens, tf.int32), axis=1)
+    places = tf.cast(tf.where(tf.reshape(tokens, (-1,)))[:, 0], tf.int32)
+    longest = tf.maximum(tf.reduce_max(lengths), 0)  # which is less where there is no sentence
+    column = tf.range(longest)
+    starts = tf.cumsum(lengths, exclusive=True)
+    taken = column < lengths[:, None]
+    slots = tf.where(taken, starts[:, None] + column, 0)
+    back = tf.cast(tf.where(tf.reshape(taken, (-1,)))[:, 0], tf.int32)
+    return Rows((batch, sequence), _visible(taken, causal), True, places, slots, back)
+
+
+def all_rows(tokens: tf.Tensor, *, causal: bool, cached: int = 0) -> Rows:
+    """Rows with nothing left out, of the shape of the batch.
+
+    Args:
+        tokens, causal: As of `rows_of`.
+        cached: Positions that are in a cache and not computed again.
+    """
+    batch, sequence = shape_of(tokens)
+    visible = _visible(tokens, causal, cached)
+    return Rows((batch, sequence - cached), visible, tokens=tokens[:, cached:, None])
+
+
+def _visible(tokens: tf.Tensor, causal: bool, cached: int = 0) -> tf.Tensor:
+    visible = tokens[:, None, None, :]
+    if causal:
+        key = tf.range(shape_of(tokens)[1])
+        visible = visible & (key <= key[cached:, None])
+    return visible
