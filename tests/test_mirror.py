@@ -30,6 +30,17 @@ ONLY_TORCH: dict[str, str] = {
     "pretrained.XLMPreTrainedModel.base_model": "peft and transformers' Trainer ask for it",
     "pretrained.XLMPreTrainedModel.dtype": "Keras has a property of this name",
     "pretrained.XLMPreTrainedModel.device": "TensorFlow places by operation",
+    "kernels.SMALLEST_MATRIX": "TensorFlow chooses its products itself",
+    "kernels.PREFER_ONEDNN": "as above",
+    "kernels.product": "as above",
+    "kernels.OneDNNLinear": "as above",
+    "kernels.FlashAttention": "TensorFlow has no fused attention on CPUs",
+    "kernels.only_looks_up": "a Keras embedding has no such options",
+    "kernels.SharedMatrix": "a function with a custom gradient, in TensorFlow private",
+    "kernels.EmbeddingRows": "TensorFlow's look-ups have sparse gradients by themselves",
+    "losses.VocabularyLoss": "a function with a custom gradient, in TensorFlow private",
+    "padding.SENTENCE_COST": "TensorFlow decides nothing by values while tracing",
+    "padding.has_varlen": "as above",
 }
 ONLY_TF: dict[str, str] = {
     "adaptive_softmax.TailCluster": "PyTorch has nn.Sequential",
@@ -37,8 +48,21 @@ ONLY_TF: dict[str, str] = {
     "pretrained.XLMPreTrainedModel.encoder_options": "options that Keras gives to sublayers",
     "pretrained.XLMPreTrainedModel.variable_of": "a PyTorch model has get_parameter",
     "pretrained.XLMPreTrainedModel.draw_seed": "dropout in TensorFlow takes its seed",
+    "kernels.SMALLEST_WIDTH": "PyTorch needs no graph to be fast",
+    "kernels.compiled": "as above",
+    "kernels.tracing": "PyTorch says by itself when it traces",
+    "losses.may_keep_logits": "PyTorch knows the sizes when it computes",
+    "padding.gather_rows": "PyTorch's index_select has a dense gradient",
 }
 OTHER_SIGNATURE: dict[str, str] = {
+    "kernels.are_traced": "TensorFlow's graph says it, PyTorch's tensors do",
+    "kernels.attention": "dropout in TensorFlow takes its seed, masks are added",
+    "language_model.XLMPredLayer.loss_of": "what to keep is decided before tracing",
+    "language_model.XLMPredLayer.picks_rows": "as kernels.are_traced",
+    "losses.linear_cross_entropy": "what to keep is decided before tracing",
+    "model.MultiHeadAttention.fused": "dropout in TensorFlow takes its seed",
+    "padding.Rows.attend": "as above; products of matrices want flat rows",
+    "padding.rows_of": "TensorFlow decides nothing by values while tracing",
     "pretrained.XLMPreTrainedModel.__init__": "a Keras model takes its dtype when it is made",
     "language_model.XLMPredLayer.forward": "takes the matrix that it shares with the embeddings",
 }
@@ -119,14 +143,17 @@ def surfaces(file: str) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str
         f"{stem}.{name}": s for name, s in Surface((TORCH / file).read_text()).names.items()
     }
     in_tf = {f"{stem}.{name}": s for name, s in Surface((TF / file).read_text()).names.items()}
-    kept_torch = {name: s for name, s in in_torch.items() if name not in ONLY_TORCH}
+    kept_torch = {name: s for name, s in in_torch.items() if not is_among(name, ONLY_TORCH)}
     kept_tf = {
         name: without_keras_arguments(name, s)
         for name, s in in_tf.items()
-        if not name.endswith(f".{KERAS_HOOK}")
-        and not any(name == other or name.startswith(f"{other}.") for other in ONLY_TF)
+        if not name.endswith(f".{KERAS_HOOK}") and not is_among(name, ONLY_TF)
     }
     return kept_torch, kept_tf
+
+
+def is_among(name: str, excepted: dict[str, str]) -> bool:
+    return any(name == other or name.startswith(f"{other}.") for other in excepted)
 
 
 BEFORE = """

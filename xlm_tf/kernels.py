@@ -68,13 +68,13 @@ def are_traced() -> bool:
     )
 
 
-def are_plain(layers: Iterable[Any], kinds: tuple[type[Any], ...]) -> bool:
-    """Whether calling each of `layers` would run the code of one of `kinds`, and nothing else.
+def are_plain(modules: Iterable[Any], kinds: tuple[type[Any], ...]) -> bool:
+    """Whether calling each of `modules` would run the code of one of `kinds`, and nothing else.
 
     Never under `plain_kernels()`.
     """
     return not _PLAIN.get() and all(
-        type(layer) in kinds and "call" not in layer.__dict__ for layer in layers
+        type(layer) in kinds and "call" not in layer.__dict__ for layer in modules
     )
 
 

@@ -104,10 +104,11 @@ def test_unknown_keywords(architecture: str) -> None:
     with pytest.raises(UnknownArgumentError) as expected:
         in_torch(**{name: for_torch(value) for name, value in {**GOOD, **unknown}.items()})
     text = str(expected.value).replace(architecture, f"TF{architecture}")
+    text = text.replace("return_dict", "return_dict, training")
     for call in (lambda: model(**GOOD, **unknown), lambda: model({**GOOD, **unknown})):
         with pytest.raises(UnknownArgumentError) as caught:
             call()
-        assert str(caught.value).startswith(text.rpartition(".")[0] + ", training.")
+        assert str(caught.value).startswith(text)
     for absent in ("cache_position", "use_cache"):
         with pytest.raises(TypeError, match=f"TF{architecture} got an unexpected.*{absent}"):
             model(**GOOD, **{absent: None})

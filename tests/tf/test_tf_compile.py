@@ -21,6 +21,7 @@ from tests.tf.helpers import (
 )
 from xlm_core import InputError
 from xlm_core.weights import ARCHITECTURES
+from xlm_tf.kernels import tracing
 
 BOUND = 1e-13
 WITH_AND_WITHOUT = [
@@ -154,7 +155,8 @@ def test_compiled_gradients(models: dict[str, Any]) -> None:
 @pytest.mark.parametrize("architecture", HEADS)
 def test_no_check_of_values_is_traced(architecture: str, models: dict[str, Any]) -> None:
     function = tf.function(_call(models[architecture]))
-    graph = function.get_concrete_function(_arguments(architecture, True)).graph
+    with tracing():
+        graph = function.get_concrete_function(_arguments(architecture, True)).graph
     kinds = {operation.type for operation in graph.get_operations()}
     assert not [k for k in kinds if "Assert" in k or k in ("PyFunc", "EagerPyFunc", "Where")]
     assert "BatchMatMulV2" in kinds

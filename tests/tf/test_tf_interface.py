@@ -23,7 +23,7 @@ EACH = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 def _arguments(function: Any) -> list[str]:
     parameters = inspect.signature(function).parameters.values()
-    return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
 
 
 @EACH

@@ -143,13 +143,13 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradient(architecture: 
 
 def test_gradient_checkpointing_computes_layers_twice(monkeypatch: Any) -> None:
     model = tiny_model("XLMWithLMHeadModel", dtype="float64")
-    calls, layer_of = [], model.transformer._layer
+    calls, layer_of = [], model.transformer._fused_layer
 
     def counted(layer: int, *rest: Any) -> Any:
         calls.append(layer)
         return layer_of(layer, *rest)
 
-    monkeypatch.setattr(model.transformer, "_layer", counted)
+    monkeypatch.setattr(model.transformer, "_fused_layer", counted)
     _gradients(model)
     assert calls == [0, 1]
     model.gradient_checkpointing_enable()
