@@ -11,6 +11,8 @@ other directly. So rows stay matrices, and eager calls run as compiled graphs (`
 
 from __future__ import annotations
 
+import functools
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 from xlm_tf.activations import gelu, relu
-from xlm_tf.layers import Embedding, ParameterLayer, dropout
+from xlm_tf.layers import Embedding, dropout
 
 # Making a graph takes a second or two, which a narrower model would not win back soon.
 SMALLEST_WIDTH = 128
@@ -74,13 +76,18 @@ def are_plain(modules: Iterable[Any], kinds: tuple[type[Any], ...]) -> bool:
     Never under `plain_kernels()`.
     """
     return not _PLAIN.get() and all(
-        type(layer) in kinds and "call" not in layer.__dict__ for layer in modules
+        type(layer) in kinds and _does_its_call_only(layer) for layer in modules
     )
+
+
+def _does_its_call_only(layer: Any) -> bool:
+    return "call" not in layer.__dict__ and layer.activity_regularizer is None
 
 
 # -- eager calls as graphs -------------------------------------------------------------------------
 
 _GRAPHS: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
+_GRAPHS_LOCK = threading.Lock()
 
 
 def compiled(
@@ -89,7 +96,8 @@ def compiled(
     """getattr(model, method)(tensors, **options), as one graph if called eagerly.
 
     A graph is made once for the kinds of tensors and the options, whatever the shapes. It reads
-    the variables each time it runs; where one was replaced by another, a new graph is made.
+    the variables each time it runs; where one was replaced by another, a new graph is made. With
+    layers of others inside, there is no graph: their code may do something else at each call.
 
     Args:
         model: Whose method it is; if it is wide enough for a graph to pay.
@@ -102,40 +110,61 @@ def compiled(
         or not tf.executing_eagerly()
         or tf.config.functions_run_eagerly()
         or tf.distribute.has_strategy()
+        or _TRACED.get()
         or _PLAIN.get()
+        or not all(map(_is_own, model._flatten_layers(include_self=False)))
     ):
         return getattr(model, method)(tensors, **options)
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, ParameterLayer)]
     given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    kinds = tuple((name, t.dtype, t.shape.rank) for name, t in given.items())
-    key = (method, kinds, tuple(options.items()), tuple(layer.generation for layer in layers))
-    graphs = _GRAPHS.setdefault(model, {})
-    if key not in graphs:
-        # Those of variables that are gone are of no more use.
-        for other in [other for other in graphs if other[-1] != key[-1]]:
-            del graphs[other]
-        graphs[key] = _graph(weakref.ref(model), method, list(tensors), given, options)
-    return graphs[key](*given.values())
+    kinds = {name: _kind(name, tensor) for name, tensor in given.items()}
+    layers = tuple(map(_state, model._flatten_layers()))
+    key = (method, tuple(kinds.items()), tuple(options.items()), layers)
+    with _GRAPHS_LOCK:
+        graphs = _GRAPHS.setdefault(model, {})
+        if key not in graphs:
+            # Those of variables that are gone are of no more use.
+            for other in [other for other in graphs if other[-1] != layers]:
+                del graphs[other]
+            graphs[key] = _graph(weakref.ref(model), method, list(tensors), kinds, options)
+        graph = graphs[key]
+    return graph(*given.values())
+
+
+def _is_own(layer: Any) -> bool:
+    """Whether a layer is the library's, whose code does the same each time."""
+    module = type(layer).__module__.partition(".")[0]
+    return module == __name__.partition(".")[0] and _does_its_call_only(layer)
+
+
+def _state(layer: Any) -> tuple[Any, ...]:
+    """What may change in a layer, as far as graphs depend on it."""
+    names = ("generation", "eps", "padding_index")
+    return (layer.compute_dtype, *(getattr(layer, name, None) for name in names))
+
+
+def _kind(name: str, tensor: tf.Tensor) -> tf.TensorSpec:
+    """A tensor without the sizes that differ from call to call."""
+    shape: list[int | None] = [None] * tensor.shape.rank
+    if name in ("inputs_embeds", "hidden", "matrix"):
+        shape[-1] = tensor.shape[-1]  # the model's width, which products must know
+    return tf.TensorSpec(tensor.shape if name == "head_mask" else shape, tensor.dtype)
 
 
 def _graph(
     model: Callable[[], Any],
     method: str,
     names: list[str],
-    given: Mapping[str, tf.Tensor],
+    kinds: Mapping[str, tf.TensorSpec],
     options: Mapping[str, Any],
 ) -> Any:
     def run(*values: tf.Tensor) -> Any:
-        tensors = dict.fromkeys(names) | dict(zip(given, values, strict=True))
+        tensors = dict.fromkeys(names) | dict(zip(kinds, values, strict=True))
         return getattr(model(), method)(tensors, **options)
 
-    # The last axis of embeddings is the model's width, which products must know.
-    signature = [
-        tf.TensorSpec([*[None] * (t.shape.rank - 1), t.shape[-1] if t.dtype.is_floating else None]
-                      if t.shape.rank else [], t.dtype)
-        for t in given.values()
-    ]  # fmt: skip
-    return tf.function(run, input_signature=signature, autograph=False)
+    # An object of its own for each graph: by the code of `run`, TensorFlow would count the graphs
+    # of all models as one function that is made again and again, and warn of it.
+    own = functools.partial(run)
+    return tf.function(own, input_signature=list(kinds.values()), autograph=False)
 
 
 # -- linear layers ---------------------------------------------------------------------------------
@@ -196,11 +225,23 @@ def _shared(weight: tf.Tensor) -> Any:
 
     def gradient(of_output: tf.Tensor, of_rows: Any) -> tf.Tensor:
         if isinstance(of_rows, tf.IndexedSlices):
-            places = of_rows.indices[:, None]
-            return tf.tensor_scatter_nd_add(of_output, places, of_rows.values)
+            return _add_rows(of_output, of_rows.indices, of_rows.values)
         return of_output + of_rows
 
     return (tf.identity(weight), tf.identity(weight)), gradient
+
+
+@tf.custom_gradient
+def _add_rows(matrix: tf.Tensor, places: tf.Tensor, rows: tf.Tensor) -> Any:
+    """`matrix`, which is nobody else's, with `rows` added at `places`: in its own memory.
+
+    tf.tensor_scatter_nd_add would copy the matrix.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, tf.Tensor]:
+        return upstream, None, tf.gather(upstream, places)
+
+    return tf.raw_ops.InplaceAdd(x=matrix, i=tf.cast(places, tf.int32), v=rows), gradient
 
 
 def embedding(layer: Any, ids: tf.Tensor) -> tf.Tensor:

@@ -71,7 +71,9 @@ def linear_cross_entropy(
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         total = tf.reduce_sum(losses)
     else:
-        words = tf.maximum(CHUNK_OF_LOGITS // (_size_of(hidden.dtype) * rows), 1)
+        # The gradient of a part of the matrix is a chunk as well.
+        longer = tf.maximum(rows, hidden.shape[-1])
+        words = tf.maximum(CHUNK_OF_LOGITS // (_size_of(hidden.dtype) * longer), 1)
         total = _in_parts(hidden, weight, bias, labels, tf.minimum(words, bias.shape[0]))
     return total / tf.cast(rows, total.dtype)
 
@@ -105,6 +107,10 @@ def _in_parts(
         chosen = tf.one_hot(labels - first, tf.shape(logits)[1], dtype=logits.dtype)
         return logits, matrix, chosen
 
+    def within(first: tf.Tensor, *_: Any) -> tf.Tensor:
+        return first < vocabulary
+
+    # One part at a time, below: parts that are computed ahead would be kept.
     def forward(first: tf.Tensor, log_sum: tf.Tensor, chosen: tf.Tensor) -> Any:
         logits, _, mine = part(first)
         more = tf.reduce_logsumexp(logits, axis=-1)
@@ -114,7 +120,7 @@ def _in_parts(
 
     zeros = tf.zeros(tf.shape(labels), tf.float64 if hidden.dtype == tf.float64 else tf.float32)
     start = (0, zeros + zeros.dtype.min, zeros)
-    _, log_sum, chosen = tf.while_loop(lambda first, *_: first < vocabulary, forward, start)
+    _, log_sum, chosen = tf.while_loop(within, forward, start, parallel_iterations=1)
 
     # A label that names no word makes the loss NaN, not a number that looks right.
     known = (labels >= 0) & (labels < vocabulary)
@@ -127,18 +133,25 @@ def _in_parts(
             logits, matrix, mine = part(first)
             scores = (tf.exp(logits - log_sum[:, None]) - mine) * upstream
             scores = tf.cast(scores, hidden.dtype)
-            places = tf.range(first, first + tf.shape(matrix)[0])[:, None]
+            places = tf.range(first, first + tf.shape(matrix)[0])
+            of_matrix = tf.matmul(scores, hidden, transpose_a=True)
+            of_bias = tf.reduce_sum(scores, axis=0)
+            # In their own memory: a copy for each part would cost more than the part.
             return (
                 first + words,
                 for_hidden + tf.matmul(scores, matrix),
-                tf.tensor_scatter_nd_update(
-                    for_weight, places, tf.matmul(scores, hidden, transpose_a=True)
-                ),
-                tf.tensor_scatter_nd_update(for_bias, places, tf.reduce_sum(scores, axis=0)),
+                tf.raw_ops.InplaceUpdate(x=for_weight, i=places, v=of_matrix),
+                tf.raw_ops.InplaceUpdate(x=for_bias, i=places, v=of_bias),
             )
 
-        empty = (0, tf.zeros_like(hidden), tf.zeros_like(weight), tf.zeros_like(bias))
-        found = tf.while_loop(lambda first, *_: first < vocabulary, backward, empty)
+        # Memory of their own, which zeros that were folded into a constant would not be.
+        empty = (
+            0,
+            tf.zeros_like(hidden),
+            tf.raw_ops.Empty(shape=tf.shape(weight), dtype=weight.dtype),
+            tf.raw_ops.Empty(shape=tf.shape(bias), dtype=bias.dtype),
+        )
+        found = tf.while_loop(within, backward, empty, parallel_iterations=1)
         return (*found[1:], None, None)
 
     return tf.reduce_sum(log_sum - chosen), gradient

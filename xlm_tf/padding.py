@@ -25,7 +25,8 @@ class Rows:
         places: int32, shape (tokens,): where in the flattened batch the tokens are; None: nothing
             is left out.
         slots: int32, shape (batch, longest): which row stands at each place of a batch in which
-            sentences begin at 0 and the longest has no padding; any row for padding.
+            sentences begin at 0 and the longest has no padding; for padding, a row of the same
+            sentence, if it has one.
         back: int32, shape (tokens,): where each row stands in the flattened `slots`.
         visible: bool, broadcastable to (batch, heads, query, key): which key each position sees,
             among `slots` where padding is left out.
@@ -115,6 +116,8 @@ def _spread(rows: tf.Tensor, slots: tf.Tensor, back: tf.Tensor) -> Any:
 @tf.custom_gradient
 def gather_rows(x: tf.Tensor, places: tf.Tensor) -> Any:
     """The rows of `x`, (rows, width), at places, each of which is named once."""
+    # Of the graph in which this is called, which may be that of a gradient: so it has its own.
+    places = tf.identity(places)
 
     def gradient(of_rows: tf.Tensor) -> tuple[tf.Tensor, None]:
         return tf.scatter_nd(places[:, None], of_rows, tf.shape(x)), None
@@ -139,7 +142,9 @@ def rows_of(tokens: tf.Tensor, *, causal: bool) -> Rows:
     column = tf.range(longest)
     starts = tf.cumsum(lengths, exclusive=True)
     taken = column < lengths[:, None]
-    slots = tf.where(taken, starts[:, None] + column, 0)
+    # At padding a sentence sees a row of its own, not NaN of another; without tokens, any.
+    first = tf.where(lengths > 0, starts, 0)
+    slots = tf.where(taken, starts[:, None] + column, first[:, None])
     back = tf.cast(tf.where(tf.reshape(taken, (-1,)))[:, 0], tf.int32)
     return Rows((batch, sequence), _visible(taken, causal), True, places, slots, back)
 

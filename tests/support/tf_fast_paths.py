@@ -22,15 +22,13 @@ MASK = np.array(
 )
 
 
-@pytest.fixture
-def every_width(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models of any width run their eager calls as graphs."""
+def compile_every_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let models of any width run their eager calls as graphs."""
     monkeypatch.setattr(kernels, "SMALLEST_WIDTH", 0)
 
 
-@pytest.fixture
-def decided(monkeypatch: pytest.MonkeyPatch) -> list[padding.Rows]:
-    """What was decided to compute of each batch: once for each graph, or each call without one."""
+def note_decisions(monkeypatch: pytest.MonkeyPatch) -> list[padding.Rows]:
+    """What is decided to compute of each batch: once for each graph, or each call without one."""
     found: list[padding.Rows] = []
     decide = padding.rows_of
 

@@ -1,0 +1,288 @@
+"""Whole models by TensorFlow's fast paths, against the same models by their formulas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.cases import Array
+from tests.support.parity import as_array, assert_all_close, assert_close_to_largest, assert_equal
+from tests.support.tf_fast_paths import (
+    MASK,
+    assert_same_results,
+    compile_every_width,
+    graphs_of,
+    note_decisions,
+    operations,
+    outputs_and_gradients,
+    plainly,
+    small_batch,
+    small_model,
+    unknown_sizes,
+)
+from tests.tf.helpers import ADAPTIVE, fixed_seed, tensors, tiny_batch, tiny_labels
+from xlm_core.weights import ARCHITECTURES
+from xlm_tf import kernels
+from xlm_tf.padding import Rows
+
+HEADS = ("XLMModel", "XLMWithLMHeadModel", "XLMForQuestionAnswering", "XLMForTokenClassification")
+
+
+@pytest.fixture
+def decided(monkeypatch: pytest.MonkeyPatch) -> list[Rows]:
+    return note_decisions(monkeypatch)
+
+
+@pytest.fixture
+def every_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_every_width(monkeypatch)
+
+
+def _arguments(architecture: str) -> dict[str, Array]:
+    return tiny_batch(architecture) | tiny_labels(architecture)
+
+
+def _kept(found: dict[str, Array]) -> dict[str, Array]:
+    """Without indices, which are compared where ties are looked at, and answers they belong to."""
+    return {name: value for name, value in found.items() if "top" not in name}
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_heads(decided: list[Rows], architecture: str, causal: bool) -> None:
+    """Outputs, hidden states and all gradients."""
+    model = small_model(architecture, causal=causal)
+    arguments = _arguments(architecture)
+    expected = outputs_and_gradients(model, arguments, plain=True, output_hidden_states=True)
+    assert not decided
+    found = outputs_and_gradients(model, arguments, output_hidden_states=True)
+    assert_same_results(_kept(found), _kept(expected))
+    assert len(decided) == 1
+    assert not graphs_of(model)
+
+
+@pytest.mark.usefixtures("every_width")
+@pytest.mark.parametrize("architecture", HEADS)
+def test_eager_calls_as_graphs(decided: list[Rows], architecture: str) -> None:
+    model, arguments = small_model(architecture, causal=True), _arguments(architecture)
+    expected = outputs_and_gradients(model, arguments, plain=True, output_hidden_states=True)
+    assert not graphs_of(model.encoder())
+    for _ in range(2):
+        found = outputs_and_gradients(model, arguments, output_hidden_states=True)
+        assert_same_results(_kept(found), _kept(expected))
+    assert graphs_of(model.encoder()) == len(decided) == 1
+    assert graphs_of(model) == (architecture in ("XLMModel", "XLMWithLMHeadModel"))
+
+
+@pytest.mark.parametrize("tape", ["outside", "inside"])
+@pytest.mark.parametrize("architecture", ["XLMModel", "XLMWithLMHeadModel"])
+def test_in_a_function_of_ones_own(decided: list[Rows], architecture: str, tape: str) -> None:
+    """One that knows no sizes, with the tape outside and inside."""
+    model, arguments = small_model(architecture), _arguments(architecture)
+    expected = outputs_and_gradients(model, arguments, plain=True)
+    graph = {"within" if tape == "outside" else "around": lambda f: unknown_sizes(f, arguments)}
+    found = outputs_and_gradients(model, arguments, **graph)
+    assert_same_results(found, expected)
+    assert decided[0].places.shape.as_list() == [None]
+    assert not graphs_of(model)
+
+
+@pytest.mark.parametrize("values", [{}, {"causal": True, "tie_word_embeddings": False}, ADAPTIVE])
+def test_xla(decided: list[Rows], values: dict[str, Any]) -> None:
+    """Shapes follow those of the inputs alone."""
+    model, arguments = small_model(n_layers=1, **values), _arguments("XLMWithLMHeadModel")
+    expected = outputs_and_gradients(model, arguments, plain=True)
+    compiled = outputs_and_gradients(
+        model, arguments, around=lambda f: tf.function(f, jit_compile=True)
+    )
+    assert_same_results(compiled, expected)
+    assert decided
+    for rows in decided:
+        assert rows.places is rows.slots is rows.back is None
+        assert rows.flat
+    function = tf.function(lambda given: model(given).loss, jit_compile=True)
+    concrete = function.get_concrete_function(tensors(arguments))
+    assert "Where" not in operations(concrete)
+    dynamic = tf.function(lambda given: model(given).loss)
+    assert "Where" in operations(dynamic.get_concrete_function(tensors(arguments)))
+
+
+INPUTS = ("langs", "position_ids", "token_type_ids", "inputs_embeds", "lengths", "nothing")
+
+
+def _given(kind: str) -> dict[str, Array]:
+    rng = np.random.default_rng(2)
+    batch = small_batch(labels=True)
+    if kind == "position_ids":
+        batch["position_ids"] = rng.integers(0, 19, MASK.shape)
+    elif kind == "token_type_ids":  # of padding's row too, which look-ups do not train
+        batch["token_type_ids"] = rng.integers(0, 4, MASK.shape)
+    elif kind == "inputs_embeds":
+        del batch["input_ids"]
+        batch["inputs_embeds"] = rng.normal(size=(*MASK.shape, 12))
+    elif kind == "lengths":
+        del batch["attention_mask"]
+        batch["lengths"] = np.array([6, 1, 0, 3, 2])
+    elif kind == "nothing":  # padding is seen from the ids; holes and all
+        del batch["attention_mask"]
+    return batch
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+@pytest.mark.parametrize("causal", [False, True])
+def test_inputs(decided: list[Rows], causal: bool, kind: str) -> None:
+    batch = _given(kind)
+    model = small_model(causal=causal)
+    expected = outputs_and_gradients(model, batch, plain=True, output_hidden_states=True)
+    found = outputs_and_gradients(model, batch, output_hidden_states=True)
+    assert_same_results(found, expected)
+    assert len(decided) == 1
+    assert ("gradient of inputs_embeds" in found) is (kind == "inputs_embeds")
+
+
+@pytest.mark.usefixtures("every_width")
+@pytest.mark.parametrize("kind", ["inputs_embeds", "token_type_ids"])
+def test_inputs_of_graphs(kind: str) -> None:
+    """Eager calls as graphs, and graphs of one's own with gradients inside."""
+    model, batch = small_model(n_layers=1), _given(kind)
+    expected = outputs_and_gradients(model, batch, plain=True)
+    assert_same_results(outputs_and_gradients(model, batch), expected)
+    assert graphs_of(model) == graphs_of(model.transformer) == 1
+    inside = outputs_and_gradients(model, batch, around=lambda f: unknown_sizes(f, batch))
+    assert_same_results(inside, expected)
+    if kind == "inputs_embeds":
+        gradient = inside["gradient of inputs_embeds"]
+        assert not gradient[MASK == 0].any()
+        assert gradient[MASK == 1].any(-1).all()
+
+
+# -- one graph for all shapes ----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("every_width")
+def test_one_graph_for_all_shapes(decided: list[Rows]) -> None:
+    model = small_model(n_layers=1)
+    first = None
+    for rows, sequence in ((4, 9), (1, 7), (6, 1), (2, 20), (4, 9)):
+        batch = tiny_batch(rows=rows, sequence=sequence)
+        batch["attention_mask"] = batch["attention_mask"].astype(np.float32)
+        batch |= tiny_labels("XLMWithLMHeadModel", rows, max(sequence, 6))
+        batch["labels"] = batch["labels"][:, :sequence]
+        output = model(batch)
+        again = model(batch)
+        for name in ("loss", "logits"):
+            assert_equal(again[name], output[name])
+        with kernels.plain_kernels():
+            assert_close_to_largest(output.logits, model(batch).logits, 1e-12)
+        assert graphs_of(model) == graphs_of(model.transformer) == len(decided) == 1
+        first = output.logits if first is None else first
+    assert_equal(output.logits, first)
+    del batch["langs"], batch["labels"]  # other arguments, another graph
+    with pytest.warns(UserWarning, match="langs"):
+        model(batch)
+    assert graphs_of(model) == graphs_of(model.transformer) == 2
+
+
+@pytest.mark.usefixtures("every_width")
+def test_head_masks_of_all_kinds() -> None:
+    """Of each dtype and rank, for a model with pruned heads: sizes decide what is gathered."""
+    model = small_model("XLMModel", pruned_heads={0: [1]})
+    for mask in (np.array([1.0, 0, 0.5]), np.array([[1, 0, 1], [1, 1, 0]])):
+        expected = outputs_and_gradients(model, small_batch(), plain=True, head_mask=mask)
+        assert_same_results(outputs_and_gradients(model, small_batch(), head_mask=mask), expected)
+    assert graphs_of(model) == 2
+
+
+# -- training --------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("every_width")
+def test_dropout_is_drawn_at_each_call() -> None:
+    model = small_model("XLMModel", n_layers=1, dropout=0.3, attention_dropout=0.3)
+    batch = small_batch()
+
+    def call() -> Array:
+        return as_array(model(batch, training=True).last_hidden_state)
+
+    fixed_seed(model)
+    drawn = [call() for _ in range(3)]
+    fixed_seed(model)
+    for one in drawn:
+        assert_equal(call(), one)
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert not np.array_equal(drawn[one], drawn[other])
+    for one in drawn:
+        assert not one[MASK == 0].any()
+        assert (one[MASK == 1] != 0).any(-1).all()
+    assert graphs_of(model) == 1
+    fixed_seed(model)
+    kernels._GRAPHS.clear()
+    assert_equal(call(), drawn[0])  # in a graph made anew
+
+
+@pytest.mark.parametrize("width", [0, 2**30], ids=["as a graph", "eagerly"])
+def test_gradient_checkpointing(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    """Dropout included, since its seeds are drawn once."""
+    monkeypatch.setattr(kernels, "SMALLEST_WIDTH", width)
+    model, batch = small_model(dropout=0.3, attention_dropout=0.2), small_batch(labels=True)
+    found = []
+    for recompute in (False, True):
+        if recompute:
+            model.gradient_checkpointing_enable()
+        fixed_seed(model)
+        found.append(outputs_and_gradients(model, batch, training=True))
+    assert_same_results(found[1], found[0])
+    assert graphs_of(model.transformer) == (2 if width == 0 else 0)
+
+
+@pytest.mark.parametrize("where", ["eager", "as a graph", "in a function"])
+def test_gradient_penalty(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Derivatives of derivatives."""
+    if where == "as a graph":
+        compile_every_width(monkeypatch)
+    model, batch = small_model(n_layers=1), tensors(small_batch(labels=True))
+    variables = {v.path: v.value for v in model.trainable_variables}
+
+    def penalty() -> dict[str, tf.Tensor]:
+        with tf.GradientTape() as second:
+            with tf.GradientTape() as first:
+                loss = model(batch).loss
+            found = first.gradient(loss, list(variables.values()))
+            found = [tf.convert_to_tensor(g) for g in found]
+            objective = loss + sum(tf.reduce_sum(g**2) for g in found)
+        gradients = second.gradient(objective, variables)
+        return {name: tf.convert_to_tensor(g) for name, g in gradients.items()}
+
+    found = (tf.function(penalty) if where == "in a function" else penalty)()
+    with plainly(True):
+        assert_all_close(found, penalty(), 1e-11, one_scale=True)
+    assert graphs_of(model) == (where == "as a graph")
+
+
+# -- the comparison can fail -----------------------------------------------------------------------
+
+
+def _without_scale(query: Any, key: Any, value: Any, hidden: Any, **_: Any) -> Any:
+    return tf.matmul(tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + hidden), value)
+
+
+def _without_residual(layer: Any, x: Any, activation: str = "none", residual: Any = None) -> Any:
+    return kernels._ACTIVATIONS[activation](layer(x))
+
+
+@pytest.mark.usefixtures("every_width")
+@pytest.mark.parametrize(
+    ("place", "wrong"),
+    [("xlm_tf.padding.attention", _without_scale), ("xlm_tf.model.linear", _without_residual)],
+    ids=["scale", "residual"],
+)
+def test_a_wrong_kernel_is_seen(monkeypatch: pytest.MonkeyPatch, place: str, wrong: Any) -> None:
+    model, batch = small_model("XLMModel", n_layers=1), small_batch()
+    expected = outputs_and_gradients(model, batch, plain=True)
+    monkeypatch.setattr(place, wrong)
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_same_results(outputs_and_gradients(model, batch), expected, 1e-4)
+    assert graphs_of(model) == 1

@@ -1,0 +1,286 @@
+"""Padding is left out of what TensorFlow computes, for any mask, and put back as zeros."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import xlm_tf.model
+from tests.support.cases import Array
+from tests.support.parity import as_array, assert_all_close, assert_close_to_largest, assert_equal
+from tests.support.tf_fast_paths import (
+    MASK,
+    assert_same_results,
+    note_decisions,
+    outputs_and_gradients,
+    small_batch,
+    small_model,
+)
+from tests.tf.helpers import dataset
+from xlm_tf import kernels
+from xlm_tf.padding import Rows, all_rows, gather_rows, rows_of
+
+HEADS, WIDTH = 2, 6
+ANY_MASK = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def decided(monkeypatch: pytest.MonkeyPatch) -> list[Rows]:
+    return note_decisions(monkeypatch)
+
+
+@functools.cache
+def _model(causal: bool = False) -> Any:
+    return small_model("XLMModel", causal=causal)
+
+
+@st.composite
+def masks(draw: st.DrawFn) -> Array:
+    """bool, shape (batch, sequence): anything."""
+    batch, sequence = draw(st.integers(1, 4)), draw(st.integers(1, 7))
+    flags = st.lists(st.booleans(), min_size=sequence, max_size=sequence)
+    return np.array(draw(st.lists(flags, min_size=batch, max_size=batch)))
+
+
+def _random(*shape: int, seed: int = 0) -> tf.Tensor:
+    return tf.constant(np.random.default_rng(seed).normal(size=shape))
+
+
+# -- packing by itself -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("static", [False, True])
+@given(mask=masks())
+@example(mask=np.zeros((2, 3), bool))
+@example(mask=np.zeros((0, 3), bool))
+@example(mask=np.zeros((2, 0), bool))
+def test_pack_and_unpack(static: bool, mask: Array) -> None:
+    rows, x = _rows(mask, static), _random(*mask.shape, 3)
+    packed = rows.pack(x)
+    assert rows.flat
+    assert (rows.places is None) is static
+    assert_equal(packed, as_array(x).reshape(-1, 3) if static else as_array(x)[mask])
+    zeroed = as_array(x) * mask[..., None]
+    assert_equal(rows.unpack(rows.mask(packed)), zeroed)
+    ids = tf.range(mask.size)[:, None]
+    assert_equal(
+        rows.pack(tf.reshape(ids, mask.shape)), ids[:, 0] if static else ids[mask.ravel()][:, 0]
+    )
+    positions = tf.range(mask.shape[1]) * 3
+    everywhere = np.broadcast_to(as_array(positions), mask.shape)
+    assert_equal(rows.of_positions(positions), everywhere.ravel() if static else everywhere[mask])
+    dense = all_rows(tf.constant(mask), causal=False)
+    assert dense.pack(x) is dense.unpack(x) is x
+    assert_equal(dense.mask(x), zeroed)
+
+
+def _rows(mask: Array, static: bool, causal: bool = False) -> Rows:
+    if not static:
+        return rows_of(tf.constant(mask), causal=causal)
+    with kernels.tracing():
+        return rows_of(tf.constant(mask), causal=causal)
+
+
+def _dense_attention(query: Array, key: Array, value: Array, mask: Array, causal: bool) -> Array:
+    """Of each token alone, in numpy: what it sees is gathered first. Zeros at padding."""
+    context = np.zeros_like(query)
+    for row, at in np.argwhere(mask):
+        seen = [k for k in np.flatnonzero(mask[row]) if k <= at or not causal]
+        for head in range(HEADS):
+            part = slice(head * WIDTH // HEADS, (head + 1) * WIDTH // HEADS)
+            scores = key[row, seen, part] @ query[row, at, part] / np.sqrt(WIDTH // HEADS)
+            weights = np.exp(scores - scores.max())
+            context[row, at, part] = weights / weights.sum() @ value[row, seen, part]
+    return context
+
+
+@pytest.mark.parametrize("static", [False, True])
+@given(mask=masks(), causal=st.booleans())
+@example(mask=MASK.astype(bool), causal=False)
+@example(mask=MASK.astype(bool), causal=True)
+@example(mask=np.zeros((2, 3), bool), causal=True)
+@example(mask=np.zeros((0, 3), bool), causal=False)
+def test_attend(static: bool, mask: Array, causal: bool) -> None:
+    """What sentences see, with derivatives: no padding and no other sentence, for any mask."""
+    rows = _rows(mask, static, causal)
+    dense = all_rows(tf.constant(mask), causal=causal)
+    inputs = [_random(*mask.shape, WIDTH, seed=seed) for seed in range(3)]
+    gradients = []
+    for way in (rows, replace(dense, flat=True)):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            context = way.attend(*(way.pack(x) for x in inputs), HEADS, 0.0, None)
+            context = dense.mask(way.unpack(context))
+            objective = tf.reduce_sum(tf.sin(context) * _random(*mask.shape, WIDTH, seed=9))
+        gradients.append(dict(zip("qkv", tape.gradient(objective, inputs), strict=True)))
+        expected = _dense_attention(*map(as_array, inputs), mask, causal)
+        if mask.any():
+            assert_close_to_largest(context, expected, 1e-14)
+        else:
+            assert_equal(context, expected)
+    if mask.any():
+        assert_all_close(*gradients, 1e-13, one_scale=True)
+
+
+def test_what_is_gathered_once_has_derivatives_of_any_order() -> None:
+    x, places = _random(5, 2), tf.constant([3, 0, 4])
+    found = []
+    for gather in (gather_rows, tf.gather):
+        with tf.GradientTape() as second, tf.GradientTape() as first:
+            for tape in (first, second):
+                tape.watch(x)
+            y = tf.reduce_sum(tf.sin(gather(x, places)) ** 2)
+            g = tf.convert_to_tensor(first.gradient(y, x))
+            penalty = tf.reduce_sum(g**3)
+        found.append({"1": g, "2": tf.convert_to_tensor(second.gradient(penalty, x))})
+    assert_all_close(*found, 1e-14)
+
+
+# -- whole models ----------------------------------------------------------------------------------
+
+
+@ANY_MASK
+@given(mask=masks(), causal=st.booleans())
+@example(mask=MASK, causal=False)
+@example(mask=MASK, causal=True)
+@example(mask=np.zeros((2, 3), int), causal=True)
+@example(mask=np.ones((2, 3), int), causal=True)
+def test_any_mask(decided: list[Rows], mask: Array, causal: bool) -> None:
+    decided.clear()
+    model, batch = _model(causal), small_batch(mask.astype(int))
+    expected = outputs_and_gradients(model, batch, plain=True, output_hidden_states=True)
+    assert not decided
+    found = outputs_and_gradients(model, batch, output_hidden_states=True)
+    if mask.any():
+        assert_same_results(found, expected)
+    else:  # without any token, nothing depends on anything
+        assert_all_close(found, expected, 0.0)
+    (rows,) = decided
+    assert_equal(rows.places, np.flatnonzero(mask))
+    states = [value for name, value in found.items() if "state" in name]
+    assert len(states) == 4
+    for state in states:
+        assert not state[mask == 0].any()
+        assert (state[mask == 1] != 0).any(-1).all()
+
+
+@pytest.mark.parametrize("how", ["bool", "float32", "int8", "lengths", "from the ids"])
+def test_ways_to_say_what_is_padding(decided: list[Rows], how: str) -> None:
+    mask = np.array([[1] * 6, [1] * 2 + [0] * 4, [0] * 6, [1] * 5 + [0]])
+    batch = small_batch(mask)
+    expected = _model()(batch).last_hidden_state
+    if how == "lengths":
+        batch["lengths"] = batch.pop("attention_mask").sum(1)
+    elif how == "from the ids":
+        del batch["attention_mask"]
+    else:
+        batch["attention_mask"] = mask.astype(how)
+    assert_equal(_model()(batch).last_hidden_state, expected)
+    assert [rows.places.shape for rows in decided] == [(13,)] * 2
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_sentences_never_see_each_other(decided: list[Rows], causal: bool) -> None:
+    """Another sentence, NaN or any other: bit for bit, the rest of the batch stays."""
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(*MASK.shape, 12))
+    batch = {"attention_mask": MASK, "langs": np.zeros_like(MASK)}
+    model = _model(causal)
+    first = as_array(model(batch | {"inputs_embeds": inputs}).last_hidden_state)
+    for changed in range(4):
+        others = [row for row in range(5) if row != changed]
+        for value in (rng.normal(size=(6, 12)), np.full((6, 12), np.nan)):
+            given = inputs.copy()
+            given[changed] = value
+            again = as_array(model(batch | {"inputs_embeds": given}).last_hidden_state)
+            assert_equal(again[others], first[others])
+            assert (again[changed] != first[changed])[MASK[changed] == 1].all()
+    assert len(decided) == 9
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_what_is_at_padding_does_not_matter(causal: bool) -> None:
+    batch, model = small_batch(), _model(causal)
+    batch["position_ids"] = np.tile(np.arange(6), (5, 1))
+    expected = model(batch).last_hidden_state
+    for name, value in (("input_ids", 7), ("langs", 3), ("position_ids", 3)):
+        given = batch | {name: np.where(MASK == 0, value, batch[name])}
+        assert_equal(model(given).last_hidden_state, expected)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"output_attentions": True}, {"head_mask": np.array([1.0, 0, 1])}]
+)
+def test_what_needs_attention_weights_takes_the_formula(
+    decided: list[Rows], asked: dict[str, Any]
+) -> None:
+    state = _model()(small_batch(), **asked).last_hidden_state
+    with kernels.plain_kernels():
+        assert_equal(_model()(small_batch(), **asked).last_hidden_state, state)
+    assert not decided
+    assert not as_array(state)[MASK == 0].any()
+
+
+def test_chunks_take_the_formula(decided: list[Rows]) -> None:
+    chunked = small_model("XLMModel", chunk_size_feed_forward=2)
+    state = chunked(small_batch()).last_hidden_state
+    assert not decided
+    assert_close_to_largest(state, _model()(small_batch()).last_hidden_state, 1e-13)
+    assert len(decided) == 1
+
+
+# -- fit and predict -------------------------------------------------------------------------------
+
+
+def test_predict_and_fit_leave_padding_out(decided: list[Rows]) -> None:
+    """In graphs that know no sizes, with the numbers of the formulas."""
+    histories, predictions = [], []
+    for plain in (False, True):
+        model = small_model("XLMForTokenClassification", n_layers=1)
+        batch = small_batch(MASK[:4])
+        if plain:
+            model.transformer.ffns[0].lin1.call = model.transformer.ffns[0].lin1.call
+        model.compile(optimizer="sgd")
+        predictions.append(model.predict(dataset(batch), verbose=0)["logits"])
+        data = dataset(batch | {"labels": batch["langs"] % 2})
+        histories.append(model.fit(data, epochs=2, verbose=0).history["loss"])
+        assert bool(decided) is not plain
+        for rows in decided:  # made for any number of tokens
+            assert rows.places.shape.as_list() == [None]
+        decided.clear()
+    assert_close_to_largest(predictions[0], predictions[1], 1e-12)
+    assert_close_to_largest(histories[0], histories[1], 1e-12)
+    assert histories[0][0] > histories[0][1]
+
+
+# -- the comparison can fail -----------------------------------------------------------------------
+
+MUTATIONS = {
+    "a token is taken from its neighbour": lambda rows: replace(
+        rows, places=rows.places + tf.one_hot(2, rows.places.shape[0], dtype=tf.int32)
+    ),
+    "a token stands in another's slot": lambda rows: replace(rows, back=tf.reverse(rows.back, [0])),
+    "padding is seen": lambda rows: replace(rows, visible=tf.ones_like(rows.visible)),
+    "a sentence begins late": lambda rows: replace(
+        rows, slots=tf.concat([rows.slots[:1], tf.maximum(rows.slots[1:] - 1, 0)], 0)
+    ),
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_a_wrong_decision_is_seen(monkeypatch: pytest.MonkeyPatch, mutation: str) -> None:
+    model, batch = _model(causal=True), small_batch()
+    expected = outputs_and_gradients(model, batch, plain=True)
+    assert_same_results(outputs_and_gradients(model, batch), expected)
+    right = xlm_tf.model.rows_of
+    wrong = MUTATIONS[mutation]
+    monkeypatch.setattr(xlm_tf.model, "rows_of", lambda *a, **o: wrong(right(*a, **o)))
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_same_results(outputs_and_gradients(model, batch), expected, 1e-4)

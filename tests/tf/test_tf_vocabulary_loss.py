@@ -1,0 +1,293 @@
+"""The loss of a language model without its logits: labelled rows only, the vocabulary in parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.cases import Array
+from tests.support.parity import as_array, assert_all_close, assert_close_to_largest, assert_equal
+from tests.support.tf_fast_paths import (
+    MASK,
+    assert_same_results,
+    compile_every_width,
+    graphs_of,
+    operations,
+    outputs_and_gradients,
+    small_batch,
+    small_model,
+    unknown_sizes,
+)
+from tests.tf.helpers import ADAPTIVE, dataset, tensors
+from xlm_core.errors import InputError
+from xlm_tf import language_model, losses
+from xlm_tf.losses import cross_entropy, linear_cross_entropy, may_keep_logits
+
+KINDS = {"tied": {}, "untied": {"tie_word_embeddings": False}, "asm": ADAPTIVE}
+EACH = pytest.mark.parametrize("values", KINDS.values(), ids=KINDS)
+# 50 words: whole, in parts that do not divide them, in parts of one word.
+PARTS = pytest.mark.parametrize("words", [None, 7, 1], ids=["whole", "seven", "one"])
+BATCH = small_batch(labels=True)
+LABELLED = int((BATCH["labels"] != -100).sum())
+
+
+def _in_parts(monkeypatch: pytest.MonkeyPatch, words: int | None, rows: int = LABELLED) -> None:
+    """So many words at a time, for so many labelled rows of float64."""
+    if words:
+        monkeypatch.setattr(losses, "KEPT_LOGITS", 0)
+        monkeypatch.setattr(losses, "CHUNK_OF_LOGITS", words * 8 * rows)
+
+
+def _without_logits(results: dict[str, Array]) -> dict[str, Array]:
+    return {name: value for name, value in results.items() if name != "logits"}
+
+
+@PARTS
+@EACH
+def test_equals_the_loss_of_all_logits(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], words: int | None
+) -> None:
+    model = small_model(**values)
+    assert LABELLED > int(((BATCH["labels"] != -100) & (MASK == 1)).sum())  # some are on padding
+    expected = outputs_and_gradients(model, BATCH, plain=True)
+    _in_parts(monkeypatch, words)
+    found = outputs_and_gradients(model, BATCH, output_logits=False)
+    assert "logits" not in found
+    assert_same_results(found, _without_logits(expected))
+    assert_same_results(outputs_and_gradients(model, BATCH), expected)
+
+
+@pytest.mark.parametrize("where", ["as a graph", "in a function", "tape outside", "xla"])
+@EACH
+def test_in_graphs(monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], where: str) -> None:
+    """Where the matrix of tied embeddings gets one gradient of both its uses."""
+    model = small_model(n_layers=1, **values)
+    expected = outputs_and_gradients(model, BATCH, plain=True)
+    _in_parts(monkeypatch, 7)
+    options: dict[str, Any] = {}
+    if where == "as a graph":
+        compile_every_width(monkeypatch)
+    elif where == "in a function":
+        options["around"] = lambda f: unknown_sizes(f, BATCH)
+    elif where == "tape outside":
+        options["within"] = lambda f: unknown_sizes(f, BATCH)
+    else:
+        options["around"] = lambda f: tf.function(f, jit_compile=True)
+    found = outputs_and_gradients(model, BATCH, output_logits=False, **options)
+    assert_same_results(found, _without_logits(expected))
+    assert graphs_of(model) == (where == "as a graph")
+
+
+@pytest.mark.parametrize("words", [None, 3, 1])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+def test_by_itself(monkeypatch: pytest.MonkeyPatch, dtype: str, words: int | None) -> None:
+    _in_parts(monkeypatch, words, rows=4)
+    rng = np.random.default_rng(0)
+    exact = {n: rng.normal(size=s) for n, s in (("h", (4, 3)), ("w", (11, 3)), ("b", (11,)))}
+    labels = tf.constant([0, 10, 4, 4])
+    found = []
+    for kind, way in (
+        (dtype, lambda h, w, b: linear_cross_entropy(h, w, b, labels, keeps_logits=not words)),
+        ("float64", lambda h, w, b: cross_entropy(h @ tf.transpose(w) + b, labels)),
+    ):
+        given = {name: tf.cast(tf.constant(array), kind) for name, array in exact.items()}
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            loss = way(**given)
+        gradients = tape.gradient(loss, given)
+        assert {g.dtype.name for g in gradients.values()} == {kind}
+        assert loss.dtype == ("float64" if kind == "float64" else "float32")
+        found.append({n: tf.cast(g, "float64") for n, g in {**gradients, "loss": loss}.items()})
+    bound = {"float64": 1e-14, "float32": 1e-6, "float16": 4e-3, "bfloat16": 3e-2}[dtype]
+    assert_all_close(*found, bound)
+
+
+def test_second_derivatives_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    _in_parts(monkeypatch, 3, rows=2)
+    rng = np.random.default_rng(0)
+    given = [tf.constant(rng.normal(size=shape)) for shape in ((2, 3), (7, 3), (7,))]
+    found = []
+    for way in (
+        lambda h, w, b: linear_cross_entropy(h, w, b, tf.constant([6, 1])),
+        lambda h, w, b: cross_entropy(h @ tf.transpose(w) + b, tf.constant([6, 1])),
+    ):
+        with tf.GradientTape() as second:
+            second.watch(given)
+            with tf.GradientTape() as first:
+                first.watch(given)
+                loss = way(*given)
+            objective = sum(tf.reduce_sum(g**3) for g in first.gradient(loss, given))
+        found.append(dict(zip("hwb", second.gradient(objective, given), strict=True)))
+    assert_all_close(*found, 1e-12)
+
+
+def test_what_may_be_kept() -> None:
+    """256 MB of logits; of how many rows is not always known."""
+    assert may_keep_logits(1000, 60_000, tf.float32)
+    assert not may_keep_logits(1200, 60_000, tf.float32)
+    assert not may_keep_logits(600, 60_000, tf.float64)
+    assert not may_keep_logits(None, 60_000, tf.float32)
+
+
+# -- which labels ----------------------------------------------------------------------------------
+
+
+@PARTS
+@EACH
+def test_labels(monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], words: int | None) -> None:
+    model, batch = small_model(n_layers=1, **values), small_batch()
+    ids = batch["input_ids"]
+    one = np.full_like(ids, -100)
+    one[1, 5] = 0  # on padding
+    _in_parts(monkeypatch, words, rows=ids.size)
+    for labels in (ids, ids.astype(np.int32), one, np.full_like(ids, 49)):
+        given = batch | {"labels": labels}
+        expected = _without_logits(outputs_and_gradients(model, given, plain=True))
+        found = outputs_and_gradients(model, given, output_logits=False)
+        assert_same_results(found, expected)
+
+
+@pytest.mark.parametrize("output_logits", [False, True])
+@PARTS
+@EACH
+def test_no_label_at_all(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], words: int | None, output_logits: bool
+) -> None:
+    _in_parts(monkeypatch, words, rows=1)
+    batch = small_batch()
+    batch["labels"] = np.full_like(batch["input_ids"], -100)
+    model = small_model(n_layers=1, **values)
+    found = outputs_and_gradients(model, batch, output_logits=output_logits)
+    assert found["loss"] == 0
+    gradients = {name: value for name, value in found.items() if "gradient of" in name}
+    assert any("embeddings" in name for name in gradients)
+    for name, gradient in gradients.items():
+        assert_equal(gradient, np.zeros_like(gradient), name)
+
+
+@pytest.mark.parametrize("wrong", [50, -1, 2**31 - 1])
+@PARTS
+def test_a_label_outside_the_vocabulary(
+    monkeypatch: pytest.MonkeyPatch, words: int | None, wrong: int
+) -> None:
+    """Refused where values can be seen; in a graph, no plausible number comes of it."""
+    _in_parts(monkeypatch, words)
+    model, labels = small_model(n_layers=1), BATCH["labels"].copy()
+    labels[np.nonzero(labels != -100)[0][0], np.nonzero(labels != -100)[1][0]] = wrong
+    given = BATCH | {"labels": labels}
+    with pytest.raises(InputError, match="labels"):
+        model(given, output_logits=False)
+    function = tf.function(lambda given: model(given, output_logits=False).loss)
+    assert np.isnan(function(tensors(given)))
+    assert np.isfinite(function(tensors(BATCH)))
+
+
+# -- how it is asked for ---------------------------------------------------------------------------
+
+
+def test_output_logits() -> None:
+    model = small_model(n_layers=1)
+    assert model(BATCH).logits.shape == (5, 6, 50)
+    loss = model(BATCH, output_logits=False, return_dict=False)
+    assert len(loss) == 1
+    model.output_logits = False
+    output = model(BATCH)
+    assert output.logits is None
+    assert_equal(output.loss, loss[0])
+    assert_close_to_largest(model(BATCH, output_logits=True).loss, output.loss, 1e-14)
+    assert model(BATCH, output_logits=True).logits.shape == (5, 6, 50)
+    unlabelled = small_batch()
+    assert model(unlabelled).logits.shape == (5, 6, 50)
+    with pytest.raises(InputError, match="no labels"):
+        model(unlabelled, output_logits=False)
+
+
+@pytest.mark.parametrize("metrics", [False, True])
+def test_fit_and_evaluate(monkeypatch: pytest.MonkeyPatch, metrics: bool) -> None:
+    """Without metrics nobody looks at logits, so there are none; the loss is the same."""
+    made = []
+    score = language_model.XLMPredLayer.call
+
+    def call(self: Any, *arguments: Any) -> Any:
+        made.append(1)
+        return score(self, *arguments)
+
+    monkeypatch.setattr(language_model.XLMPredLayer, "call", call)
+    model = small_model(n_layers=1)
+    expected = float(model(BATCH, output_logits=False).loss)
+    assert not made
+    wanted = {"weighted_metrics": ["sparse_categorical_accuracy"]} if metrics else {}
+    model.compile(optimizer=keras.optimizers.SGD(0.1), **wanted)
+    data = dataset(BATCH, rows=5)
+    results = model.evaluate(data, verbose=0, return_dict=True)
+    assert results.keys() == {"loss", *wanted.get("weighted_metrics", ())}
+    assert results["loss"] == pytest.approx(expected, rel=1e-6)
+    history = model.fit(data, epochs=2, verbose=0).history
+    assert history["loss"][0] == pytest.approx(expected, rel=1e-6)
+    assert history["loss"][1] < history["loss"][0]
+    assert bool(made) is metrics
+    predicted = model.predict(data, verbose=0)
+    assert predicted["logits"].shape == (5, 6, 50)
+    assert_close_to_largest(predicted["logits"], model(BATCH).logits, 1e-12)
+
+
+# -- what it saves ---------------------------------------------------------------------------------
+
+
+def test_the_shared_matrix_has_one_dense_gradient() -> None:
+    """Rows that were looked up are added to the output's gradient, and nothing is made dense."""
+    model = small_model(n_layers=1)
+
+    def gradient(given: dict[str, tf.Tensor]) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = model(given, output_logits=False).loss
+        found = tape.gradient(loss, model.transformer.embeddings.embeddings.value)
+        assert isinstance(found, tf.Tensor)
+        return found
+
+    function = unknown_sizes(gradient, BATCH)
+    assert "TensorScatterAdd" in operations(function.get_concrete_function())
+    expected = outputs_and_gradients(model, BATCH, plain=True)
+    name = f"gradient of {model.transformer.embeddings.embeddings.path}"
+    assert_close_to_largest(function(tensors(BATCH)), expected[name], 1e-12)
+
+
+def test_parts_bound_what_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward and backward, no product of rows and words is larger than a part."""
+    sizes = []
+    multiply = losses._logits
+
+    def noted(hidden: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        sizes.append(int(weight.shape[0]))
+        return multiply(hidden, weight, bias)
+
+    monkeypatch.setattr(losses, "_logits", noted)
+    _in_parts(monkeypatch, 7)
+    outputs_and_gradients(small_model(n_layers=1), BATCH, output_logits=False)
+    assert sizes == [*[7] * 7, 1] * 2
+
+
+@pytest.mark.parametrize("mutation", ["a word left out", "the last part left out"])
+def test_a_wrong_part_is_seen(monkeypatch: pytest.MonkeyPatch, mutation: str) -> None:
+    model = small_model(n_layers=1)
+    expected = _without_logits(outputs_and_gradients(model, BATCH, plain=True))
+    _in_parts(monkeypatch, 7)
+    assert_same_results(outputs_and_gradients(model, BATCH, output_logits=False), expected)
+    right = losses._logits
+
+    def wrong(hidden: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        logits = right(hidden, weight, bias)
+        if mutation == "a word left out":
+            return logits - 50.0 * tf.one_hot(2, logits.shape[1], dtype=logits.dtype)
+        return logits - 50.0 * float(logits.shape[1] < 7)
+
+    monkeypatch.setattr(losses, "_logits", wrong)
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_same_results(
+            outputs_and_gradients(model, BATCH, output_logits=False), expected, 1e-3
+        )
+    assert as_array(expected["loss"]) > 0
