@@ -16,6 +16,7 @@ from xlm_tf.classification import (
     TFXLMForSequenceClassification,
     TFXLMForTokenClassification,
 )
+from xlm_tf.kernels import plain_kernels
 from xlm_tf.language_model import TFXLMWithLMHeadModel
 from xlm_tf.model import TFXLMModel
 from xlm_tf.pretrained import TFXLMPreTrainedModel
@@ -34,4 +35,5 @@ __all__ = [  # noqa: RUF022  (one order for both families)
     "TFXLMPreTrainedModel",
     "TFXLMWithLMHeadModel",
     "from_pretrained",
+    "plain_kernels",
 ]

@@ -225,23 +225,12 @@ def _shared(weight: tf.Tensor) -> Any:
 
     def gradient(of_output: tf.Tensor, of_rows: Any) -> tf.Tensor:
         if isinstance(of_rows, tf.IndexedSlices):
-            return _add_rows(of_output, of_rows.indices, of_rows.values)
+            # Not by InplaceAdd: the matrix may be a constant, or another gradient's part as well.
+            places = of_rows.indices[:, None]
+            return tf.tensor_scatter_nd_add(of_output, places, of_rows.values)
         return of_output + of_rows
 
     return (tf.identity(weight), tf.identity(weight)), gradient
-
-
-@tf.custom_gradient
-def _add_rows(matrix: tf.Tensor, places: tf.Tensor, rows: tf.Tensor) -> Any:
-    """`matrix`, which is nobody else's, with `rows` added at `places`: in its own memory.
-
-    tf.tensor_scatter_nd_add would copy the matrix.
-    """
-
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, tf.Tensor]:
-        return upstream, None, tf.gather(upstream, places)
-
-    return tf.raw_ops.InplaceAdd(x=matrix, i=tf.cast(places, tf.int32), v=rows), gradient
 
 
 def embedding(layer: Any, ids: tf.Tensor) -> tf.Tensor:

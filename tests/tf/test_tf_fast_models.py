@@ -9,21 +9,19 @@ import pytest
 import tensorflow as tf
 
 from tests.support.cases import Array
-from tests.support.parity import as_array, assert_all_close, assert_close_to_largest, assert_equal
+from tests.support.parity import as_array, assert_close_to_largest, assert_equal
 from tests.support.tf_fast_paths import (
     MASK,
     assert_same_results,
     compile_every_width,
     graphs_of,
     note_decisions,
-    operations,
     outputs_and_gradients,
-    plainly,
     small_batch,
     small_model,
     unknown_sizes,
 )
-from tests.tf.helpers import ADAPTIVE, fixed_seed, tensors, tiny_batch, tiny_labels
+from tests.tf.helpers import fixed_seed, tiny_batch, tiny_labels
 from xlm_core.weights import ARCHITECTURES
 from xlm_tf import kernels
 from xlm_tf.padding import Rows
@@ -77,39 +75,6 @@ def test_eager_calls_as_graphs(decided: list[Rows], architecture: str) -> None:
     assert graphs_of(model) == (architecture in ("XLMModel", "XLMWithLMHeadModel"))
 
 
-@pytest.mark.parametrize("tape", ["outside", "inside"])
-@pytest.mark.parametrize("architecture", ["XLMModel", "XLMWithLMHeadModel"])
-def test_in_a_function_of_ones_own(decided: list[Rows], architecture: str, tape: str) -> None:
-    """One that knows no sizes, with the tape outside and inside."""
-    model, arguments = small_model(architecture), _arguments(architecture)
-    expected = outputs_and_gradients(model, arguments, plain=True)
-    graph = {"within" if tape == "outside" else "around": lambda f: unknown_sizes(f, arguments)}
-    found = outputs_and_gradients(model, arguments, **graph)
-    assert_same_results(found, expected)
-    assert decided[0].places.shape.as_list() == [None]
-    assert not graphs_of(model)
-
-
-@pytest.mark.parametrize("values", [{}, {"causal": True, "tie_word_embeddings": False}, ADAPTIVE])
-def test_xla(decided: list[Rows], values: dict[str, Any]) -> None:
-    """Shapes follow those of the inputs alone."""
-    model, arguments = small_model(n_layers=1, **values), _arguments("XLMWithLMHeadModel")
-    expected = outputs_and_gradients(model, arguments, plain=True)
-    compiled = outputs_and_gradients(
-        model, arguments, around=lambda f: tf.function(f, jit_compile=True)
-    )
-    assert_same_results(compiled, expected)
-    assert decided
-    for rows in decided:
-        assert rows.places is rows.slots is rows.back is None
-        assert rows.flat
-    function = tf.function(lambda given: model(given).loss, jit_compile=True)
-    concrete = function.get_concrete_function(tensors(arguments))
-    assert "Where" not in operations(concrete)
-    dynamic = tf.function(lambda given: model(given).loss)
-    assert "Where" in operations(dynamic.get_concrete_function(tensors(arguments)))
-
-
 INPUTS = ("langs", "position_ids", "token_type_ids", "inputs_embeds", "lengths", "nothing")
 
 
@@ -154,9 +119,7 @@ def test_inputs_of_graphs(kind: str) -> None:
     inside = outputs_and_gradients(model, batch, around=lambda f: unknown_sizes(f, batch))
     assert_same_results(inside, expected)
     if kind == "inputs_embeds":
-        gradient = inside["gradient of inputs_embeds"]
-        assert not gradient[MASK == 0].any()
-        assert gradient[MASK == 1].any(-1).all()
+        assert not inside["gradient of inputs_embeds"][MASK == 0].any()
 
 
 # -- one graph for all shapes ----------------------------------------------------------------------
@@ -236,30 +199,6 @@ def test_gradient_checkpointing(monkeypatch: pytest.MonkeyPatch, width: int) -> 
         found.append(outputs_and_gradients(model, batch, training=True))
     assert_same_results(found[1], found[0])
     assert graphs_of(model.transformer) == (2 if width == 0 else 0)
-
-
-@pytest.mark.parametrize("where", ["eager", "as a graph", "in a function"])
-def test_gradient_penalty(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    """Derivatives of derivatives."""
-    if where == "as a graph":
-        compile_every_width(monkeypatch)
-    model, batch = small_model(n_layers=1), tensors(small_batch(labels=True))
-    variables = {v.path: v.value for v in model.trainable_variables}
-
-    def penalty() -> dict[str, tf.Tensor]:
-        with tf.GradientTape() as second:
-            with tf.GradientTape() as first:
-                loss = model(batch).loss
-            found = first.gradient(loss, list(variables.values()))
-            found = [tf.convert_to_tensor(g) for g in found]
-            objective = loss + sum(tf.reduce_sum(g**2) for g in found)
-        gradients = second.gradient(objective, variables)
-        return {name: tf.convert_to_tensor(g) for name, g in gradients.items()}
-
-    found = (tf.function(penalty) if where == "in a function" else penalty)()
-    with plainly(True):
-        assert_all_close(found, penalty(), 1e-11, one_scale=True)
-    assert graphs_of(model) == (where == "as a graph")
 
 
 # -- the comparison can fail -----------------------------------------------------------------------

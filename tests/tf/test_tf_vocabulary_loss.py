@@ -10,13 +10,12 @@ import pytest
 import tensorflow as tf
 
 from tests.support.cases import Array
-from tests.support.parity import as_array, assert_all_close, assert_close_to_largest, assert_equal
+from tests.support.parity import as_array, assert_close_to_largest, assert_equal
 from tests.support.tf_fast_paths import (
     MASK,
     assert_same_results,
     compile_every_width,
     graphs_of,
-    operations,
     outputs_and_gradients,
     small_batch,
     small_model,
@@ -25,7 +24,6 @@ from tests.support.tf_fast_paths import (
 from tests.tf.helpers import ADAPTIVE, dataset, tensors
 from xlm_core.errors import InputError
 from xlm_tf import language_model, losses
-from xlm_tf.losses import cross_entropy, linear_cross_entropy, may_keep_logits
 
 KINDS = {"tied": {}, "untied": {"tie_word_embeddings": False}, "asm": ADAPTIVE}
 EACH = pytest.mark.parametrize("values", KINDS.values(), ids=KINDS)
@@ -52,7 +50,7 @@ def test_equals_the_loss_of_all_logits(
     monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], words: int | None
 ) -> None:
     model = small_model(**values)
-    assert LABELLED > int(((BATCH["labels"] != -100) & (MASK == 1)).sum())  # some are on padding
+    assert int(((BATCH["labels"] != -100) & (MASK == 1)).sum()) < LABELLED  # some are on padding
     expected = outputs_and_gradients(model, BATCH, plain=True)
     _in_parts(monkeypatch, words)
     found = outputs_and_gradients(model, BATCH, output_logits=False)
@@ -80,57 +78,6 @@ def test_in_graphs(monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], wher
     found = outputs_and_gradients(model, BATCH, output_logits=False, **options)
     assert_same_results(found, _without_logits(expected))
     assert graphs_of(model) == (where == "as a graph")
-
-
-@pytest.mark.parametrize("words", [None, 3, 1])
-@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
-def test_by_itself(monkeypatch: pytest.MonkeyPatch, dtype: str, words: int | None) -> None:
-    _in_parts(monkeypatch, words, rows=4)
-    rng = np.random.default_rng(0)
-    exact = {n: rng.normal(size=s) for n, s in (("h", (4, 3)), ("w", (11, 3)), ("b", (11,)))}
-    labels = tf.constant([0, 10, 4, 4])
-    found = []
-    for kind, way in (
-        (dtype, lambda h, w, b: linear_cross_entropy(h, w, b, labels, keeps_logits=not words)),
-        ("float64", lambda h, w, b: cross_entropy(h @ tf.transpose(w) + b, labels)),
-    ):
-        given = {name: tf.cast(tf.constant(array), kind) for name, array in exact.items()}
-        with tf.GradientTape() as tape:
-            tape.watch(given)
-            loss = way(**given)
-        gradients = tape.gradient(loss, given)
-        assert {g.dtype.name for g in gradients.values()} == {kind}
-        assert loss.dtype == ("float64" if kind == "float64" else "float32")
-        found.append({n: tf.cast(g, "float64") for n, g in {**gradients, "loss": loss}.items()})
-    bound = {"float64": 1e-14, "float32": 1e-6, "float16": 4e-3, "bfloat16": 3e-2}[dtype]
-    assert_all_close(*found, bound)
-
-
-def test_second_derivatives_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    _in_parts(monkeypatch, 3, rows=2)
-    rng = np.random.default_rng(0)
-    given = [tf.constant(rng.normal(size=shape)) for shape in ((2, 3), (7, 3), (7,))]
-    found = []
-    for way in (
-        lambda h, w, b: linear_cross_entropy(h, w, b, tf.constant([6, 1])),
-        lambda h, w, b: cross_entropy(h @ tf.transpose(w) + b, tf.constant([6, 1])),
-    ):
-        with tf.GradientTape() as second:
-            second.watch(given)
-            with tf.GradientTape() as first:
-                first.watch(given)
-                loss = way(*given)
-            objective = sum(tf.reduce_sum(g**3) for g in first.gradient(loss, given))
-        found.append(dict(zip("hwb", second.gradient(objective, given), strict=True)))
-    assert_all_close(*found, 1e-12)
-
-
-def test_what_may_be_kept() -> None:
-    """256 MB of logits; of how many rows is not always known."""
-    assert may_keep_logits(1000, 60_000, tf.float32)
-    assert not may_keep_logits(1200, 60_000, tf.float32)
-    assert not may_keep_logits(600, 60_000, tf.float64)
-    assert not may_keep_logits(None, 60_000, tf.float32)
 
 
 # -- which labels ----------------------------------------------------------------------------------
@@ -182,8 +129,14 @@ def test_a_label_outside_the_vocabulary(
     with pytest.raises(InputError, match="labels"):
         model(given, output_logits=False)
     function = tf.function(lambda given: model(given, output_logits=False).loss)
-    assert np.isnan(function(tensors(given)))
     assert np.isfinite(function(tensors(BATCH)))
+    if words:
+        assert np.isnan(function(tensors(given)))
+    else:
+        try:  # by TensorFlow's own kernel, on a CPU; NaN elsewhere
+            assert np.isnan(function(tensors(given)))
+        except tf.errors.InvalidArgumentError as error:
+            assert "outside the valid range" in str(error)
 
 
 # -- how it is asked for ---------------------------------------------------------------------------
@@ -236,24 +189,6 @@ def test_fit_and_evaluate(monkeypatch: pytest.MonkeyPatch, metrics: bool) -> Non
 
 
 # -- what it saves ---------------------------------------------------------------------------------
-
-
-def test_the_shared_matrix_has_one_dense_gradient() -> None:
-    """Rows that were looked up are added to the output's gradient, and nothing is made dense."""
-    model = small_model(n_layers=1)
-
-    def gradient(given: dict[str, tf.Tensor]) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            loss = model(given, output_logits=False).loss
-        found = tape.gradient(loss, model.transformer.embeddings.embeddings.value)
-        assert isinstance(found, tf.Tensor)
-        return found
-
-    function = unknown_sizes(gradient, BATCH)
-    assert "TensorScatterAdd" in operations(function.get_concrete_function())
-    expected = outputs_and_gradients(model, BATCH, plain=True)
-    name = f"gradient of {model.transformer.embeddings.embeddings.path}"
-    assert_close_to_largest(function(tensors(BATCH)), expected[name], 1e-12)
 
 
 def test_parts_bound_what_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
