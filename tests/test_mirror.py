@@ -52,6 +52,7 @@ ONLY_TF: dict[str, str] = {
     "pretrained.XLMPreTrainedModel.draw_seed": "dropout in TensorFlow takes its seed",
     "kernels.SMALLEST_WIDTH": "PyTorch needs no graph to be fast",
     "kernels.compiled": "as above",
+    "kernels.add_rows": "PyTorch's index_add_ does it",
     "kernels.tracing": "PyTorch says by itself when it traces",
     "losses.may_keep_logits": "PyTorch knows the sizes when it computes",
     "padding.gather_rows": "PyTorch's index_select has a dense gradient",

@@ -136,7 +136,6 @@ def _in_parts(
             places = tf.range(first, first + tf.shape(matrix)[0])
             of_matrix = tf.matmul(scores, hidden, transpose_a=True)
             of_bias = tf.reduce_sum(scores, axis=0)
-            # In their own memory: a copy for each part would cost more than the part.
             return (
                 first + words,
                 for_hidden + tf.matmul(scores, matrix),
@@ -144,7 +143,8 @@ def _in_parts(
                 tf.raw_ops.InplaceUpdate(x=for_bias, i=places, v=of_bias),
             )
 
-        # Memory of their own, which zeros that were folded into a constant would not be.
+        # Memory that nothing else holds, as what is written in place must be; zeros that were
+        # folded into a constant would not be that. Copies would cost more than the parts.
         empty = (
             0,
             tf.zeros_like(hidden),

@@ -59,11 +59,17 @@ def test_equals_the_loss_of_all_logits(
     assert_same_results(outputs_and_gradients(model, BATCH), expected)
 
 
-@pytest.mark.parametrize("where", ["as a graph", "in a function", "tape outside", "xla"])
-@EACH
-def test_in_graphs(monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], where: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "where"),
+    [
+        *((kind, where) for kind in KINDS for where in ("as a graph", "in a function")),
+        ("tied", "tape outside"),
+        ("tied", "xla"),
+    ],
+)
+def test_in_graphs(monkeypatch: pytest.MonkeyPatch, kind: str, where: str) -> None:
     """Where the matrix of tied embeddings gets one gradient of both its uses."""
-    model = small_model(n_layers=1, **values)
+    model = small_model(n_layers=1, **KINDS[kind])
     expected = outputs_and_gradients(model, BATCH, plain=True)
     _in_parts(monkeypatch, 7)
     options: dict[str, Any] = {}
