@@ -123,7 +123,10 @@ class KerasModel(keras.Model):
     @contextmanager
     def _loss_alone(self, data: Any) -> Iterator[None]:
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        token = _LOSS_ALONE.set(y is None and _holds_labels(x) and self._compile_metrics is None)
+        alone = y is None and _holds_labels(x) and self._compile_metrics is None
+        # A loss of the user's own may look at logits.
+        alone = alone and type(self).compute_loss is KerasModel.compute_loss
+        token = _LOSS_ALONE.set(alone)
         try:
             yield
         finally:

@@ -194,6 +194,17 @@ def test_fit_and_evaluate(monkeypatch: pytest.MonkeyPatch, metrics: bool) -> Non
     assert_close_to_largest(predicted["logits"], model(BATCH).logits, 1e-12)
 
 
+def test_a_loss_of_ones_own_finds_logits() -> None:
+    class Own(language_model.TFXLMWithLMHeadModel):
+        def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, *_: Any) -> Any:
+            return tf.reduce_mean(tf.square(y_pred["logits"]))
+
+    model = Own(small_model(n_layers=1).config)
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    losses_of = model.fit(dataset(BATCH, rows=5), epochs=2, verbose=0).history["loss"]
+    assert losses_of[1] < losses_of[0]
+
+
 # -- what it saves ---------------------------------------------------------------------------------
 
 
