@@ -33,6 +33,7 @@ ONLY_TORCH: dict[str, str] = {
     "kernels.SMALLEST_MATRIX": "TensorFlow chooses its products itself",
     "kernels.PREFER_ONEDNN": "as above",
     "kernels.product": "as above",
+    "kernels.gradients_of": "TensorFlow's custom gradients have derivatives themselves",
     "kernels.OneDNNLinear": "as above",
     "kernels.FlashAttention": "TensorFlow has no fused attention on CPUs",
     "kernels.pack_weights": "TensorFlow orders matrices at each product",

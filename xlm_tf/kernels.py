@@ -23,9 +23,9 @@ import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 from xlm_tf.activations import gelu, relu
-from xlm_tf.layers import Embedding, dropout
+from xlm_tf.layers import Embedding, dropout, softmax
 
-# Making a graph takes a second or two, which a narrower model would not win back soon.
+# Making a graph takes half a second for 6 layers, which a narrower model would not win back soon.
 SMALLEST_WIDTH = 128
 
 _PLAIN: ContextVar[bool] = ContextVar("plain_kernels", default=False)
@@ -101,10 +101,12 @@ def compiled(
 
     Args:
         model: Whose method it is; if it is wide enough for a graph to pay.
-        method: Its name. It must depend on nothing that changes but the model's variables.
+        method: Its name. It may depend on the arguments, on variables, and on what `_state` and
+            `_FIELDS` name.
         tensors: By name.
         options: Hashable.
     """
+    layers = list(model._flatten_layers(include_self=False))
     if (
         model.config.emb_dim < SMALLEST_WIDTH
         or not tf.executing_eagerly()
@@ -112,18 +114,19 @@ def compiled(
         or tf.distribute.has_strategy()
         or _TRACED.get()
         or _PLAIN.get()
-        or not all(map(_is_own, model._flatten_layers(include_self=False)))
+        or not all(map(_is_own, layers))
     ):
         return getattr(model, method)(tensors, **options)
     given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     kinds = {name: _kind(name, tensor) for name, tensor in given.items()}
-    layers = tuple(map(_state, model._flatten_layers()))
-    key = (method, tuple(kinds.items()), tuple(options.items()), layers)
+    fields = tuple(getattr(model.config, name) for name in _FIELDS)
+    state = tuple(map(_state, [model, *layers]))
+    key = (method, tuple(kinds.items()), tuple(options.items()), fields, state)
     with _GRAPHS_LOCK:
         graphs = _GRAPHS.setdefault(model, {})
         if key not in graphs:
             # Those of variables that are gone are of no more use.
-            for other in [other for other in graphs if other[-1] != layers]:
+            for other in [other for other in graphs if other[-1] != state]:
                 del graphs[other]
             graphs[key] = _graph(weakref.ref(model), method, list(tensors), kinds, options)
         graph = graphs[key]
@@ -136,10 +139,22 @@ def _is_own(layer: Any) -> bool:
     return module == __name__.partition(".")[0] and _does_its_call_only(layer)
 
 
+# What may change in a configuration and in a layer, as far as graphs depend on it.
+_FIELDS = ("causal", "dropout", "pad_index", "chunk_size_feed_forward")
+_ATTRIBUTES = (
+    "compute_dtype",
+    "generation",
+    "eps",
+    "padding_index",
+    "rate",
+    "n_heads",
+    "chunk_size",
+    "activation",
+)
+
+
 def _state(layer: Any) -> tuple[Any, ...]:
-    """What may change in a layer, as far as graphs depend on it."""
-    names = ("generation", "eps", "padding_index")
-    return (layer.compute_dtype, *(getattr(layer, name, None) for name in names))
+    return (type(layer), *(getattr(layer, name, None) for name in _ATTRIBUTES))
 
 
 def _kind(name: str, tensor: tf.Tensor) -> tf.TensorSpec:
@@ -283,8 +298,4 @@ def attention(
     scores = tf.matmul(query * query.shape[-1] ** -0.5, key, transpose_b=True)
     if hidden is not None:
         scores = scores + hidden
-    if scores.dtype in (tf.float16, tf.bfloat16):
-        weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), scores.dtype)
-    else:
-        weights = tf.nn.softmax(scores)
-    return tf.matmul(dropout(weights, rate, seed, site=0), value)
+    return tf.matmul(dropout(softmax(scores), rate, seed, site=0), value)

@@ -227,7 +227,6 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
             keeps_logits=may_keep_logits(
                 hidden.shape[:2].num_elements(), self.config.vocab_size, hidden.dtype
             ),
-            settings=self.pred_layer.picks_rows(),
         )
         output = MaskedLMOutput(
             loss=loss,
@@ -244,7 +243,6 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
         *,
         wants_logits: bool,
         keeps_logits: bool,
-        settings: bool,
     ) -> tuple[tf.Tensor | None, tf.Tensor | None]:
         """Loss and logits, as far as asked for.
 
@@ -252,7 +250,6 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
             tensors: hidden, labels and the matrix of the word embeddings.
             wants_logits: Whether logits are asked for.
             keeps_logits: See `linear_cross_entropy`.
-            settings: What else the result depends on, for `compiled`.
         """
         hidden, labels, matrix = (tensors[name] for name in ("hidden", "labels", "matrix"))
         logits = self.pred_layer(hidden, matrix) if wants_logits else None

@@ -31,6 +31,13 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None, site: int) -> tf.
     return tf.nn.experimental.stateless_dropout(x, rate, seed + site)
 
 
+def softmax(scores: tf.Tensor) -> tf.Tensor:
+    """Softmax over the last axis, computed in float32 for half types."""
+    if scores.dtype in (tf.float16, tf.bfloat16):
+        return tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), scores.dtype)
+    return tf.nn.softmax(scores)
+
+
 _FILLED: ContextVar[bool] = ContextVar("filled", default=True)
 
 

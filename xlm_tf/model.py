@@ -20,7 +20,7 @@ from xlm_core.inputs import check_cache
 from xlm_tf.inputs import as_index, check_inputs
 from xlm_tf.keras_model import model_call
 from xlm_tf.kernels import are_plain, compiled, embedding, linear
-from xlm_tf.layers import Embedding, LayerNorm, Linear, dropout, shape_of
+from xlm_tf.layers import Embedding, LayerNorm, Linear, dropout, shape_of, softmax
 from xlm_tf.outputs import BaseModelOutput
 from xlm_tf.padding import Rows, all_rows, rows_of
 from xlm_tf.pretrained import TFXLMPreTrainedModel
@@ -81,11 +81,7 @@ class MultiHeadAttention(keras.layers.Layer):
 
         scores = tf.matmul(query, key, transpose_b=True)
         scores = tf.where(visible, scores, scores.dtype.min)
-        if scores.dtype in (tf.float16, tf.bfloat16):
-            weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), scores.dtype)
-        else:
-            weights = tf.nn.softmax(scores)
-        weights = dropout(weights, self.rate, seed, site=0)
+        weights = dropout(softmax(scores), self.rate, seed, site=0)
         if head_mask is not None:
             weights = weights * tf.cast(head_mask, weights.dtype)
 
@@ -273,37 +269,25 @@ class TFXLMModel(TFXLMPreTrainedModel):
         if cache is not None:
             check_cache(cache)
             cached = int(cache.get_seq_length())
-        check_inputs(
-            self,
-            {
-                "input_ids": input_ids,
-                "attention_mask": attention_mask,
-                "langs": langs,
-                "token_type_ids": token_type_ids,
-                "position_ids": position_ids,
-                "lengths": lengths,
-                "head_mask": head_mask,
-                "inputs_embeds": inputs_embeds,
-            },
-            cached,
-        )
         tensors = {
-            "input_ids": as_index(input_ids),
+            "input_ids": input_ids,
             "attention_mask": attention_mask,
-            "langs": as_index(langs),
-            "token_type_ids": as_index(token_type_ids),
-            "position_ids": as_index(position_ids),
+            "langs": langs,
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
             "lengths": lengths,
             "head_mask": head_mask,
             "inputs_embeds": inputs_embeds,
         }
+        check_inputs(self, tensors, cached)
         flags = {
             "output_attentions": output_attentions,
             "output_hidden_states": output_hidden_states,
             "training": bool(training),
+            "recompute": bool(self._gradient_checkpointing and training and cache is None),
         }
         if cache is None:
-            encoded = compiled(self, "_encode", tensors, **flags, settings=self._settings())
+            encoded = compiled(self, "_encode", tensors, **flags)
         else:
             encoded = self._encode(tensors, **flags, cache=cache, cached=cached)
         hidden, hidden_states, attentions = encoded
@@ -322,7 +306,7 @@ class TFXLMModel(TFXLMPreTrainedModel):
         output_attentions: bool,
         output_hidden_states: bool,
         training: bool,
-        settings: tuple[Any, ...] = (),
+        recompute: bool,
         cache: Any = None,
         cached: int | None = None,
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
@@ -331,13 +315,14 @@ class TFXLMModel(TFXLMPreTrainedModel):
         Args:
             tensors: The arguments of `call`, by name.
             output_attentions, output_hidden_states, training, cache: As of `call`.
-            settings: What else the result depends on, for `compiled`.
+            recompute: Compute layers again in the backward pass.
             cached: Positions that the cache holds.
         """
         config = self.config
-        input_ids, inputs_embeds = tensors["input_ids"], tensors["inputs_embeds"]
-        langs, position_ids = tensors["langs"], tensors["position_ids"]
-        token_type_ids, head_mask = tensors["token_type_ids"], tensors["head_mask"]
+        input_ids, langs = as_index(tensors["input_ids"]), as_index(tensors["langs"])
+        token_type_ids = as_index(tensors["token_type_ids"])
+        position_ids = as_index(tensors["position_ids"])
+        inputs_embeds, head_mask = tensors["inputs_embeds"], tensors["head_mask"]
         new = slice(cached or 0, None)
         tokens = self._token_mask(
             input_ids, tensors["attention_mask"], tensors["lengths"], inputs_embeds
@@ -370,7 +355,6 @@ class TFXLMModel(TFXLMPreTrainedModel):
 
         hidden_states: list[tf.Tensor] = []
         attentions = []
-        recompute = self._gradient_checkpointing and training and cache is None
         for layer in range(config.n_layers):
             if output_hidden_states:
                 hidden_states.append(rows.unpack(hidden))
@@ -432,20 +416,6 @@ class TFXLMModel(TFXLMPreTrainedModel):
         """
         inside = self._flatten_layers(include_self=False)
         return are_plain(inside, _OWN_LAYERS) and self.config.chunk_size_feed_forward == 0
-
-    def _settings(self) -> tuple[Any, ...]:
-        """What a graph of `_encode` depends on beside its arguments and variables."""
-        config = self.config
-        return (
-            self._is_untouched(),
-            self._gradient_checkpointing,
-            config.causal,
-            config.dropout,
-            config.pad_index,
-            config.chunk_size_feed_forward,
-            *((layer.rate, layer.n_heads) for layer in self.attentions),
-            *((layer.rate, layer.chunk_size, layer.activation) for layer in self.ffns),
-        )
 
     def _token_mask(
         self,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import platform
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -24,6 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules import module as nn_module
+
+from xlm_torch.activations import gelu, relu
 
 # A smaller matrix gains less than the longer way to its product costs (measured: 256 x 256 is
 # even, 512 x 512 ahead).
@@ -153,7 +155,7 @@ def linear(
     return y if residual is None else residual + y
 
 
-_ACTIVATIONS = {"none": lambda x: x, "gelu": F.gelu, "relu": torch.relu}
+_ACTIVATIONS = {"none": lambda x: x, "gelu": gelu, "relu": relu}
 _product: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
@@ -195,6 +197,27 @@ def _is_bfloat16_without_gradient(*tensors: Tensor | None) -> bool:
         and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
         and not _needs_gradient(*tensors)
     )
+
+
+def gradients_of(
+    formula: Callable[..., Tensor],
+    inputs: Sequence[Tensor | None],
+    needed: Sequence[bool],
+    gradient: Tensor,
+) -> Iterator[Tensor | None]:
+    """Gradients of formula(*inputs), which have derivatives themselves; None where not needed.
+
+    Args:
+        formula: Of plain operations.
+        inputs: Its arguments.
+        needed: Which of them want a gradient.
+        gradient: Of what it returns.
+    """
+    # Views: the gradient of one holds no path through another that it was computed from.
+    views = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
+    wanted = [view for view, is_needed in zip(views, needed, strict=True) if is_needed]
+    found = iter(torch.autograd.grad(formula(*views), wanted, gradient, create_graph=True))
+    return (next(found) if is_needed else None for is_needed in needed)
 
 
 def _needs_gradient(*tensors: Tensor | None) -> bool:
@@ -472,19 +495,18 @@ class FlashAttention(torch.autograd.Function):
         """Gradients of query, key and value."""
         query, key, value, attended, log_sums, mask = ctx.saved_tensors
         if torch.is_grad_enabled():  # by the formula, whose derivatives have derivatives
-            # Views: the gradient of one holds no path through another that it was computed from.
-            query, key, value = query.view_as(query), key.view_as(key), value.view_as(value)
-            scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
-            if mask is not None:
-                scores = scores + mask
-            elif ctx.options[1]:
-                later = torch.ones_like(scores, dtype=torch.bool).triu(1)
-                scores = scores.masked_fill(later, -torch.inf)
-            again = F.softmax(scores, dim=-1) @ value
-            needed = ctx.needs_input_grad[:3]
-            wanted = [t for t, n in zip((query, key, value), needed, strict=True) if n]
-            found = iter(torch.autograd.grad(again, wanted, gradient, create_graph=True))
-            return (*(next(found) if n else None for n in needed), None, None)
+
+            def formula(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+                scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
+                if mask is not None:
+                    scores = scores + mask
+                elif ctx.options[1]:
+                    later = torch.ones_like(scores, dtype=torch.bool).triu(1)
+                    scores = scores.masked_fill(later, -torch.inf)
+                return F.softmax(scores, dim=-1) @ value
+
+            inputs, needed = (query, key, value), ctx.needs_input_grad[:3]
+            return (*gradients_of(formula, inputs, needed, gradient), None, None)
         backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
         gradients = backward(
             gradient, query, key, value, attended, log_sums, *ctx.options, attn_mask=mask

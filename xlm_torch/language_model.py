@@ -141,7 +141,8 @@ class XLMWithLMHeadModel(XLMPreTrainedModel):
             self.refuse(unknown)
         if labels is None and output_logits is False:
             raise InputError("output_logits is False, and there are no labels to give a loss for.")
-        wants_logits = labels is None or _default(output_logits, self.output_logits)
+        if output_logits is None:
+            output_logits = self.output_logits
         with self._sharing(labels) as matrix:
             encoded = self.transformer(
                 input_ids=input_ids,
@@ -169,7 +170,7 @@ class XLMWithLMHeadModel(XLMPreTrainedModel):
                 limit=self.config.vocab_size,
                 rule="the vocabulary, or -100 where nothing is to be predicted",
             )
-        logits = self.pred_layer(hidden) if wants_logits else None
+        logits = self.pred_layer(hidden) if labels is None or output_logits else None
         if labels is not None:
             loss = self.pred_layer.loss_of(hidden, labels, logits, matrix)
         output = MaskedLMOutput(
@@ -178,7 +179,8 @@ class XLMWithLMHeadModel(XLMPreTrainedModel):
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
-        return output if _default(return_dict, self.config.use_return_dict) else output.to_tuple()
+        return_dict = self.config.use_return_dict if return_dict is None else return_dict
+        return output if return_dict else output.to_tuple()
 
     def _sharing(self, labels: Tensor | None) -> AbstractContextManager[Tensor | None]:
         """`shared_matrix` of the output and the word embeddings, if a gradient may come of it."""
@@ -207,7 +209,3 @@ class XLMWithLMHeadModel(XLMPreTrainedModel):
         super()._sizes_changed()
         if isinstance(self.pred_layer.proj, nn.Linear):
             self.pred_layer.proj.out_features = self.config.vocab_size
-
-
-def _default(value: bool | None, default: bool) -> bool:
-    return default if value is None else value

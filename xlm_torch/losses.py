@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xlm_torch.kernels import product
+from xlm_torch.kernels import gradients_of, product
 
 IGNORED = -100
 
@@ -79,8 +79,7 @@ class VocabularyLoss(torch.autograd.Function):
         for first in range(0, len(weight), ctx.words):
             logits = _logits(hidden, weight, bias, first, ctx.words)
             log_sums.append(logits.logsumexp(-1))
-            inside = labels - first
-            here = (inside >= 0) & (inside < logits.shape[1])
+            inside, here = _among(labels, first, logits)
             chosen = logits.gather(1, inside.clamp(0, logits.shape[1] - 1)[:, None]).squeeze(1)
             of_labels = chosen.where(here, of_labels)
         log_sum = torch.stack(log_sums).logsumexp(0)
@@ -94,12 +93,11 @@ class VocabularyLoss(torch.autograd.Function):
         hidden, weight, bias, labels, log_sum, whole = ctx.saved_tensors
         needed = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():  # by the formula, whose derivatives have derivatives
-            # Views: the gradient of one holds no path through another that it was computed from.
-            hidden, weight = hidden.view_as(hidden), weight.view_as(weight)
-            total = cross_entropy(F.linear(hidden, weight, bias), labels) * len(labels)
-            wanted = [t for t, n in zip((hidden, weight, bias), needed, strict=True) if n]
-            found = iter(torch.autograd.grad(total, wanted, gradient, create_graph=True))
-            return (*(next(found) if n else None for n in needed), None)
+
+            def formula(*inputs: Tensor) -> Tensor:
+                return cross_entropy(F.linear(*inputs), labels) * len(labels)
+
+            return (*gradients_of(formula, (hidden, weight, bias), needed, gradient), None)
 
         rows = torch.arange(len(labels), device=labels.device)
         for_hidden = torch.zeros_like(hidden) if needed[0] else None
@@ -109,8 +107,7 @@ class VocabularyLoss(torch.autograd.Function):
             part = slice(first, first + ctx.words)
             logits = _logits(hidden, weight, bias, first, ctx.words) if whole is None else whole
             scores = (logits - log_sum[:, None]).exp_()
-            inside = labels - first
-            here = (inside >= 0) & (inside < scores.shape[1])
+            inside, here = _among(labels, first, scores)
             scores[rows[here], inside[here]] -= 1
             scores = (scores.mul_(gradient)).to(hidden.dtype)
             if for_hidden is not None:
@@ -127,6 +124,12 @@ class VocabularyLoss(torch.autograd.Function):
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, first: int, words: int) -> Tensor:
     part = slice(first, first + words)
     return at_least_float32(product(hidden, weight[part], None if bias is None else bias[part]))
+
+
+def _among(labels: Tensor, first: int, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Where labels stand among logits of the words from `first` on, and which of them do."""
+    inside = labels - first
+    return inside, (inside >= 0) & (inside < logits.shape[1])
 
 
 def mean_squared_error(predictions: Tensor, targets: Tensor) -> Tensor:

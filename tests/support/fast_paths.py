@@ -13,7 +13,6 @@ from torch import Tensor
 import xlm_torch.model
 from tests.conftest import make_config
 from tests.support.cases import Case
-from tests.support.parity import assert_all_close
 from tests.support.torch_reference import as_tensors, flatten
 from xlm_torch import XLMWithLMHeadModel, kernels, losses, padding
 
@@ -174,15 +173,3 @@ def arguments_of(case: Case, dtype: torch.dtype) -> dict[str, Tensor]:
     tensors = {**as_tensors(case.batch, dtype), **as_tensors(case.labels, dtype)}
     tensors.pop("head_mask", None)
     return tensors
-
-
-def assert_same_results(
-    actual: dict[str, Tensor], expected: dict[str, Tensor], bound: float
-) -> None:
-    """Fail unless outputs agree to their largest value, and gradients to the largest gradient."""
-    for is_gradient in (False, True):
-        parts = [
-            {n: v for n, v in values.items() if n.startswith("gradient of ") == is_gradient}
-            for values in (actual, expected)
-        ]
-        assert_all_close(*parts, bound, one_scale=is_gradient)

@@ -91,6 +91,21 @@ def assert_all_close(
     }
 
 
+def assert_same_results(
+    actual: Mapping[str, Any], expected: Mapping[str, Any], bound: float = 1e-12
+) -> None:
+    """Fail unless outputs agree to their largest value, and gradients to the largest gradient.
+
+    Gradients are what is named "gradient of ...".
+    """
+    for is_gradient in (False, True):
+        parts = [
+            {n: v for n, v in values.items() if n.startswith("gradient of ") == is_gradient}
+            for values in (actual, expected)
+        ]
+        assert_all_close(*parts, bound, one_scale=is_gradient)
+
+
 def assert_same_choices(
     actual: Any,
     expected: Any,

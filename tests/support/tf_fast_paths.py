@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import xlm_tf.model
 from tests.support.cases import Array
-from tests.support.parity import as_array, assert_all_close
+from tests.support.parity import as_array
 from tests.tf.helpers import results, tensors, tiny_model
 from xlm_tf import kernels, padding
 
@@ -120,18 +120,6 @@ def _weighted(value: tf.Tensor) -> tf.Tensor:
         return tf.zeros((), tf.float64)
     places = tf.cast(tf.range(tf.size(value)) + 1, value.dtype)
     return tf.cast(tf.reduce_sum(value * tf.reshape(tf.sin(places), tf.shape(value))), tf.float64)
-
-
-def assert_same_results(
-    actual: dict[str, Array], expected: dict[str, Array], bound: float = 1e-12
-) -> None:
-    """Fail unless outputs agree to their largest value, and gradients to the largest gradient."""
-    for is_gradient in (False, True):
-        parts = [
-            {n: v for n, v in values.items() if n.startswith("gradient of ") == is_gradient}
-            for values in (actual, expected)
-        ]
-        assert_all_close(*parts, bound, one_scale=is_gradient)
 
 
 def unknown_sizes(function: Callable[..., Any], given: dict[str, Array]) -> Any:

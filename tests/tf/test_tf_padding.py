@@ -14,10 +14,15 @@ from hypothesis import strategies as st
 
 import xlm_tf.model
 from tests.support.cases import Array
-from tests.support.parity import as_array, assert_all_close, assert_close_to_largest, assert_equal
+from tests.support.parity import (
+    as_array,
+    assert_all_close,
+    assert_close_to_largest,
+    assert_equal,
+    assert_same_results,
+)
 from tests.support.tf_fast_paths import (
     MASK,
-    assert_same_results,
     note_decisions,
     outputs_and_gradients,
     small_batch,

@@ -10,10 +10,14 @@ import pytest
 import tensorflow as tf
 
 from tests.support.cases import Array
-from tests.support.parity import as_array, assert_all_close, assert_close_to_largest
+from tests.support.parity import (
+    as_array,
+    assert_all_close,
+    assert_close_to_largest,
+    assert_same_results,
+)
 from tests.support.tf_fast_paths import (
     MASK,
-    assert_same_results,
     compile_every_width,
     graphs_of,
     note_decisions,

@@ -10,10 +10,14 @@ import pytest
 import tensorflow as tf
 
 from tests.support.cases import Array
-from tests.support.parity import as_array, assert_close_to_largest, assert_equal
+from tests.support.parity import (
+    as_array,
+    assert_close_to_largest,
+    assert_equal,
+    assert_same_results,
+)
 from tests.support.tf_fast_paths import (
     MASK,
-    assert_same_results,
     compile_every_width,
     graphs_of,
     outputs_and_gradients,

@@ -11,15 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.support.fast_paths import (
-    Taken,
-    assert_same_results,
-    results,
-    small_batch,
-    small_model,
-    take_fast_paths,
-)
-from tests.support.parity import assert_all_close, assert_equal
+from tests.support.fast_paths import Taken, results, small_batch, small_model, take_fast_paths
+from tests.support.parity import assert_all_close, assert_equal, assert_same_results
 from xlm_torch import kernels, padding
 
 BATCH = small_batch(labels=True)

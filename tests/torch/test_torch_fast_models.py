@@ -15,13 +15,12 @@ from tests.support.fast_paths import (
     ONEDNN,
     Taken,
     arguments_of,
-    assert_same_results,
     results,
     small_batch,
     small_model,
     take_fast_paths,
 )
-from tests.support.parity import assert_all_close, assert_close_to_largest
+from tests.support.parity import assert_all_close, assert_close_to_largest, assert_same_results
 from tests.support.torch_reference import our_model
 from xlm_core.weights import ARCHITECTURES
 from xlm_torch import XLMModel, kernels, padding

@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from tests.support.fast_paths import (
     ONEDNN,
     Taken,
-    assert_same_results,
     results,
     small_batch,
     small_model,
     take_fast_paths,
 )
-from tests.support.parity import assert_all_close, assert_equal
+from tests.support.parity import assert_all_close, assert_equal, assert_same_results
 from xlm_torch import MODEL_CLASSES, XLMModel, kernels
 
 BATCH = small_batch(labels=True)

@@ -10,16 +10,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.support.fast_paths import (
-    MASK,
-    Taken,
+from tests.support.fast_paths import MASK, Taken, results, small_batch, small_model, take_fast_paths
+from tests.support.parity import (
+    assert_all_close,
+    assert_close_to_largest,
+    assert_equal,
     assert_same_results,
-    results,
-    small_batch,
-    small_model,
-    take_fast_paths,
 )
-from tests.support.parity import assert_all_close, assert_close_to_largest, assert_equal
 from xlm_torch import XLMModel, kernels, padding
 from xlm_torch.padding import Rows, all_rows, rows_of
 

@@ -8,15 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.fast_paths import (
-    Taken,
+from tests.support.fast_paths import Taken, results, small_batch, small_model, take_fast_paths
+from tests.support.parity import (
+    assert_all_close,
+    assert_close_to_largest,
+    assert_equal,
     assert_same_results,
-    results,
-    small_batch,
-    small_model,
-    take_fast_paths,
 )
-from tests.support.parity import assert_all_close, assert_close_to_largest, assert_equal
 from xlm_torch import kernels, losses
 from xlm_torch.kernels import embedding, shared_matrix
 

@@ -11,16 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules import module as nn_module
 from torch.nn.utils import parametrize, prune
 
-from tests.support.fast_paths import (
-    MASK,
-    Taken,
-    assert_same_results,
-    results,
-    small_batch,
-    small_model,
-    take_fast_paths,
-)
-from tests.support.parity import assert_all_close
+from tests.support.fast_paths import MASK, Taken, results, small_batch, small_model, take_fast_paths
+from tests.support.parity import assert_all_close, assert_same_results
 
 PATHS = (
     "transformer.embeddings",

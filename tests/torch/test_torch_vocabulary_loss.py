@@ -11,16 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.support.fast_paths import (
-    MASK,
-    Taken,
+from tests.support.fast_paths import MASK, Taken, results, small_batch, small_model, take_fast_paths
+from tests.support.parity import (
+    assert_all_close,
+    assert_close_to_largest,
+    assert_equal,
     assert_same_results,
-    results,
-    small_batch,
-    small_model,
-    take_fast_paths,
 )
-from tests.support.parity import assert_all_close, assert_close_to_largest, assert_equal
 from xlm_core.errors import InputError
 from xlm_torch import losses
 from xlm_torch.losses import cross_entropy, linear_cross_entropy
