@@ -54,22 +54,31 @@ def _is_intel() -> bool:
         return "Intel" in platform.processor()
 
 
-def _prefers_onednn() -> bool:
-    """Whether this machine's float32 products are oneDNN's business.
-
-    MKL, which `F.linear` uses on x86, is tuned for Intel's processors; on AMD's, oneDNN reaches
-    1.1 to 2.5 times its rate (docs/performance.md). On other processors PyTorch itself takes
-    oneDNN where it is ahead.
-    """
+def _has_onednn() -> bool:
+    """Whether oneDNN can be asked by name; on other processors PyTorch takes it by itself."""
     return (
         platform.machine() in ("x86_64", "AMD64")
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and not (torch.backends.mkl.is_available() and _is_intel())
     )
 
 
-PREFER_ONEDNN = _prefers_onednn()
+def _served_by_onednn() -> frozenset[torch.dtype]:
+    """Dtypes whose products are oneDNN's business on this machine.
+
+    MKL, which `F.linear` uses for float32 on x86, is tuned for Intel's processors; on AMD's,
+    oneDNN reaches 1.1 to 2.5 times its rate (docs/performance.md). `F.linear` in bfloat16 is
+    oneDNN's already, only without what can be fused into it.
+    """
+    if not HAS_ONEDNN:
+        return frozenset()
+    if torch.backends.mkl.is_available() and _is_intel():
+        return frozenset((torch.bfloat16,))
+    return frozenset((torch.float32, torch.bfloat16))
+
+
+HAS_ONEDNN = _has_onednn()
+PREFER_ONEDNN = _served_by_onednn()
 
 
 def are_traced(*tensors: Tensor) -> bool:
@@ -139,35 +148,53 @@ def linear(
     Returns:
         float, shape (..., outputs).
     """
-    if not _by_onednn(layer, x):
-        y = _ACTIVATIONS[activation](layer(x))
+    packed = _packed_for(layer, x, residual) if _PACKED else None
+    if packed is None and not _by_onednn(layer, x):
+        y = layer(x)
+        if _may_overwrite(layer, y, residual):
+            y = _ACTIVATIONS_IN_PLACE[activation](y)
+            return y if residual is None else y.add_(residual)
+        y = _ACTIVATIONS[activation](y)
         return y if residual is None else residual + y
     x, weight, bias = x.contiguous(), layer.weight, layer.bias
     if _needs_gradient(x, weight, bias, residual):
         y = _ACTIVATIONS[activation](OneDNNLinear.apply(x, weight, bias))
         return y if residual is None else residual + y
-    packed = _PACKED.get(layer)
-    if packed is not None and packed.holds(weight):
-        weight = packed.matrix
+    weight = weight if packed is None else packed
     if residual is not None and activation == "none" and residual.dtype == x.dtype:
         return _product.binary(x, residual, weight, bias, "add")
     y = _product(x, weight, bias, activation, [], "none" if activation == "gelu" else "")
     return y if residual is None else residual + y
 
 
+def _may_overwrite(layer: nn.Module, y: Tensor, residual: Tensor | None) -> bool:
+    """Whether `y`, just computed by `layer`, is memory that nobody else sees or asks for later."""
+    return (
+        not y.requires_grad
+        and not _needs_gradient(residual)
+        and (residual is None or (residual.dtype == y.dtype and residual.shape == y.shape))
+        and are_plain((layer,), (nn.Linear,))
+        and not are_traced(y)
+    )
+
+
 _ACTIVATIONS = {"none": lambda x: x, "gelu": gelu, "relu": relu}
+_ACTIVATIONS_IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "gelu": torch.ops.aten.gelu_.default,
+    "relu": torch.relu_,
+}
 _product: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 def _by_onednn(layer: nn.Module, x: Tensor) -> bool:
-    """The rule: a CPU that oneDNN serves better, a large matrix, an untouched layer.
+    """The rule: a CPU and dtype that oneDNN serves better, a large matrix, an untouched layer."""
+    return x.dtype in PREFER_ONEDNN and _fits_onednn(layer, x)
 
-    In float32, and in bfloat16 where no gradient is wanted: PyTorch's own products in bfloat16
-    are oneDNN's already, only without what can be fused into them.
-    """
-    if not PREFER_ONEDNN or are_traced(x):
-        return False
-    if not are_plain((layer,), (nn.Linear,)):
+
+def _fits_onednn(layer: nn.Module, x: Tensor) -> bool:
+    """Whether oneDNN can stand in for a layer: in float32; without gradients, in bfloat16."""
+    if are_traced(x) or not are_plain((layer,), (nn.Linear,)):
         return False
     weight, bias = layer.weight, layer.bias
     return (
@@ -233,7 +260,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         bias: float, shape (outputs,).
     """
     by_onednn = (
-        PREFER_ONEDNN
+        torch.float32 in PREFER_ONEDNN
         and torch.backends.mkldnn.enabled
         and x.numel() > 0
         and x.dtype == weight.dtype == torch.float32
@@ -289,12 +316,24 @@ class _Packed:
 _PACKED: weakref.WeakKeyDictionary[nn.Module, _Packed] = weakref.WeakKeyDictionary()
 
 
+def _packed_for(layer: nn.Module, x: Tensor, residual: Tensor | None) -> Tensor | None:
+    """The layer's packed matrix, if it has one that may be used here."""
+    packed = _PACKED.get(layer)
+    if packed is None or not _fits_onednn(layer, x):
+        return None
+    if _needs_gradient(x, layer.weight, layer.bias, residual) or not packed.holds(layer.weight):
+        return None
+    return packed.matrix
+
+
+@torch.no_grad()
 def pack_weights(model: nn.Module) -> int:
     """Keep a second copy of the linear layers' matrices, ordered for oneDNN, for inference.
 
-    It saves ordering them at each call (2 to 5 % of encoding), and doubles their memory. Training
-    uses the plain matrices, and so does a layer whose matrix was changed after it was packed. Does
-    nothing where products are not oneDNN's. `unpack_weights` takes it back.
+    It saves ordering them at each call (2 to 5 % of encoding, more for few rows), and doubles their
+    memory. Products are then oneDNN's on Intel's processors too. Training uses the plain matrices,
+    and so does a layer whose matrix was changed after it was packed. Does nothing where there is no
+    oneDNN. `unpack_weights` takes it back.
 
     Args:
         model: Any model of this library.
@@ -305,7 +344,7 @@ def pack_weights(model: nn.Module) -> int:
     unpack_weights(model)
     size = 0
     for layer in model.modules():
-        if type(layer) is nn.Linear and _by_onednn(layer, layer.weight.detach()[:0]):
+        if HAS_ONEDNN and type(layer) is nn.Linear and _fits_onednn(layer, layer.weight[:0]):
             _PACKED[layer] = _Packed(layer.weight)
             size += layer.weight.nbytes
     return size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -41,14 +42,23 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
     return take_fast_paths(monkeypatch)
 
 
-@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_heads(taken: Taken, architecture: str, causal: bool, seed: int) -> None:
-    """float64 to 1e-12; float32 not further from it than the plain formulas are."""
+def test_heads(taken: Taken, architecture: str, causal: bool) -> None:
+    """float64 to 1e-12; float32 not further from it than the plain formulas are.
+
+    How far two roundings of one small model are apart is chance, so float32 is judged over several.
+    """
+    ratios = [_compare(taken, architecture, causal, seed) for seed in range(6)]
+    assert float(np.exp(np.log(ratios).mean())) < 1.4, ratios
+
+
+def _compare(taken: Taken, architecture: str, causal: bool, seed: int) -> list[float]:
+    """Errors of the fast way as multiples of the plain one's: of the values, of the gradients."""
     values = {**WITHOUT_DROPOUT, "causal": causal}
     case = random_case(seed, architecture, for_transformers=False, **values)
     case = replace(case, config={**case.config, **values})  # chunks were drawn after `values`
+    taken.clear()
     exact_model = our_model(case).train()
     exact = results(exact_model, arguments_of(case, torch.float64), plain=True)
     assert taken.nothing
@@ -64,14 +74,16 @@ def test_heads(taken: Taken, architecture: str, causal: bool, seed: int) -> None
     assert taken.attentions
     assert bool(taken.products) is (ONEDNN is not None)
     values_of = [n for n in exact if "gradient of" not in n and "index" not in n]
+    ratios = []
     for names in (values_of, [n for n in exact if "gradient of" in n]):
         assert names
         wanted = _joined(exact, names)
-        errors = [
+        fast_error, plain_error = (
             float((_joined(found, names) - wanted).square().mean().sqrt() / wanted.abs().max())
             for found in (fast, plain)
-        ]
-        assert errors[0] <= 1.5 * errors[1] + 1e-7, errors
+        )
+        ratios.append((fast_error + 1e-9) / (plain_error + 1e-9))
+    return ratios
 
 
 def _joined(values: dict[str, Tensor], names: list[str]) -> Tensor:

@@ -73,6 +73,48 @@ def test_linear(
     assert len(taken.products) == 4  # for x and for the weight
 
 
+class _Same(nn.Linear):
+    """Returns what somebody else holds too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept = x if not hasattr(self, "kept") else self.kept
+        return self.kept
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_linear_without_onednn_overwrites_its_own_memory_only(
+    activation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "PREFER_ONEDNN", frozenset())
+    layer, x, residual = _linear_case(True, True, (3, 5))
+    assert residual is not None
+    expected = residual + ACTIVATIONS[activation](layer(x))
+    kept = []
+    with torch.no_grad():
+        before = x.clone(), residual.clone()
+        assert_close_to_largest(linear(layer, x, activation, residual), expected, 1e-6)
+        assert torch.equal(x, before[0])
+        assert torch.equal(residual, before[1])
+        # A hook keeps the layer's output; broadcast and other dtypes do not fit into it.
+        layer.register_forward_hook(lambda _, __, y: kept.append(y))
+        linear(layer, x, activation, residual)
+        assert_equal(kept[0], layer(x))
+        layer._forward_hooks.clear()
+        wider = linear(layer, x, activation, residual[None])
+        assert wider.shape == (1, 3, 5, 31)
+        assert linear(layer, x, activation, residual.double()).dtype == torch.float64
+        same = _Same(24, 24)
+        same(x)
+        linear(same, x, activation, x)
+        assert torch.equal(x, before[0])
+    for tensor in (residual, x):  # with gradients
+        tensor.requires_grad_()
+        y = linear(layer, x, activation, residual)
+        assert y.requires_grad
+        y.sum().backward()
+        assert tensor.grad is not None
+
+
 @needs_onednn
 def test_linear_takes_any_strides(taken: Taken) -> None:
     layer = nn.Linear(24, 31)

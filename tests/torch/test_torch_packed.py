@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(kernels, "PREFER_ONEDNN", True)
+    monkeypatch.setattr(kernels, "PREFER_ONEDNN", frozenset((torch.float32, torch.bfloat16)))
     monkeypatch.setattr(kernels, "SMALLEST_MATRIX", 64 * 64)
     torch.manual_seed(0)
     config = XLMConfig(vocab_size=90, emb_dim=64, n_layers=2, n_heads=4, init_std=0.2)
@@ -48,7 +48,12 @@ def test_the_same_numbers_and_how_much_memory(model: Any) -> None:
     assert_equal(_hidden(model), expected)
 
 
-def test_packed_matrices_are_used(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("preferred", [True, False])
+def test_packed_matrices_are_used(
+    model: Any, preferred: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not preferred:
+        monkeypatch.setattr(kernels, "PREFER_ONEDNN", frozenset())
     pack_weights(model)
     seen, product = [], kernels._product
 
@@ -66,7 +71,12 @@ def test_packed_matrices_are_used(model: Any, monkeypatch: pytest.MonkeyPatch) -
     assert seen == [True] * 12
     seen.clear()
     model.transformer(IDS)  # with gradients: plain ones
-    assert seen == [False] * 12
+    assert seen == [False] * (12 if preferred else 0)
+    seen.clear()
+    model.transformer.ffns[0].lin1.weight.data.mul_(2)  # stale: this one as if never packed
+    _hidden(model)
+    assert seen.count(False) == (1 if preferred else 0)
+    assert seen.count(True) == 11
 
 
 def _load(model: Any) -> None:
@@ -131,9 +141,9 @@ def test_forgotten_with_the_model(model: Any) -> None:
 
 
 def test_nothing_to_pack(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "PREFER_ONEDNN", False)
+    monkeypatch.setattr(kernels, "HAS_ONEDNN", False)
     assert pack_weights(model) == 0
-    monkeypatch.setattr(kernels, "PREFER_ONEDNN", True)
+    monkeypatch.setattr(kernels, "HAS_ONEDNN", True)
     assert pack_weights(model.double()) == 0
 
 
@@ -146,7 +156,7 @@ def test_bfloat16(model: Any) -> None:
     actual = _hidden(model)
     assert actual.dtype == torch.bfloat16
     assert_close_to_largest(actual.float(), expected.float(), 0.03)
-    pack_weights(model)
+    assert pack_weights(model) > 0
     assert_equal(_hidden(model), actual)
     model.train()
     model(IDS, labels=IDS).loss.backward()
