@@ -12,14 +12,14 @@ from xlm_core.heads import choice_shape, problem_type_of
 from xlm_core.inputs import TensorInfo, check_call, check_tensor
 from xlm_torch.inputs import check_labels, describe
 from xlm_torch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
-from xlm_torch.model import XLMModel
+from xlm_torch.model import XLMModel, only
 from xlm_torch.outputs import (
     MultipleChoiceModelOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
 from xlm_torch.pretrained import XLMPreTrainedModel
-from xlm_torch.sequence_summary import SequenceSummary
+from xlm_torch.sequence_summary import SequenceSummary, summarised
 
 
 class XLMForSequenceClassification(XLMPreTrainedModel):
@@ -66,20 +66,21 @@ class XLMForSequenceClassification(XLMPreTrainedModel):
         """
         if unknown:
             self.refuse(unknown)
-        encoded = self.transformer(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            langs=langs,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            lengths=lengths,
-            cache=cache,
-            head_mask=head_mask,
-            inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
+        with only(self.transformer, summarised(self.sequence_summary)):
+            encoded = self.transformer(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                langs=langs,
+                token_type_ids=token_type_ids,
+                position_ids=position_ids,
+                lengths=lengths,
+                cache=cache,
+                head_mask=head_mask,
+                inputs_embeds=inputs_embeds,
+                output_attentions=output_attentions,
+                output_hidden_states=output_hidden_states,
+                return_dict=True,
+            )
         logits = self.sequence_summary(encoded.last_hidden_state)
         loss = None if labels is None else self._loss(logits, labels)
         output = SequenceClassifierOutput(
@@ -177,20 +178,21 @@ class XLMForMultipleChoice(XLMPreTrainedModel):
         if leading is None:
             check_call(self.config, {})  # raises: it needs either
         batch, choices = choice_shape(name, describe(name, leading).shape, rank)
-        encoded = self.transformer(
-            input_ids=_rows("input_ids", input_ids, (batch, choices), 1),
-            attention_mask=_rows("attention_mask", attention_mask, (batch, choices), 1),
-            langs=_rows("langs", langs, (batch, choices), 1),
-            token_type_ids=_rows("token_type_ids", token_type_ids, (batch, choices), 1),
-            position_ids=_rows("position_ids", position_ids, (batch, choices), 1),
-            lengths=_rows("lengths", lengths, (batch, choices), 0),
-            cache=cache,
-            head_mask=head_mask,
-            inputs_embeds=_rows("inputs_embeds", inputs_embeds, (batch, choices), 2),
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
+        with only(self.transformer, summarised(self.sequence_summary)):
+            encoded = self.transformer(
+                input_ids=_rows("input_ids", input_ids, (batch, choices), 1),
+                attention_mask=_rows("attention_mask", attention_mask, (batch, choices), 1),
+                langs=_rows("langs", langs, (batch, choices), 1),
+                token_type_ids=_rows("token_type_ids", token_type_ids, (batch, choices), 1),
+                position_ids=_rows("position_ids", position_ids, (batch, choices), 1),
+                lengths=_rows("lengths", lengths, (batch, choices), 0),
+                cache=cache,
+                head_mask=head_mask,
+                inputs_embeds=_rows("inputs_embeds", inputs_embeds, (batch, choices), 2),
+                output_attentions=output_attentions,
+                output_hidden_states=output_hidden_states,
+                return_dict=True,
+            )
         scores = self.logits_proj(self.sequence_summary(encoded.last_hidden_state))
         logits = scores.reshape(batch, choices)
         loss = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -19,7 +20,7 @@ from xlm_torch.losses import (
     linear_cross_entropy,
     negative_log_likelihood,
 )
-from xlm_torch.model import XLMModel
+from xlm_torch.model import XLMModel, only
 from xlm_torch.outputs import MaskedLMOutput
 from xlm_torch.pretrained import XLMPreTrainedModel
 
@@ -143,7 +144,8 @@ class XLMWithLMHeadModel(XLMPreTrainedModel):
             raise InputError("output_logits is False, and there are no labels to give a loss for.")
         if output_logits is None:
             output_logits = self.output_logits
-        with self._sharing(labels) as matrix:
+        wanted = None if output_logits or labels is None else self._labelled(labels)
+        with self._sharing(labels) as matrix, only(self.transformer, wanted):
             encoded = self.transformer(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
@@ -181,6 +183,11 @@ class XLMWithLMHeadModel(XLMPreTrainedModel):
         )
         return_dict = self.config.use_return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
+
+    def _labelled(self, labels: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """Which positions the loss alone looks at, of `wanted_rows`; None: all."""
+        weight = self.transformer.embeddings.weight
+        return (lambda _: labels != IGNORED) if self.pred_layer.picks_rows(weight) else None
 
     def _sharing(self, labels: Tensor | None) -> AbstractContextManager[Tensor | None]:
         """`shared_matrix` of the output and the word embeddings, if a gradient may come of it."""

@@ -9,6 +9,8 @@ Source: Lample & Conneau 2019, section 3; xlm/model/transformer.py of the origin
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -21,7 +23,7 @@ from xlm_core.inputs import check_cache
 from xlm_torch.inputs import as_index, check_inputs
 from xlm_torch.kernels import are_plain, embedding, linear
 from xlm_torch.outputs import BaseModelOutput
-from xlm_torch.padding import Rows, all_rows, has_varlen, rows_of
+from xlm_torch.padding import Rows, all_rows, has_varlen, last_rows, rows_of, wanted_rows
 from xlm_torch.pretrained import XLMPreTrainedModel
 
 
@@ -84,20 +86,27 @@ class MultiHeadAttention(nn.Module):
         context = context.transpose(1, 2).flatten(2)
         return linear(self.out_lin, context), weights
 
-    def fused(self, hidden: Tensor, rows: Rows, residual: Tensor | None = None) -> Tensor:
+    def fused(
+        self,
+        hidden: Tensor,
+        rows: Rows,
+        residual: Tensor | None = None,
+        kept: Tensor | None = None,
+    ) -> Tensor:
         """`forward` where nobody asks for weights: the context alone, plus `residual`.
 
         Args:
             hidden: float: rows, as `rows` defines them.
             rows: Which of them see each other.
-            residual: float, of the shape of hidden.
+            residual: float, of the shape of what is returned.
+            kept: int64, shape (some,): which rows are wanted; None: all.
         """
         query, key, value = (
             linear(layer, hidden).unflatten(-1, (self.n_heads, self.head_dim))
             for layer in (self.q_lin, self.k_lin, self.v_lin)
         )
         context = rows.attend(query, key, value, self.dropout if self.training else 0.0)
-        return linear(self.out_lin, context, residual=residual)
+        return linear(self.out_lin, _rows(context, kept), residual=residual)
 
     def _split(self, x: Tensor) -> Tensor:
         """(batch, new, heads * head_dim) to (batch, heads, new, head_dim)."""
@@ -273,6 +282,10 @@ class XLMModel(XLMPreTrainedModel):
         else:
             rows = all_rows(tokens, causal=config.causal, cached=cached or 0)
 
+        kept, last = None, rows
+        if fused and not output_hidden_states:
+            kept, last = last_rows(rows, tokens)
+
         if inputs_embeds is None:
             assert input_ids is not None
             hidden = embedding(self.embeddings, rows.pack(input_ids[:, new]))
@@ -298,9 +311,11 @@ class XLMModel(XLMPreTrainedModel):
             if output_hidden_states:
                 hidden_states.append(rows.unpack(hidden))
                 hidden = rows.pack(hidden_states[-1])  # on one path of derivatives
-            function = self._fused_layer
             arguments: tuple[Any, ...] = (layer, hidden, rows)
-            if not fused:
+            if fused:
+                function = self._fused_layer
+                arguments = (*arguments, kept if layer == config.n_layers - 1 else None)
+            else:
                 function = self._layer
                 arguments = (*arguments, cache, self._head_mask(head_mask, layer))
             if recompute:
@@ -309,7 +324,7 @@ class XLMModel(XLMPreTrainedModel):
                 hidden, weights = function(*arguments)
             if output_attentions:
                 attentions.append(weights)
-        hidden = rows.unpack(hidden)
+        hidden = last.unpack(hidden)
         if output_hidden_states:
             hidden_states.append(hidden)
 
@@ -335,18 +350,21 @@ class XLMModel(XLMPreTrainedModel):
         hidden = self.layer_norm2[layer](hidden + self.ffns[layer](hidden))
         return rows.mask(hidden), weights
 
-    def _fused_layer(self, layer: int, hidden: Tensor, rows: Rows) -> tuple[Tensor, None]:
-        """`_layer` without attention weights, over untouched submodules."""
+    def _fused_layer(
+        self, layer: int, hidden: Tensor, rows: Rows, kept: Tensor | None
+    ) -> tuple[Tensor, None]:
+        """`_layer` without attention weights, over untouched submodules; of the rows `kept`."""
         attention, ffn = self.attentions[layer], self.ffns[layer]
+        residual = _rows(hidden, kept)
         if (self.training or ffn.training) and self.config.dropout:
-            context = attention.fused(hidden, rows)
+            context = attention.fused(hidden, rows, kept=kept)
             context = F.dropout(context, self.config.dropout, self.training)
-            hidden = self.layer_norm1[layer](hidden + context)
+            hidden = self.layer_norm1[layer](residual + context)
             hidden = self.layer_norm2[layer](hidden + ffn(hidden))
         else:
-            hidden = self.layer_norm1[layer](attention.fused(hidden, rows, hidden))
+            hidden = self.layer_norm1[layer](attention.fused(hidden, rows, residual, kept))
             hidden = self.layer_norm2[layer](ffn.fused(hidden, hidden))
-        return rows.mask(hidden), None
+        return (rows.mask(hidden) if kept is None else hidden), None
 
     def _is_untouched(self) -> bool:
         """Whether all submodules are the library's own, as they were made, and none is in chunks.
@@ -392,6 +410,23 @@ class XLMModel(XLMPreTrainedModel):
     def keep_heads(self, layer: int, kept: list[int]) -> None:
         """Keep only the heads at these places among those that `layer` still has."""
         self.attentions[layer].keep_heads(kept)
+
+
+def only(
+    encoder: nn.Module, wanted: Callable[[Tensor], Tensor | None] | None
+) -> AbstractContextManager[None]:
+    """`wanted_rows`, if calling `encoder` runs `XLMModel.forward` and nothing else.
+
+    Args:
+        encoder: What a head calls.
+        wanted: Of `wanted_rows`.
+    """
+    return wanted_rows(wanted if are_plain((encoder,), (XLMModel,)) else None)
+
+
+def _rows(x: Tensor, kept: Tensor | None) -> Tensor:
+    """(..., width) to (kept rows, width), or as it is."""
+    return x if kept is None else x.flatten(0, -2).index_select(0, kept)
 
 
 def _default(value: bool | None, default: bool) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
@@ -59,6 +62,24 @@ class Rows:
     def mask(self, rows: Tensor) -> Tensor:
         """Zeros where there is padding."""
         return rows if self.tokens is None else rows * self.tokens.to(rows.dtype)
+
+    def only(self, wanted: Tensor) -> tuple[Tensor, Rows]:
+        """Fewer rows: which of these they are, int64, shape (wanted tokens,), and what they are of.
+
+        For what treats each row by itself: they do not say who sees whom.
+
+        Args:
+            wanted: bool, shape (batch, new).
+        """
+        if self.tokens is not None:
+            wanted = wanted & self.tokens.squeeze(2)
+        wanted = wanted.flatten()
+        if self.places is None:
+            places = kept = wanted.nonzero().squeeze(1)
+        else:
+            kept = wanted.index_select(0, self.places).nonzero().squeeze(1)
+            places = self.places.index_select(0, kept)
+        return kept, Rows(self.shape, self.causal, places)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
         """Attention within each sentence.
@@ -149,6 +170,49 @@ def all_rows(tokens: Tensor, *, causal: bool, cached: int = 0) -> Rows:
         (batch, sequence - cached), causal, visible=visible, tokens=tokens[:, cached:, None]
     )
 
+
+# -- where the last layer ends ---------------------------------------------------------------------
+
+_WANTED: ContextVar[Callable[[Tensor], Tensor | None] | None] = ContextVar("wanted", default=None)
+
+
+@contextmanager
+def wanted_rows(wanted: Callable[[Tensor], Tensor | None] | None) -> Iterator[None]:
+    """Under it, encoders need not compute the last hidden states of other positions.
+
+    Args:
+        wanted: From the token mask, bool, shape (batch, new), to the positions that matter, of the
+            same shape; it or what it returns may be None, for all.
+    """
+    token = _WANTED.set(wanted)
+    try:
+        yield
+    finally:
+        _WANTED.reset(token)
+
+
+def last_rows(rows: Rows, tokens: Tensor) -> tuple[Tensor | None, Rows]:
+    """Which rows of the last layer are wanted, None for all, and the rows that it ends with.
+
+    After the last attention every position is on its own, so who asks for a few has no use for the
+    others: a tenth of a masked language model's step.
+
+    Args:
+        rows: Those of the other layers.
+        tokens: bool, shape (batch, new): False for padding.
+    """
+    function = _WANTED.get()
+    if function is None or are_traced(tokens) or not (rows.lengths or tokens.device.type == "cpu"):
+        return None, rows
+    wanted = function(tokens)
+    if wanted is None or wanted.shape != tokens.shape:
+        return None, rows
+    kept, last = rows.only(wanted)
+    whole = tokens.numel() if rows.places is None else len(rows.places)
+    return (kept, last) if len(kept) < whole else (None, rows)
+
+
+# -- whether it pays -------------------------------------------------------------------------------
 
 # What a sentence's own attention costs in a layer, in squares of width for one row of padding.
 SENTENCE_COST = 1024**2 // 2

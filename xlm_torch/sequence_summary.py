@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xlm_core.config import XLMConfig
 from xlm_torch.activations import ACTIVATIONS
+from xlm_torch.kernels import are_plain
 
 
 class SequenceSummary(nn.Module):
@@ -45,3 +48,22 @@ class SequenceSummary(nn.Module):
         if hasattr(self, "summary"):
             picked = self.summary(picked)
         return F.dropout(self.activation(picked), self.last_dropout, self.training)
+
+
+def summarised(summary: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """Which positions a summary without a cls_index looks at, of `wanted_rows`; None: all.
+
+    Args:
+        summary: A `SequenceSummary`, or whatever was put in its place.
+    """
+    if not are_plain(summary.modules(), (SequenceSummary, nn.Linear)):
+        return None
+    if summary.summary_type == "mean":
+        return None
+
+    def wanted(tokens: Tensor) -> Tensor:
+        read = torch.zeros_like(tokens)
+        read[:, 0 if summary.summary_type == "first" else -1] = True
+        return read
+
+    return wanted
