@@ -12,6 +12,7 @@ from xlm_torch.kernels import pack_weights, plain_kernels, unpack_weights
 from xlm_torch.language_model import XLMWithLMHeadModel
 from xlm_torch.model import XLMModel
 from xlm_torch.pretrained import XLMPreTrainedModel
+from xlm_torch.quantization import quantize
 from xlm_torch.question_answering import XLMForQuestionAnswering, XLMForQuestionAnsweringSimple
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "from_pretrained",
     "pack_weights",
     "plain_kernels",
+    "quantize",
     "unpack_weights",
 ]

@@ -173,9 +173,13 @@ def _may_overwrite(layer: nn.Module, y: Tensor, residual: Tensor | None) -> bool
         not y.requires_grad
         and not _needs_gradient(residual)
         and (residual is None or (residual.dtype == y.dtype and residual.shape == y.shape))
-        and are_plain((layer,), (nn.Linear,))
+        and are_plain((layer,), tuple(OWN_LINEAR))
         and not are_traced(y)
     )
+
+
+# Layers whose results nobody else holds; quantization adds its own.
+OWN_LINEAR: list[type[nn.Module]] = [nn.Linear]
 
 
 _ACTIVATIONS = {"none": lambda x: x, "gelu": gelu, "relu": relu}
@@ -289,8 +293,8 @@ class _Packed:
     Writing through `.data` leaves no trace, so some of the values are compared at each use.
     """
 
-    def __init__(self, weight: Tensor) -> None:
-        self.matrix = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+    def __init__(self, weight: Tensor, order: Callable[[Tensor], Tensor]) -> None:
+        self.matrix = order(weight.detach())
         self._version, self._place = self._version_of(weight), weight.data_ptr()
         self._some = self._sample(weight).clone()
 
@@ -345,7 +349,7 @@ def pack_weights(model: nn.Module) -> int:
     size = 0
     for layer in model.modules():
         if HAS_ONEDNN and type(layer) is nn.Linear and _fits_onednn(layer, layer.weight[:0]):
-            _PACKED[layer] = _Packed(layer.weight)
+            _PACKED[layer] = _Packed(layer.weight, torch.ops.mkldnn._reorder_linear_weight)
             size += layer.weight.nbytes
     return size
 
@@ -379,6 +383,63 @@ class OneDNNLinear(torch.autograd.Function):
             of_rows.sum(0) if for_bias else None,
         )
 
+
+# -- products of integers --------------------------------------------------------------------------
+
+
+def integer_product(
+    layer: nn.Module, integers: Tensor, scale: Tensor, dtype: torch.dtype
+) -> Tensor | None:
+    """(integers * scale) (layer.weight * layer.scale)^T + layer.bias, where int8 is fast.
+
+    The sums are exact, so that only the scales round. Packs the layer's matrix at its first use,
+    beside the matrix.
+
+    Args:
+        layer: A `QuantizedLinear`.
+        integers: int8, shape (..., inputs).
+        scale: float, shape (..., 1).
+        dtype: Of what is returned.
+
+    Returns:
+        float, shape (..., outputs); None where there is no such product.
+    """
+    weight, bias = layer.weight, layer.bias
+    able = (
+        MULTIPLIES_INTEGERS
+        and dtype in (torch.float32, torch.bfloat16, torch.float16)
+        and weight.shape[1] * 127**2 < 2**31
+        and _is_on_cpu(integers)
+        and _is_on_cpu(weight)
+        and not are_traced(integers, weight)
+        and torch.backends.mkldnn.enabled
+        and not _PLAIN.get()
+    )
+    if not able:
+        return None
+    packed = _PACKED.get(layer)
+    if packed is None or not packed.holds(weight):
+        packed = _PACKED[layer] = _Packed(weight, _order_integers)
+    product = torch.ops.onednn.qlinear_pointwise
+    no_zeros = torch.zeros(len(weight), dtype=torch.int64)
+    scales = (1.0, 0, packed.matrix, layer.scale.float(), no_zeros)
+    y = product(integers, *scales, None, 1.0, 0, torch.float32, "none", [], "")
+    y = y.mul_(scale) if bias is None else torch.addcmul(bias.float(), y, scale)
+    return y.to(dtype)
+
+
+def _order_integers(weight: Tensor) -> Tensor:
+    ordered: Tensor = torch.ops.onednn.qlinear_prepack(weight, None)
+    return ordered
+
+
+def _multiplies_integers() -> bool:
+    """Whether this processor sums products of int8 exactly, and oneDNN can be asked to."""
+    supported = getattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    return HAS_ONEDNN and hasattr(torch.ops.onednn, "qlinear_pointwise") and bool(supported())
+
+
+MULTIPLIES_INTEGERS = _multiplies_integers()
 
 # -- the matrix that is both the word embeddings and the output ------------------------------------
 

@@ -25,6 +25,7 @@ from xlm_torch.kernels import are_plain, embedding, linear
 from xlm_torch.outputs import BaseModelOutput
 from xlm_torch.padding import Rows, all_rows, has_varlen, last_rows, rows_of, wanted_rows
 from xlm_torch.pretrained import XLMPreTrainedModel
+from xlm_torch.quantization import QuantizedLinear
 
 
 class MultiHeadAttention(nn.Module):
@@ -164,6 +165,7 @@ _OWN_MODULES = (
     nn.LayerNorm,
     nn.Linear,
     nn.ModuleList,
+    QuantizedLinear,
 )
 
 

@@ -24,10 +24,16 @@ from xlm_core.checkpoints import (
 from xlm_core.checkpoints.comparing import FiniteCheck
 from xlm_core.checkpoints.filling import in_parallel
 from xlm_core.config import XLMConfig
-from xlm_core.errors import ConfigError, UnknownArgumentError, refuse_unknown_arguments
+from xlm_core.errors import (
+    CheckpointError,
+    ConfigError,
+    UnknownArgumentError,
+    refuse_unknown_arguments,
+)
 from xlm_core.heads import check_head
 from xlm_core.positions import sinusoidal_table
 from xlm_core.weights import Kind, TensorSpec, name_of, tensors_of
+from xlm_torch.quantization import is_quantized
 
 
 class XLMPreTrainedModel(nn.Module):
@@ -238,7 +244,15 @@ class XLMPreTrainedModel(nn.Module):
 
         Args:
             folder: Made if needed. Files are replaced only once whole.
+
+        Raises:
+            CheckpointError: For an int8 model: no layout holds it.
         """
+        if is_quantized(self):
+            raise CheckpointError(
+                "this model's matrices are int8, which no layout of checkpoints holds: save the "
+                "model before quantize(), and quantize it again after from_pretrained()."
+            )
         config = self.config.copy(
             architectures=[self.architecture], dtype=str(self.dtype).removeprefix("torch.")
         )
@@ -302,7 +316,8 @@ class XLMPreTrainedModel(nn.Module):
             old = self.config.vocab_size
             self.config.vocab_size = size
             for spec in self.tensor_specs():
-                parameter = self.get_parameter(self._name(spec))
+                module, _, name = self._name(spec).rpartition(".")
+                parameter = getattr(self.get_submodule(module), name)
                 if spec.tied_to is None and tuple(parameter.shape) != spec.shape:
                     tensor = parameter.new_empty(spec.shape)
                     self._init_tensor(spec, tensor)
@@ -325,8 +340,11 @@ class XLMPreTrainedModel(nn.Module):
                 are gone already are passed over.
 
         Raises:
-            ConfigError: For a layer or a head that does not exist, or a layer's last head.
+            ConfigError: For a layer or a head that does not exist, or a layer's last head; for an
+                int8 model.
         """
+        if heads_to_prune and is_quantized(self):
+            raise ConfigError("this model's matrices are int8: prune heads before quantize().")
         for layer, kept in prune(self.config, heads_to_prune).items():
             self.encoder().keep_heads(layer, kept)
 
