@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -184,10 +183,10 @@ class XLMWithLMHeadModel(XLMPreTrainedModel):
         return_dict = self.config.use_return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
 
-    def _labelled(self, labels: Tensor) -> Callable[[Tensor], Tensor] | None:
+    def _labelled(self, labels: Tensor) -> Tensor | None:
         """Which positions the loss alone looks at, of `wanted_rows`; None: all."""
         weight = self.transformer.embeddings.weight
-        return (lambda _: labels != IGNORED) if self.pred_layer.picks_rows(weight) else None
+        return labels != IGNORED if self.pred_layer.picks_rows(weight) else None
 
     def _sharing(self, labels: Tensor | None) -> AbstractContextManager[Tensor | None]:
         """`shared_matrix` of the output and the word embeddings, if a gradient may come of it."""

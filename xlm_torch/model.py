@@ -9,7 +9,6 @@ Source: Lample & Conneau 2019, section 3; xlm/model/transformer.py of the origin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -414,9 +413,7 @@ class XLMModel(XLMPreTrainedModel):
         self.attentions[layer].keep_heads(kept)
 
 
-def only(
-    encoder: nn.Module, wanted: Callable[[Tensor], Tensor | None] | None
-) -> AbstractContextManager[None]:
+def only(encoder: nn.Module, wanted: Tensor | int | None) -> AbstractContextManager[None]:
     """`wanted_rows`, if calling `encoder` runs `XLMModel.forward` and nothing else.
 
     Args:

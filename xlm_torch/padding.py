@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -173,16 +173,16 @@ def all_rows(tokens: Tensor, *, causal: bool, cached: int = 0) -> Rows:
 
 # -- where the last layer ends ---------------------------------------------------------------------
 
-_WANTED: ContextVar[Callable[[Tensor], Tensor | None] | None] = ContextVar("wanted", default=None)
+_WANTED: ContextVar[Tensor | int | None] = ContextVar("wanted", default=None)
 
 
 @contextmanager
-def wanted_rows(wanted: Callable[[Tensor], Tensor | None] | None) -> Iterator[None]:
+def wanted_rows(wanted: Tensor | int | None) -> Iterator[None]:
     """Under it, encoders need not compute the last hidden states of other positions.
 
     Args:
-        wanted: From the token mask, bool, shape (batch, new), to the positions that matter, of the
-            same shape; it or what it returns may be None, for all.
+        wanted: bool, shape (batch, new): True for positions that matter; or the one position of
+            each sentence that does; None: all do.
     """
     token = _WANTED.set(wanted)
     try:
@@ -201,11 +201,13 @@ def last_rows(rows: Rows, tokens: Tensor) -> tuple[Tensor | None, Rows]:
         rows: Those of the other layers.
         tokens: bool, shape (batch, new): False for padding.
     """
-    function = _WANTED.get()
-    if function is None or are_traced(tokens) or not (rows.lengths or tokens.device.type == "cpu"):
+    wanted = _WANTED.get()
+    if wanted is None or are_traced(tokens) or not (rows.lengths or tokens.device.type == "cpu"):
         return None, rows
-    wanted = function(tokens)
-    if wanted is None or wanted.shape != tokens.shape:
+    if isinstance(wanted, int):
+        column, wanted = wanted, torch.zeros_like(tokens)
+        wanted[:, column] = True
+    if wanted.shape != tokens.shape:
         return None, rows
     kept, last = rows.only(wanted)
     whole = tokens.numel() if rows.places is None else len(rows.places)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,20 +48,12 @@ class SequenceSummary(nn.Module):
         return F.dropout(self.activation(picked), self.last_dropout, self.training)
 
 
-def summarised(summary: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """Which positions a summary without a cls_index looks at, of `wanted_rows`; None: all.
+def summarised(summary: nn.Module) -> int | None:
+    """The position that a summary without a cls_index looks at, of `wanted_rows`; None: all.
 
     Args:
         summary: A `SequenceSummary`, or whatever was put in its place.
     """
     if not are_plain(summary.modules(), (SequenceSummary, nn.Linear)):
         return None
-    if summary.summary_type == "mean":
-        return None
-
-    def wanted(tokens: Tensor) -> Tensor:
-        read = torch.zeros_like(tokens)
-        read[:, 0 if summary.summary_type == "first" else -1] = True
-        return read
-
-    return wanted
+    return {"first": 0, "last": -1, "cls_index": -1}.get(summary.summary_type)
