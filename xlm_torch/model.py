@@ -9,7 +9,7 @@ Source: Lample & Conneau 2019, section 3; xlm/model/transformer.py of the origin
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -420,7 +420,9 @@ def only(encoder: nn.Module, wanted: Tensor | int | None) -> AbstractContextMana
         encoder: What a head calls.
         wanted: Of `wanted_rows`.
     """
-    return wanted_rows(wanted if are_plain((encoder,), (XLMModel,)) else None)
+    if torch.compiler.is_compiling() or not are_plain((encoder,), (XLMModel,)):
+        return nullcontext()
+    return wanted_rows(wanted)
 
 
 def _rows(x: Tensor, kept: Tensor | None) -> Tensor:

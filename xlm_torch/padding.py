@@ -201,8 +201,10 @@ def last_rows(rows: Rows, tokens: Tensor) -> tuple[Tensor | None, Rows]:
         rows: Those of the other layers.
         tokens: bool, shape (batch, new): False for padding.
     """
+    if are_traced(tokens) or not (rows.lengths or tokens.device.type == "cpu"):
+        return None, rows
     wanted = _WANTED.get()
-    if wanted is None or are_traced(tokens) or not (rows.lengths or tokens.device.type == "cpu"):
+    if wanted is None:
         return None, rows
     if isinstance(wanted, int):
         column, wanted = wanted, torch.zeros_like(tokens)
