@@ -14,14 +14,14 @@ from xlm_tf.inputs import check_labels, describe
 from xlm_tf.keras_model import model_call
 from xlm_tf.layers import Linear, dropout, shape_of
 from xlm_tf.losses import binary_cross_entropy, cross_entropy, mean_squared_error
-from xlm_tf.model import TFXLMModel
+from xlm_tf.model import TFXLMModel, only
 from xlm_tf.outputs import (
     MultipleChoiceModelOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
 from xlm_tf.pretrained import TFXLMPreTrainedModel
-from xlm_tf.sequence_summary import SequenceSummary
+from xlm_tf.sequence_summary import SequenceSummary, summarised
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")
@@ -74,21 +74,22 @@ class TFXLMForSequenceClassification(TFXLMPreTrainedModel):
         """
         if unknown:
             self.refuse(unknown)
-        encoded = self.transformer(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            langs=langs,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            lengths=lengths,
-            cache=cache,
-            head_mask=head_mask,
-            inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-            training=training,
-        )
+        with only(self.transformer, summarised(self.sequence_summary)):
+            encoded = self.transformer(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                langs=langs,
+                token_type_ids=token_type_ids,
+                position_ids=position_ids,
+                lengths=lengths,
+                cache=cache,
+                head_mask=head_mask,
+                inputs_embeds=inputs_embeds,
+                output_attentions=output_attentions,
+                output_hidden_states=output_hidden_states,
+                return_dict=True,
+                training=training,
+            )
         logits = self.sequence_summary(encoded.last_hidden_state, seed=self.draw_seed(training))
         loss = None if labels is None else self._loss(logits, labels)
         output = SequenceClassifierOutput(
@@ -192,21 +193,22 @@ class TFXLMForMultipleChoice(TFXLMPreTrainedModel):
         if leading is None:
             check_call(self.config, {})  # raises: it needs either
         batch, choices = choice_shape(name, describe(name, leading).shape, rank)
-        encoded = self.transformer(
-            input_ids=_rows("input_ids", input_ids, (batch, choices), 1),
-            attention_mask=_rows("attention_mask", attention_mask, (batch, choices), 1),
-            langs=_rows("langs", langs, (batch, choices), 1),
-            token_type_ids=_rows("token_type_ids", token_type_ids, (batch, choices), 1),
-            position_ids=_rows("position_ids", position_ids, (batch, choices), 1),
-            lengths=_rows("lengths", lengths, (batch, choices), 0),
-            cache=cache,
-            head_mask=head_mask,
-            inputs_embeds=_rows("inputs_embeds", inputs_embeds, (batch, choices), 2),
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-            training=training,
-        )
+        with only(self.transformer, summarised(self.sequence_summary)):
+            encoded = self.transformer(
+                input_ids=_rows("input_ids", input_ids, (batch, choices), 1),
+                attention_mask=_rows("attention_mask", attention_mask, (batch, choices), 1),
+                langs=_rows("langs", langs, (batch, choices), 1),
+                token_type_ids=_rows("token_type_ids", token_type_ids, (batch, choices), 1),
+                position_ids=_rows("position_ids", position_ids, (batch, choices), 1),
+                lengths=_rows("lengths", lengths, (batch, choices), 0),
+                cache=cache,
+                head_mask=head_mask,
+                inputs_embeds=_rows("inputs_embeds", inputs_embeds, (batch, choices), 2),
+                output_attentions=output_attentions,
+                output_hidden_states=output_hidden_states,
+                return_dict=True,
+                training=training,
+            )
         summary = self.sequence_summary(encoded.last_hidden_state, seed=self.draw_seed(training))
         logits = tf.reshape(self.logits_proj(summary), (-1, shape_of(leading)[1]))
         loss = None

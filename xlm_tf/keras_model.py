@@ -13,9 +13,11 @@ import keras
 import tensorflow as tf
 
 from xlm_core.config import XLMConfig
-from xlm_core.errors import InputError
+from xlm_core.errors import ConfigError, InputError, refuse_unknown_arguments
 from xlm_tf.kernels import tracing
 from xlm_tf.losses import IGNORED
+from xlm_tf.quantization import QuantizedLinear, is_quantized
+from xlm_tf.quantization import quantize as quantize_model
 
 LABEL_NAMES = ("labels", "start_positions", "end_positions", "is_impossible")
 
@@ -111,7 +113,15 @@ class KerasModel(keras.Model):
         return results
 
     def train_step(self, data: Any) -> Any:
-        """One batch of `fit`."""
+        """One batch of `fit`.
+
+        Raises:
+            ConfigError: For an int8 model.
+        """
+        if is_quantized(self):
+            raise ConfigError(
+                "this model's matrices are int8, for inference: train it before quantize()."
+            )
         with self._loss_alone(data):
             return super().train_step(data)
 
@@ -155,11 +165,45 @@ class KerasModel(keras.Model):
             return [y_pred[name] for name in names]
         return y_pred.to_tuple()[0] if hasattr(y_pred, "to_tuple") else y_pred
 
+    # -- Keras: int8 ---------------------------------------------------------------------------
+
+    def quantize(
+        self, mode: str | None = None, config: Any = None, filters: Any = None, **options: Any
+    ) -> None:
+        """Keras' name for `xlm_tf.quantize`.
+
+        Args:
+            mode: "int8".
+            config: `keras.quantizers.Int8QuantizationConfig()`, or the same with
+                activation_quantizer=None for weights alone.
+            filters, options: Keras' others, which are refused.
+
+        Raises:
+            ConfigError: For another mode or configuration, and as `xlm_tf.quantize`.
+            InputError: As `xlm_tf.quantize`.
+            UnknownArgumentError: For filters and options.
+        """
+        given = {"filters": filters, **options}
+        unknown = [name for name, value in given.items() if value is not None]
+        refuse_unknown_arguments("quantize", unknown, ["mode", "config"])
+        kind = keras.quantizers.Int8QuantizationConfig
+        known = {True: kind(), False: kind(activation_quantizer=None)}
+        for activations, same in known.items():  # Keras makes a configuration of a mode
+            if mode == "int8" and config.get_config() == same.get_config():
+                quantize_model(self, activations=activations)
+                return
+        raise ConfigError(
+            f"quantize() got the mode {mode!r} or settings that these models do not know: expected "
+            "'int8' by Keras' defaults, or without activation_quantizer (weights alone)."
+        )
+
     # -- Keras: saving -------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` rebuilds the model from."""
+        int8 = [x for x in self._flatten_layers() if isinstance(x, QuantizedLinear)]
         return {
+            **({"quantized": {"activations": int8[0].activations}} if int8 else {}),
             "config": self.config.to_dict(),
             "name": self.name,
             "trainable": self.trainable,
@@ -172,7 +216,9 @@ class KerasModel(keras.Model):
         options = dict(config)
         if isinstance(options.get("dtype"), dict):
             options["dtype"] = keras.saving.deserialize_keras_object(options["dtype"])
-        return cls(XLMConfig.from_dict(options.pop("config")), **options)
+        quantized = options.pop("quantized", None)
+        model = cls(XLMConfig.from_dict(options.pop("config")), **options)
+        return model if quantized is None else quantize_model(model, **quantized)
 
     def build_from_config(self, config: Any) -> None:
         """Nothing to do: constructors build."""

@@ -23,7 +23,7 @@ from xlm_tf.losses import (
     may_keep_logits,
     negative_log_likelihood,
 )
-from xlm_tf.model import TFXLMModel
+from xlm_tf.model import TFXLMModel, only
 from xlm_tf.outputs import MaskedLMOutput
 from xlm_tf.padding import gather_rows
 from xlm_tf.pretrained import TFXLMPreTrainedModel
@@ -190,7 +190,8 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
             raise InputError("output_logits is False, and there are no labels to give a loss for.")
         if output_logits is None:
             output_logits = self.output_logits and not wants_loss_alone()
-        with self._sharing(labels) as matrix:
+        wanted = None if output_logits or labels is None else self._labelled(labels)
+        with self._sharing(labels) as matrix, only(self.transformer, wanted):
             encoded = self.transformer(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
@@ -259,6 +260,10 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
                 hidden, labels, logits, matrix, keeps_logits=keeps_logits
             )
         return loss, logits
+
+    def _labelled(self, labels: tf.Tensor) -> tf.Tensor | None:
+        """Which positions the loss alone looks at, of `wanted_rows`; None: all."""
+        return labels != IGNORED if self.pred_layer.picks_rows() else None
 
     def _sharing(self, labels: tf.Tensor | None) -> AbstractContextManager[tf.Tensor | None]:
         """`shared_matrix` of the output and the word embeddings, if a gradient may come of it."""

@@ -72,7 +72,9 @@ class ParameterLayer(keras.layers.Layer):
     autocasts = True
     generation = 0
 
-    def create(self, name: str, shape: tuple[int, ...], *, trainable: bool = True) -> None:
+    def create(
+        self, name: str, shape: tuple[int, ...], *, trainable: bool = True, dtype: Any = None
+    ) -> None:
         """Make (or make anew, in another shape) the variable `name`, of zeros; see `unfilled`."""
         self._tracker.unlock()
         if getattr(self, name, None) is not None:
@@ -81,6 +83,7 @@ class ParameterLayer(keras.layers.Layer):
         variable = self.add_weight(
             name=name,
             shape=shape,
+            dtype=dtype,
             initializer="zeros" if _FILLED.get() else _empty,
             trainable=trainable,
             autocast=self.autocasts,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
@@ -22,8 +23,17 @@ from xlm_tf.keras_model import model_call
 from xlm_tf.kernels import are_plain, compiled, embedding, linear
 from xlm_tf.layers import Embedding, LayerNorm, Linear, dropout, shape_of, softmax
 from xlm_tf.outputs import BaseModelOutput
-from xlm_tf.padding import Rows, all_rows, rows_of
+from xlm_tf.padding import (
+    Rows,
+    all_rows,
+    asked_rows,
+    gather_rows,
+    last_rows,
+    rows_of,
+    wanted_rows,
+)
 from xlm_tf.pretrained import TFXLMPreTrainedModel
+from xlm_tf.quantization import QuantizedLinear
 
 
 class MultiHeadAttention(keras.layers.Layer):
@@ -95,6 +105,7 @@ class MultiHeadAttention(keras.layers.Layer):
         hidden: tf.Tensor,
         rows: Rows,
         residual: tf.Tensor | None = None,
+        kept: tf.Tensor | None = None,
         seed: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """`call` where nobody asks for weights: the context alone, plus `residual`.
@@ -102,14 +113,15 @@ class MultiHeadAttention(keras.layers.Layer):
         Args:
             hidden: float: rows, as `rows` defines them.
             rows: Which of them see each other.
-            residual: float, of the shape of hidden.
+            residual: float, of the shape of what is returned.
+            kept: int32, shape (some,): which rows are wanted; None: all.
             seed: Of the dropout, in training.
         """
         query, key, value = (
             linear(layer, hidden) for layer in (self.q_lin, self.k_lin, self.v_lin)
         )
         context = rows.attend(query, key, value, self.n_heads, self.rate, seed)
-        return linear(self.out_lin, context, residual=residual)
+        return linear(self.out_lin, _rows(context, kept), residual=residual)
 
     def _split(self, x: tf.Tensor) -> tf.Tensor:
         """(batch, new, heads * head_dim) to (batch, heads, new, head_dim)."""
@@ -163,7 +175,14 @@ class TransformerFFN(keras.layers.Layer):
         return linear(self.lin2, linear(self.lin1, hidden, self.activation), residual=residual)
 
 
-_OWN_LAYERS = (MultiHeadAttention, TransformerFFN, Embedding, LayerNorm, Linear)
+_OWN_LAYERS = (
+    MultiHeadAttention,
+    TransformerFFN,
+    Embedding,
+    LayerNorm,
+    Linear,
+    QuantizedLinear,
+)
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")
@@ -280,12 +299,19 @@ class TFXLMModel(TFXLMPreTrainedModel):
             "inputs_embeds": inputs_embeds,
         }
         check_inputs(self, tensors, cached)
-        flags = {
+        flags: dict[str, Any] = {
             "output_attentions": output_attentions,
             "output_hidden_states": output_hidden_states,
             "training": bool(training),
             "recompute": bool(self._gradient_checkpointing and training and cache is None),
         }
+        wanted = asked_rows()
+        if isinstance(wanted, int):
+            flags["column"] = wanted
+        elif wanted is not None and wanted.shape.is_compatible_with(
+            (input_ids if input_ids is not None else inputs_embeds).shape[:2]
+        ):  # others are refused when their turn comes
+            tensors["wanted"] = wanted
         if cache is None:
             encoded = compiled(self, "_encode", tensors, **flags)
         else:
@@ -307,15 +333,17 @@ class TFXLMModel(TFXLMPreTrainedModel):
         output_hidden_states: bool,
         training: bool,
         recompute: bool,
+        column: int | None = None,
         cache: Any = None,
         cached: int | None = None,
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
         """The last hidden states, all of them, and attention weights, as far as asked for.
 
         Args:
-            tensors: The arguments of `call`, by name.
+            tensors: The arguments of `call`, by name; with "wanted", of `wanted_rows`.
             output_attentions, output_hidden_states, training, cache: As of `call`.
             recompute: Compute layers again in the backward pass.
+            column: As "wanted": one position of each sentence.
             cached: Positions that the cache holds.
         """
         config = self.config
@@ -334,6 +362,11 @@ class TFXLMModel(TFXLMPreTrainedModel):
             rows = rows_of(tokens, causal=config.causal)
         else:
             rows = all_rows(tokens, causal=config.causal, cached=cached or 0)
+        kept, last = None, rows
+        if fused and not output_hidden_states:
+            kept, last = last_rows(
+                rows, tokens, tensors.get("wanted") if column is None else column
+            )
 
         if inputs_embeds is None:
             assert input_ids is not None
@@ -360,9 +393,11 @@ class TFXLMModel(TFXLMPreTrainedModel):
                 hidden_states.append(rows.unpack(hidden))
                 hidden = rows.pack(hidden_states[-1])  # on one path of derivatives
             seed = self.draw_seed(training)
-            function = self._fused_layer
             arguments: tuple[Any, ...] = (rows, seed)
-            if not fused:
+            if fused:
+                function = self._fused_layer
+                arguments = (*arguments, kept if layer == config.n_layers - 1 else None)
+            else:
                 function = self._layer
                 arguments = (*arguments, cache, self._head_mask(head_mask, layer))
             if recompute:
@@ -371,7 +406,7 @@ class TFXLMModel(TFXLMPreTrainedModel):
                 hidden, weights = function(layer, hidden, *arguments)
             if output_attentions:
                 attentions.append(weights)
-        hidden = rows.unpack(hidden)
+        hidden = last.unpack(hidden)
         if output_hidden_states:
             hidden_states.append(hidden)
         return hidden, tuple(hidden_states), tuple(attentions)
@@ -395,19 +430,26 @@ class TFXLMModel(TFXLMPreTrainedModel):
         return rows.mask(hidden), weights
 
     def _fused_layer(
-        self, layer: int, hidden: tf.Tensor, rows: Rows, seed: tf.Tensor | None
+        self,
+        layer: int,
+        hidden: tf.Tensor,
+        rows: Rows,
+        seed: tf.Tensor | None,
+        kept: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """`_layer` without attention weights, over untouched sublayers."""
+        """`_layer` without attention weights, over untouched sublayers; of the rows `kept`."""
         attention, ffn = self.attentions[layer], self.ffns[layer]
+        residual = _rows(hidden, kept)
         if seed is not None and self.config.dropout:
-            context = attention.fused(hidden, rows, seed=seed)
+            context = attention.fused(hidden, rows, kept=kept, seed=seed)
             context = dropout(context, self.config.dropout, seed, site=1)
-            hidden = self.layer_norm1[layer](hidden + context)
+            hidden = self.layer_norm1[layer](residual + context)
             hidden = self.layer_norm2[layer](hidden + ffn(hidden, seed))
         else:
-            hidden = self.layer_norm1[layer](attention.fused(hidden, rows, hidden, seed))
+            hidden = self.layer_norm1[layer](attention.fused(hidden, rows, residual, kept, seed))
             hidden = self.layer_norm2[layer](ffn.fused(hidden, hidden))
-        return rows.mask(hidden), hidden[:0]  # no weights; recomputation wants tensors
+        hidden = rows.mask(hidden) if kept is None else hidden
+        return hidden, hidden[:0]  # no weights; recomputation wants tensors
 
     def _is_untouched(self) -> bool:
         """Whether all sublayers are the library's own, as they were made, and none is in chunks.
@@ -453,6 +495,21 @@ class TFXLMModel(TFXLMPreTrainedModel):
     def keep_heads(self, layer: int, kept: list[int]) -> None:
         """Keep only the heads at these places among those that `layer` still has."""
         self.attentions[layer].keep_heads(kept)
+
+
+def only(encoder: Any, wanted: tf.Tensor | int | None) -> AbstractContextManager[None]:
+    """`wanted_rows`, if calling `encoder` runs `TFXLMModel.call` and nothing else.
+
+    Args:
+        encoder: What a head calls.
+        wanted: Of `wanted_rows`.
+    """
+    return wanted_rows(wanted) if are_plain((encoder,), (TFXLMModel,)) else nullcontext()
+
+
+def _rows(x: tf.Tensor, kept: tf.Tensor | None) -> tf.Tensor:
+    """(rows, width) to (kept rows, width), or as it is."""
+    return x if kept is None else gather_rows(x, kept)
 
 
 def _default(value: bool | None, default: bool) -> bool:

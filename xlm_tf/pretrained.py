@@ -22,6 +22,7 @@ from xlm_core.checkpoints import (
 from xlm_core.checkpoints.comparing import FiniteCheck
 from xlm_core.config import XLMConfig
 from xlm_core.errors import (
+    CheckpointError,
     ConfigError,
     UnknownArgumentError,
     refuse_unknown_arguments,
@@ -31,6 +32,7 @@ from xlm_core.positions import sinusoidal_table
 from xlm_core.weights import Kind, TensorSpec, name_of, tensors_of
 from xlm_tf.keras_model import KerasModel
 from xlm_tf.layers import Embedding, unfilled
+from xlm_tf.quantization import QuantizedLinear, is_quantized
 
 
 class TFXLMPreTrainedModel(KerasModel):
@@ -154,6 +156,8 @@ class TFXLMPreTrainedModel(KerasModel):
     def _set_variable(self, spec: TensorSpec, array: np.ndarray[Any, Any]) -> None:
         """Assign an array in PyTorch's orientation; another shape makes the variable anew."""
         layer, leaf = self._layer_of(spec)
+        if isinstance(layer, QuantizedLinear):
+            raise ConfigError(f"{spec.path} is int8: give it its values before quantize().")
         value = array.T if spec.kind is Kind.MATRIX else array
         if tuple(getattr(layer, leaf).shape) != value.shape:
             layer.create(leaf, value.shape)
@@ -260,7 +264,15 @@ class TFXLMPreTrainedModel(KerasModel):
 
         Args:
             folder: Made if needed. Files are replaced only once whole.
+
+        Raises:
+            CheckpointError: For an int8 model: no layout holds it.
         """
+        if is_quantized(self):
+            raise CheckpointError(
+                "this model's matrices are int8, which no layout of checkpoints holds: save the "
+                "model before quantize(), and quantize it again after from_pretrained()."
+            )
         config = self.config.copy(architectures=[self.architecture], dtype=self.variable_dtype)
         tensors = {}
         for spec in self._owned_specs():
@@ -342,8 +354,11 @@ class TFXLMPreTrainedModel(KerasModel):
                 are gone already are passed over.
 
         Raises:
-            ConfigError: For a layer or a head that does not exist, or a layer's last head.
+            ConfigError: For a layer or a head that does not exist, or a layer's last head; for an
+                int8 model.
         """
+        if heads_to_prune and is_quantized(self):
+            raise ConfigError("this model's matrices are int8: prune heads before quantize().")
         for layer, kept in prune(self.config, heads_to_prune).items():
             self.encoder().keep_heads(layer, kept)
         self._forget_traces()

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_tf.activations import ACTIVATIONS
+from xlm_tf.kernels import are_plain
 from xlm_tf.layers import Linear, dropout
 
 
@@ -60,3 +61,14 @@ class SequenceSummary(keras.layers.Layer):
         if hasattr(self, "summary"):
             picked = self.summary(picked)
         return dropout(self.activation(picked), self.last_dropout, seed, site=1)
+
+
+def summarised(summary: keras.layers.Layer) -> int | None:
+    """The position that a summary without a cls_index looks at, of `wanted_rows`; None: all.
+
+    Args:
+        summary: A `SequenceSummary`, or whatever was put in its place.
+    """
+    if not are_plain(summary._flatten_layers(), (SequenceSummary, Linear)):
+        return None
+    return {"first": 0, "last": -1, "cls_index": -1}.get(summary.summary_type)

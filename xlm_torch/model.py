@@ -22,7 +22,15 @@ from xlm_core.inputs import check_cache
 from xlm_torch.inputs import as_index, check_inputs
 from xlm_torch.kernels import are_plain, embedding, linear
 from xlm_torch.outputs import BaseModelOutput
-from xlm_torch.padding import Rows, all_rows, has_varlen, last_rows, rows_of, wanted_rows
+from xlm_torch.padding import (
+    Rows,
+    all_rows,
+    asked_rows,
+    has_varlen,
+    last_rows,
+    rows_of,
+    wanted_rows,
+)
 from xlm_torch.pretrained import XLMPreTrainedModel
 from xlm_torch.quantization import QuantizedLinear
 
@@ -285,7 +293,7 @@ class XLMModel(XLMPreTrainedModel):
 
         kept, last = None, rows
         if fused and not output_hidden_states:
-            kept, last = last_rows(rows, tokens)
+            kept, last = last_rows(rows, tokens, asked_rows())
 
         if inputs_embeds is None:
             assert input_ids is not None

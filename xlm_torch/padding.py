@@ -69,10 +69,8 @@ class Rows:
         For what treats each row by itself: they do not say who sees whom.
 
         Args:
-            wanted: bool, shape (batch, new).
+            wanted: bool, shape (batch, new): False for padding.
         """
-        if self.tokens is not None:
-            wanted = wanted & self.tokens.squeeze(2)
         wanted = wanted.flatten()
         if self.places is None:
             places = kept = wanted.nonzero().squeeze(1)
@@ -191,7 +189,14 @@ def wanted_rows(wanted: Tensor | int | None) -> Iterator[None]:
         _WANTED.reset(token)
 
 
-def last_rows(rows: Rows, tokens: Tensor) -> tuple[Tensor | None, Rows]:
+def asked_rows() -> Tensor | int | None:
+    """What `wanted_rows` says here; nothing to compilers."""
+    return None if torch.compiler.is_compiling() else _WANTED.get()
+
+
+def last_rows(
+    rows: Rows, tokens: Tensor, wanted: Tensor | int | None
+) -> tuple[Tensor | None, Rows]:
     """Which rows of the last layer are wanted, None for all, and the rows that it ends with.
 
     After the last attention every position is on its own, so who asks for a few has no use for the
@@ -200,18 +205,17 @@ def last_rows(rows: Rows, tokens: Tensor) -> tuple[Tensor | None, Rows]:
     Args:
         rows: Those of the other layers.
         tokens: bool, shape (batch, new): False for padding.
+        wanted: See `wanted_rows`.
     """
-    if are_traced(tokens) or not (rows.lengths or tokens.device.type == "cpu"):
-        return None, rows
-    wanted = _WANTED.get()
-    if wanted is None:
+    decides = not are_traced(tokens) and (bool(rows.lengths) or tokens.device.type == "cpu")
+    if wanted is None or not decides:
         return None, rows
     if isinstance(wanted, int):
         column, wanted = wanted, torch.zeros_like(tokens)
         wanted[:, column] = True
     if wanted.shape != tokens.shape:
         return None, rows
-    kept, last = rows.only(wanted)
+    kept, last = rows.only(wanted & tokens)
     whole = tokens.numel() if rows.places is None else len(rows.places)
     return (kept, last) if len(kept) < whole else (None, rows)
 
