@@ -19,11 +19,14 @@ from xlm_tf.classification import (
 from xlm_tf.kernels import plain_kernels
 from xlm_tf.language_model import TFXLMWithLMHeadModel
 from xlm_tf.model import TFXLMModel
+from xlm_tf.optimizers import AdamW
 from xlm_tf.pretrained import TFXLMPreTrainedModel
+from xlm_tf.quantization import quantize
 from xlm_tf.question_answering import TFXLMForQuestionAnswering, TFXLMForQuestionAnsweringSimple
 
 __all__ = [  # noqa: RUF022  (one order for both families)
     "MODEL_CLASSES",
+    "AdamW",
     "KeyValueCache",
     "XLMConfig",
     "TFXLMForMultipleChoice",
@@ -36,4 +39,5 @@ __all__ = [  # noqa: RUF022  (one order for both families)
     "TFXLMWithLMHeadModel",
     "from_pretrained",
     "plain_kernels",
+    "quantize",
 ]
