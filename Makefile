@@ -55,11 +55,12 @@ parity: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/tokenizer.py
-	$(BIN)/python benchmarks/checkpoints.py
+	$(BIN)/python benchmarks/checkpoints.py --rounds 3
 	$(BIN)/python -m benchmarks.speed $(SPEED)
 
-# Speed alone, in less than 3 minutes. Both take more by SPEED="--rows encode --json FILE", and the
-# Python of the peers' environment by XLM_BENCH_PEERS_PYTHON.
+# Speed alone, in less than 3 minutes. Both take more by SPEED="--rows encode --json FILE", the Python
+# of the peers' environment by XLM_BENCH_PEERS_PYTHON, a checkout of the original code by
+# XLM_BENCH_ORIGINAL.
 bench-quick: $(STAMP)
 	$(BIN)/python -m benchmarks.speed --quick $(SPEED)
 

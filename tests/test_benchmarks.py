@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.speed.measure import Effort, measure
-from benchmarks.speed.plot import plot
+from benchmarks.speed.measure import Effort, contenders_of, errors, measure
+from benchmarks.speed.plot import plot, ticks
 from benchmarks.speed.pool import CONTENDERS, Contender, Pool
 from benchmarks.speed.report import as_json, machine, table
 from benchmarks.speed.results import LaneResult, Limit, RowResult, limit_of
@@ -24,6 +24,7 @@ from benchmarks.speed.tasks import (
     batch_of,
     growing,
     lengths_of,
+    narrow,
     products_of,
 )
 from benchmarks.speed.weights import build
@@ -41,7 +42,7 @@ def made_up(peer_times: list[float], our_times: list[float]) -> RowResult:
         {"ours": (0.5, "")},
     )
     lanes = [
-        LaneResult("ours", True, seconds=our_times, error=1e-6, peak_mb=10.0),
+        LaneResult("ours", True, seconds=our_times, error=1e-6, rms=5e-7, peak_mb=10.0),
         LaneResult("peer", seconds=peer_times),
         LaneResult("gone", missing="its environment is not named"),
     ]
@@ -88,6 +89,11 @@ def test_growth_changes_one_size_at_a_time() -> None:
     assert sizes == [3, 6, 12]
 
 
+def test_rounding_is_of_one_product_for_each_number_of_inputs() -> None:
+    products = narrow(products_of(Task("rounding", 2, 10, shape=TINY)))
+    assert list(products) == [(20, 16, 16), (20, 64, 16)]
+
+
 # -- figures ---------------------------------------------------------------------------------------
 
 
@@ -111,6 +117,12 @@ def test_the_limit_takes_the_best_product_of_each_shape() -> None:
     assert limit.seconds == pytest.approx(whole / limit.rate)
     assert limit.by == ("fast", "slow")
     assert limit_of(task, products[:-1]) is None
+
+
+def test_errors_by_hand() -> None:
+    expected = np.array([[[3.0, -4.0]]])
+    found = np.array([[[3.0, -3.0]], [[7.0, 7.0]]])  # of the second sentence nothing is known
+    assert errors(found, expected) == pytest.approx((1 / 4, 1 / 5))
 
 
 def test_ratios_are_of_pairs_and_bars_are_judged() -> None:
@@ -155,6 +167,7 @@ def test_the_table_names_what_is_missing() -> None:
     assert "its environment is not named" in text
     assert "ours against peer: 2.00 times (at least 2: met)" in text
     assert "50% of the limit" in text
+    assert "error 1.0e-06  rms 5.0e-07" in text
 
 
 def test_json_and_plot() -> None:
@@ -168,8 +181,9 @@ def test_json_and_plot() -> None:
     assert [lane.get("median") for lane in row["lanes"]] == [2.0, 4.0, None]
     drawing = plot(found)
     words = {text.text for text in ET.fromstring(drawing).iter("{http://www.w3.org/2000/svg}text")}
-    assert {"encode 2 x 3", "2,000", "4,000", "peer", "batch: encode"} <= words
+    assert {"encode 2 x 3", "2,000", "4,000  (2.00 times)", "peer", "batch: encode"} <= words
     plot(found | {"growth": []})
+    assert ticks(0.011, 0.3) == pytest.approx([0.02, 0.05, 0.1, 0.2])
 
 
 def test_every_row_names_its_own_lanes() -> None:
@@ -181,6 +195,14 @@ def test_every_row_names_its_own_lanes() -> None:
         assert {name for bar in row.bars for name in (bar.ours, bar.peer)} <= set(names)
         assert set(row.shares) <= set(names)
         assert {lane.contender for lane in row.lanes} <= set(CONTENDERS)
+
+
+def test_a_quick_run_keeps_what_matters() -> None:
+    names = [row.name for row in rows(Shape()) if not row.long]
+    assert {"encode", "padded", "bfloat16", "loss", "train", "one-row"} <= set(names)
+    encode = contenders_of(rows(Shape())[0], Effort(quick=True))
+    assert {"transformers 4", "transformers 5", "ONNX Runtime", "TFXLM", "float64"} <= encode
+    assert "original" not in encode
 
 
 # -- the harness -----------------------------------------------------------------------------------
@@ -224,3 +246,83 @@ def test_a_row_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(result.bars()) == 1
     assert result.limits[""].rate > 0
     assert not list(folder.glob("*.npy"))
+
+
+def test_workers_keep_what_later_rows_need(tmp_path: Path) -> None:
+    folder, lane = tmp_path / "weights", Lane("xlm_torch", "xlm_torch")
+    build(folder, TINY)
+    encode, train, rounding = (
+        Row(kind, kind, Task(kind, 3, 8, shape=TINY), lanes)
+        for kind, lanes in (
+            ("encode", (lane,)),
+            ("train", (lane,)),
+            ("rounding", (Lane("products, PyTorch", "products, PyTorch"),)),
+        )
+    )
+    effort = Effort(rounds=1, least=1)
+    with Pool(folder, None) as pool:
+        measure(encode, pool, effort, [train, rounding])
+        assert set(pool.processes) == contenders_of(train, effort)
+        (trained,) = measure(train, pool, effort, [rounding]).lanes
+        assert set(pool.processes) == {"products, PyTorch"}
+        result = measure(rounding, pool, effort)
+        assert not pool.processes
+    assert not trained.missing
+    assert trained.rms is not None
+    assert trained.rms < 1e-5
+    assert all(0 < error < 1e-6 for error in result.lanes[0].details.values())
+    assert "F.linear, 64 inputs" in table(result)
+
+
+# What the side of the original code expects of a checkout.
+STAND_IN = """
+import torch
+from xlm_torch import XLMConfig, XLMWithLMHeadModel
+
+N_MAX_POSITIONS = 512
+
+class TransformerModel(torch.nn.Module):
+    def __init__(self, params, dico, is_encoder, with_output):
+        super().__init__()
+        config = XLMConfig(
+            vocab_size=params.n_words, emb_dim=params.emb_dim, n_layers=params.n_layers,
+            n_heads=params.n_heads, max_position_embeddings=N_MAX_POSITIONS,
+            n_langs=params.n_langs, use_lang_emb=params.use_lang_emb,
+        )
+        assert len(dico) == params.n_words and len(params.id2lang) == params.n_langs
+        self.model = [XLMWithLMHeadModel(config).eval()]  # its names are not the original's
+
+    def load_state_dict(self, tensors):
+        encoder = {n: t for n, t in tensors.items() if not n.startswith("pred_layer.")}
+        self.model[0].transformer.load_state_dict(encoder)
+        self.model[0].pred_layer.proj.bias.data = tensors["pred_layer.proj.bias"]
+
+    def forward(self, mode, **given):
+        if mode == "fwd":
+            assert not given["causal"]
+            hidden = self.model[0].transformer(given["x"].T, lengths=given["lengths"])[0]
+            return hidden.transpose(0, 1)
+        logits = self.model[0].pred_layer.proj(given["tensor"][given["pred_mask"]])
+        return None, torch.nn.functional.cross_entropy(logits, given["y"])
+"""
+
+
+def test_the_original_is_asked_in_its_own_way(tmp_path: Path) -> None:
+    code = tmp_path / "checkout" / "xlm" / "model" / "transformer.py"
+    code.parent.mkdir(parents=True)
+    code.write_text(STAND_IN)
+    folder, lane = tmp_path / "weights", Lane("original code", "original")
+    build(folder, TINY)
+    effort = Effort(rounds=1, least=1)
+    encode, loss = (
+        Row(kind, kind, Task(kind, 3, 8, filled=0.7, shape=TINY), (lane,))
+        for kind in ("encode", "loss")
+    )
+    with Pool(folder, None, str(tmp_path / "checkout")) as pool:
+        found = [measure(row, pool, effort, [loss]).lanes[0] for row in (encode, loss)]
+    for result in found:
+        assert not result.missing
+        assert result.error is not None
+        assert result.error < 1e-5
+    with Pool(folder, None) as pool:
+        assert "XLM_BENCH_ORIGINAL" in measure(encode, pool, effort).lanes[0].missing

@@ -5,7 +5,8 @@
 Everybody opens the same weights and gets the same batch, in processes of their own that take turns:
 no two compute at one moment. Threads are what the machine gives. `XLM_BENCH_PEERS_PYTHON` (or
 `--peers-python`) names the Python of an environment with transformers 5, torch, onnx, onnxscript
-and onnxruntime; without it the rows of these say so.
+and onnxruntime, `XLM_BENCH_ORIGINAL` (or `--original`) a checkout of the original code
+(facebookresearch/XLM); without them the lanes of these say so.
 
     tasks      what is computed: shapes, batches, and the products that they consist of
     rows       the table: who takes part in each row, and the bars

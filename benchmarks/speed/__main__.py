@@ -16,9 +16,9 @@ from typing import Any
 
 import benchmarks.speed
 from benchmarks.speed.growth import measure_growth
-from benchmarks.speed.measure import Effort, measure
+from benchmarks.speed.measure import Effort, contenders_of, measure
 from benchmarks.speed.plot import plot
-from benchmarks.speed.pool import PEERS_PYTHON, Pool
+from benchmarks.speed.pool import ORIGINAL, PEERS_PYTHON, Pool
 from benchmarks.speed.report import as_json, heading, machine, table
 from benchmarks.speed.results import RowResult
 from benchmarks.speed.rows import Row, rows
@@ -42,6 +42,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--plot", type=Path, help="write an SVG here")
     parser.add_argument("--folder", type=Path, help="where weights are kept meanwhile (1.5 GB)")
     parser.add_argument("--peers-python", default=os.environ.get(PEERS_PYTHON))
+    parser.add_argument("--original", default=os.environ.get(ORIGINAL), metavar="CHECKOUT")
     parser.add_argument("--small", action="store_true", help="a tiny model, to try the benchmark")
     return parser.parse_args(arguments)
 
@@ -50,7 +51,7 @@ def effort_of(options: argparse.Namespace) -> Effort:
     """How long to measure."""
     if options.quick:
         return Effort(options.rounds or 3, seconds=5, least=min(options.rounds or 2, 2), quick=True)
-    return Effort(options.rounds or 7, seconds=40, least=min(options.rounds or 3, 3))
+    return Effort(options.rounds or 5, seconds=20, least=min(options.rounds or 3, 3))
 
 
 def chosen(options: argparse.Namespace, table_of_rows: tuple[Row, ...]) -> list[Row]:
@@ -65,19 +66,22 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     shape, effort = SMALL if options.small else Shape(), effort_of(options)
     about, start = machine(), time.perf_counter()
     print(heading(about), flush=True)
+    todo = chosen(options, rows(shape, 1000 if options.small else 200_000))
     results: list[RowResult] = []
     growth: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=options.folder) as place:
         folder = Path(place) / "weights"
-        # In a process of its own, whose memory ends with it.
-        build = [sys.executable, "-m", "benchmarks.speed.weights", str(folder)]
-        subprocess.run([*build, json.dumps(asdict(shape))], check=True)
-        with Pool(folder, options.peers_python) as pool:
-            for row in chosen(options, rows(shape, 1000 if options.small else 200_000)):
-                results.append(measure(row, pool, effort))
+        with Pool(folder, options.peers_python, options.original) as pool:
+            for name in contenders_of(todo[0], effort) if todo else ():
+                pool.of(name)  # imports its libraries meanwhile
+            # In a process of its own, whose memory ends with it.
+            build = [sys.executable, "-m", "benchmarks.speed.weights", str(folder)]
+            subprocess.run([*build, json.dumps(asdict(shape))], check=True)
+            for number, row in enumerate(todo, 1):
+                results.append(measure(row, pool, effort, todo[number:]))
                 print(table(results[-1]), flush=True)
             if "growth" in options.rows if options.rows else not options.quick:
-                growth = measure_growth(shape, pool, Effort(min(effort.rounds, 3), 10, 2))
+                growth = measure_growth(shape, pool, Effort(min(effort.rounds, 3), 5, 2))
                 print(growth_table(growth), flush=True)
     print(f"\n{time.perf_counter() - start:.0f} s in all")
     return as_json(about, results, growth)

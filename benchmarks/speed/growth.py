@@ -44,6 +44,6 @@ def measure_size(task: Task, pool: Pool, effort: Effort) -> dict[str, float]:
         turn.result.seconds.clear()
     take_turns(turns, effort)
     for turn in turns:
-        turn.process.ask({"do": "forget"})
+        turn.process.ask({"do": "forget", "kinds": []})
         turn.process.answer()
     return {t.lane.name: t.result.median for t in turns if t.result.seconds}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ import numpy as np
 
 from benchmarks.speed.pool import Pool, Process
 from benchmarks.speed.results import LaneResult, Product, RowResult, limit_of
-from benchmarks.speed.rows import Lane, Row
+from benchmarks.speed.rows import PRODUCTS, Lane, Row
+from benchmarks.speed.tasks import COMPARED_SENTENCES
 
 # Threads of some libraries wait for more work by spinning; they give up within this time.
 PAUSE = 0.05
 REFERENCE = "float64"
-PRODUCTS = ("products, PyTorch", "products, TensorFlow")
-# Sentences do not see each other: of a large batch the first ones are compared.
-COMPARED_SENTENCES = 4
+PRODUCTS_OF = {lane.contender for lane in PRODUCTS}
+# What has no answer to compare and no limit to keep to.
+ALONE = ("one row", "rounding")
 
 
 @dataclass(frozen=True)
@@ -34,53 +36,101 @@ class Effort:
         quick: Long rows and lanes are left out.
     """
 
-    rounds: int = 7
-    seconds: float = 60.0
+    rounds: int = 5
+    seconds: float = 20.0
     least: int = 3
     quick: bool = False
 
 
-def measure(row: Row, pool: Pool, effort: Effort) -> RowResult:
-    """Measure a row."""
-    lanes = [lane for lane in row.lanes if not (effort.quick and lane.long)]
+def measure(row: Row, pool: Pool, effort: Effort, later: Sequence[Row] = ()) -> RowResult:
+    """Measure a row; what the `later` ones do not need is given up at its end."""
+    lanes = lanes_of(row, effort)
     if row.task.kind == "memory":
         return RowResult(row, [measure_memory(row, lane, pool) for lane in lanes])
-    helpers = [] if row.task.kind == "one row" else helpers_of(row)
-    turns = [Turn(lane, pool.of(lane.contender)) for lane in [*lanes, *helpers]]
-    # Nothing is timed here, so all prepare at one time.
+    turns = [Turn(lane, pool.of(lane.contender)) for lane in [*lanes, *helpers_of(row)]]
+    # Nothing is timed here, so all prepare at one time; meanwhile the judge speaks, and is done.
     for turn in turns:
         turn.ask("prepare", task=asdict(row.task), options=turn.lane.options)
+    judges = [turn for turn in turns if turn.lane.contender == REFERENCE]
+    for judge in judges:
+        judge.ask("output", path=str(pool.folder / f"{REFERENCE}.npy"), warm=False)
+        judge.ask("forget", kinds=[])
     for turn in turns:
         turn.hear()
+    for judge in judges:
+        judge.hear()
+        judge.hear()
+    turns = [turn for turn in turns if turn not in judges]
     ours = [turn for turn in turns if turn.lane.ours]
-    if ours and all(turn.result.missing for turn in ours):
-        forget(turns)
-        return RowResult(row, [turn.result for turn in ours])
-    for turn in turns:
-        turn.request("output", path=str(pool.folder / f"{turns.index(turn)}.npy"))
-    take_turns([turn for turn in turns if turn.lane.contender != REFERENCE], effort)
     result = RowResult(row, [turn.result for turn in turns[: len(lanes)]])
-    compare(turns, pool.folder)
-    result.limits = limits_of(row, turns)
-    forget(turns)
+    if ours and all(turn.result.missing for turn in ours):
+        result.lanes = [turn.result for turn in ours]
+    else:
+        warm_up(turns, pool.folder)
+        take_turns(turns, effort)
+        compare(turns, pool.folder)
+        result.limits = limits_of(row, turns)
+    for file in pool.folder.glob("*.npy"):
+        file.unlink()
+    release([*turns, *judges], pool, effort, later)
     return result
 
 
-def forget(turns: list[Turn]) -> None:
-    """Let the workers drop what they prepared."""
-    for process in {id(turn.process): turn.process for turn in turns}.values():
-        process.ask({"do": "forget"})
-        process.answer()
+def lanes_of(row: Row, effort: Effort) -> list[Lane]:
+    """Who takes part."""
+    return [lane for lane in row.lanes if not (effort.quick and lane.long)]
+
+
+def contenders_of(row: Row, effort: Effort) -> set[str]:
+    """Whose workers of the pool a row needs."""
+    if row.task.kind == "memory":
+        return set()
+    return {lane.contender for lane in [*lanes_of(row, effort), *helpers_of(row)]}
+
+
+def warm_up(turns: list[Turn], folder: Path) -> None:
+    """Each one's output and first run: untimed, so two at a time.
+
+    Products have no output, and say the least of a few tries.
+    """
+    waiting: list[Turn] = []
+    for number, turn in enumerate(turns):
+        if not turn.result.missing and turn.lane.contender not in PRODUCTS_OF:
+            turn.output = folder / f"{number}.npy"
+            turn.ask("output", path=str(turn.output), warm=True)
+            waiting.append(turn)
+        if len(waiting) > 1:
+            waiting.pop(0).hear()
+    for turn in waiting:
+        turn.hear()
+
+
+def release(turns: list[Turn], pool: Pool, effort: Effort, later: Sequence[Row]) -> None:
+    """Let workers drop what they hold, but for models of later tasks, or end if nobody needs them.
+
+    A model with its gradients and moments is 2.3 GB; ten workers that keep all do not fit.
+    """
+    unneeded = []
+    for name in {turn.lane.contender for turn in turns}:
+        kinds = {row.task.kind for row in later if name in contenders_of(row, effort)}
+        if kinds:
+            pool.of(name).ask({"do": "forget", "kinds": sorted(kinds)})
+            pool.of(name).answer()
+        else:
+            unneeded.append(name)
+    pool.end(unneeded)
 
 
 def helpers_of(row: Row) -> list[Lane]:
     """The judge of errors, and the products that set the limit."""
+    if row.task.kind in ALONE:
+        return []
     judge: dict[str, Any] = {"dtype": "float64", "plain": True}
     if row.task.kind == "encode":
         judge["sentences"] = COMPARED_SENTENCES
     first = row.lanes[0].options
     kept = {key: first[key] for key in ("dtype",) if key in first}
-    products = [] if "quantized" in first else [Lane(name, name, kept) for name in PRODUCTS]
+    products = [] if "quantized" in first else [replace(lane, options=kept) for lane in PRODUCTS]
     return [Lane(REFERENCE, REFERENCE, judge), *products]
 
 
@@ -92,7 +142,7 @@ class Turn:
         self.process = process
         self.result = LaneResult(lane.name, lane.ours)
         self.products: list[Product] = []
-        self.rates: dict[str, list[float]] = defaultdict(list)
+        self.figures: dict[str, list[float]] = defaultdict(list)
         self.output: Path | None = None
 
     def ask(self, do: str, **values: Any) -> None:
@@ -103,13 +153,14 @@ class Turn:
         """Take an answer in."""
         answer = self.process.answer()
         failed = answer.get("failed")
-        self.result.missing = answer.get("absent") or (f"failed: {failed}" if failed else "")
+        found = answer.get("absent") or (f"failed: {failed}" if failed else "")
+        self.result.missing = self.result.missing or found
         self.result.version = answer.get("version", self.result.version)
         self.result.peak_mb = answer.get("peak_mb", self.result.peak_mb)
         self.products += answer.get("products", [])
-        for name, rate in answer.get("rates", {}).items():
-            self.rates[name].append(rate)
-            self.result.details[name] = statistics.median(self.rates[name])
+        for name, figure in answer.get("figures", {}).items():
+            self.figures[name].append(figure)
+            self.result.details[name] = statistics.median(self.figures[name])
         if "seconds" in answer:
             self.result.seconds.append(answer["seconds"])
 
@@ -119,8 +170,6 @@ class Turn:
             return
         self.ask(do, **values)
         self.hear()
-        if do == "output" and not self.result.missing:
-            self.output = Path(values["path"])
 
 
 def take_turns(turns: list[Turn], effort: Effort) -> None:
@@ -135,20 +184,22 @@ def take_turns(turns: list[Turn], effort: Effort) -> None:
 
 
 def compare(turns: list[Turn], folder: Path) -> None:
-    """Set the error of each lane: the largest difference from float64 over the largest value."""
-    judges = [turn for turn in turns if turn.lane.contender == REFERENCE]
-    if not judges or judges[0].output is None or not judges[0].output.exists():
-        return
-    expected = np.load(judges[0].output)
-    largest = np.abs(expected).max()
+    """Set the errors of each lane by what the judge wrote."""
+    judge = folder / f"{REFERENCE}.npy"
+    expected = np.load(judge) if judge.exists() else None
     for turn in turns:
-        if turn.output is not None and turn.output.exists():
-            found = np.load(turn.output)
-            if found.ndim == 3:
-                found = found[: len(expected)]
-            turn.result.error = float(np.abs(found - expected).max() / largest)
-    for file in folder.glob("*.npy"):
-        file.unlink()
+        if expected is not None and turn.output is not None and turn.output.exists():
+            turn.result.error, turn.result.rms = errors(np.load(turn.output), expected)
+
+
+def errors(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
+    """Largest difference over the largest value, and root mean square over root mean square.
+
+    Of hidden states, shape (batch, sequence, hidden), `expected` may hold the first sentences.
+    """
+    difference = (found[: len(expected)] if found.ndim == 3 else found) - expected
+    largest = np.abs(difference).max() / np.abs(expected).max()
+    return float(largest), float(np.linalg.norm(difference) / np.linalg.norm(expected))
 
 
 def limits_of(row: Row, turns: list[Turn]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from benchmarks.speed.protocol import send
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS_PYTHON = "XLM_BENCH_PEERS_PYTHON"
+ORIGINAL = "XLM_BENCH_ORIGINAL"
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class Contender:
         library: What that module is to use.
         in_peers: Lives in the peers' environment.
         legacy_keras: Wants Keras 2.
+        in_checkout: Lives in a checkout of the original code.
     """
 
     side: str
     library: str = ""
     in_peers: bool = False
     legacy_keras: bool = False
+    in_checkout: bool = False
 
 
 CONTENDERS = {
@@ -41,6 +45,7 @@ CONTENDERS = {
     "transformers 4": Contender("torch_side", "transformers"),
     "transformers 5": Contender("torch_side", "transformers", in_peers=True),
     "ONNX Runtime": Contender("onnx_side", in_peers=True),
+    "original": Contender("original_side", in_checkout=True),
     "xlm_tf": Contender("tf_side", "xlm_tf"),
     "TFXLM": Contender("tf_side", "transformers", legacy_keras=True),
     "products, PyTorch": Contender("products_torch"),
@@ -52,7 +57,13 @@ CONTENDERS = {
 class Process:
     """A worker that is there or says why not; requests are answered in their order."""
 
-    def __init__(self, contender: Contender, folder: Path, peers_python: str | None) -> None:
+    def __init__(
+        self,
+        contender: Contender,
+        folder: Path,
+        peers_python: str | None,
+        original: str | None = None,
+    ) -> None:
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed in `close`)
         self.absent = ""
         self.greeted = False
@@ -61,9 +72,15 @@ class Process:
         if not python:
             self.absent = f"its environment is not named ({PEERS_PYTHON})"
             return
+        if contender.in_checkout and not original:
+            self.absent = f"its checkout is not named ({ORIGINAL})"
+            return
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "HF_HUB_OFFLINE": "1"}
+        # transformers 4 imports the other framework as well if it may.
+        environment["USE_TORCH" if contender.side == "tf_side" else "USE_TF"] = "0"
         environment.pop("TF_USE_LEGACY_KERAS", None)
         environment["PYTHONPATH"] = str(ROOT)
+        environment[ORIGINAL] = original or ""
         if contender.legacy_keras:
             environment["TF_USE_LEGACY_KERAS"] = "1"
         module = "benchmarks.speed.worker"
@@ -111,14 +128,19 @@ class Process:
         lines = [line.strip() for line in self.log.read().splitlines() if line.strip()]
         return lines[-1][:200] if lines else "nothing was printed"
 
-    def close(self) -> None:
-        """End it, and wait for its end."""
+    def hang_up(self) -> None:
+        """Let it end."""
         if self.process is not None:
             assert self.process.stdin is not None
             assert self.process.stdout is not None
             self.process.stdout.close()
             with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.close()
+
+    def close(self) -> None:
+        """End it, and wait for its end."""
+        if self.process is not None:
+            self.hang_up()
             try:
                 self.process.wait(timeout=10)
             except subprocess.TimeoutExpired:
@@ -128,11 +150,18 @@ class Process:
 
 
 class Pool:
-    """Workers by the name of their contender."""
+    """Workers by the name of their contender.
 
-    def __init__(self, folder: Path, peers_python: str | None) -> None:
+    Args:
+        folder: Of the weights.
+        peers_python: Of the peers' environment.
+        original: Checkout of the original code.
+    """
+
+    def __init__(self, folder: Path, peers_python: str | None, original: str | None = None) -> None:
         self.folder = folder
         self.peers_python = peers_python
+        self.original = original
         self.processes: dict[str, Process] = {}
 
     def of(self, name: str) -> Process:
@@ -143,13 +172,19 @@ class Pool:
 
     def fresh(self, name: str) -> Process:
         """A worker of one's own, to be closed by whoever asked."""
-        return Process(CONTENDERS[name], self.folder, self.peers_python)
+        return Process(CONTENDERS[name], self.folder, self.peers_python, self.original)
+
+    def end(self, names: Iterable[str]) -> None:
+        """End the workers of these contenders, all at one time."""
+        ended = [self.processes.pop(name) for name in names if name in self.processes]
+        for process in ended:
+            process.hang_up()
+        for process in ended:
+            process.close()
 
     def close(self) -> None:
         """End all."""
-        for process in self.processes.values():
-            process.close()
-        self.processes.clear()
+        self.end(list(self.processes))
 
     def __enter__(self) -> Self:
         return self

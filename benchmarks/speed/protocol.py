@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -50,8 +50,8 @@ class Side:
         """Open the weights, make the batch and whatever else is not timed."""
         raise NotImplementedError
 
-    def forget(self) -> None:
-        """Drop what was prepared; models as they were opened may stay."""
+    def forget(self, kinds: Collection[str]) -> None:
+        """Drop what was prepared; models as they were opened may stay, if these tasks need them."""
 
 
 def send(stream: IO[str], message: dict[str, Any]) -> None:

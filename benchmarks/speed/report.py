@@ -75,6 +75,9 @@ def lines_of(result: RowResult) -> Iterator[str]:
         elif kind == "one row":
             for name, rate in lane.details.items():
                 yield f"  {name:28} {rate:8.1f} GB/s"
+        elif kind == "rounding":
+            for name, error in lane.details.items():
+                yield f"  {name:28} {error:.1e} of its size (root mean squares)"
         elif kind == "memory":
             yield f"  {lane.name:28} {memory(lane)}"
         else:
@@ -103,6 +106,7 @@ def times(result: RowResult, lane: LaneResult) -> str:
     parts = [f"{lane.median * 1e3:8.1f} ms, least {min(lane.seconds) * 1e3:8.1f}"]
     parts.append(f"{share:4.0%} of the limit" if share is not None else "")
     parts.append(f"error {error:.1e}" if error is not None else "")
+    parts.append(f"rms {lane.rms:.1e}" if lane.rms is not None else "")
     parts.append(f"peak {lane.peak_mb:.0f} MB" if lane.peak_mb else "")
     return "  ".join(part for part in parts if part)
 

@@ -24,8 +24,9 @@ class LaneResult:
         missing: Why there is nothing to see.
         seconds: One for each round.
         error: Largest difference from float64 over the largest value.
+        rms: Root mean square of the difference over that of the values.
         peak_mb: Of the process while it ran, everything that lies in it included.
-        details: Else: GB/s by product; parts of memory.
+        details: Else: GB/s or rounding by product; parts of memory.
     """
 
     name: str
@@ -34,6 +35,7 @@ class LaneResult:
     missing: str = ""
     seconds: list[float] = field(default_factory=list)
     error: float | None = None
+    rms: float | None = None
     peak_mb: float | None = None
     details: dict[str, float] = field(default_factory=dict)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks.speed.tasks import Shape, Task
@@ -70,9 +70,11 @@ COMPILED = Lane("transformers 4, compiled", "transformers 4", {"mode": "compiled
 COMPILED_5 = Lane("transformers 5, compiled", "transformers 5", {"mode": "compiled"}, long=True)
 FROZEN = Lane("transformers 4, frozen", "transformers 4", {"mode": "frozen"}, long=True)
 ONNX = Lane("ONNX Runtime", "ONNX Runtime")
+ORIGINAL = Lane("original code", "original", long=True)
 EAGER = Lane("TFXLM", "TFXLM")
 FUNCTION = Lane("TFXLM, tf.function", "TFXLM", {"mode": "function"})
 XLA = Lane("TFXLM, XLA", "TFXLM", {"mode": "xla"})
+PRODUCTS = tuple(Lane(name, name) for name in ("products, PyTorch", "products, TensorFlow"))
 PACKED = Lane("xlm_torch, packed", "xlm_torch", {"packed": True})
 
 
@@ -96,7 +98,10 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
     dense_tf = _named(OURS_TF, "no mask", dense=True)
     plain_tf = _named(OURS_TF, "plain", plain=True)
     half, half_tf = (_named(x, "bfloat16", dtype="bfloat16") for x in (OURS, OURS_TF))
-    eighth, eighth_tf = (_named(x, "int8", quantized=True) for x in (OURS, OURS_TF))
+    eighth, eighth_tf = (_named(x, "int8", quantized="all") for x in (OURS, OURS_TF))
+    weights, weights_tf = (_named(x, "weights only", quantized="weights") for x in (OURS, OURS_TF))
+    keras_adamw = _named(OURS_TF, "Keras' AdamW", optimizer="keras")
+    keras_adamw = replace(keras_adamw, long=True)
     large = Shape(**{**shape.__dict__, "vocab_size": large_vocabulary})
     return (
         Row(
@@ -104,7 +109,7 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
             "encode 8 x 128",
             Task("encode", 8, 128, shape=shape),
             (
-                *(OURS, PEER_4, COMPILED, FROZEN, PEER_5, COMPILED_5, ONNX),
+                *(OURS, PEER_4, COMPILED, FROZEN, PEER_5, COMPILED_5, ONNX, ORIGINAL),
                 *(OURS_TF, EAGER, FUNCTION, XLA),
             ),
             bars(OURS, 2.0, PEER_4, COMPILED, FROZEN, PEER_5, COMPILED_5)
@@ -125,7 +130,7 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
             "padded",
             "encode 32 x 128, 45 % filled",
             Task("encode", 32, 128, filled=0.45, shape=shape),
-            (OURS, PEER_4, LONG_5, ONNX, OURS_TF, FUNCTION),
+            (OURS, PEER_4, LONG_5, ONNX, ORIGINAL, OURS_TF, FUNCTION),
             bars(OURS, 4.5, PEER_4, PEER_5) + bars(OURS, 2.0, ONNX) + bars(OURS_TF, 2.2, FUNCTION),
         ),
         Row(
@@ -145,30 +150,30 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
         ),
         Row(
             "int8",
-            "encode 8 x 128, weights in int8",
+            "encode 8 x 128 in int8",
             Task("encode", 8, 128, shape=shape),
-            (eighth, PEER_4, eighth_tf),
+            (eighth, weights, PEER_4, eighth_tf, weights_tf),
             long=True,
         ),
         Row(
             "loss",
             "masked language model, loss, 8 x 128",
             Task("loss", 8, 128, shape=shape),
-            (OURS, PEER_4, LONG_5, OURS_TF, FUNCTION),
+            (OURS, PEER_4, LONG_5, ORIGINAL, OURS_TF, FUNCTION),
             bars(OURS, 3.0, PEER_4, PEER_5) + bars(OURS_TF, 2.0, FUNCTION),
         ),
         Row(
             "train",
             "training step, 8 x 64",
             Task("train", 8, 64, shape=shape),
-            (OURS, PEER_4, LONG_5, OURS_TF, FUNCTION),
+            (OURS, PEER_4, LONG_5, OURS_TF, keras_adamw, FUNCTION),
             bars(OURS, 3.5, PEER_4, PEER_5) + bars(OURS_TF, 1.5, FUNCTION),
         ),
         Row(
             "memory",
             f"memory of a training step, 8 x 64, vocabulary {large_vocabulary:,}",
             Task("memory", 8, 64, shape=large),
-            (OURS, PEER_4, OURS_TF, FUNCTION),
+            (OURS, PEER_4, OURS_TF, keras_adamw, FUNCTION),
             bars(OURS, 3.0, PEER_4) + bars(OURS_TF, 2.0, FUNCTION),
             long=True,
         ),
@@ -176,9 +181,13 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
             "one-row",
             "products of one row (decoding)",
             Task("one row", 1, 1, shape=shape),
-            (
-                Lane("products, PyTorch", "products, PyTorch"),
-                Lane("products, TensorFlow", "products, TensorFlow"),
-            ),
+            PRODUCTS,
+        ),
+        Row(
+            "rounding",
+            "rounding of products of 512 rows, against float64",
+            Task("rounding", 4, 128, shape=shape),
+            PRODUCTS,
+            long=True,
         ),
     )

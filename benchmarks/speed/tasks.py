@@ -10,6 +10,10 @@ import numpy as np
 
 IGNORED = -100
 FIRST_WORD = 6  # ids below are special
+# Sentences do not see each other: where float64 is the judge, the first ones are compared.
+COMPARED_SENTENCES = 2
+# AdamW of every library; their defaults differ.
+LEARNING_RATE, BETAS, EPSILON, DECAY = 1e-5, (0.9, 0.999), 1e-8, 0.01
 
 # (rows, inputs, outputs) of a product, and how often a task computes it.
 Products = dict[tuple[int, int, int], int]
@@ -36,7 +40,8 @@ class Task:
 
     Attributes:
         kind: "encode", "loss" (language model, forward), "train" (one step of AdamW), "memory"
-            (of such a step), or "one row" (the products of a decoder's step).
+            (of such a step), "one row" (the products of a decoder's step), or "rounding" (of
+            the products of a layer).
         batch, length: Of the padded batch.
         filled: Share of the batch that is no padding.
         labelled: Share of the tokens that have a label.
@@ -112,6 +117,11 @@ def products_of(task: Task) -> Products:
     if task.kind in ("loss", "train"):
         products[round(rows * task.labelled), width, task.shape.vocab_size] = 1
     return products
+
+
+def narrow(products: Products) -> Products:
+    """Those that have no more outputs than inputs: one for each number of inputs."""
+    return {shape: count for shape, count in products.items() if shape[2] <= shape[1]}
 
 
 def attention_operations(task: Task) -> int:

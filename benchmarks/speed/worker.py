@@ -2,12 +2,13 @@
 
     python -m benchmarks.speed.worker SIDE LIBRARY FOLDER
 
-Requests are {"do": ...}: "prepare" (name, task, options), "output" (name, path), "run" (name),
-"forget". An answer holds "absent" or "failed" where there is nothing to measure.
+Requests are {"do": ...}: "prepare" (name, task, options), "output" (name, path, warm), "run"
+(name), "forget" (kinds). An answer holds "absent" or "failed" where there is nothing to measure.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
@@ -49,13 +50,13 @@ class Worker:
         return {"version": self.side.version()}
 
     def do_output(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Run once to warm up; write what comes out; the peak of that run."""
+        """Write what comes out, and run once if that did not warm up; the peak of both."""
         prepared = self.prepared[request["name"]]
         gc.collect()
         reset_peak()
         if prepared.output is not None:
             np.save(request["path"], prepared.output())
-        if prepared.output is None or prepared.warm:
+        if request["warm"] and (prepared.output is None or prepared.warm):
             prepared.run()
         return {"peak_mb": memory_mb(), "compared": prepared.output is not None}
 
@@ -68,10 +69,12 @@ class Worker:
         return {"seconds": seconds} | (result if isinstance(result, dict) else {})
 
     def do_forget(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Drop what was prepared."""
+        """Drop what was prepared, and give its memory back to the system."""
         self.prepared.clear()
-        self.side.forget()
+        self.side.forget(request["kinds"])
         gc.collect()
+        if sys.platform == "linux":  # where the C library keeps what was freed
+            ctypes.CDLL(None).malloc_trim(0)
         return {}
 
 

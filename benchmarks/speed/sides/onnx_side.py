@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,11 @@ class OnnxSide(Side):
             return self.session.run(None, given)[0]
 
         return Prepared(run, lambda: run().astype("float64"))
+
+    def forget(self, kinds: Collection[str]) -> None:
+        """The session may stay."""
+        if "encode" not in kinds:
+            self.session = None
 
     def export(self) -> Any:
         """The session, with the optimisations that ONNX Runtime makes by itself."""

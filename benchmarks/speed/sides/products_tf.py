@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from benchmarks.speed.protocol import Absent, Prepared, Side
-from benchmarks.speed.tasks import Task, products_of
+from benchmarks.speed.tasks import Task, narrow, products_of
 
 TRIES = 3
 
@@ -27,6 +27,8 @@ class ProductsSide(Side):
             raise Absent(f"no products in {options['dtype']}")
         if task.kind == "one row":
             return Prepared(lambda: streaming(task))
+        if task.kind == "rounding":
+            return Prepared(lambda: {"figures": rounding(task)})
         cases = [
             (tf.random.normal((m, k)), tf.Variable(tf.random.normal((k, n)) * 0.03))
             for m, k, n in products_of(task)
@@ -72,7 +74,18 @@ def streaming(task: Task) -> dict[str, Any]:
         sum(timed(lambda x, w=weight: tf.matmul(x, w), x) for x, weight in cases)
         for _ in range(TRIES)
     ]
-    return {"rates": {"tf.matmul": size / min(times) / 1e9}}
+    return {"figures": {"tf.matmul": size / min(times) / 1e9}}
+
+
+def rounding(task: Task) -> dict[str, float]:
+    """Difference from float64, relative to the product's size: root mean squares."""
+    found = {}
+    for m, k, n in narrow(products_of(task)):
+        x, weight = tf.random.normal((m, k)), tf.random.normal((k, n))
+        exact = tf.matmul(tf.cast(x, tf.float64), tf.cast(weight, tf.float64))
+        difference = tf.cast(tf.matmul(x, weight), tf.float64) - exact
+        found[f"tf.matmul, {k} inputs"] = float(tf.norm(difference) / tf.norm(exact))
+    return found
 
 
 SIDE = ProductsSide

@@ -10,26 +10,28 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.speed.protocol import Absent, Prepared, Side
-from benchmarks.speed.tasks import Task, products_of
+from benchmarks.speed.tasks import Task, narrow, products_of
 
 TRIES = 3
 READ_BYTES = 2**28
 
 
 class ProductsSide(Side):
-    """Options: dtype."""
+    """Options: dtype. What a run gives: see `measured`, `streaming` and `rounding`."""
 
     def version(self) -> str:
         """PyTorch's."""
         return f"torch {torch.__version__}"
 
     def prepare(self, task: Task, options: dict[str, Any]) -> Prepared:
-        """See `Side`. A run gives "products": [[name, rows, inputs, outputs, seconds], ...]."""
+        """See `Side`."""
         dtype = getattr(torch, options.get("dtype", "float32"))
         if dtype not in (torch.float32, torch.bfloat16):
             raise Absent(f"no products in {dtype}")
         if task.kind == "one row":
             return Prepared(lambda: streaming(task, dtype))
+        if task.kind == "rounding":
+            return Prepared(lambda: {"figures": rounding(task, dtype)})
         cases = [(torch.randn(m, k), torch.randn(n, k) * 0.03) for m, k, n in products_of(task)]
         return Prepared(lambda: {"products": measured(cases, dtype)})
 
@@ -45,7 +47,7 @@ def ways() -> dict[str, Callable[..., torch.Tensor]]:
 
 @torch.inference_mode()
 def measured(cases: list[tuple[torch.Tensor, ...]], dtype: torch.dtype) -> list[list[Any]]:
-    """The least of a few tries, for each way and shape."""
+    """[[name, rows, inputs, outputs, seconds], ...]: the least of a few tries."""
     found = []
     for x, weight in cases:
         x, weight = x.to(dtype), weight.to(dtype)
@@ -80,7 +82,20 @@ def streaming(task: Task, dtype: torch.dtype) -> dict[str, Any]:
         rates[name] = size / min(times) / 1e9
     vector = torch.ones(READ_BYTES // 4)
     seconds = min(timed(torch.sum, vector) for _ in range(TRIES))
-    return {"rates": rates | {"reading memory": vector.nbytes / seconds / 1e9}}
+    return {"figures": rates | {"reading memory": vector.nbytes / seconds / 1e9}}
+
+
+@torch.inference_mode()
+def rounding(task: Task, dtype: torch.dtype) -> dict[str, float]:
+    """Difference from float64, relative to the product's size: root mean squares."""
+    found = {}
+    for m, k, n in narrow(products_of(task)):
+        x, weight = torch.randn(m, k, dtype=dtype), torch.randn(n, k, dtype=dtype)
+        exact = F.linear(x.double(), weight.double())
+        for name, way in ways().items():
+            difference = way(x, weight).double() - exact
+            found[f"{name}, {k} inputs"] = float(difference.norm() / exact.norm())
+    return found
 
 
 SIDE = ProductsSide

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,20 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.speed.protocol import Absent, Prepared, Side, memory_mb, reset_peak
-from benchmarks.speed.tasks import IGNORED, Batch, Task, batch_of
+from benchmarks.speed.tasks import (
+    BETAS,
+    COMPARED_SENTENCES,
+    DECAY,
+    EPSILON,
+    IGNORED,
+    LEARNING_RATE,
+    Batch,
+    Task,
+    batch_of,
+)
 
 CLASSES = {"encode": "TFXLMModel"}
 HEAD = "TFXLMWithLMHeadModel"
-LEARNING_RATE = 1e-5
 LAYOUTS = {"xlm_tf": "torch", "transformers": "tf"}
 
 
@@ -25,7 +34,8 @@ class TensorFlowSide(Side):
     """`library` is a package with TFXLMModel and TFXLMWithLMHeadModel.
 
     Options: dtype; mode ("function", "xla"; without: called as it is); dense (no mask given); plain
-    (our formulas alone); quantized; sentences (only the first).
+    (our formulas alone); quantized ("all", or "weights" alone); sentences (only the first);
+    optimizer ("keras": Keras' own, where the package has one).
     """
 
     def __init__(self, library: str, folder: Path) -> None:
@@ -42,9 +52,10 @@ class TensorFlowSide(Side):
         own = getattr(self.package, "__version__", "")
         return f"{self.library} {own}".strip() + f", tensorflow {tf.__version__}"
 
-    def forget(self) -> None:
-        """Models in float32 stay."""
-        self.models = {k: model for k, model in self.models.items() if k[1] == "float32"}
+    def forget(self, kinds: Collection[str]) -> None:
+        """Models in float32 may stay."""
+        kept = {(CLASSES.get(kind, HEAD), "float32") for kind in kinds}
+        self.models = {key: model for key, model in self.models.items() if key in kept}
 
     def prepare(self, task: Task, options: dict[str, Any]) -> Prepared:
         """See `Side`."""
@@ -61,23 +72,25 @@ class TensorFlowSide(Side):
 
         return Prepared(lambda: run().numpy(), lambda: run().numpy().astype("float64"))
 
-    def model(self, task: Task, options: dict[str, Any], special: str = "") -> Any:
+    def model(self, task: Task, options: dict[str, Any]) -> Any:
         """Opened from the folder; or with random weights, where the shape is another."""
         name = CLASSES.get(task.kind, HEAD)
         dtype = options.get("dtype", "float32")
-        change = "quantized" if options.get("quantized") else ""
-        key = (name, special + change or dtype)
+        quantized = options.get("quantized")
+        key = (name, f"quantized {quantized}" if quantized else dtype)
         if options.get("random"):
             key = (name, str(task.shape))
         if key not in self.models:
             model = self.open(name, task, options)
-            if change:
+            if quantized:
                 function = getattr(self.package, "quantize", None)
                 if function is None:
                     raise Absent(f"{self.library} has no quantize")
-                model = function(model) or model
+                given = {"activations": False} if quantized == "weights" else {}
+                model = function(model, **given) or model
             self.models[key] = model
-        return self.models[key]
+        # What is trained is nobody else's.
+        return self.models.pop(key) if task.kind == "train" else self.models[key]
 
     def open(self, name: str, task: Task, options: dict[str, Any]) -> Any:
         """As `model`."""
@@ -136,13 +149,15 @@ class TensorFlowSide(Side):
 
     def training(self, task: Task, batch: Batch, options: dict[str, Any]) -> Prepared:
         """One step of AdamW with dropout; compared: a gradient of the first layer, without."""
-        model = self.model(task, options, special="train")
+        model = self.model(task, options)
         given, labels = self.arguments(batch, mask=False), tf.constant(batch.labels, tf.int32)
+        few = task.first(COMPARED_SENTENCES)
+        first = self.arguments(few, mask=False), tf.constant(few.labels, tf.int32)
         of_loss = self.loss_of(model, training=False)
 
         def gradient() -> np.ndarray:
             with tf.GradientTape() as tape:
-                loss = of_loss(given, labels)
+                loss = of_loss(*first)
             kernel = model.transformer.attentions[0].q_lin.kernel
             return tape.gradient(loss, kernel.value if self.ours else kernel)
 
@@ -154,7 +169,7 @@ class TensorFlowSide(Side):
         self, model: Any, given: dict[str, tf.Tensor], labels: tf.Tensor, options: dict[str, Any]
     ) -> Callable[[], Any]:
         """A step: of ours through Keras, as `fit` takes it; of TFXLM as one tf.function."""
-        optimizer = self.keras.optimizers.AdamW(LEARNING_RATE, weight_decay=0.01)
+        optimizer = self.adamw(options)
         if self.ours:
             if hasattr(model, "output_logits"):
                 model.output_logits = False
@@ -173,6 +188,14 @@ class TensorFlowSide(Side):
         optimizer.build(model.trainable_variables)
         function = wrapped(step, options)
         return lambda: function(**given).numpy()
+
+    def adamw(self, options: dict[str, Any]) -> Any:
+        """Our optimizer, if there is one and Keras' is not asked for."""
+        own = getattr(self.package, "AdamW", None) if self.ours else None
+        made = self.keras.optimizers.AdamW if options.get("optimizer") == "keras" else own
+        return (made or self.keras.optimizers.AdamW)(
+            LEARNING_RATE, weight_decay=DECAY, beta_1=BETAS[0], beta_2=BETAS[1], epsilon=EPSILON
+        )
 
     def memory_of_step(self, task: Task, options: dict[str, Any]) -> dict[str, float]:
         """Two steps in a process that did nothing before."""

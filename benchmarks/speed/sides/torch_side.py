@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,27 @@ import numpy as np
 import torch
 
 from benchmarks.speed.protocol import Absent, Prepared, Side, memory_mb, reset_peak
-from benchmarks.speed.tasks import Batch, Task, batch_of
+from benchmarks.speed.tasks import (
+    BETAS,
+    COMPARED_SENTENCES,
+    DECAY,
+    EPSILON,
+    LEARNING_RATE,
+    Batch,
+    Task,
+    batch_of,
+)
 
 CLASSES = {"encode": "XLMModel"}
 HEAD = "XLMWithLMHeadModel"
-LEARNING_RATE = 1e-5
 
 
 class TorchSide(Side):
     """`library` is a package with XLMModel and XLMWithLMHeadModel.
 
     Options: dtype; mode ("compiled", "frozen"); dense (no mask given); plain (our formulas alone);
-    packed, quantized (our functions of that purpose); sentences (only the first).
+    packed (our function of that purpose); quantized ("all", or "weights" alone; likewise);
+    sentences (only the first).
     """
 
     def __init__(self, library: str, folder: Path) -> None:
@@ -37,10 +46,11 @@ class TorchSide(Side):
         own = getattr(self.package, "__version__", "")
         return f"{self.library} {own}".strip() + f", torch {torch.__version__}"
 
-    def forget(self) -> None:
-        """Models in float32 stay."""
+    def forget(self, kinds: Collection[str]) -> None:
+        """Models in float32 may stay."""
         torch.compiler.reset()
-        self.models = {k: model for k, model in self.models.items() if k[1] == "float32"}
+        kept = {(CLASSES.get(kind, HEAD), "float32") for kind in kinds}
+        self.models = {key: model for key, model in self.models.items() if key in kept}
 
     def prepare(self, task: Task, options: dict[str, Any]) -> Prepared:
         """See `Side`."""
@@ -58,18 +68,19 @@ class TorchSide(Side):
 
         return Prepared(run, lambda: run().double().numpy())
 
-    def model(self, task: Task, options: dict[str, Any], special: str = "") -> torch.nn.Module:
+    def model(self, task: Task, options: dict[str, Any]) -> torch.nn.Module:
         """Opened from the folder; or with random weights, where the shape is another."""
         name = CLASSES.get(task.kind, HEAD)
         dtype = options.get("dtype", "float32")
-        changes = [key for key in ("packed", "quantized") if options.get(key)]
-        key = (name, "".join([special, *changes]) or dtype)
+        changes = {key: options[key] for key in ("packed", "quantized") if options.get(key)}
+        key = (name, str(changes or dtype))
         if options.get("random"):
             key = (name, str(task.shape))
         if key not in self.models:
             model = self.open(name, task, options).to(getattr(torch, dtype)).eval()
             self.models[key] = self.changed(model, changes)
-        return self.models[key]
+        # What is trained is nobody else's.
+        return self.models.pop(key) if task.kind == "train" else self.models[key]
 
     def open(self, name: str, task: Task, options: dict[str, Any]) -> torch.nn.Module:
         """As `model`."""
@@ -79,15 +90,16 @@ class TorchSide(Side):
         config = self.package.XLMConfig(**task.shape.config())
         return getattr(self.package, name)(config)
 
-    def changed(self, model: torch.nn.Module, changes: list[str]) -> torch.nn.Module:
+    def changed(self, model: torch.nn.Module, changes: dict[str, Any]) -> torch.nn.Module:
         """By the project's own functions, which may work in place."""
         names = {"packed": "pack_weights", "quantized": "quantize"}
-        for change in changes:
+        for change, value in changes.items():
             function = getattr(self.package, names[change], None)
             if function is None:
                 raise Absent(f"{self.library} has no {names[change]}")
-            with torch.inference_mode():
-                result = function(model)
+            given = {"activations": False} if value == "weights" else {}
+            with torch.no_grad():
+                result = function(model, **given)
             model = result if isinstance(result, torch.nn.Module) else model
         return model
 
@@ -117,24 +129,29 @@ class TorchSide(Side):
         return {"output_logits": False} if able else {}
 
     def training(self, task: Task, batch: Batch, options: dict[str, Any]) -> Prepared:
-        """One step of AdamW with dropout; compared: a gradient of the first layer, without."""
-        model = self.model(task, options, special="train")
+        """One step of AdamW with dropout; compared: a gradient of the first layer, without.
+
+        Gradients are given up at the end of a step, so that none are held while others run.
+        """
+        model = self.model(task, options)
         given = arguments(batch, True, mask=False) | self.loss_alone(model)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
+        first = arguments(task.first(COMPARED_SENTENCES), True, mask=False) | self.loss_alone(model)
+        optimizer = adamw(model)
 
         def gradient() -> np.ndarray:
             model.eval()
-            optimizer.zero_grad()
             with self.plainly(options):
-                model(**given).loss.backward()
+                loss = model(**first).loss
+                weight = model.transformer.attentions[0].q_lin.weight
+                (found,) = torch.autograd.grad(loss, [weight])
             model.train()
-            return model.transformer.attentions[0].q_lin.weight.grad.double().numpy()
+            return found.double().numpy()
 
         def step() -> None:
-            optimizer.zero_grad()
             with self.plainly(options):
                 model(**given).loss.backward()
             optimizer.step()
+            optimizer.zero_grad()
 
         return Prepared(step, gradient, warm=True)
 
@@ -142,7 +159,7 @@ class TorchSide(Side):
         """Two steps in a process that did nothing before."""
         libraries = memory_mb("VmRSS")
         model = self.open(HEAD, task, {"random": True}).train()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
+        optimizer = adamw(model)
         given = arguments(batch_of(task), True, mask=False) | self.loss_alone(model)
         reset_peak()
         for _ in range(2):
@@ -153,6 +170,18 @@ class TorchSide(Side):
         parameters = list(model.parameters())
         known = sum(t.nbytes for t in parameters) * 2 + sum(t.nbytes for t in state)
         return {"peak_mb": memory_mb(), "known_mb": known / 2**20, "libraries_mb": libraries}
+
+
+def adamw(model: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimizer, in PyTorch's fused form."""
+    return torch.optim.AdamW(
+        model.parameters(),
+        lr=LEARNING_RATE,
+        betas=BETAS,
+        eps=EPSILON,
+        weight_decay=DECAY,
+        fused=True,
+    )
 
 
 def arguments(batch: Batch, labels: bool, mask: bool) -> dict[str, torch.Tensor]:
