@@ -33,6 +33,7 @@ ONLY_TORCH: dict[str, str] = {
     "pretrained.XLMPreTrainedModel.device": "TensorFlow places by operation",
     "kernels.SMALLEST_MATRIX": "TensorFlow chooses its products itself",
     "kernels.HAS_ONEDNN": "as above",
+    "kernels.ANY_ROWS": "as above",
     "kernels.PREFER_ONEDNN": "as above",
     "kernels.OWN_LINEAR": "TensorFlow's tensors are never overwritten",
     "kernels.product": "as above",

@@ -12,6 +12,7 @@ keeps is compared with them.
 from __future__ import annotations
 
 import platform
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,20 +64,22 @@ def _has_onednn() -> bool:
     )
 
 
-def _served_by_onednn() -> frozenset[torch.dtype]:
-    """Dtypes whose products are oneDNN's business on this machine.
+def _served_by_onednn() -> dict[torch.dtype, range]:
+    """For each dtype, the numbers of rows whose products are oneDNN's business on this machine.
 
-    MKL, which `F.linear` uses for float32 on x86, is tuned for Intel's processors; on AMD's,
-    oneDNN reaches 1.1 to 2.5 times its rate (docs/performance.md). `F.linear` in bfloat16 is
-    oneDNN's already, only without what can be fused into it.
+    MKL, which `F.linear` uses for float32 on x86, is tuned for Intel's processors: there oneDNN is
+    ahead for few rows only, by 1.1 to 1.9 times (measured). On AMD's it reaches 1.1 to 2.5 times
+    MKL's rate (docs/performance.md). `F.linear` in bfloat16 is oneDNN's already, only without what
+    can be fused into it.
     """
     if not HAS_ONEDNN:
-        return frozenset()
+        return {}
     if torch.backends.mkl.is_available() and _is_intel():
-        return frozenset((torch.bfloat16,))
-    return frozenset((torch.float32, torch.bfloat16))
+        return {torch.float32: range(8, 257), torch.bfloat16: ANY_ROWS}
+    return {torch.float32: ANY_ROWS, torch.bfloat16: ANY_ROWS}
 
 
+ANY_ROWS = range(sys.maxsize)
 HAS_ONEDNN = _has_onednn()
 PREFER_ONEDNN = _served_by_onednn()
 
@@ -192,8 +195,12 @@ _product: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 def _by_onednn(layer: nn.Module, x: Tensor) -> bool:
-    """The rule: a CPU and dtype that oneDNN serves better, a large matrix, an untouched layer."""
-    return x.dtype in PREFER_ONEDNN and _fits_onednn(layer, x)
+    """The rule: what oneDNN serves better on this CPU, a large matrix, an untouched layer."""
+    return _rows_of(x) in PREFER_ONEDNN.get(x.dtype, ()) and _fits_onednn(layer, x)
+
+
+def _rows_of(x: Tensor) -> int:
+    return x.numel() // x.shape[-1] if x.dim() and x.shape[-1] else 0
 
 
 def _fits_onednn(layer: nn.Module, x: Tensor) -> bool:
@@ -263,8 +270,11 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         weight: float, shape (outputs, inputs); of any strides.
         bias: float, shape (outputs,).
     """
+    served = PREFER_ONEDNN.get(torch.float32, ANY_ROWS[:0])
     by_onednn = (
-        torch.float32 in PREFER_ONEDNN
+        _rows_of(x) in served
+        # Where MKL is tuned too, it is ahead for other orders.
+        and (served == ANY_ROWS or weight.is_contiguous())
         and torch.backends.mkldnn.enabled
         and x.numel() > 0
         and x.dtype == weight.dtype == torch.float32

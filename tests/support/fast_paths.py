@@ -78,7 +78,11 @@ def take_fast_paths(monkeypatch: pytest.MonkeyPatch) -> Taken:
     monkeypatch.setattr(kernels, "SMALLEST_MATRIX", 0)
     monkeypatch.setattr(padding, "SENTENCE_COST", 0)
     if ONEDNN is not None and torch.backends.mkldnn.is_available():
-        monkeypatch.setattr(kernels, "PREFER_ONEDNN", frozenset((torch.float32, torch.bfloat16)))
+        monkeypatch.setattr(
+            kernels,
+            "PREFER_ONEDNN",
+            dict.fromkeys((torch.float32, torch.bfloat16), kernels.ANY_ROWS),
+        )
         monkeypatch.setattr(kernels, "_product", _CountedProduct(taken))
     for function, name in (
         (kernels.FlashAttention, "attentions"),

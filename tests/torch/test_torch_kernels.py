@@ -85,7 +85,7 @@ class _Same(nn.Linear):
 def test_linear_without_onednn_overwrites_its_own_memory_only(
     activation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "PREFER_ONEDNN", frozenset())
+    monkeypatch.setattr(kernels, "PREFER_ONEDNN", {})
     layer, x, residual = _linear_case(True, True, (3, 5))
     assert residual is not None
     expected = residual + ACTIVATIONS[activation](layer(x))
@@ -113,6 +113,26 @@ def test_linear_without_onednn_overwrites_its_own_memory_only(
         assert y.requires_grad
         y.sum().backward()
         assert tensor.grad is not None
+
+
+@needs_onednn
+def test_the_rule_by_rows(taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "PREFER_ONEDNN", {torch.float32: range(2, 5)})
+    layer = nn.Linear(24, 31)
+    for rows in range(7):
+        for shape in ((rows, 24), (1, rows, 24)):
+            taken.clear()
+            x = torch.randn(shape)
+            assert linear(layer, x).shape == (*shape[:-1], 31)
+            assert len(taken.products) == int(rows in (2, 3, 4))
+    taken.clear()
+    x = torch.randn(3, 24)
+    assert_close_to_largest(product(x, layer.weight), F.linear(x, layer.weight), FLOAT32)
+    assert len(taken.products) == 1
+    product(torch.randn(3, 31), layer.weight.t())  # in another order
+    product(torch.randn(5, 24), layer.weight)  # too many
+    layer(x)
+    assert len(taken.products) == 1
 
 
 @needs_onednn

@@ -24,7 +24,9 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(kernels, "PREFER_ONEDNN", frozenset((torch.float32, torch.bfloat16)))
+    monkeypatch.setattr(
+        kernels, "PREFER_ONEDNN", dict.fromkeys((torch.float32, torch.bfloat16), kernels.ANY_ROWS)
+    )
     monkeypatch.setattr(kernels, "SMALLEST_MATRIX", 64 * 64)
     torch.manual_seed(0)
     config = XLMConfig(vocab_size=90, emb_dim=64, n_layers=2, n_heads=4, init_std=0.2)
@@ -53,7 +55,7 @@ def test_packed_matrices_are_used(
     model: Any, preferred: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not preferred:
-        monkeypatch.setattr(kernels, "PREFER_ONEDNN", frozenset())
+        monkeypatch.setattr(kernels, "PREFER_ONEDNN", {})
     pack_weights(model)
     seen, product = [], kernels._product
 
