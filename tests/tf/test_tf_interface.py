@@ -117,7 +117,8 @@ def test_labels_may_be_anywhere(architecture: str) -> None:
 
 @EACH
 def test_functional_models(architecture: str) -> None:
-    model, batch = tiny_model(architecture), tiny_batch(architecture, int_type="int32")
+    model = tiny_model(architecture, dtype="float64")
+    batch = tiny_batch(architecture, int_type="int32")
     inputs = {
         name: keras.Input(array.shape[1:], dtype="int32", name=name)
         for name, array in batch.items()
@@ -126,7 +127,7 @@ def test_functional_models(architecture: str) -> None:
     for output in (model(inputs), model(**inputs)):
         functional = keras.Model(inputs, dict(output))
         assert_all_close(results(functional(batch)), expected, 0.0)
-    assert_all_close(functional.predict(batch, verbose=0), expected, 1e-6)
+    assert_all_close(functional.predict(batch, verbose=0), expected, 1e-12)
 
 
 def test_a_functional_model_with_layers_of_ones_own() -> None:
