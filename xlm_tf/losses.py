@@ -67,9 +67,7 @@ def linear_cross_entropy(
     labels = tf.cast(labels, tf.int32)
     rows = tf.maximum(tf.shape(hidden)[0], 1)
     if keeps_logits:
-        logits = at_least_float32(_logits(hidden, weight, bias))
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        total = tf.reduce_sum(losses)
+        total = _sum_of_losses(hidden, weight, bias, labels)
     else:
         # The gradient of a part of the matrix is a chunk as well.
         longer = tf.maximum(rows, hidden.shape[-1])
@@ -86,6 +84,13 @@ def may_keep_logits(rows: int | None, vocabulary: int, dtype: tf.DType) -> bool:
 def _size_of(dtype: tf.DType) -> int:
     """Bytes of a logit for hidden states of this dtype."""
     return 8 if dtype == tf.float64 else 4
+
+
+def _sum_of_losses(
+    hidden: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor, labels: tf.Tensor
+) -> tf.Tensor:
+    logits = at_least_float32(_logits(hidden, weight, bias))
+    return tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
 
 
 def _logits(hidden: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
@@ -112,7 +117,9 @@ def _in_parts(
     """The sum of `linear_cross_entropy`, with the logits of so many words at a time."""
     vocabulary = bias.shape[0]
 
-    def part(first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def part(
+        hidden: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor, first: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Logits of the words from `first` on, their matrix, and the labels among them."""
         matrix = weight[first : first + words]
         logits = at_least_float32(_logits(hidden, matrix, bias[first : first + words]))
@@ -125,7 +132,7 @@ def _in_parts(
 
     # One part at a time, below: parts that are computed ahead would be kept.
     def forward(first: tf.Tensor, log_sum: tf.Tensor, chosen: tf.Tensor) -> Any:
-        logits, _, mine = part(first)
+        logits, _, mine = part(hidden, weight, bias, first)
         more = tf.reduce_logsumexp(logits, axis=-1)
         larger = tf.maximum(log_sum, more)
         log_sum = larger + tf.math.log(tf.exp(log_sum - larger) + tf.exp(more - larger))
@@ -139,15 +146,22 @@ def _in_parts(
     known = (labels >= 0) & (labels < vocabulary)
     chosen = tf.where(known, chosen, float("nan"))
 
-    def gradient(upstream: tf.Tensor) -> tuple[Any, ...]:
+    @tf.custom_gradient
+    def gradients(
+        hidden: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor, upstream: tf.Tensor
+    ) -> Any:
+        # What is computed from these has no derivatives; `second` says what they are.
+        fixed = [tf.stop_gradient(x) for x in (hidden, weight, bias, log_sum, upstream)]
+
         def backward(
             first: tf.Tensor, for_hidden: tf.Tensor, for_weight: tf.Tensor, for_bias: tf.Tensor
         ) -> Any:
-            logits, matrix, mine = part(first)
-            scores = (tf.exp(logits - log_sum[:, None]) - mine) * upstream
-            scores = tf.cast(scores, hidden.dtype)
+            x, *matrix_and_bias, sums, scale = fixed
+            logits, matrix, mine = part(x, *matrix_and_bias, first)
+            scores = (tf.exp(logits - sums[:, None]) - mine) * scale
+            scores = tf.cast(scores, x.dtype)
             places = tf.range(first, first + tf.shape(matrix)[0])
-            of_matrix = tf.matmul(scores, hidden, transpose_a=True)
+            of_matrix = tf.matmul(scores, x, transpose_a=True)
             of_bias = tf.reduce_sum(scores, axis=0)
             return (
                 first + words,
@@ -165,7 +179,24 @@ def _in_parts(
             tf.raw_ops.Empty(shape=tf.shape(bias), dtype=bias.dtype),
         )
         found = tf.while_loop(within, backward, empty, parallel_iterations=1)
-        return (*found[1:], None, None)
+
+        # Of the graph in which this is called, since `second` may be called in a third.
+        *inputs, factor, words_of_rows = map(tf.identity, (hidden, weight, bias, upstream, labels))
+
+        def second(*of_gradients: tf.Tensor) -> list[tf.Tensor]:
+            """By the formula, whose derivatives have derivatives."""
+            with tf.GradientTape() as outer:
+                outer.watch([*inputs, factor])
+                with tf.GradientTape() as inner:
+                    inner.watch(inputs)
+                    total = _sum_of_losses(*inputs, words_of_rows)
+                first = inner.gradient(total, inputs, factor)
+            return outer.gradient(first, [*inputs, factor], of_gradients)
+
+        return tuple(found[1:]), second
+
+    def gradient(upstream: tf.Tensor) -> tuple[Any, ...]:
+        return (*gradients(hidden, weight, bias, upstream), None, None)
 
     return tf.reduce_sum(log_sum - chosen), gradient
 

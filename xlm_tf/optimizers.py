@@ -45,7 +45,7 @@ class AdamW(keras.optimizers.AdamW):
         Args:
             gradient: Of the shape of the variable; may be sparse.
             variable: float, any shape.
-            learning_rate: Scalar.
+            learning_rate: Scalar, which weights decay by too.
         """
         if not self._is_in_place(variable, gradient):
             if not tf.distribute.has_strategy():

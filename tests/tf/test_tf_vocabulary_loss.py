@@ -12,6 +12,7 @@ import tensorflow as tf
 from tests.support.cases import Array
 from tests.support.parity import (
     as_array,
+    assert_all_close,
     assert_close_to_largest,
     assert_equal,
     assert_same_results,
@@ -21,6 +22,7 @@ from tests.support.tf_fast_paths import (
     compile_every_width,
     graphs_of,
     outputs_and_gradients,
+    plainly,
     small_batch,
     small_model,
     unknown_sizes,
@@ -247,3 +249,65 @@ def test_a_wrong_part_is_seen(monkeypatch: pytest.MonkeyPatch, mutation: str) ->
             outputs_and_gradients(model, BATCH, output_logits=False), expected, 1e-3
         )
     assert as_array(expected["loss"]) > 0
+
+
+# -- derivatives of derivatives --------------------------------------------------------------------
+
+
+def _orders(loss: Any, given: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Derivatives of the loss, of what depends on these, and of what depends on those."""
+    tapes = [tf.GradientTape() for _ in range(3)]
+    with tapes[2], tapes[1], tapes[0]:
+        for tape in tapes:
+            tape.watch(given)
+        objective = loss(**given) ** 2
+        found = {}
+        for order, tape in enumerate(tapes):
+            gradients = tape.gradient(objective, given)
+            found |= {f"{name} {order}": gradient for name, gradient in gradients.items()}
+            objective = objective + tf.add_n([tf.reduce_sum(g**3) for g in gradients.values()])
+    return found
+
+
+@pytest.mark.parametrize("where", ["eager", "in a function"])
+@pytest.mark.parametrize("words", [3, 1])
+def test_derivatives_of_the_loss_by_itself(
+    monkeypatch: pytest.MonkeyPatch, words: int, where: str
+) -> None:
+    _in_parts(monkeypatch, words, rows=4)
+    rng = np.random.default_rng(0)
+    sizes = {"h": (4, 3), "w": (11, 3), "b": (11,)}
+    given = {name: tf.constant(rng.normal(size=size)) for name, size in sizes.items()}
+    labels = tf.constant([0, 10, 4, 4])
+    found, expected = (
+        _orders(loss, given) if where == "eager" else tf.function(_orders)(loss, given)
+        for loss in (
+            lambda h, w, b: losses.linear_cross_entropy(h, w, b, labels),
+            lambda h, w, b: losses.cross_entropy(h @ tf.transpose(w) + b, labels),
+        )
+    )
+    assert_all_close(found, expected, 1e-10)
+
+
+@pytest.mark.parametrize("where", ["eager", "as a graph", "in a function"])
+@pytest.mark.parametrize("kind", ["tied", "untied"])
+def test_gradient_penalty(monkeypatch: pytest.MonkeyPatch, kind: str, where: str) -> None:
+    if where == "as a graph":
+        compile_every_width(monkeypatch)
+    _in_parts(monkeypatch, 7)
+    model, batch = small_model(n_layers=1, **KINDS[kind]), tensors(BATCH)
+    variables = {v.path: v.value for v in model.trainable_variables}
+
+    def penalty() -> dict[str, tf.Tensor]:
+        with tf.GradientTape() as second:
+            with tf.GradientTape() as first:
+                loss = model(batch, output_logits=False).loss
+            found = first.gradient(loss, list(variables.values()))
+            found = [tf.convert_to_tensor(g) for g in found]
+            objective = loss + sum(tf.reduce_sum(g**2) for g in found)
+        gradients = second.gradient(objective, variables)
+        return {name: tf.convert_to_tensor(g) for name, g in gradients.items()}
+
+    found = (tf.function(penalty) if where == "in a function" else penalty)()
+    with plainly(True):
+        assert_all_close(found, penalty(), 1e-10, one_scale=True)
