@@ -280,6 +280,7 @@ class TFXLMModel(TFXLMPreTrainedModel):
         """
         if unknown:
             self.refuse(unknown)
+        wanted = asked_rows(self)
         config = self.config
         output_attentions = _default(output_attentions, config.output_attentions)
         output_hidden_states = _default(output_hidden_states, config.output_hidden_states)
@@ -305,7 +306,6 @@ class TFXLMModel(TFXLMPreTrainedModel):
             "training": bool(training),
             "recompute": bool(self._gradient_checkpointing and training and cache is None),
         }
-        wanted = asked_rows()
         if isinstance(wanted, int):
             flags["column"] = wanted
         elif wanted is not None and wanted.shape.is_compatible_with(
@@ -504,7 +504,8 @@ def only(encoder: Any, wanted: tf.Tensor | int | None) -> AbstractContextManager
         encoder: What a head calls.
         wanted: Of `wanted_rows`.
     """
-    return wanted_rows(wanted) if are_plain((encoder,), (TFXLMModel,)) else nullcontext()
+    plain = are_plain((encoder,), (TFXLMModel,))
+    return wanted_rows(encoder, wanted) if plain else nullcontext()
 
 
 def _rows(x: tf.Tensor, kept: tf.Tensor | None) -> tf.Tensor:

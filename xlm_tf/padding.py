@@ -180,27 +180,32 @@ def all_rows(tokens: tf.Tensor, *, causal: bool, cached: int = 0) -> Rows:
 
 # -- where the last layer ends ---------------------------------------------------------------------
 
-_WANTED: ContextVar[tf.Tensor | int | None] = ContextVar("wanted", default=None)
+_WANTED: ContextVar[tuple[Any, tf.Tensor | int] | None] = ContextVar("wanted", default=None)
 
 
 @contextmanager
-def wanted_rows(wanted: tf.Tensor | int | None) -> Iterator[None]:
-    """Under it, encoders need not compute the last hidden states of other positions.
+def wanted_rows(encoder: Any, wanted: tf.Tensor | int | None) -> Iterator[None]:
+    """Under it, the next call of `encoder` need not compute other positions' last hidden states.
 
     Args:
+        encoder: Who is asked; any other that runs meanwhile is not.
         wanted: bool, shape (batch, new): True for positions that matter; or the one position of
             each sentence that does; None: all do.
     """
-    token = _WANTED.set(wanted)
+    token = _WANTED.set(None if wanted is None else (encoder, wanted))
     try:
         yield
     finally:
         _WANTED.reset(token)
 
 
-def asked_rows() -> tf.Tensor | int | None:
-    """What `wanted_rows` says here."""
-    return _WANTED.get()
+def asked_rows(encoder: Any) -> tf.Tensor | int | None:
+    """What `wanted_rows` says to `encoder`: once."""
+    asked = _WANTED.get()
+    if asked is None or asked[0] is not encoder:
+        return None
+    _WANTED.set(None)
+    return asked[1]
 
 
 def last_rows(

@@ -165,9 +165,14 @@ def quantize(model: Model, *, activations: bool = True) -> Model:
             raise ConfigError(f"{name} has no variables yet: build the model before quantize().")
         if not bool(tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(layer.kernel)))):
             raise InputError(f"{name}.kernel holds NaN or infinity, which int8 cannot.")
+    made: dict[Linear, QuantizedLinear] = {}  # layers that were one stay one
     for _, parent, attribute in layers:
         old = getattr(parent, attribute)
-        layer = QuantizedLinear(old, activations=activations)
+        if isinstance(old, QuantizedLinear):
+            continue  # done under another name
+        if old not in made:
+            made[old] = QuantizedLinear(old, activations=activations)
+        layer = made[old]
         parent._tracker.replace_tracked_value("layers", old, layer)
         setattr(parent, attribute, layer)
     model.trainable = False

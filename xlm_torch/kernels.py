@@ -4,7 +4,7 @@ Each function says first what it computes, in terms of the module's own call; th
 wherever the fast way does not apply. `plain_kernels()` turns every fast way off.
 
 A fast way stands in for a module only where calling the module would run the code of its class
-and nothing else (`are_plain`): hooks, parametrizations, adapters and quantized modules are called.
+and nothing else (`are_plain`): hooks, parametrizations, adapters and whatever else was put there are called.
 It works on the parameters as they are at that moment, so nothing can be stale; what `pack_weights`
 keeps is compared with them.
 """
@@ -116,6 +116,7 @@ def are_plain(modules: Iterable[nn.Module], kinds: tuple[type[nn.Module], ...]) 
     return not _has_global_hooks() and all(
         type(module) in kinds
         and "forward" not in module.__dict__
+        and _is_unpatched(type(module))
         and not module._forward_hooks
         and not module._forward_pre_hooks
         and not module._backward_hooks
@@ -123,6 +124,18 @@ def are_plain(modules: Iterable[nn.Module], kinds: tuple[type[nn.Module], ...]) 
         and module._compiled_call_impl is None
         for module in modules
     )
+
+
+# Of each class, as it was when it was first seen.
+_FORWARDS: dict[type[nn.Module], Any] = {
+    kind: kind.forward for kind in (nn.Linear, nn.Embedding, nn.LayerNorm)
+}
+
+
+def _is_unpatched(kind: type[nn.Module]) -> bool:
+    if torch.compiler.is_compiling():
+        return True
+    return bool(_FORWARDS.setdefault(kind, kind.forward) is kind.forward)
 
 
 def _has_global_hooks() -> bool:
@@ -175,6 +188,7 @@ def _may_overwrite(layer: nn.Module, y: Tensor, residual: Tensor | None) -> bool
     return (
         not y.requires_grad
         and not _needs_gradient(residual)
+        and torch._C._len_torch_function_stack() == 0  # a mode may hold what functions returned
         and (residual is None or (residual.dtype == y.dtype and residual.shape == y.shape))
         and are_plain((layer,), tuple(OWN_LINEAR))
         and not are_traced(y)
@@ -196,7 +210,12 @@ _product: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 def _by_onednn(layer: nn.Module, x: Tensor) -> bool:
     """The rule: what oneDNN serves better on this CPU, a large matrix, an untouched layer."""
-    return _rows_of(x) in PREFER_ONEDNN.get(x.dtype, ()) and _fits_onednn(layer, x)
+    # Sizes last: while tracing they may be symbols.
+    return (
+        x.dtype in PREFER_ONEDNN
+        and _fits_onednn(layer, x)
+        and _rows_of(x) in PREFER_ONEDNN[x.dtype]
+    )
 
 
 def _rows_of(x: Tensor) -> int:
@@ -270,7 +289,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         weight: float, shape (outputs, inputs); of any strides.
         bias: float, shape (outputs,).
     """
-    served = PREFER_ONEDNN.get(torch.float32, ANY_ROWS[:0])
+    served = PREFER_ONEDNN.get(torch.float32, range(0))
     by_onednn = (
         _rows_of(x) in served
         # Where MKL is tuned too, it is ahead for other orders.
@@ -300,7 +319,8 @@ def _dense(matrix: Tensor) -> Tensor:
 class _Packed:
     """A matrix in the order of oneDNN's products, and how to tell that it is still the layer's.
 
-    Writing through `.data` leaves no trace, so some of the values are compared at each use.
+    What writes to it counts a version. Writing through `.data` does not, so some of the values are
+    compared at each use; a few changed in that way are not seen.
     """
 
     def __init__(self, weight: Tensor, order: Callable[[Tensor], Tensor]) -> None:
@@ -354,11 +374,15 @@ def pack_weights(model: nn.Module) -> int:
 
     Returns:
         Bytes that the copies take.
+
+    Changes that leave no trace are not noticed: a few values written through `.data`. Matrices made
+    in inference mode, whose changes never leave one, are not packed.
     """
     unpack_weights(model)
     size = 0
     for layer in model.modules():
-        if HAS_ONEDNN and type(layer) is nn.Linear and _fits_onednn(layer, layer.weight[:0]):
+        plain = HAS_ONEDNN and type(layer) is nn.Linear and _fits_onednn(layer, layer.weight[:0])
+        if plain and not layer.weight.is_inference():  # which count no changes
             _PACKED[layer] = _Packed(layer.weight, torch.ops.mkldnn._reorder_linear_weight)
             size += layer.weight.nbytes
     return size
@@ -418,6 +442,7 @@ def integer_product(
     able = (
         MULTIPLIES_INTEGERS
         and dtype in (torch.float32, torch.bfloat16, torch.float16)
+        and integers.shape[-1] == weight.shape[1]
         and weight.shape[1] * 127**2 < 2**31
         and _is_on_cpu(integers)
         and _is_on_cpu(weight)
@@ -431,9 +456,11 @@ def integer_product(
     if packed is None or not packed.holds(weight):
         packed = _PACKED[layer] = _Packed(weight, _order_integers)
     product = torch.ops.onednn.qlinear_pointwise
-    no_zeros = torch.zeros(len(weight), dtype=torch.int64)
-    scales = (1.0, 0, packed.matrix, layer.scale.float(), no_zeros)
-    y = product(integers, *scales, None, 1.0, 0, torch.float32, "none", [], "")
+    zero_points = torch.zeros(len(weight), dtype=torch.int64)
+    # Integers as they are (scale 1, zero point 0), then the matrix with its scales and zero points;
+    # no bias, no rescaling of what comes out, nothing fused.
+    of_matrix = (packed.matrix, layer.scale.float(), zero_points)
+    y = product(integers, 1.0, 0, *of_matrix, None, 1.0, 0, torch.float32, "none", [], "")
     y = y.mul_(scale) if bias is None else torch.addcmul(bias.float(), y, scale)
     return y.to(dtype)
 

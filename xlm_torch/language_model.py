@@ -186,7 +186,8 @@ class XLMWithLMHeadModel(XLMPreTrainedModel):
     def _labelled(self, labels: Tensor) -> Tensor | None:
         """Which positions the loss alone looks at, of `wanted_rows`; None: all."""
         weight = self.transformer.embeddings.weight
-        return labels != IGNORED if self.pred_layer.picks_rows(weight) else None
+        picks = isinstance(labels, Tensor) and self.pred_layer.picks_rows(weight)
+        return labels != IGNORED if picks else None  # what is no tensor is refused later
 
     def _sharing(self, labels: Tensor | None) -> AbstractContextManager[Tensor | None]:
         """`shared_matrix` of the output and the word embeddings, if a gradient may come of it."""

@@ -247,6 +247,7 @@ class XLMModel(XLMPreTrainedModel):
         """
         if unknown:
             self.refuse(unknown)
+        wanted = asked_rows(self)
         config = self.config
         output_attentions = _default(output_attentions, config.output_attentions)
         output_hidden_states = _default(output_hidden_states, config.output_hidden_states)
@@ -293,7 +294,7 @@ class XLMModel(XLMPreTrainedModel):
 
         kept, last = None, rows
         if fused and not output_hidden_states:
-            kept, last = last_rows(rows, tokens, asked_rows())
+            kept, last = last_rows(rows, tokens, wanted)
 
         if inputs_embeds is None:
             assert input_ids is not None
@@ -430,7 +431,7 @@ def only(encoder: nn.Module, wanted: Tensor | int | None) -> AbstractContextMana
     """
     if torch.compiler.is_compiling() or not are_plain((encoder,), (XLMModel,)):
         return nullcontext()
-    return wanted_rows(wanted)
+    return wanted_rows(encoder, wanted)
 
 
 def _rows(x: Tensor, kept: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xlm_torch.kernels import are_traced, attention
 
@@ -171,27 +171,32 @@ def all_rows(tokens: Tensor, *, causal: bool, cached: int = 0) -> Rows:
 
 # -- where the last layer ends ---------------------------------------------------------------------
 
-_WANTED: ContextVar[Tensor | int | None] = ContextVar("wanted", default=None)
+_WANTED: ContextVar[tuple[nn.Module, Tensor | int] | None] = ContextVar("wanted", default=None)
 
 
 @contextmanager
-def wanted_rows(wanted: Tensor | int | None) -> Iterator[None]:
-    """Under it, encoders need not compute the last hidden states of other positions.
+def wanted_rows(encoder: nn.Module, wanted: Tensor | int | None) -> Iterator[None]:
+    """Under it, the next call of `encoder` need not compute other positions' last hidden states.
 
     Args:
+        encoder: Who is asked; any other that runs meanwhile is not.
         wanted: bool, shape (batch, new): True for positions that matter; or the one position of
             each sentence that does; None: all do.
     """
-    token = _WANTED.set(wanted)
+    token = _WANTED.set(None if wanted is None else (encoder, wanted))
     try:
         yield
     finally:
         _WANTED.reset(token)
 
 
-def asked_rows() -> Tensor | int | None:
-    """What `wanted_rows` says here; nothing to compilers."""
-    return None if torch.compiler.is_compiling() else _WANTED.get()
+def asked_rows(encoder: nn.Module) -> Tensor | int | None:
+    """What `wanted_rows` says to `encoder`: once, and nothing to compilers."""
+    asked = None if torch.compiler.is_compiling() else _WANTED.get()
+    if asked is None or asked[0] is not encoder:
+        return None
+    _WANTED.set(None)
+    return asked[1]
 
 
 def last_rows(
@@ -207,6 +212,7 @@ def last_rows(
         tokens: bool, shape (batch, new): False for padding.
         wanted: See `wanted_rows`.
     """
+    # On a GPU only where the lengths of sentences were waited for already.
     decides = not are_traced(tokens) and (bool(rows.lengths) or tokens.device.type == "cpu")
     if wanted is None or not decides:
         return None, rows

@@ -139,7 +139,12 @@ class XLMPreTrainedModel(nn.Module):
 
         Embeddings are normal with config.embed_init_std and a zero padding row, matrices normal
         with config.init_std, biases 0, norms 1 and 0.
+
+        Raises:
+            ConfigError: For an int8 model.
         """
+        if is_quantized(self):
+            raise ConfigError("this model's matrices are int8: initialise before quantize().")
         for spec in self.tensor_specs() if specs is None else specs:
             if spec.tied_to is None:
                 parameter = self.get_parameter(self._name(spec))

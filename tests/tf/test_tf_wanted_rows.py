@@ -169,7 +169,24 @@ def test_all_rows_with_logits_and_for_the_encoder_itself(lasts: list[bool]) -> N
     model(batch)
     model.transformer(small_batch())
     assert lasts == [False]  # one graph for both
-    assert padding.asked_rows() is None
+    assert padding._WANTED.get() is None
+
+
+def test_another_encoder_that_runs_meanwhile_is_not_asked(lasts: list[bool]) -> None:
+    head, other, seen = small_model("XLMForSequenceClassification"), small_model("XLMModel"), []
+    batch = small_batch()
+    expected = other(batch).last_hidden_state
+    layer = head.transformer.ffns[0]
+    own = layer.call
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        seen.append(other(batch).last_hidden_state)
+        return own(*arguments, **options)
+
+    layer.call = call
+    head(batch)
+    assert_close_to_largest(seen[0], expected, 1e-12)
+    assert not any(lasts)
 
 
 def test_none_are_left_out_for_xla(lasts: list[bool]) -> None:

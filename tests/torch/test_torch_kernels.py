@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tests.support.fast_paths import (
     Taken,
@@ -113,6 +115,35 @@ def test_linear_without_onednn_overwrites_its_own_memory_only(
         assert y.requires_grad
         y.sum().backward()
         assert tensor.grad is not None
+
+
+def test_a_mode_may_hold_what_functions_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "PREFER_ONEDNN", {})
+    layer, x, residual = _linear_case(True, True, (5,))
+    held = []
+
+    class Recorder(TorchFunctionMode):
+        def __torch_function__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            result = function(*args, **(kwargs or {}))
+            if function is F.linear:
+                held.append((result, result.clone()))
+            return result
+
+    with torch.no_grad(), Recorder():
+        linear(layer, x, "gelu", residual)
+    assert torch.equal(*held[0])
+
+
+@needs_onednn
+def test_classes_are_patched_too(taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x, _ = _linear_case(True, False, (5,))
+    seen, forward = [], nn.Linear.forward
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: seen.append(self) or forward(self, x))
+    linear(layer, x)
+    assert seen == [layer]
+    assert taken.nothing
 
 
 @needs_onednn

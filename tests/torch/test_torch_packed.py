@@ -118,6 +118,13 @@ def test_never_stale(model: Any, change: str) -> None:
         assert not torch.equal(actual, before)
 
 
+def test_what_counts_no_changes_is_not_packed(model: Any) -> None:
+    with torch.inference_mode():
+        other = copy.deepcopy(model)
+        assert other.transformer.ffns[0].lin1.weight.is_inference()
+        assert pack_weights(other) == 0
+
+
 def test_neither_copied_nor_saved(model: Any) -> None:
     names, expected = list(model.state_dict()), _hidden(model)
     pack_weights(model)

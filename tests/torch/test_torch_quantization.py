@@ -163,7 +163,7 @@ def test_state_dict() -> None:
     other.load_state_dict(ours.state_dict())
     assert_equal(other(x), ours(x))
     for strict in (True, False):
-        with pytest.raises(RuntimeError, match="load before"):
+        with pytest.raises(RuntimeError, match="loaded before"):
             other.load_state_dict(layer.state_dict(), strict=strict)
     for copied in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))):
         assert_equal(copied(x), ours(x))
@@ -251,6 +251,46 @@ def test_resized() -> None:
     model = quantize(small_model(XLMWithLMHeadModel).eval())
     model.resize_token_embeddings(60)
     assert _outputs(model)["logits"].shape[-1] == 60
+
+
+def test_shared_layers_stay_shared() -> None:
+    model, plain = small_model(XLMModel).double().eval(), small_model(XLMModel).double().eval()
+    for m in (model, plain):
+        m.ffns[1] = m.ffns[0]
+        m.attentions[1].q_lin = m.attentions[0].q_lin
+    quantize(model)
+    assert model.ffns[1].lin1 is model.ffns[0].lin1
+    assert model.attentions[1].q_lin is model.attentions[0].q_lin
+    exact, found = (_outputs(m)["last_hidden_state"] for m in (plain, model))
+    assert float((found - exact).norm() / exact.norm()) < 0.1
+
+
+def test_other_dtypes_and_places() -> None:
+    model = quantize(small_model(XLMModel).eval())
+    expected = _outputs(model)["last_hidden_state"]
+    model.type(torch.float64)
+    assert model.ffns[0].lin1.weight.dtype == torch.int8
+    assert_close_to_largest(_outputs(model.type(torch.float32))["last_hidden_state"], expected, 0.0)
+    state = {n: v.half() if n.endswith("scale") else v for n, v in model.state_dict().items()}
+    with pytest.raises(RuntimeError, match="float16 in the state_dict"):
+        model.load_state_dict(state, assign=True)
+    with pytest.raises(ConfigError, match="initialise before"):
+        model.init_weights()
+    with pytest.raises(RuntimeError):
+        model.ffns[0].lin1(torch.ones(2, 5))
+    with torch.device("meta"):
+        empty = XLMModel(model.config)
+    with pytest.raises(ConfigError, match="meta"):
+        quantize(empty)
+
+
+def test_integers_changed_in_inference_mode_are_noticed() -> None:
+    with torch.inference_mode():
+        model = quantize(small_model(XLMModel).eval())
+        before = _outputs(model)["last_hidden_state"]
+        model.ffns[0].lin1.weight[1] = 0
+        after = _outputs(model)["last_hidden_state"]
+    assert not torch.equal(before, after)
 
 
 def _hook(model: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 import xlm_torch.model
 from tests.support.fast_paths import MASK, results, small_batch, small_model, take_fast_paths
 from tests.support.parity import assert_close_to_largest, assert_same_results
+from xlm_core.errors import InputError
 from xlm_torch import (
     XLMForMultipleChoice,
     XLMForSequenceClassification,
@@ -171,6 +173,37 @@ def test_all_rows_with_logits_and_for_the_encoder_itself(lasts: list[int | None]
     model.transformer(**small_batch())
     assert lasts == [None, None]
     assert padding._WANTED.get() is None
+
+
+def test_another_encoder_that_runs_meanwhile_is_not_asked(lasts: list[int | None]) -> None:
+    head, other, seen = small_model(XLMForSequenceClassification), small_model(XLMModel), []
+    batch = small_batch()
+    expected = other(**batch).last_hidden_state
+    hook = head.transformer.ffns[0].register_forward_hook(
+        lambda *_: seen.append(other(**batch).last_hidden_state)
+    )
+    head(**batch)
+    assert_close_to_largest(seen[0], expected, 0.0)
+    hook.remove()
+    # Nor is the same one, when it is called once more.
+    whole = head.transformer(**batch).last_hidden_state
+    seen.clear()
+
+    def again(*_: Any) -> None:
+        hook.remove()
+        seen.append(head.transformer(**batch).last_hidden_state)
+
+    hook = head.transformer.attentions[1].register_forward_hook(again)
+    lasts.clear()
+    head(**batch)
+    assert_close_to_largest(seen[0], whole, 1e-6)
+    assert set(lasts) <= {None}
+
+
+@pytest.mark.parametrize("labels", [np.full(MASK.shape, 7), [[1]]])
+def test_labels_that_are_no_tensors(lasts: list[int | None], labels: Any) -> None:
+    with pytest.raises(InputError, match="labels"):
+        small_model()(**small_batch(), labels=labels, output_logits=False)
 
 
 def test_labels_that_do_not_fit_are_refused_as_ever(lasts: list[int | None]) -> None:
