@@ -4,9 +4,9 @@ Each function says first what it computes, in terms of the module's own call; th
 wherever the fast way does not apply. `plain_kernels()` turns every fast way off.
 
 A fast way stands in for a module only where calling the module would run the code of its class
-and nothing else (`are_plain`): hooks, parametrizations, adapters and whatever else was put there are called.
-It works on the parameters as they are at that moment, so nothing can be stale; what `pack_weights`
-keeps is compared with them.
+and nothing else (`are_plain`): hooks, parametrizations, adapters and whatever else was put there
+are called. It works on the parameters as they are at that moment, so nothing can be stale; packed
+matrices, which are kept, are compared with them.
 """
 
 from __future__ import annotations
