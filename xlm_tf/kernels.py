@@ -86,16 +86,7 @@ def are_plain(modules: Iterable[Any], kinds: tuple[type[Any], ...]) -> bool:
 
 
 def _does_its_call_only(layer: Any) -> bool:
-    kind = type(layer)
-    return (
-        "call" not in layer.__dict__
-        and layer.activity_regularizer is None
-        and _CALLS.setdefault(kind, kind.call) is kind.call
-    )
-
-
-# Of each class, as it was when it was first seen: classes are patched, too.
-_CALLS: dict[type[Any], Any] = {}
+    return "call" not in layer.__dict__ and layer.activity_regularizer is None
 
 
 # -- eager calls as graphs -------------------------------------------------------------------------
