@@ -6,7 +6,6 @@ for each row, found when it comes (dynamic quantization).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import keras
@@ -14,11 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from xlm_core.errors import ConfigError, InputError
+from xlm_core.quantization import LARGEST, linear_layers
 from xlm_tf.kernels import forget_graphs, integer_product
 from xlm_tf.layers import Linear, ParameterLayer, shape_of, unfilled
 from xlm_tf.losses import at_least_float32
-
-LARGEST = 127  # so that a value and its negative are equally far from what they stand for
 
 Model = TypeVar("Model", bound=keras.Model)
 
@@ -149,7 +147,7 @@ def quantize(model: Model, *, activations: bool = True) -> Model:
         ConfigError: If a layer is not the library's own or is int8 already.
         InputError: If a matrix holds NaN or infinity.
     """
-    layers = list(_linear_layers(model))
+    layers = list(linear_layers(model))
     for name, parent, attribute in layers:
         layer = getattr(parent, attribute)
         if isinstance(layer, QuantizedLinear):
@@ -188,20 +186,3 @@ def quantize(model: Model, *, activations: bool = True) -> Model:
 def is_quantized(model: keras.Model) -> bool:
     """Whether any matrix of `model` is int8."""
     return any(isinstance(layer, QuantizedLinear) for layer in model._flatten_layers())
-
-
-def _linear_layers(model: Any) -> Iterator[tuple[str, Any, str]]:
-    """Name, owner and attribute of each linear layer of the encoder."""
-    encoder = getattr(model, "transformer", model)
-    for module, names in (
-        ("attentions", ("q_lin", "k_lin", "v_lin", "out_lin")),
-        ("ffns", ("lin1", "lin2")),
-    ):
-        if not hasattr(encoder, module):
-            raise ConfigError(
-                f"{type(model).__name__} is no model of this library: quantize() looks for "
-                f"attentions and ffns."
-            )
-        for index, parent in enumerate(getattr(encoder, module)):
-            for name in names:
-                yield f"{module}.{index}.{name}", parent, name

@@ -6,7 +6,7 @@ for each row, found when it comes (dynamic quantization).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xlm_core.errors import ConfigError, InputError
+from xlm_core.quantization import LARGEST, linear_layers
 from xlm_torch.kernels import OWN_LINEAR, are_plain, integer_product
 from xlm_torch.losses import at_least_float32
-
-LARGEST = 127  # so that a value and its negative are equally far from what they stand for
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -133,8 +132,8 @@ def quantize(model: Model, *, activations: bool = True) -> Model:
 
     They then take a quarter of their memory; half of it where integers are multiplied, which wants
     them packed too. Where the processor is faster at that (docs/speed.md), so is the model, if what
-    goes into a product is rounded too. Embeddings,
-    norms and heads stay as they are. There is no way back; nothing is trainable afterwards.
+    goes into a product is rounded too. Embeddings, norms and heads stay as they are. There is no
+    way back; nothing is trainable afterwards.
 
     Args:
         model: Any model of this library, with nothing put in the place of its linear layers.
@@ -148,7 +147,7 @@ def quantize(model: Model, *, activations: bool = True) -> Model:
         ConfigError: If a layer is not the library's own or is int8 already.
         InputError: If a matrix holds NaN or infinity.
     """
-    layers = list(_linear_layers(model))
+    layers = list(linear_layers(model))
     for name, parent, attribute in layers:
         layer = getattr(parent, attribute)
         if isinstance(layer, QuantizedLinear):
@@ -175,20 +174,3 @@ def quantize(model: Model, *, activations: bool = True) -> Model:
 def is_quantized(model: nn.Module) -> bool:
     """Whether any matrix of `model` is int8."""
     return any(isinstance(module, QuantizedLinear) for module in model.modules())
-
-
-def _linear_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
-    """Name, owner and attribute of each linear layer of the encoder."""
-    encoder = getattr(model, "transformer", model)
-    for module, names in (
-        ("attentions", ("q_lin", "k_lin", "v_lin", "out_lin")),
-        ("ffns", ("lin1", "lin2")),
-    ):
-        if not hasattr(encoder, module):
-            raise ConfigError(
-                f"{type(model).__name__} is no model of this library: quantize() looks for "
-                f"attentions and ffns."
-            )
-        for index, parent in enumerate(getattr(encoder, module)):
-            for name in names:
-                yield f"{module}.{index}.{name}", parent, name
