@@ -35,6 +35,8 @@ ONLY_TORCH: dict[str, str] = {
     "kernels.HAS_ONEDNN": "as above",
     "kernels.ANY_ROWS": "as above",
     "kernels.PREFER_ONEDNN": "as above",
+    "kernels.FEWER_ROWS": "as above",
+    "kernels.LINEAR": "as above",
     "kernels.OWN_LINEAR": "TensorFlow's tensors are never overwritten",
     "kernels.product": "as above",
     "kernels.gradients_of": "TensorFlow's custom gradients have derivatives themselves",

@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.weights import tensors_of
-from xlm_tf.layers import Linear
+from xlm_tf.layers import Checkpointed, Linear
 from xlm_tf.losses import at_least_float32
 
 
-class TailCluster(keras.layers.Layer):
+class TailCluster(Checkpointed, keras.layers.Layer):
     """Two projections in a row; `cluster[0]` and `cluster[1]` are their layers."""
 
     def __init__(self, width: int, narrow: int, cluster: int, **options: Any) -> None:
@@ -38,7 +38,7 @@ class TailCluster(keras.layers.Layer):
         return self[1](self[0](hidden))
 
 
-class AdaptiveLogSoftmax(keras.layers.Layer):
+class AdaptiveLogSoftmax(Checkpointed, keras.layers.Layer):
     """Log-probabilities of the whole vocabulary from a head and its tail clusters.
 
     Nothing depends on values, so it can be traced, the loss too.

@@ -15,6 +15,7 @@ import tensorflow as tf
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError, refuse_unknown_arguments
 from xlm_tf.kernels import tracing
+from xlm_tf.layers import Checkpointed
 from xlm_tf.losses import IGNORED
 from xlm_tf.quantization import QuantizedLinear, is_quantized
 from xlm_tf.quantization import quantize as quantize_model
@@ -51,7 +52,7 @@ def wants_loss_alone() -> bool:
     return _LOSS_ALONE.get()
 
 
-class KerasModel(keras.Model):
+class KerasModel(Checkpointed, keras.Model):
     """A Keras model whose outputs are `xlm_core.outputs` and may hold their own loss."""
 
     architecture: str

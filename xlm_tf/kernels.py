@@ -75,13 +75,24 @@ def are_traced() -> bool:
     )
 
 
-def are_plain(modules: Iterable[Any], kinds: tuple[type[Any], ...]) -> bool:
+Kinds = dict[type[Any], Any]
+
+
+def as_written(*kinds: type[Any]) -> Kinds:
+    """Classes with their code as it is now, by which `are_plain` tells patched ones."""
+    return {kind: kind.call for kind in kinds}
+
+
+def are_plain(modules: Iterable[Any], kinds: Kinds) -> bool:
     """Whether calling each of `modules` would run the code of one of `kinds`, and nothing else.
 
     Never under `plain_kernels()`.
     """
     return not _PLAIN.get() and all(
-        type(layer) in kinds and _does_its_call_only(layer) for layer in modules
+        type(layer) in kinds
+        and kinds[type(layer)] is type(layer).call
+        and _does_its_call_only(layer)
+        for layer in modules
     )
 
 
@@ -146,8 +157,11 @@ def forget_graphs(model: Any) -> None:
 
 def _is_own(layer: Any) -> bool:
     """Whether a layer is the library's, whose code does the same each time."""
-    module = type(layer).__module__.partition(".")[0]
-    return module == __name__.partition(".")[0] and _does_its_call_only(layer)
+    package = __name__.partition(".")[0]
+    written_in = (type(layer).__module__, getattr(type(layer).call, "__module__", ""))
+    return _does_its_call_only(layer) and all(
+        module.partition(".")[0] == package for module in written_in
+    )
 
 
 # What may change in a configuration and in a layer, as far as graphs depend on it.
@@ -166,7 +180,7 @@ _ATTRIBUTES = (
 
 
 def _state(layer: Any) -> tuple[Any, ...]:
-    return (type(layer), *(getattr(layer, name, None) for name in _ATTRIBUTES))
+    return (type(layer), type(layer).call, *(getattr(layer, name, None) for name in _ATTRIBUTES))
 
 
 def _kind(name: str, tensor: tf.Tensor) -> tf.TensorSpec:
@@ -377,6 +391,9 @@ def add_rows(matrix: tf.Tensor, places: tf.Tensor, rows: tf.Tensor) -> tf.Tensor
     return tf.raw_ops.ScatterNdNonAliasingAdd(input=matrix, indices=places, updates=rows)
 
 
+_EMBEDDING = as_written(Embedding)
+
+
 def embedding(layer: Any, ids: tf.Tensor) -> tf.Tensor:
     """layer(ids).
 
@@ -388,7 +405,7 @@ def embedding(layer: Any, ids: tf.Tensor) -> tf.Tensor:
         float, shape (..., width).
     """
     shared = _SHARED.get()
-    if shared is not None and are_plain((layer,), (Embedding,)):
+    if shared is not None and are_plain((layer,), _EMBEDDING):
         return layer(ids, table=shared)
     return layer(ids)
 

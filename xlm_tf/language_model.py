@@ -14,7 +14,7 @@ from xlm_core.errors import InputError
 from xlm_tf.adaptive_softmax import AdaptiveLogSoftmax, TailCluster
 from xlm_tf.inputs import check_labels
 from xlm_tf.keras_model import model_call, wants_loss_alone
-from xlm_tf.kernels import are_plain, are_traced, compiled, linear, shared_matrix
+from xlm_tf.kernels import are_plain, are_traced, as_written, compiled, linear, shared_matrix
 from xlm_tf.layers import Linear, ParameterLayer, shape_of
 from xlm_tf.losses import (
     IGNORED,
@@ -126,7 +126,7 @@ class XLMPredLayer(keras.layers.Layer):
         return are_plain(self._flatten_layers(), _OWN_LAYERS) and not are_traced()
 
 
-_OWN_LAYERS = (XLMPredLayer, AdaptiveLogSoftmax, TailCluster, TiedLinear, Linear)
+_OWN_LAYERS = as_written(XLMPredLayer, AdaptiveLogSoftmax, TailCluster, TiedLinear, Linear)
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")

@@ -58,6 +58,24 @@ def _empty(shape: tuple[int, ...], dtype: Any = None) -> tf.Tensor:
     return tf.raw_ops.Empty(shape=shape, dtype=dtype, init=False)
 
 
+class Checkpointed:
+    """A layer of which `tf.train.Checkpoint` saves all.
+
+    By itself, Keras 3 leaves out layers in lists and the state of dropout, in silence.
+    """
+
+    def _trackable_children(self, save_type: str = "checkpoint", **options: Any) -> dict[str, Any]:
+        children: dict[str, Any] = super()._trackable_children(save_type, **options)  # type: ignore[misc]
+        if save_type == "checkpoint":
+            for name, value in vars(self).items():
+                if isinstance(value, keras.random.SeedGenerator):
+                    children[f"{name}.state"] = value.state
+                elif isinstance(value, list) and not name.startswith("_"):
+                    layers = [x for x in value if isinstance(x, keras.layers.Layer)]
+                    children |= {f"{name}.{place}": layer for place, layer in enumerate(layers)}
+        return children
+
+
 _GENERATIONS = count(1)
 
 

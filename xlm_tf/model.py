@@ -20,7 +20,7 @@ from xlm_core.config import XLMConfig
 from xlm_core.inputs import check_cache
 from xlm_tf.inputs import as_index, check_inputs
 from xlm_tf.keras_model import model_call
-from xlm_tf.kernels import are_plain, compiled, embedding, linear
+from xlm_tf.kernels import are_plain, as_written, compiled, embedding, linear
 from xlm_tf.layers import Embedding, LayerNorm, Linear, dropout, shape_of, softmax
 from xlm_tf.outputs import BaseModelOutput
 from xlm_tf.padding import (
@@ -175,7 +175,7 @@ class TransformerFFN(keras.layers.Layer):
         return linear(self.lin2, linear(self.lin1, hidden, self.activation), residual=residual)
 
 
-_OWN_LAYERS = (
+_OWN_LAYERS = as_written(
     MultiHeadAttention,
     TransformerFFN,
     Embedding,
@@ -497,6 +497,9 @@ class TFXLMModel(TFXLMPreTrainedModel):
         self.attentions[layer].keep_heads(kept)
 
 
+_OWN_ENCODER = as_written(TFXLMModel)
+
+
 def only(encoder: Any, wanted: tf.Tensor | int | None) -> AbstractContextManager[None]:
     """`wanted_rows`, if calling `encoder` runs `TFXLMModel.call` and nothing else.
 
@@ -504,7 +507,7 @@ def only(encoder: Any, wanted: tf.Tensor | int | None) -> AbstractContextManager
         encoder: What a head calls.
         wanted: Of `wanted_rows`.
     """
-    plain = are_plain((encoder,), (TFXLMModel,))
+    plain = are_plain((encoder,), _OWN_ENCODER)
     return wanted_rows(encoder, wanted) if plain else nullcontext()
 
 

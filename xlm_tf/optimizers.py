@@ -85,7 +85,7 @@ class AdamW(keras.optimizers.AdamW):
     def _is_in_place(self, variable: Any, gradient: Any) -> bool:
         """Whether the operations apply to a variable of TensorFlow, and to its gradient."""
         return (
-            are_plain((), ())
+            are_plain((), {})
             and not self.amsgrad
             and all(isinstance(x, float) for x in (self.beta_1, self.beta_2, self.epsilon))
             and isinstance(variable, BaseResourceVariable)

@@ -12,7 +12,7 @@ from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
 from xlm_torch.adaptive_softmax import AdaptiveLogSoftmax
 from xlm_torch.inputs import check_labels
-from xlm_torch.kernels import are_plain, are_traced, only_looks_up, shared_matrix
+from xlm_torch.kernels import are_plain, are_traced, as_written, only_looks_up, shared_matrix
 from xlm_torch.losses import (
     IGNORED,
     cross_entropy,
@@ -84,7 +84,7 @@ class XLMPredLayer(nn.Module):
         )
 
 
-_OWN_MODULES = (XLMPredLayer, AdaptiveLogSoftmax, nn.Linear, nn.ModuleList, nn.Sequential)
+_OWN_MODULES = as_written(XLMPredLayer, AdaptiveLogSoftmax, nn.Linear, nn.ModuleList, nn.Sequential)
 
 
 class XLMWithLMHeadModel(XLMPreTrainedModel):

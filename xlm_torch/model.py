@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from xlm_core.config import XLMConfig
 from xlm_core.inputs import check_cache
 from xlm_torch.inputs import as_index, check_inputs
-from xlm_torch.kernels import are_plain, embedding, linear
+from xlm_torch.kernels import are_plain, as_written, embedding, linear
 from xlm_torch.outputs import BaseModelOutput
 from xlm_torch.padding import (
     Rows,
@@ -165,7 +165,7 @@ class TransformerFFN(nn.Module):
         return linear(self.lin2, linear(self.lin1, hidden, self.activation), residual=residual)
 
 
-_OWN_MODULES = (
+_OWN_MODULES = as_written(
     MultiHeadAttention,
     TransformerFFN,
     nn.Embedding,
@@ -422,6 +422,9 @@ class XLMModel(XLMPreTrainedModel):
         self.attentions[layer].keep_heads(kept)
 
 
+_OWN_ENCODER = as_written(XLMModel)
+
+
 def only(encoder: nn.Module, wanted: Tensor | int | None) -> AbstractContextManager[None]:
     """`wanted_rows`, if calling `encoder` runs `XLMModel.forward` and nothing else.
 
@@ -429,7 +432,7 @@ def only(encoder: nn.Module, wanted: Tensor | int | None) -> AbstractContextMana
         encoder: What a head calls.
         wanted: Of `wanted_rows`.
     """
-    if torch.compiler.is_compiling() or not are_plain((encoder,), (XLMModel,)):
+    if torch.compiler.is_compiling() or not are_plain((encoder,), _OWN_ENCODER):
         return nullcontext()
     return wanted_rows(encoder, wanted)
 

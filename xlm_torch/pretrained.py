@@ -168,6 +168,19 @@ class XLMPreTrainedModel(nn.Module):
 
     # -- checkpoints ---------------------------------------------------------------------------
 
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:
+        # Copied into floats, the integers of an int8 matrix would lose their scale.
+        for name, parameter in self.named_parameters():
+            value = state_dict.get(prefix + name)
+            if isinstance(value, Tensor) and value.dtype == torch.int8:
+                raise CheckpointError(
+                    f"{prefix}{name} is int8 in the state_dict, and {parameter.dtype} here: call "
+                    "quantize() on this model before loading the state of a quantized one."
+                )
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
     @classmethod
     def from_pretrained(
         cls,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from xlm_core.errors import ConfigError, InputError
 from xlm_core.quantization import LARGEST, linear_layers
-from xlm_torch.kernels import OWN_LINEAR, are_plain, integer_product
+from xlm_torch.kernels import LINEAR, OWN_LINEAR, are_plain, as_written, integer_product
 from xlm_torch.losses import at_least_float32
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -124,7 +124,7 @@ class QuantizedLinear(nn.Module):
         )
 
 
-OWN_LINEAR.append(QuantizedLinear)
+OWN_LINEAR.update(as_written(QuantizedLinear))
 
 
 def quantize(model: Model, *, activations: bool = True) -> Model:
@@ -152,7 +152,7 @@ def quantize(model: Model, *, activations: bool = True) -> Model:
         layer = getattr(parent, attribute)
         if isinstance(layer, QuantizedLinear):
             raise ConfigError(f"{name} is int8 already: quantize a model once.")
-        if not are_plain((layer,), (nn.Linear,)):
+        if not are_plain((layer,), LINEAR):
             raise ConfigError(
                 f"{name} is a {type(layer).__name__} or has hooks: quantize() takes models whose "
                 "linear layers are untouched. Merge or remove what was put there first."

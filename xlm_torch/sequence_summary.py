@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from xlm_core.config import XLMConfig
 from xlm_torch.activations import ACTIVATIONS
-from xlm_torch.kernels import are_plain
+from xlm_torch.kernels import are_plain, as_written
 
 
 class SequenceSummary(nn.Module):
@@ -48,12 +48,15 @@ class SequenceSummary(nn.Module):
         return F.dropout(self.activation(picked), self.last_dropout, self.training)
 
 
+_OWN_MODULES = as_written(SequenceSummary, nn.Linear)
+
+
 def summarised(summary: nn.Module) -> int | None:
     """The position that a summary without a cls_index looks at, of `wanted_rows`; None: all.
 
     Args:
         summary: A `SequenceSummary`, or whatever was put in its place.
     """
-    if not are_plain(summary.modules(), (SequenceSummary, nn.Linear)):
+    if not are_plain(summary.modules(), _OWN_MODULES):
         return None
     return {"first": 0, "last": -1, "cls_index": -1}.get(summary.summary_type)

@@ -22,7 +22,7 @@ PAUSE = 0.05
 REFERENCE = "float64"
 PRODUCTS_OF = {lane.contender for lane in PRODUCTS}
 # What has no answer to compare and no limit to keep to.
-ALONE = ("one row", "rounding")
+ALONE = ("one row", "few rows", "rounding")
 
 
 @dataclass(frozen=True)

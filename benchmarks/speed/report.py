@@ -75,6 +75,9 @@ def lines_of(result: RowResult) -> Iterator[str]:
         elif kind == "one row":
             for name, rate in lane.details.items():
                 yield f"  {name:28} {rate:8.1f} GB/s"
+        elif kind == "few rows":
+            for name, ratio in lane.details.items():
+                yield f"  {name:28} {ratio:8.2f} times"
         elif kind == "rounding":
             for name, error in lane.details.items():
                 yield f"  {name:28} {error:.1e} of its size (root mean squares)"

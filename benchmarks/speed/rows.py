@@ -184,6 +184,13 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
             PRODUCTS,
         ),
         Row(
+            "few-rows",
+            "products of few rows: F.linear's time over oneDNN's",
+            Task("few rows", 1, 1, shape=shape),
+            PRODUCTS[:1],
+            long=True,
+        ),
+        Row(
             "rounding",
             "rounding of products of 512 rows, against float64",
             Task("rounding", 4, 128, shape=shape),

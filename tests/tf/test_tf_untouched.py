@@ -22,7 +22,8 @@ from tests.support.tf_fast_paths import (
     small_batch,
     small_model,
 )
-from xlm_tf.layers import Linear
+from xlm_tf.layers import LayerNorm, Linear
+from xlm_tf.model import MultiHeadAttention, TransformerFFN
 from xlm_tf.padding import Rows
 
 BATCH = small_batch(labels=True)
@@ -97,6 +98,36 @@ def test_a_call_of_ones_own_and_a_regularizer_are_met(decided: list[Rows]) -> No
     assert model.losses
     assert all(float(loss) > 0 for loss in model.losses)  # and none is a tensor of a graph
     layer.activity_regularizer = None
+
+
+@pytest.mark.parametrize("kind", [MultiHeadAttention, TransformerFFN, LayerNorm, Linear])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_patched_class_is_called(
+    decided: list[Rows], monkeypatch: pytest.MonkeyPatch, kind: Any, late: bool
+) -> None:
+    """At each call, before and after there is a graph."""
+    model, call, calls = small_model(n_layers=1), kind.call, []
+    before = _logits(model) if late else None
+
+    def louder(self: Any, *arguments: Any, **options: Any) -> Any:
+        calls.append(self)
+        result = call(self, *arguments, **options)
+        return (2 * result[0], *result[1:]) if isinstance(result, tuple) else 2 * result
+
+    decided.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, "call", louder)
+        found = _logits(model)
+        assert len(set(calls)) > 0
+        once = len(calls)
+        assert_equal(_logits(model), found)
+        assert len(calls) == 2 * once
+        assert_close_to_largest(found, _logits(model, plain=True), 1e-12)
+    assert not decided
+    after = _logits(model)
+    assert np.abs(after - found).max() > 1e-3
+    if late:
+        assert_equal(after, before)
 
 
 def test_the_head_is_met() -> None:

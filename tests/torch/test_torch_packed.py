@@ -79,6 +79,10 @@ def test_packed_matrices_are_used(
     _hidden(model)
     assert seen.count(False) == (1 if preferred else 0)
     assert seen.count(True) == 11
+    seen.clear()
+    monkeypatch.setattr(kernels, "FEWER_ROWS", range(IDS.numel()))  # of 33: too many
+    _hidden(model)
+    assert len(seen) == (12 if preferred else 0)
 
 
 def _load(model: Any) -> None:

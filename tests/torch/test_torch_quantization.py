@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.fast_paths import MASK, small_batch, small_model
-from tests.support.parity import assert_close_to_largest, assert_equal
+from tests.support.parity import assert_all_close, assert_close_to_largest, assert_equal
 from xlm_core.errors import CheckpointError, ConfigError, InputError
 from xlm_core.weights import ARCHITECTURES
 from xlm_torch import MODEL_CLASSES, XLMModel, XLMWithLMHeadModel, kernels, quantize
@@ -245,6 +245,20 @@ def test_a_state_dict_of_int8_is_loaded_by_an_int8_model() -> None:
     assert_equal(_outputs(other)["last_hidden_state"], _outputs(one)["last_hidden_state"])
     with pytest.raises(RuntimeError, match="int8 here"):
         other.load_state_dict(small_model(XLMModel).state_dict())
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("architecture", ["XLMModel", "XLMWithLMHeadModel"])
+def test_a_float_model_refuses_it(architecture: str, strict: bool) -> None:
+    made = MODEL_CLASSES[architecture]
+    model = small_model(made)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = quantize(small_model(made).eval()).state_dict()
+    for holder, prefix in ((model, ""), (nn.ModuleDict({"inner": model}), "inner.")):
+        given = {prefix + name: value for name, value in state.items()}
+        with pytest.raises(CheckpointError, match=r"q_lin.weight is int8.*quantize"):
+            holder.load_state_dict(given, strict=strict)
+    assert_all_close(model.state_dict(), before, 0.0)
 
 
 def test_resized() -> None:

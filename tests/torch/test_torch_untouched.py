@@ -13,6 +13,8 @@ from torch.nn.utils import parametrize, prune
 
 from tests.support.fast_paths import MASK, Taken, results, small_batch, small_model, take_fast_paths
 from tests.support.parity import assert_all_close, assert_same_results
+from xlm_torch.language_model import XLMPredLayer
+from xlm_torch.model import MultiHeadAttention, TransformerFFN
 
 PATHS = (
     "transformer.embeddings",
@@ -104,6 +106,26 @@ def test_a_touched_module_is_called(
     assert_same_results(found, expected, 1e-12 if dtype == torch.float64 else 5e-6)
     assert bool(taken.packed) is path.startswith("pred_layer")
     assert bool(taken.losses) is not path.startswith("pred_layer")
+
+
+@pytest.mark.parametrize(
+    "kind", [MultiHeadAttention, TransformerFFN, XLMPredLayer, nn.LayerNorm, nn.Linear]
+)
+def test_a_patched_class_is_called(
+    taken: Taken, monkeypatch: pytest.MonkeyPatch, kind: type[nn.Module]
+) -> None:
+    """Also one that was patched before any model was called."""
+    model, forward = small_model(**UNTIED), kind.forward
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, "forward", lambda self, *a, **o: _changed(forward(self, *a, **o)))
+        found = results(model, BATCH)
+        assert_same_results(found, results(model, BATCH, plain=True), 5e-6)
+        assert bool(taken.packed) is (kind is XLMPredLayer)
+        assert bool(taken.losses) is (kind in (MultiHeadAttention, TransformerFFN, nn.LayerNorm))
+        assert bool(taken.products) is (kind is not nn.Linear)
+    taken.clear()
+    assert _differ(results(model, BATCH), found)
+    assert taken.packed == taken.losses == 1
 
 
 def _differ(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

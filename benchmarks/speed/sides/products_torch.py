@@ -13,11 +13,12 @@ from benchmarks.speed.protocol import Absent, Prepared, Side
 from benchmarks.speed.tasks import Task, narrow, products_of
 
 TRIES = 3
+FEW_ROWS = (1, 2, 4, 8, 16, 64, 256, 512, 1024)
 READ_BYTES = 2**28
 
 
 class ProductsSide(Side):
-    """Options: dtype. What a run gives: see `measured`, `streaming` and `rounding`."""
+    """Options: dtype. What a run gives: see `measured`, `streaming`, `of_few_rows`, `rounding`."""
 
     def version(self) -> str:
         """PyTorch's."""
@@ -30,6 +31,8 @@ class ProductsSide(Side):
             raise Absent(f"no products in {dtype}")
         if task.kind == "one row":
             return Prepared(lambda: streaming(task, dtype))
+        if task.kind == "few rows":
+            return Prepared(lambda: {"figures": of_few_rows(task, dtype)})
         if task.kind == "rounding":
             return Prepared(lambda: {"figures": rounding(task, dtype)})
         cases = [(torch.randn(m, k), torch.randn(n, k) * 0.03) for m, k, n in products_of(task)]
@@ -70,19 +73,47 @@ def streaming(task: Task, dtype: torch.dtype) -> dict[str, Any]:
 
     Beside them, how fast memory is read at all: the sum of a large vector.
     """
-    cases = [
-        (torch.randn(1, k, dtype=dtype), torch.randn(n, k, dtype=dtype))
-        for (_, k, n), count in products_of(task).items()
-        for _ in range(count)
-    ]
-    size = sum(weight.nbytes for _, weight in cases)
-    rates = {}
-    for name, way in ways().items():
-        times = [sum(timed(way, *case) for case in cases) for _ in range(TRIES)]
-        rates[name] = size / min(times) / 1e9
+    weights = all_weights(task, dtype)
+    size = sum(weight.nbytes for weight in weights)
+    rates = {name: size / seconds / 1e9 for name, seconds in in_turn(weights, 1).items()}
     vector = torch.ones(READ_BYTES // 4)
     seconds = min(timed(torch.sum, vector) for _ in range(TRIES))
     return {"figures": rates | {"reading memory": vector.nbytes / seconds / 1e9}}
+
+
+@torch.inference_mode()
+def of_few_rows(task: Task, dtype: torch.dtype) -> dict[str, float]:
+    """F.linear's time over oneDNN's by the number of rows, through all layers in turn.
+
+    Where it is above 1 belongs to `xlm_torch.kernels.PREFER_ONEDNN`.
+    """
+    if "oneDNN" not in ways():
+        raise Absent("no oneDNN to ask by name")
+    weights, ratios = all_weights(task, dtype), {}
+    for rows in FEW_ROWS:
+        seconds = in_turn(weights, rows)
+        ratios[f"{rows} rows"] = seconds["F.linear"] / seconds["oneDNN"]
+    return ratios
+
+
+def all_weights(task: Task, dtype: torch.dtype) -> list[torch.Tensor]:
+    """Every matrix of all layers, each of its own memory."""
+    return [
+        torch.randn(n, k, dtype=dtype)
+        for (_, k, n), count in products_of(task).items()
+        for _ in range(count)
+    ]
+
+
+def in_turn(weights: list[torch.Tensor], rows: int) -> dict[str, float]:
+    """Name -> seconds of one product with each matrix: the least of a few tries."""
+    inputs = {w.shape[1]: torch.randn(rows, w.shape[1], dtype=w.dtype) for w in weights}
+    seconds: dict[str, float] = dict.fromkeys(ways(), float("inf"))
+    for _ in range(TRIES):
+        for name, way in ways().items():
+            once = sum(timed(way, inputs[weight.shape[1]], weight) for weight in weights)
+            seconds[name] = min(seconds[name], once)
+    return seconds
 
 
 @torch.inference_mode()
