@@ -29,7 +29,7 @@ class Rows:
             is left out, and rows have shape (batch, new, ...).
         lengths: Tokens of each sentence that has any, if padding is left out.
         bounds: int32, shape (sentences + 1,), on the device: where each of these begins and ends;
-            None on a CPU.
+            None: sentences attend one after the other.
         visible: bool, broadcastable to (batch, heads, new, key): which key each position sees;
             None: all, or with `causal` all up to it.
         tokens: bool, shape (batch, new, 1): False for padding; None: there is none.
@@ -130,15 +130,14 @@ def rows_of(tokens: Tensor, *, causal: bool, width: int, varlen: bool = False) -
         varlen: See `has_varlen`.
     """
     batch, sequence = shape = tokens.shape
-    on_cpu = tokens.device.type == "cpu"
-    if not are_traced(tokens) and (on_cpu or varlen):
+    if not are_traced(tokens) and (tokens.device.type == "cpu" or varlen):
         if bool(tokens.all()):
             return Rows(shape, causal)
         lengths = [length for length in tokens.sum(1).tolist() if length]
         if _saves_work(batch * sequence, sum(lengths), len(lengths), width):
             places = tokens.flatten().nonzero().squeeze(1)
             bounds = None
-            if not on_cpu:
+            if varlen:
                 ends = torch.tensor([0, *lengths]).cumsum(0)
                 bounds = ends.to(tokens.device, torch.int32)
             return Rows(shape, causal, places, tuple(lengths), bounds)
