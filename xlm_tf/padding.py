@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,6 +12,9 @@ import tensorflow as tf
 
 from xlm_tf.kernels import are_traced, attention
 from xlm_tf.layers import shape_of
+
+
+_Step = Callable[[tf.Tensor], tf.Tensor]
 
 
 @dataclass(frozen=True)
@@ -107,27 +110,39 @@ class Rows:
             As query.
         """
         inner = query.shape[-1]
-        batch, new = self.shape if self.slots is None else shape_of(self.slots)
-
-        def split(x: tf.Tensor) -> tf.Tensor:
-            if self.slots is not None:
-                x = _spread(x, self.slots, self.back)
-            return tf.transpose(tf.reshape(x, (batch, new, heads, inner // heads)), (0, 2, 1, 3))
-
+        split, merge = self._by_heads(heads, inner // heads)
         hidden = tf.where(self.visible, tf.zeros((), query.dtype), query.dtype.min)
         context = attention(split(query), split(key), split(value), hidden, rate=rate, seed=seed)
-        context = tf.reshape(tf.transpose(context, (0, 2, 1, 3)), (-1, inner))
-        return context if self.back is None else gather_rows(context, self.back)
+        return tf.reshape(merge(context), (-1, inner))
+
+    def _by_heads(self, heads: int, width: int) -> tuple[_Step, _Step]:
+        """Rows to (batch, heads, query, head_dim), and that to (rows, heads, head_dim)."""
+        if self.slots is None or self.back is None:
+            shape = (*self.shape, heads, width)
+
+            def turn(x: tf.Tensor) -> tf.Tensor:
+                return tf.transpose(x, (0, 2, 1, 3))
+
+            return lambda x: turn(tf.reshape(x, shape)), turn
+        # Heads are gathered with the rows, which saves turning them.
+        head, longest = tf.range(heads), shape_of(self.slots)[1]
+        slots = self.slots[:, None] * heads + head[:, None]
+        sentence, column = self.back[:, None] // longest, self.back[:, None] % longest
+        back = tf.reshape((sentence * heads + head) * longest + column, (-1,))
+        return (
+            lambda x: _spread(tf.reshape(x, (-1, width)), slots, back),
+            lambda x: gather_rows(tf.reshape(x, (-1, width)), back),
+        )
 
 
 @tf.custom_gradient
 def _spread(rows: tf.Tensor, slots: tf.Tensor, back: tf.Tensor) -> Any:
-    """Rows to their slots, (batch * longest, width); nothing comes back from other slots."""
+    """The rows at each of `slots`; a row's gradient comes from its own slot, `back`, alone."""
 
     def gradient(of_slots: tf.Tensor) -> tuple[tf.Tensor, None, None]:
-        return gather_rows(of_slots, back), None, None
+        return gather_rows(tf.reshape(of_slots, (-1, of_slots.shape[-1])), back), None, None
 
-    return tf.gather(rows, tf.reshape(slots, (-1,))), gradient
+    return tf.gather(rows, slots), gradient
 
 
 @tf.custom_gradient
