@@ -13,7 +13,6 @@ import tensorflow as tf
 from xlm_tf.kernels import are_traced, attention
 from xlm_tf.layers import shape_of
 
-
 _Step = Callable[[tf.Tensor], tf.Tensor]
 
 
