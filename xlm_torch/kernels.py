@@ -15,7 +15,7 @@ import platform
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -280,13 +280,17 @@ def _needs_gradient(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def product(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, out: Tensor | None = None
+) -> Tensor:
     """`F.linear`, x weight^T + bias, outside of any graph of derivatives.
 
     Args:
         x: float, shape (..., inputs).
         weight: float, shape (outputs, inputs); of any strides.
-        bias: float, shape (outputs,).
+        bias: float, shape (outputs,); None with `out`.
+        out: float, shape (rows, outputs), contiguous: where to write the product of `x`, which then
+            has the shape (rows, inputs).
     """
     served = PREFER_ONEDNN.get(torch.float32, range(0))
     by_onednn = (
@@ -300,9 +304,20 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         and _is_on_cpu(weight)
         and not _PLAIN.get()
     )
+    if out is not None and by_onednn:  # which writes to memory of its own only
+        rows = max(COPIED_AT_A_TIME // (out.shape[1] * out.element_size()), 1)
+        for part, written in zip(x.split(rows), out.split(rows), strict=True):
+            written.copy_(_product(_dense(part), _dense(weight), None, "none", [], ""))
+        return out
+    if out is not None:
+        return torch.mm(x, weight.t(), out=out)
     if by_onednn:
         return _product(_dense(x), _dense(weight), bias, "none", [], "")
     return F.linear(x, weight, bias)
+
+
+# Bytes: what the caches hold, and the C library keeps for the next one.
+COPIED_AT_A_TIME = 2**22
 
 
 def _dense(matrix: Tensor) -> Tensor:
@@ -417,6 +432,55 @@ class OneDNNLinear(torch.autograd.Function):
             multiply(of_rows.t(), rows.t()) if for_weight else None,
             of_rows.sum(0) if for_bias else None,
         )
+
+
+# -- memory of gradients ---------------------------------------------------------------------------
+
+
+class Recycled:
+    """Memory for a result that each step of training makes, used again once nobody holds it.
+
+    Of large blocks, the system hands out fresh memory each time, page by page and zeroed, which
+    took up to a third of a step (measured). At most one block is kept while nobody uses it.
+    """
+
+    def __init__(self) -> None:
+        self._spare: list[Tensor] = []
+
+    def empty_like(self, like: Tensor) -> Tensor:
+        """As `torch.empty_like`; contiguous."""
+        if (
+            like.numel() * like.element_size() < SMALLEST_RECYCLED
+            or like.device.type != "cpu"
+            or like.dtype not in (torch.float32, torch.float64)
+        ):
+            return torch.empty_like(like, memory_format=torch.contiguous_format)
+        block = torch.empty(0)
+        with suppress(IndexError):  # of another thread, that was faster
+            block = self._spare.pop()
+        if block.shape != like.shape or block.dtype != like.dtype:
+            block = torch.empty(like.shape, dtype=like.dtype, device="cpu")
+        # Whatever is made of the tensor that is lent keeps this array, and nothing else does.
+        array = block.numpy()
+        weakref.finalize(array, self._take_back, weakref.ref(self), block).atexit = False
+        return torch.from_numpy(array)
+
+    @staticmethod
+    def _take_back(owner: weakref.ref[Recycled], block: Tensor) -> None:
+        recycled = owner()
+        if recycled is not None and not recycled._spare:
+            recycled._spare.append(block)
+
+
+# Bytes. The C library keeps smaller blocks for the next one by itself.
+SMALLEST_RECYCLED = 2**25
+# By layer, aside of it: neither copied nor saved with a model.
+_RECYCLED: weakref.WeakKeyDictionary[nn.Module, Recycled] = weakref.WeakKeyDictionary()
+
+
+def recycled(layer: nn.Module) -> Recycled:
+    """The memory of `layer`, which is kept as long as it."""
+    return _RECYCLED.setdefault(layer, Recycled())
 
 
 # -- products of integers --------------------------------------------------------------------------

@@ -12,7 +12,14 @@ from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
 from xlm_torch.adaptive_softmax import AdaptiveLogSoftmax
 from xlm_torch.inputs import check_labels
-from xlm_torch.kernels import are_plain, are_traced, as_written, only_looks_up, shared_matrix
+from xlm_torch.kernels import (
+    are_plain,
+    are_traced,
+    as_written,
+    only_looks_up,
+    recycled,
+    shared_matrix,
+)
 from xlm_torch.losses import (
     IGNORED,
     cross_entropy,
@@ -68,7 +75,7 @@ class XLMPredLayer(nn.Module):
         if self.asm:
             return self.loss(self.proj(hidden), labels)
         matrix = self.proj.weight if matrix is None else matrix
-        return linear_cross_entropy(hidden, matrix, self.proj.bias, labels)
+        return linear_cross_entropy(hidden, matrix, self.proj.bias, labels, recycled(self))
 
     def picks_rows(self, hidden: Tensor) -> bool:
         """Whether `loss_of` computes labelled rows only; what is traced has no say in its shapes.

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xlm_torch.kernels import gradients_of, product
+from xlm_torch.kernels import Recycled, gradients_of, product
 
 IGNORED = -100
 
@@ -43,7 +43,11 @@ CHUNK_OF_LOGITS = 2**26
 
 
 def linear_cross_entropy(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    memory: Recycled | None = None,
 ) -> Tensor:
     """`cross_entropy(F.linear(hidden, weight, bias), labels)`, in bounded memory.
 
@@ -55,8 +59,10 @@ def linear_cross_entropy(
         weight: float, shape (vocabulary, hidden).
         bias: float, shape (vocabulary,).
         labels: int64, shape (rows,), all in the vocabulary: pick the rows that count before.
+        memory: For the gradient of `weight`.
     """
-    total: Tensor = VocabularyLoss.apply(hidden, weight, bias, labels)
+    memory = Recycled() if memory is None else memory
+    total: Tensor = VocabularyLoss.apply(hidden, weight, bias, labels, memory)
     return total / max(len(labels), 1)
 
 
@@ -65,12 +71,17 @@ class VocabularyLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        memory: Recycled,
     ) -> Tensor:
         """The sum over rows of log(sum of exp(logits)) - logit of the label."""
         size = 4 if hidden.dtype != torch.float64 else 8
         size *= len(weight) * len(hidden)
-        ctx.words = len(weight)
+        ctx.words, ctx.memory = len(weight), memory
         if size > KEPT_LOGITS:
             ctx.words = max(len(weight) * CHUNK_OF_LOGITS // size, 1)
         log_sums, logits = [], None
@@ -97,11 +108,11 @@ class VocabularyLoss(torch.autograd.Function):
             def formula(*inputs: Tensor) -> Tensor:
                 return cross_entropy(F.linear(*inputs), labels) * len(labels)
 
-            return (*gradients_of(formula, (hidden, weight, bias), needed, gradient), None)
+            return (*gradients_of(formula, (hidden, weight, bias), needed, gradient), None, None)
 
         rows = torch.arange(len(labels), device=labels.device)
         for_hidden = torch.zeros_like(hidden) if needed[0] else None
-        for_weight = torch.empty_like(weight) if needed[1] and whole is None else None
+        for_weight = ctx.memory.empty_like(weight) if needed[1] else None
         for_bias = torch.empty_like(bias) if needed[2] else None
         for first in range(0, len(weight), ctx.words):
             part = slice(first, first + ctx.words)
@@ -115,10 +126,8 @@ class VocabularyLoss(torch.autograd.Function):
             if for_bias is not None:
                 torch.sum(scores, 0, out=for_bias[part])
             if for_weight is not None:
-                torch.mm(scores.t(), hidden, out=for_weight[part])
-            elif needed[1]:
-                for_weight = product(scores.t(), hidden.t())
-        return for_hidden, for_weight, for_bias, None
+                product(scores.t(), hidden.t(), out=for_weight[part])
+        return for_hidden, for_weight, for_bias, None, None
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, first: int, words: int) -> Tensor:

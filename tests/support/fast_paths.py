@@ -76,6 +76,7 @@ def take_fast_paths(monkeypatch: pytest.MonkeyPatch) -> Taken:
     """Let models of any size take every fast path that the machine has, and count."""
     taken = Taken()
     monkeypatch.setattr(kernels, "SMALLEST_MATRIX", 0)
+    monkeypatch.setattr(kernels, "SMALLEST_RECYCLED", 0)
     monkeypatch.setattr(padding, "SENTENCE_COST", 0)
     if ONEDNN is not None and torch.backends.mkldnn.is_available():
         monkeypatch.setattr(
