@@ -43,6 +43,7 @@ ONLY_TORCH: dict[str, str] = {
     "kernels.SMALLEST_RECYCLED": "as above",
     "kernels.recycled": "as above",
     "kernels.COPIED_AT_A_TIME": "as above",
+    "kernels.needs_gradient": "a tape of TensorFlow asks afterwards",
     "kernels.gradients_of": "TensorFlow's custom gradients have derivatives themselves",
     "kernels.OneDNNLinear": "as above",
     "kernels.FlashAttention": "TensorFlow has no fused attention on CPUs",

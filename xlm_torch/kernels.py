@@ -171,7 +171,7 @@ def linear(
         y = _ACTIVATIONS[activation](y)
         return y if residual is None else residual + y
     x, weight, bias = x.contiguous(), layer.weight, layer.bias
-    if _needs_gradient(x, weight, bias, residual):
+    if needs_gradient(x, weight, bias, residual):
         y = _ACTIVATIONS[activation](OneDNNLinear.apply(x, weight, bias))
         return y if residual is None else residual + y
     weight = weight if packed is None else packed
@@ -185,7 +185,7 @@ def _may_overwrite(layer: nn.Module, y: Tensor, residual: Tensor | None) -> bool
     """Whether `y`, just computed by `layer`, is memory that nobody else sees or asks for later."""
     return (
         not y.requires_grad
-        and not _needs_gradient(residual)
+        and not needs_gradient(residual)
         and torch._C._len_torch_function_stack() == 0  # a mode may hold what functions returned
         and (residual is None or (residual.dtype == y.dtype and residual.shape == y.shape))
         and are_plain((layer,), OWN_LINEAR)
@@ -251,7 +251,7 @@ def _is_bfloat16_without_gradient(*tensors: Tensor | None) -> bool:
         first is not None
         and first.dtype == torch.bfloat16
         and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        and not _needs_gradient(*tensors)
+        and not needs_gradient(*tensors)
     )
 
 
@@ -276,7 +276,8 @@ def gradients_of(
     return (next(found) if is_needed else None for is_needed in needed)
 
 
-def _needs_gradient(*tensors: Tensor | None) -> bool:
+def needs_gradient(*tensors: Tensor | None) -> bool:
+    """Whether what is computed of these now is to have derivatives."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
@@ -371,7 +372,7 @@ def _packed_for(layer: nn.Module, x: Tensor, residual: Tensor | None) -> Tensor 
         return None
     if PREFER_ONEDNN.get(x.dtype) != ANY_ROWS and _rows_of(x) not in FEWER_ROWS:
         return None
-    if _needs_gradient(x, layer.weight, layer.bias, residual) or not packed.holds(layer.weight):
+    if needs_gradient(x, layer.weight, layer.bias, residual) or not packed.holds(layer.weight):
         return None
     return packed.matrix
 
@@ -664,7 +665,7 @@ def attention(
         query.device.type == "cpu"
         and query.dtype in (torch.float32, torch.float64)
         and dropout == 0
-        and _needs_gradient(query, key, value)
+        and needs_gradient(query, key, value)
         and not are_traced(query, key, value)
         and query.numel() > 0
     )

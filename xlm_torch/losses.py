@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xlm_torch.kernels import Recycled, gradients_of, product
+from xlm_torch.kernels import Recycled, gradients_of, needs_gradient, product
 
 IGNORED = -100
 
@@ -37,9 +37,10 @@ def negative_log_likelihood(log_probs: Tensor, labels: Tensor, ignored: int = IG
     return total / (labels != ignored).sum().clamp(min=1)
 
 
-# Bytes of logits that are kept for the backward pass, and that are computed at a time beyond that.
+# Bytes of logits that are kept for a backward pass, and that are computed at a time otherwise: the
+# C library keeps such blocks for the next one (see `Recycled`).
 KEPT_LOGITS = 2**28
-CHUNK_OF_LOGITS = 2**26
+CHUNK_OF_LOGITS = 2**24
 
 
 def linear_cross_entropy(
@@ -51,8 +52,8 @@ def linear_cross_entropy(
 ) -> Tensor:
     """`cross_entropy(F.linear(hidden, weight, bias), labels)`, in bounded memory.
 
-    Where the logits would take more than 256 MB, the vocabulary is gone through in parts, and once
-    more in the backward pass.
+    The vocabulary is gone through in parts of 16 MB of logits. For gradients the logits are kept
+    whole, unless they would take more than 256 MB: then the backward pass computes them once more.
 
     Args:
         hidden: float, shape (rows, hidden).
@@ -62,12 +63,19 @@ def linear_cross_entropy(
         memory: For the gradient of `weight`.
     """
     memory = Recycled() if memory is None else memory
-    total: Tensor = VocabularyLoss.apply(hidden, weight, bias, labels, memory)
+    kept = KEPT_LOGITS if needs_gradient(hidden, weight, bias) else CHUNK_OF_LOGITS
+    total: Tensor = VocabularyLoss.apply(hidden, weight, bias, labels, memory, kept)
     return total / max(len(labels), 1)
 
 
+_NO_GRADIENT = (None, None, None)  # of labels, memory and kept
+
+
 class VocabularyLoss(torch.autograd.Function):
-    """The sum of `linear_cross_entropy`."""
+    """The sum of `linear_cross_entropy`.
+
+    Its last arguments: memory for the gradient of `weight`, and how many bytes of logits to keep.
+    """
 
     @staticmethod
     def forward(
@@ -77,12 +85,13 @@ class VocabularyLoss(torch.autograd.Function):
         bias: Tensor | None,
         labels: Tensor,
         memory: Recycled,
+        kept: int,
     ) -> Tensor:
         """The sum over rows of log(sum of exp(logits)) - logit of the label."""
         size = 4 if hidden.dtype != torch.float64 else 8
         size *= len(weight) * len(hidden)
         ctx.words, ctx.memory = len(weight), memory
-        if size > KEPT_LOGITS:
+        if size > kept:
             ctx.words = max(len(weight) * CHUNK_OF_LOGITS // size, 1)
         log_sums, logits = [], None
         # A label that names no word makes the loss NaN, not a number that looks right.
@@ -108,7 +117,8 @@ class VocabularyLoss(torch.autograd.Function):
             def formula(*inputs: Tensor) -> Tensor:
                 return cross_entropy(F.linear(*inputs), labels) * len(labels)
 
-            return (*gradients_of(formula, (hidden, weight, bias), needed, gradient), None, None)
+            of_inputs = gradients_of(formula, (hidden, weight, bias), needed, gradient)
+            return (*of_inputs, *_NO_GRADIENT)
 
         rows = torch.arange(len(labels), device=labels.device)
         for_hidden = torch.zeros_like(hidden) if needed[0] else None
@@ -127,7 +137,7 @@ class VocabularyLoss(torch.autograd.Function):
                 torch.sum(scores, 0, out=for_bias[part])
             if for_weight is not None:
                 product(scores.t(), hidden.t(), out=for_weight[part])
-        return for_hidden, for_weight, for_bias, None, None
+        return (for_hidden, for_weight, for_bias, *_NO_GRADIENT)
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, first: int, words: int) -> Tensor:

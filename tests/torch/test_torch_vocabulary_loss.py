@@ -98,12 +98,18 @@ def test_nothing_larger_than_a_part_is_made(taken: Taken, monkeypatch: pytest.Mo
         shapes.clear()
         results(small_model(), {**batch, "output_logits": False})
         made[part] = [shape for shape in shapes if shape != (rows, 12)]
+        shapes.clear()
+        monkeypatch.setattr(losses, "KEPT_LOGITS", 2**28)
+        with torch.no_grad():  # nothing to keep them for
+            small_model()(**batch, output_logits=False)
+        assert shapes == [shape for shape in made[part] if shape[0] == rows][: len(shapes)]
+        assert len(shapes) == -(-53 // part)
     assert made[53] == [(rows, 53), (53, 12)]  # kept for the backward pass
     assert made[10] == [
         *[*[(rows, 10)] * 5, (rows, 3)],
         *[*[(rows, 10), (10, 12)] * 5, (rows, 3), (3, 12)],
     ]
-    assert taken.losses == 2
+    assert taken.losses == 4
 
 
 def test_what_is_kept_for_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
