@@ -88,22 +88,22 @@ class VocabularyLoss(torch.autograd.Function):
         kept: int,
     ) -> Tensor:
         """The sum over rows of log(sum of exp(logits)) - logit of the label."""
-        size = 4 if hidden.dtype != torch.float64 else 8
-        size *= len(weight) * len(hidden)
-        ctx.words, ctx.memory = len(weight), memory
-        if size > kept:
-            ctx.words = max(len(weight) * CHUNK_OF_LOGITS // size, 1)
-        log_sums, logits = [], None
+        bytes_of_word = max(len(hidden), 1) * (4 if hidden.dtype != torch.float64 else 8)
+        ctx.words, ctx.memory = max(CHUNK_OF_LOGITS // bytes_of_word, 1), memory
+        whole = None
+        if len(weight) * bytes_of_word <= kept:
+            whole = _logits(hidden, weight, bias, slice(None))
+        log_sums = []
         # A label that names no word makes the loss NaN, not a number that looks right.
         of_labels = at_least_float32(hidden.new_full(labels.shape, torch.nan))
         for first in range(0, len(weight), ctx.words):
-            logits = _logits(hidden, weight, bias, first, ctx.words)
+            part = slice(first, first + ctx.words)
+            logits = _logits(hidden, weight, bias, part) if whole is None else whole[:, part]
             log_sums.append(logits.logsumexp(-1))
             inside, here = _among(labels, first, logits)
             chosen = logits.gather(1, inside.clamp(0, logits.shape[1] - 1)[:, None]).squeeze(1)
             of_labels = chosen.where(here, of_labels)
         log_sum = torch.stack(log_sums).logsumexp(0)
-        whole = logits if ctx.words == len(weight) else None
         ctx.save_for_backward(hidden, weight, bias, labels, log_sum, whole)
         return (log_sum - of_labels).sum()
 
@@ -126,7 +126,7 @@ class VocabularyLoss(torch.autograd.Function):
         for_bias = torch.empty_like(bias) if needed[2] else None
         for first in range(0, len(weight), ctx.words):
             part = slice(first, first + ctx.words)
-            logits = _logits(hidden, weight, bias, first, ctx.words) if whole is None else whole
+            logits = _logits(hidden, weight, bias, part) if whole is None else whole[:, part]
             scores = (logits - log_sum[:, None]).exp_()
             inside, here = _among(labels, first, scores)
             scores[rows[here], inside[here]] -= 1
@@ -140,8 +140,7 @@ class VocabularyLoss(torch.autograd.Function):
         return (for_hidden, for_weight, for_bias, *_NO_GRADIENT)
 
 
-def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, first: int, words: int) -> Tensor:
-    part = slice(first, first + words)
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, part: slice) -> Tensor:
     return at_least_float32(product(hidden, weight[part], None if bias is None else bias[part]))
 
 
