@@ -263,8 +263,8 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
 
     def _labelled(self, labels: tf.Tensor) -> tf.Tensor | None:
         """Which positions the loss alone looks at, of `wanted_rows`; None: all."""
-        picks = tf.is_tensor(labels) and self.pred_layer.picks_rows()
-        return labels != IGNORED if picks else None  # what is no tensor is refused later
+        numbers = tf.is_tensor(labels) and labels.dtype != tf.bool  # others are refused later
+        return labels != IGNORED if numbers and self.pred_layer.picks_rows() else None
 
     def _sharing(self, labels: tf.Tensor | None) -> AbstractContextManager[tf.Tensor | None]:
         """`shared_matrix` of the output and the word embeddings, if a gradient may come of it."""

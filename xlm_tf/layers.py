@@ -184,17 +184,35 @@ class Embedding(ParameterLayer):
         Args:
             ids: integer, shape (...).
             table: float, shape (rows, width): what the embeddings are read from; default,
-                themselves.
+                themselves. Its gradient is sparse, that of the embeddings is dense.
 
         Returns:
             float, shape (..., width).
         """
-        table = self.embeddings if table is None else table
-        looked_up = tf.gather(tf.convert_to_tensor(table), ids)
+        if table is None:
+            looked_up = _look_up(tf.convert_to_tensor(self.embeddings), ids)
+        else:
+            looked_up = tf.gather(table, ids)
         if self.padding_index is not None:
             padding = (ids == self.padding_index)[..., None]
             looked_up = tf.where(padding, tf.stop_gradient(looked_up), looked_up)
         return looked_up
+
+
+@tf.custom_gradient
+def _look_up(table: tf.Tensor, ids: tf.Tensor) -> Any:
+    """Rows of `table`, whose gradient is dense.
+
+    Of a sparse one that names a row several times, Keras' optimizers square and clip each part by
+    itself.
+    """
+    rows, width = table.shape
+    places = tf.reshape(tf.identity(ids), (-1,))
+
+    def gradient(of_rows: tf.Tensor) -> tuple[tf.Tensor, None]:
+        return tf.math.unsorted_segment_sum(tf.reshape(of_rows, (-1, width)), places, rows), None
+
+    return tf.gather(table, ids), gradient
 
 
 class LayerNorm(ParameterLayer):

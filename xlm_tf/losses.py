@@ -142,9 +142,9 @@ def _in_parts(
     start = (0, zeros + zeros.dtype.min, zeros)
     _, log_sum, chosen = tf.while_loop(within, forward, start, parallel_iterations=1)
 
-    # A label that names no word makes the loss NaN, not a number that looks right.
+    # A label that names no word makes loss and gradients NaN, not numbers that look right.
     known = (labels >= 0) & (labels < vocabulary)
-    chosen = tf.where(known, chosen, float("nan"))
+    log_sum = tf.where(known, log_sum, float("nan"))
 
     @tf.custom_gradient
     def gradients(

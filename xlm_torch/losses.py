@@ -94,8 +94,7 @@ class VocabularyLoss(torch.autograd.Function):
         if len(weight) * bytes_of_word <= kept:
             whole = _logits(hidden, weight, bias, slice(None))
         log_sums = []
-        # A label that names no word makes the loss NaN, not a number that looks right.
-        of_labels = at_least_float32(hidden.new_full(labels.shape, torch.nan))
+        of_labels = at_least_float32(hidden.new_zeros(labels.shape))
         for first in range(0, len(weight), ctx.words):
             part = slice(first, first + ctx.words)
             logits = _logits(hidden, weight, bias, part) if whole is None else whole[:, part]
@@ -103,7 +102,9 @@ class VocabularyLoss(torch.autograd.Function):
             inside, here = _among(labels, first, logits)
             chosen = logits.gather(1, inside.clamp(0, logits.shape[1] - 1)[:, None]).squeeze(1)
             of_labels = chosen.where(here, of_labels)
-        log_sum = torch.stack(log_sums).logsumexp(0)
+        # A label that names no word makes loss and gradients NaN, not numbers that look right.
+        unknown = (labels < 0) | (labels >= len(weight))
+        log_sum = torch.stack(log_sums).logsumexp(0).masked_fill(unknown, torch.nan)
         ctx.save_for_backward(hidden, weight, bias, labels, log_sum, whole)
         return (log_sum - of_labels).sum()
 

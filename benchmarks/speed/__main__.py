@@ -36,13 +36,30 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     names = [row.name for row in rows(Shape())]
     parser.add_argument("--quick", action="store_true", help="under 3 minutes: what matters most")
-    parser.add_argument("--rows", nargs="+", choices=[*names, "growth"], metavar="NAME")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        choices=[*names, "growth"],
+        metavar="NAME",
+        help=f"some of {', '.join(names)}, growth",
+    )
     parser.add_argument("--rounds", type=int, help="at most so many for a row")
     parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--plot", type=Path, help="write an SVG here")
     parser.add_argument("--folder", type=Path, help="where weights are kept meanwhile (1.5 GB)")
-    parser.add_argument("--peers-python", default=os.environ.get(PEERS_PYTHON))
-    parser.add_argument("--original", default=os.environ.get(ORIGINAL), metavar="CHECKOUT")
+    parser.add_argument(
+        "--peers-python",
+        default=os.environ.get(PEERS_PYTHON),
+        metavar="PYTHON",
+        help="of an environment with torch, transformers 5, onnx, onnxscript, onnxruntime, "
+        f"sacremoses (default: {PEERS_PYTHON})",
+    )
+    parser.add_argument(
+        "--original",
+        default=os.environ.get(ORIGINAL),
+        metavar="CHECKOUT",
+        help=f"of facebookresearch/XLM (default: {ORIGINAL})",
+    )
     parser.add_argument("--small", action="store_true", help="a tiny model, to try the benchmark")
     return parser.parse_args(arguments)
 

@@ -144,6 +144,12 @@ def test_a_label_outside_the_vocabulary(
     assert np.isfinite(function(tensors(BATCH)))
     if words:
         assert np.isnan(function(tensors(given)))
+        model.check_values = False
+        with tf.GradientTape() as tape:
+            loss = model(given, output_logits=False).loss
+        kernel = model.transformer.ffns[0].lin1.kernel
+        assert np.isnan(loss)
+        assert np.isnan(tape.gradient(loss, kernel.value)).all()
     else:
         try:  # by TensorFlow's own kernel, on a CPU; NaN elsewhere
             assert np.isnan(function(tensors(given)))
@@ -199,6 +205,13 @@ def test_fit_and_evaluate(monkeypatch: pytest.MonkeyPatch, metrics: bool) -> Non
     predicted = model.predict(data, verbose=0)
     assert predicted["logits"].shape == (5, 6, 50)
     assert_close_to_largest(predicted["logits"], model(BATCH).logits, 1e-12)
+
+
+def test_labels_that_are_no_numbers() -> None:
+    model = small_model(n_layers=1)
+    for output_logits in (True, False):
+        with pytest.raises(InputError, match="labels"):
+            model({**BATCH, "labels": BATCH["labels"] > 3}, output_logits=output_logits)
 
 
 def test_a_loss_of_ones_own_finds_logits() -> None:

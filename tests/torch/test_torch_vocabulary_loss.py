@@ -26,6 +26,7 @@ TIED: dict[str, Any] = {"tie_word_embeddings": True}
 UNTIED: dict[str, Any] = {"tie_word_embeddings": False}
 ADAPTIVE: dict[str, Any] = {**UNTIED, "asm": True, "asm_cutoffs": [9, 20], "asm_div_value": 2.0}
 KINDS = pytest.mark.parametrize("values", [TIED, UNTIED, ADAPTIVE], ids=["tied", "untied", "asm"])
+BATCH = {**small_batch(labels=True), "output_logits": False}
 # 53 words: whole, in parts that do not divide it, in parts of one word.
 WORDS_AT_A_TIME = {"whole": None, "nine": 9, "one": 1}
 
@@ -110,6 +111,28 @@ def test_nothing_larger_than_a_part_is_made(taken: Taken, monkeypatch: pytest.Mo
         *[*[(rows, 10), (10, 12)] * 5, (rows, 3), (3, 12)],
     ]
     assert taken.losses == 4
+
+
+@pytest.mark.parametrize("wrong", [53, -1])
+@KINDS
+def test_a_label_outside_the_vocabulary_unchecked(
+    taken: Taken, in_parts: Callable[..., int], values: dict[str, Any], wrong: int
+) -> None:
+    if values is ADAPTIVE:
+        return  # PyTorch's own error
+    model, labels = small_model(**values), BATCH["labels"].clone()
+    in_parts(int((labels != -100).sum()), torch.float32)
+    model.check_values = False
+    labels[tuple((labels != -100).nonzero()[0])] = wrong
+    loss = model(**{**BATCH, "labels": labels}).loss
+    loss.backward()
+    assert taken.losses == 1
+    for value in (
+        loss,
+        model.transformer.ffns[0].lin1.weight.grad,
+        model.pred_layer.proj.bias.grad,
+    ):
+        assert bool(value.isnan().all())
 
 
 def test_what_is_kept_for_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
