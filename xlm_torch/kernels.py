@@ -305,16 +305,16 @@ def product(
         and _is_on_cpu(weight)
         and not _PLAIN.get()
     )
-    if out is not None and by_onednn:  # which writes to memory of its own only
-        rows = max(COPIED_AT_A_TIME // (out.shape[1] * out.element_size()), 1)
-        for part, written in zip(x.split(rows), out.split(rows), strict=True):
-            written.copy_(_product(_dense(part), _dense(weight), None, "none", [], ""))
-        return out
-    if out is not None:
-        return torch.mm(x, weight.t(), out=out)
-    if by_onednn:
-        return _product(_dense(x), _dense(weight), bias, "none", [], "")
-    return F.linear(x, weight, bias)
+    if not by_onednn:
+        return F.linear(x, weight, bias) if out is None else torch.mm(x, weight.t(), out=out)
+    weight = _dense(weight)
+    if out is None:
+        return _product(_dense(x), weight, bias, "none", [], "")
+    # oneDNN writes to memory of its own only.
+    rows = max(COPIED_AT_A_TIME // (out.shape[1] * out.element_size()), 1)
+    for part, written in zip(x.split(rows), out.split(rows), strict=True):
+        written.copy_(_product(_dense(part), weight, None, "none", [], ""))
+    return out
 
 
 # Bytes: what the caches hold, and the C library keeps for the next one.
