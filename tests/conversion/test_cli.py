@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import conversion.verification
 from conversion import quiet, run
 from conversion.cli import main
 from conversion.compare import Bars, compare
 from conversion.report import Report
 from tests.conversion.helpers import require_frameworks, write_checkpoint
+from tests.support.conversion_tools import import_no_tensorflow, replace_verify
 from xlm_core import XLMWarning
 from xlm_core.errors import XLMError
 
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def no_frameworks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the command itself is tested: nothing is imported for it."""
-    monkeypatch.setattr(quiet, "import_tensorflow", lambda: None)
+    import_no_tensorflow(monkeypatch)
 
 
 def fake_report(difference: float) -> Report:
@@ -43,9 +43,7 @@ def fake_report(difference: float) -> Report:
 
 
 def with_report(monkeypatch: pytest.MonkeyPatch, difference: float) -> None:
-    monkeypatch.setattr(
-        conversion.verification, "verify", lambda source, **_: fake_report(difference)
-    )
+    replace_verify(monkeypatch, lambda source, **_: fake_report(difference))
 
 
 def error_of(capsys: pytest.CaptureFixture[str]) -> str:
@@ -120,7 +118,7 @@ class TestVerify:
         def refuse(source: str, **_: Any) -> None:
             raise PermissionError(13, "Permission denied", source)
 
-        monkeypatch.setattr(conversion.verification, "verify", refuse)
+        replace_verify(monkeypatch, refuse)
         assert main(["verify", str(folder)]) == 2
         assert "Permission denied" in error_of(capsys)
 
@@ -135,7 +133,7 @@ class TestVerify:
                 warnings.warn("two\nlines", XLMWarning, stacklevel=1)
             raise XLMError("one\n  two")
 
-        monkeypatch.setattr(conversion.verification, "verify", refuse)
+        replace_verify(monkeypatch, refuse)
         assert main(["verify", str(folder)]) == 2
         assert capsys.readouterr().err == "warning: two lines\nxlm verify: one two\n"
 

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion import quiet, terminal
+from conversion import terminal
 from conversion.cli import main
 from tests.conversion import pairs
 from tests.conversion.helpers import write_checkpoint
+from tests.support.conversion_tools import import_no_tensorflow, replace_verify
 from xlm_core.checkpoints import LazyTensor
 from xlm_core.checkpoints.torch_writing import write_torch
 
@@ -28,7 +29,7 @@ Change = Callable[[pairs.Tensors], None]
 @pytest.fixture(autouse=True)
 def _no_frameworks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the command itself is tested: nothing is imported for it."""
-    monkeypatch.setattr(quiet, "import_tensorflow", lambda: None)
+    import_no_tensorflow(monkeypatch)
     pairs.hide_frameworks(monkeypatch)
 
 
@@ -144,7 +145,7 @@ class TestVerifyTwo:
     def test_a_page_of_one(self, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
         from tests.conversion.test_html_report import report
 
-        monkeypatch.setattr("conversion.verification.verify", lambda source, **_: report())
+        replace_verify(monkeypatch, lambda source, **_: report())
         folder = str(pairs.write_pair(tmp_path, pairs.nothing)[0])
         assert main(["verify", folder, "--html", str(tmp_path / "page.html")]) == 0
         assert "<svg" in (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion import convert as module
 from conversion.cli import main
 from conversion.convert import convert, weights_of
+from tests.support.conversion_tools import replace_read_back
 from tests.support.layout_models import assert_same, make, write_all
 from xlm_core import CheckpointError, ConfigError
 from xlm_core.checkpoints import LAYOUTS, LazyTensor, open_checkpoint
@@ -135,7 +135,7 @@ class TestTarget:
         def fail(*arguments: Any) -> list[str]:
             raise CheckpointError("different")
 
-        monkeypatch.setattr(module, "read_back", fail)
+        replace_read_back(monkeypatch, fail)
         with pytest.raises(CheckpointError, match="different"):
             convert(source, target, to="tf", overwrite=True)
         with pytest.raises(CheckpointError, match="different"):

@@ -11,11 +11,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from conversion import tensor_values
 from conversion.inspection import inspect
 from conversion.inspection_report import json_of, text_of, verdict_of
 from conversion.tensor_values import Values, values_of
 from tests.conversion import pairs
+from tests.support.conversion_tools import read_values_in_blocks
 from xlm_core.checkpoints import LazyTensor
 
 Array = np.ndarray[Any, Any]
@@ -31,7 +31,7 @@ def values(array: Array) -> Values:
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", ml_dtypes.bfloat16])
 @pytest.mark.parametrize("block", [1, 100, 1 << 20])
 def test_are_numpys(monkeypatch: Any, dtype: Any, block: int) -> None:
-    monkeypatch.setattr(tensor_values, "_BLOCK", block)
+    read_values_in_blocks(monkeypatch, block)
     array = (np.random.default_rng(1).normal(size=(23, 7)) * 3 + 100).astype(dtype)
     found, wide = values(array), array.astype(np.float64)
     assert (found.nan, found.infinite) == (0, 0)
@@ -41,14 +41,14 @@ def test_are_numpys(monkeypatch: Any, dtype: Any, block: int) -> None:
 
 
 def test_keep_their_digits_beside_a_large_mean(monkeypatch: Any) -> None:
-    monkeypatch.setattr(tensor_values, "_BLOCK", 64)
+    read_values_in_blocks(monkeypatch, 64)
     array = 1e9 + np.tile([-1.0, 1.0], 500).reshape(100, 10)
     assert values(array) == Values(0, 0, 1e9 - 1, 1e9 + 1, 1e9, 1.0)
 
 
 @pytest.mark.parametrize("block", [1, 1 << 20])
 def test_what_is_not_finite_is_left_aside(monkeypatch: Any, block: int) -> None:
-    monkeypatch.setattr(tensor_values, "_BLOCK", block)
+    read_values_in_blocks(monkeypatch, block)
     array = np.array([[1.0, np.nan], [np.inf, 3.0], [-np.inf, np.nan]], np.float32)
     assert values(array) == Values(2, 2, 1.0, 3.0, 2.0, 1.0)
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion import text_files
 from conversion.text_files import Batch, Reader
 from tests.conversion.tokenize_command import TEXT, error_of, ids, lines_of, run
+from tests.support.conversion_tools import end_batches_at
 
 
 class TestRead:
@@ -67,7 +67,7 @@ class TestRead:
     def test_batches(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "a").write_bytes(b"1\n22\n333\n4444")
         (tmp_path / "b").write_bytes(b"5" * 30 + b"\n6\n7\n")
-        monkeypatch.setattr(text_files, "_BYTES_A_BATCH", 6)
+        end_batches_at(monkeypatch, 6)
         names = [str(tmp_path / name) for name in "ab"]
         reader = Reader(names, 2)
         assert (reader.done, reader.total) == (0, 13 + 35)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion import tokenized
 from conversion.cli import main
 from conversion.tokenize import Options, open_tokenizer, tokenize_files
 from tests.conversion.tokenize_command import LINES, TEXT, error_of, ids, lines_of, run
+from tests.support.conversion_tools import remember_words, writers_remembered
 from tests.support.small_tokenizer import small_tokenizer, write_folder, write_original
 from xlm_core import InputError, XLMTokenizer
 from xlm_core.corpus import Corpus
@@ -188,10 +188,10 @@ class TestFunctions:
     def test_what_is_remembered_is_let_go(
         self, folder: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(tokenized, "_WORDS_REMEMBERED", 1)
+        remember_words(monkeypatch, 1)
         tokenizer = XLMTokenizer.from_pretrained(folder)
         options = Options("en", to="pieces")
         tokenize_files(tokenizer, [str(source)], str(tmp_path / "out"), options)
         expected = [" ".join(tokenizer.tokenize(line)) for line in LINES]
         assert (tmp_path / "out").read_text().split("\n")[:-1] == expected
-        assert tokenized.writer_of.cache_info().currsize == 0
+        assert writers_remembered() == 0

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ import pytest
 from conversion.progress import Progress
 from conversion.text_files import Reader
 from tests.conversion.tokenize_command import ids, run
+from tests.support.conversion_tools import show_progress_at_once, stop_clocks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,9 +79,7 @@ class TestProgress:
 
     @pytest.fixture(autouse=True)
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        stopped = SimpleNamespace(perf_counter=lambda: 100.0)
-        for module in ("progress", "tokenize"):
-            monkeypatch.setattr(f"conversion.{module}.time", stopped)
+        stop_clocks(monkeypatch, 100.0)
 
     def test_of_known_size(self, tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(b"x\n" * 500_000)
@@ -110,7 +108,7 @@ class TestProgress:
     def test_only_on_a_terminal(
         self, folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr("conversion.progress._SECONDS", 0.0)
+        show_progress_at_once(monkeypatch)
         for stream, more, shown in (
             (Terminal(), (), True),
             (Terminal(), ("--quiet",), False),
@@ -123,7 +121,7 @@ class TestProgress:
     def test_cleared_before_an_error(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr("conversion.progress._SECONDS", 0.0)
+        show_progress_at_once(monkeypatch)
         (tmp_path / "bad").write_bytes(b"a\n\xff")
         terminal = Terminal()
         monkeypatch.setattr(sys, "stderr", terminal)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import conversion.pair_verification
 from conversion.convert import convert
 from conversion.pair_report import PairReport
 from conversion.pair_verification import verify_pair
+from conversion.progress import ByteProgress
 from tests.conversion import pairs
 from tests.conversion.helpers import require_frameworks, write_checkpoint
 from xlm_core.checkpoints import LAYOUTS, save_checkpoint
@@ -238,7 +238,7 @@ class TestForward:
     def test_progress_says_what_runs(self, tmp_path: Path) -> None:
         said: list[str] = []
 
-        class Progress(conversion.pair_verification.ByteProgress):
+        class Progress(ByteProgress):
             def say(self, what: str) -> None:
                 said.append(what)
 
