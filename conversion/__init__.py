@@ -7,15 +7,15 @@ from typing import Any
 
 # Name -> the module that has it; imported when it is asked for, since a command needs one of them.
 _MODULES = {
-    "BARS": "compare",
-    "Bars": "compare",
-    "Inspection": "inspection",
-    "PairReport": "pair_report",
-    "Report": "report",
-    "Row": "compare",
-    "inspect": "inspection",
-    "verify": "verification",
-    "verify_pair": "pair_verification",
+    "BARS": "verification.outputs",
+    "Bars": "verification.outputs",
+    "Inspection": "inspection.checkpoint",
+    "PairReport": "reports.pair",
+    "Report": "reports.verification",
+    "Row": "verification.outputs",
+    "inspect": "inspection.checkpoint",
+    "verify": "verification.checkpoint",
+    "verify_pair": "verification.pair",
 }
 __all__ = [*_MODULES]
 

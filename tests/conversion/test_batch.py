@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion.batch import ROWS, ordinary_words, verification_batch
+from conversion.verification.batch import ROWS, ordinary_words, verification_batch
 from tests.conversion.helpers import small_config
 from xlm_core import InputError
 from xlm_core.weights import ARCHITECTURES

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion import quiet, run
-from conversion.cli import main
-from conversion.compare import Bars, compare
-from conversion.report import Report
+from conversion.cli import main, quiet
+from conversion.reports.verification import Report
+from conversion.verification import run
+from conversion.verification.outputs import Bars, compare
 from tests.conversion.helpers import require_frameworks, write_checkpoint
 from tests.support.conversion_tools import import_no_tensorflow, replace_verify
 from xlm_core import XLMWarning

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion import terminal
-from conversion.cli import main
+from conversion.cli import main, terminal
 from tests.conversion import pairs
 from tests.conversion.helpers import write_checkpoint
 from tests.support.conversion_tools import import_no_tensorflow, replace_verify

@@ -9,8 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion.compare import Bars, Row, compare, describe, first_off, near_ties, rounded_equal
-from conversion.report import Report, percent
+from conversion.reports.verification import Report, percent
+from conversion.verification.outputs import (
+    Bars,
+    Row,
+    compare,
+    describe,
+    first_off,
+    near_ties,
+    rounded_equal,
+)
 
 
 def row_of(

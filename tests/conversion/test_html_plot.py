@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from conversion.compare import Bars, Row
-from conversion.html_plot import error_plot
+from conversion.reports.html.plot import error_plot
+from conversion.verification.outputs import Bars, Row
 from tests.conversion.test_html_report import row, rows
 
 

@@ -9,12 +9,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from conversion.compare import Bars, Row
-from conversion.html_parts import Cell, element, escaped, table
-from conversion.html_report import check_target, page_of, write_page
-from conversion.pair_report import Forward, PairReport
-from conversion.pair_verification import verify_pair
-from conversion.report import Report
+from conversion.reports.html.page import check_target, page_of, write_page
+from conversion.reports.html.parts import Cell, element, escaped, table
+from conversion.reports.pair import Forward, PairReport
+from conversion.reports.verification import Report
+from conversion.verification.outputs import Bars, Row
+from conversion.verification.pair import verify_pair
 from tests.conversion import pairs
 from xlm_core.errors import CheckpointError
 

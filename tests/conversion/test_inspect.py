@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from conversion.convert import convert
-from conversion.inspection import Inspection, inspect
-from conversion.inspection_report import json_of, text_of, verdict_of
+from conversion.inspection.checkpoint import Inspection, inspect
+from conversion.reports.inspection_text import json_of, text_of, verdict_of
 from tests.conversion import pairs
 from tests.conversion.helpers import write_checkpoint
 from xlm_core.checkpoints import LAYOUTS

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion.inspection import inspect
-from conversion.inspection_report import text_of
+from conversion.inspection.checkpoint import inspect
+from conversion.reports.inspection_text import text_of
 from tests.conversion.helpers import small_config
 from xlm_core.checkpoints import LazyTensor
 from xlm_core.checkpoints.facebook import params_of

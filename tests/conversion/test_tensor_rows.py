@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conversion.convert import convert
-from conversion.tensor_rows import (
+from conversion.verification.tensors import (
     ABSENT,
     DIFFERENT,
     EQUAL,

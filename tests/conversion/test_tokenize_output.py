@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from conversion.progress import Progress
-from conversion.text_files import Reader
+from conversion.reports.progress import Progress
+from conversion.tokenize.text_files import Reader
 from tests.conversion.tokenize_command import ids, run
 from tests.support.conversion_tools import show_progress_at_once, stop_clocks
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conversion import verify
-from conversion.demo import demo
+from conversion.verification.demo import demo
 from tests.conversion.helpers import require_frameworks, small_config, write_checkpoint
 from tests.support.shared import shared_path
 from xlm_core.weights import ARCHITECTURES

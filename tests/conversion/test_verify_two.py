@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from conversion.convert import convert
-from conversion.pair_report import PairReport
-from conversion.pair_verification import verify_pair
-from conversion.progress import ByteProgress
+from conversion.reports.pair import PairReport
+from conversion.reports.progress import ByteProgress
+from conversion.verification.pair import verify_pair
 from tests.conversion import pairs
 from tests.conversion.helpers import require_frameworks, write_checkpoint
 from xlm_core.checkpoints import LAYOUTS, save_checkpoint

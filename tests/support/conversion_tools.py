@@ -11,58 +11,58 @@ from typing import Any
 
 import pytest
 
-import conversion.convert
-import conversion.progress
-import conversion.quiet
-import conversion.tensor_values
-import conversion.text_files
-import conversion.tokenize
-import conversion.tokenized
-import conversion.verification
+import conversion.cli.quiet
+import conversion.convert.checkpoint
+import conversion.inspection.values
+import conversion.reports.progress
+import conversion.tokenize.files
+import conversion.tokenize.lines
+import conversion.tokenize.text_files
+import conversion.verification.checkpoint
 
 
 def read_values_in_blocks(patch: pytest.MonkeyPatch, elements: int) -> None:
     """`xlm inspect --values` reads so many elements at a time."""
-    patch.setattr(conversion.tensor_values, "_BLOCK", elements)
+    patch.setattr(conversion.inspection.values, "_BLOCK", elements)
 
 
 def end_batches_at(patch: pytest.MonkeyPatch, nbytes: int) -> None:
     """A batch of lines ends once it has so many bytes."""
-    patch.setattr(conversion.text_files, "_BYTES_A_BATCH", nbytes)
+    patch.setattr(conversion.tokenize.text_files, "_BYTES_A_BATCH", nbytes)
 
 
 def remember_words(patch: pytest.MonkeyPatch, count: int) -> None:
     """`xlm tokenize` remembers the subwords of so many words."""
-    patch.setattr(conversion.tokenized, "_WORDS_REMEMBERED", count)
+    patch.setattr(conversion.tokenize.lines, "_WORDS_REMEMBERED", count)
 
 
 def writers_remembered() -> int:
     """How many writers of subwords, with what they remember, are kept."""
-    return conversion.tokenized.writer_of.cache_info().currsize
+    return conversion.tokenize.lines.writer_of.cache_info().currsize
 
 
 def show_progress_at_once(patch: pytest.MonkeyPatch) -> None:
     """Progress is written whenever there is some, not only now and then."""
-    patch.setattr(conversion.progress, "_SECONDS", 0.0)
+    patch.setattr(conversion.reports.progress, "_SECONDS", 0.0)
 
 
 def stop_clocks(patch: pytest.MonkeyPatch, now: float) -> None:
     """For progress, and for `xlm tokenize`, no time passes."""
     stopped = SimpleNamespace(perf_counter=lambda: now)
-    for module in (conversion.progress, conversion.tokenize):
+    for module in (conversion.reports.progress, conversion.tokenize.files):
         patch.setattr(module, "time", stopped)
 
 
 def replace_read_back(patch: pytest.MonkeyPatch, function: Callable[..., list[str]]) -> None:
     """`xlm convert` compares what it wrote by `function`."""
-    patch.setattr(conversion.convert, "read_back", function)
+    patch.setattr(conversion.convert.checkpoint, "read_back", function)
 
 
 def replace_verify(patch: pytest.MonkeyPatch, function: Callable[..., Any]) -> None:
     """`xlm verify A` calls `function`."""
-    patch.setattr(conversion.verification, "verify", function)
+    patch.setattr(conversion.verification.checkpoint, "verify", function)
 
 
 def import_no_tensorflow(patch: pytest.MonkeyPatch) -> None:
     """The command does not import TensorFlow beforehand."""
-    patch.setattr(conversion.quiet, "import_tensorflow", lambda: None)
+    patch.setattr(conversion.cli.quiet, "import_tensorflow", lambda: None)

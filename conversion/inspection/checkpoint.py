@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from conversion.checkpoint_files import File, files_of, shared_bytes
-from conversion.progress import ByteProgress
-from conversion.tensor_values import Values, values_of
+from conversion.inspection.files import File, files_of, shared_bytes
+from conversion.inspection.values import Values, values_of
+from conversion.reports.progress import ByteProgress
 from xlm_core.checkpoints.comparing import bits
 from xlm_core.checkpoints.fitting import Fit, class_of, fit_checkpoint
 from xlm_core.checkpoints.layouts import LAYOUTS, why_not

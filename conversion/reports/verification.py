@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from conversion.compare import Bars, Row, first_off
-from conversion.wording import aligned, shape_of, shown
+from conversion.reports.wording import aligned, shape_of, shown
+from conversion.verification.outputs import Bars, Row, first_off
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TextIO
 
-from conversion.text_files import Reader
+from conversion.tokenize.text_files import Reader
 
 _SECONDS = 0.2  # between two writings
 _WIDTH = 20  # of a bar

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from conversion.progress import ByteProgress
-from conversion.tokenizer_files import FILES as TOKENIZER_FILES
-from conversion.tokenizer_files import with_dictionary, write_tokenizer
+from conversion.convert.tokenizer_files import FILES as TOKENIZER_FILES
+from conversion.convert.tokenizer_files import with_dictionary, write_tokenizer
+from conversion.reports.progress import ByteProgress
 from xlm_core.checkpoints import hub
 from xlm_core.checkpoints.comparing import compare_tensors
 from xlm_core.checkpoints.layouts import LAYOUTS, Layout

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from conversion.compare import Bars, Row, first_off
-from conversion.report import bar_line, batch_line, plain, table
-from conversion.tensor_rows import ABSENT, EQUAL, ROUNDED, TensorRow
-from conversion.wording import aligned, counted, shape_of, shown, size_of
+from conversion.reports.verification import bar_line, batch_line, plain, table
+from conversion.reports.wording import aligned, counted, shape_of, shown, size_of
+from conversion.verification.outputs import Bars, Row, first_off
+from conversion.verification.tensors import ABSENT, EQUAL, ROUNDED, TensorRow
 from xlm_core.checkpoints.tensors import DTYPES
 
 

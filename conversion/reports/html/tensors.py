@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from conversion.html_parts import Cell, element, escaped, heading, number, table
-from conversion.tensor_rows import ABSENT, DIFFERENT, EQUAL, ROUNDED, TensorRow
-from conversion.wording import counted, shape_of
+from conversion.reports.html.parts import Cell, element, escaped, heading, number, table
+from conversion.reports.wording import counted, shape_of
+from conversion.verification.tensors import ABSENT, DIFFERENT, EQUAL, ROUNDED, TensorRow
 
 _MARKS = {
     EQUAL: ("=", "good"),

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from conversion.progress import Progress
-from conversion.sinks import open_sink
-from conversion.text_files import Batch, Reader
-from conversion.tokenized import TARGETS, Converted, Options, convert, writer_of
+from conversion.reports.progress import Progress
+from conversion.tokenize.lines import TARGETS, Converted, Options, convert, writer_of
+from conversion.tokenize.sinks import open_sink
+from conversion.tokenize.text_files import Batch, Reader
 from xlm_core.errors import InputError
 from xlm_core.tokenization.batch_options import check_natural
 from xlm_core.tokenization.files import VOCAB_FILE

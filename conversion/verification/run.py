@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from conversion.batch import Array, Batch
+from conversion.verification.batch import Array, Batch
 from xlm_core.errors import CheckpointError, MissingPackageError
 
 # Title of a family -> its package, the framework it needs, and the extra that installs it.

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from conversion.progress import ByteProgress
+from conversion.reports.progress import ByteProgress
 
 PASSED, FAILED, IMPOSSIBLE = 0, 1, 2
 # As a shell has it: 128 and the number of the signal.

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from conversion import run
-from conversion.batch import verification_batch
-from conversion.compare import BARS, Bars, Row, compare
-from conversion.progress import ByteProgress
-from conversion.report import Report
+from conversion.reports.progress import ByteProgress
+from conversion.reports.verification import Report
+from conversion.verification import run
+from conversion.verification.batch import verification_batch
+from conversion.verification.outputs import BARS, Bars, Row, compare
 from xlm_core.checkpoints import Checkpoint, match_checkpoint, open_checkpoint
 from xlm_core.errors import CheckpointError
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER

@@ -6,13 +6,13 @@ import os
 import time
 from typing import Any
 
-from conversion import run
-from conversion.batch import verification_batch
-from conversion.compare import BARS, Bars, Row, compare
-from conversion.pair_report import Forward, PairReport, Side
-from conversion.progress import ByteProgress
-from conversion.tensor_rows import ABSENT, TensorRow, compare_weights
-from conversion.verification import ENCODER_ONLY, architecture_of, versions
+from conversion.reports.pair import Forward, PairReport, Side
+from conversion.reports.progress import ByteProgress
+from conversion.verification import run
+from conversion.verification.batch import verification_batch
+from conversion.verification.checkpoint import ENCODER_ONLY, architecture_of, versions
+from conversion.verification.outputs import BARS, Bars, Row, compare
+from conversion.verification.tensors import ABSENT, TensorRow, compare_weights
 from xlm_core.checkpoints import Checkpoint, open_checkpoint
 from xlm_core.checkpoints.fitting import Fit, fit_checkpoint
 from xlm_core.config import differing_fields

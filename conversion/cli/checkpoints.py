@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TypeAlias
 
-from conversion.terminal import FAILED, PASSED, shown_progress, write_out
+from conversion.cli.terminal import FAILED, PASSED, shown_progress, write_out
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _SOURCE = "a folder, a file, an index, or the name of a published checkpoint"
@@ -110,12 +110,12 @@ def add_convert(commands: Commands) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from conversion.html_report import check_target, write_page
-    from conversion.pair_report import PairReport
-    from conversion.pair_verification import verify_pair
-    from conversion.quiet import import_tensorflow
-    from conversion.report import Report
-    from conversion.verification import verify
+    from conversion.cli.quiet import import_tensorflow
+    from conversion.reports.html.page import check_target, write_page
+    from conversion.reports.pair import PairReport
+    from conversion.reports.verification import Report
+    from conversion.verification.checkpoint import verify
+    from conversion.verification.pair import verify_pair
     from xlm_core.checkpoints import open_checkpoint
 
     if options.html is not None:
@@ -138,8 +138,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from conversion.inspection import inspect
-    from conversion.inspection_report import json_of, text_of
+    from conversion.inspection.checkpoint import inspect
+    from conversion.reports.inspection_text import json_of, text_of
 
     with shown_progress() as progress:
         found = inspect(options.source, values=options.values, progress=progress)

@@ -6,13 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from conversion.compare import Bars, Row
-from conversion.html_parts import Cell, document, element, escaped, facts, heading, number, table
-from conversion.html_plot import error_plot
-from conversion.html_tensors import tensors_section
-from conversion.pair_report import PairReport
-from conversion.report import Report, bar_line, batch_line, percent
-from conversion.wording import shape_of
+from conversion.reports.html.parts import (
+    Cell,
+    document,
+    element,
+    escaped,
+    facts,
+    heading,
+    number,
+    table,
+)
+from conversion.reports.html.plot import error_plot
+from conversion.reports.html.tensors import tensors_section
+from conversion.reports.pair import PairReport
+from conversion.reports.verification import Report, bar_line, batch_line, percent
+from conversion.reports.wording import shape_of
+from conversion.verification.outputs import Bars, Row
 from xlm_core.errors import CheckpointError
 from xlm_core.whole_files import written_whole
 

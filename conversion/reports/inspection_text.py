@@ -6,9 +6,9 @@ import json
 import math
 from dataclasses import asdict
 
-from conversion.inspection import Inspection, Tensor
-from conversion.report import plain
-from conversion.wording import aligned, counted, listed, shape_of, shown, size_of
+from conversion.inspection.checkpoint import Inspection, Tensor
+from conversion.reports.verification import plain
+from conversion.reports.wording import aligned, counted, listed, shape_of, shown, size_of
 from xlm_core.checkpoints.layouts import LAYOUTS
 from xlm_core.config import XLMConfig
 from xlm_core.weights import ENCODER_DECODER

@@ -10,10 +10,10 @@ import math
 import re
 from dataclasses import dataclass, replace
 
-from conversion.progress import ByteProgress
-from conversion.rounding import Rounding, compare_rounded
-from conversion.tensor_origins import origins
-from conversion.wording import shape_of
+from conversion.reports.progress import ByteProgress
+from conversion.reports.wording import shape_of
+from conversion.verification.origins import origins
+from conversion.verification.rounding import Rounding, compare_rounded
 from xlm_core.checkpoints.comparing import Comparison, compare_tensors
 from xlm_core.checkpoints.fitting import Fit
 from xlm_core.checkpoints.tensors import DTYPES, FLOAT_DTYPES, LazyTensor

@@ -13,9 +13,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from conversion.cli_checkpoints import add_convert, add_inspect, add_verify
-from conversion.terminal import FAILED, IMPOSSIBLE, INTERRUPTED, PASSED, leave_pipe
-from conversion.wording import shown
+from conversion.cli.checkpoints import add_convert, add_inspect, add_verify
+from conversion.cli.terminal import FAILED, IMPOSSIBLE, INTERRUPTED, PASSED, leave_pipe
+from conversion.reports.wording import shown
 from xlm_core.errors import XLMError
 
 
@@ -78,7 +78,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _add_tokenize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    from conversion.tokenize import BATCH_LINES, TARGETS
+    from conversion.tokenize.files import BATCH_LINES, TARGETS
     from xlm_core.tokenization.pipeline import MODES
 
     command = commands.add_parser(
@@ -142,8 +142,8 @@ def _add_tokenize(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from conversion.demo import check_empty, demo
-    from conversion.quiet import import_tensorflow
+    from conversion.cli.quiet import import_tensorflow
+    from conversion.verification.demo import check_empty, demo
 
     if options.keep is not None:
         check_empty(options.keep)
@@ -153,7 +153,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _tokenize(options: argparse.Namespace) -> int:
-    from conversion.tokenize import Options, open_tokenizer, tokenize_files
+    from conversion.tokenize.files import Options, open_tokenizer, tokenize_files
 
     on_terminal = options.output in (None, "-") and sys.stdout.isatty()
     shows = not options.quiet and sys.stderr.isatty() and not on_terminal

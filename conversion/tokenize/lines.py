@@ -7,7 +7,7 @@ from array import array
 from dataclasses import dataclass
 from itertools import chain
 
-from conversion.text_files import Batch
+from conversion.tokenize.text_files import Batch
 from xlm_core.errors import InputError
 from xlm_core.tokenization.batch_options import check_natural
 from xlm_core.tokenization.bpe import END_OF_WORD

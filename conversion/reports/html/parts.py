@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from conversion.wording import shown
+from conversion.reports.wording import shown
 
 
 def escaped(text: object) -> str:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from conversion.tokenized import Converted, Options
+from conversion.tokenize.lines import Converted, Options
 from xlm_core.corpus import CorpusWriter
 from xlm_core.errors import InputError
 from xlm_core.tokenization.tokenizer import XLMTokenizer

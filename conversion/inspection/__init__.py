@@ -1,0 +1,1 @@
+"""Say what a checkpoint is and holds, and what is missing or extra: `xlm inspect`."""
