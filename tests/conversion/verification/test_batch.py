@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conversion.verification.batch import ROWS, ordinary_words, verification_batch
-from tests.conversion.helpers import small_config
+from tests.conversion.small_checkpoints import small_config
 from xlm_core import InputError
 from xlm_core.weights import ARCHITECTURES
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conversion.tokenize_command import TEXT
+from tests.conversion.tokenize.tokenize_command import TEXT
 from tests.support.small_tokenizer import write_folder
 from xlm_core import XLMTokenizer
 

@@ -16,12 +16,12 @@ from conversion.cli import main, quiet
 from conversion.reports.verification import Report
 from conversion.verification import run
 from conversion.verification.outputs import Bars, compare
-from tests.conversion.helpers import require_frameworks, write_checkpoint
+from tests.conversion.small_checkpoints import require_frameworks, write_checkpoint
 from tests.support.conversion_tools import import_no_tensorflow, replace_verify
 from xlm_core import XLMWarning
 from xlm_core.errors import XLMError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

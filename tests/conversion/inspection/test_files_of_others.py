@@ -11,7 +11,7 @@ import pytest
 
 from conversion.inspection.checkpoint import inspect
 from conversion.reports.inspection_text import text_of
-from tests.conversion.helpers import small_config
+from tests.conversion.small_checkpoints import small_config
 from xlm_core.checkpoints import LazyTensor
 from xlm_core.checkpoints.facebook import params_of
 from xlm_core.checkpoints.torch_writing import write_torch

@@ -20,7 +20,7 @@ from conversion.verification.tensors import (
     place_of,
 )
 from tests.conversion import pairs
-from tests.conversion.helpers import write_checkpoint
+from tests.conversion.small_checkpoints import write_checkpoint
 from xlm_core.checkpoints import open_checkpoint, save_checkpoint
 from xlm_core.checkpoints.fitting import fit_checkpoint
 from xlm_core.weights import ENCODER_DECODER

@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from conversion.convert import convert
-from tests.conversion.helpers import require_frameworks
+from tests.conversion.small_checkpoints import require_frameworks
 from xlm_core.weights import ARCHITECTURES
 
 SIZES: dict[str, Any] = {

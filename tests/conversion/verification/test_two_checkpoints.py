@@ -15,7 +15,7 @@ from conversion.reports.pair import PairReport
 from conversion.reports.progress import ByteProgress
 from conversion.verification.pair import verify_pair
 from tests.conversion import pairs
-from tests.conversion.helpers import require_frameworks, write_checkpoint
+from tests.conversion.small_checkpoints import require_frameworks, write_checkpoint
 from xlm_core.checkpoints import LAYOUTS, save_checkpoint
 from xlm_core.errors import CheckpointError
 

@@ -11,7 +11,7 @@ import pytest
 
 from conversion import verify
 from conversion.verification.demo import demo
-from tests.conversion.helpers import require_frameworks, small_config, write_checkpoint
+from tests.conversion.small_checkpoints import require_frameworks, small_config, write_checkpoint
 from tests.support.shared import shared_path
 from xlm_core.weights import ARCHITECTURES
 

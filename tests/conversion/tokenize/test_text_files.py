@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from conversion.tokenize.text_files import Batch, Reader
-from tests.conversion.tokenize_command import TEXT, error_of, ids, lines_of, run
+from tests.conversion.tokenize.tokenize_command import TEXT, error_of, ids, lines_of, run
 from tests.support.conversion_tools import end_batches_at
 
 

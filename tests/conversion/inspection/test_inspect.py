@@ -15,7 +15,7 @@ from conversion.convert import convert
 from conversion.inspection.checkpoint import Inspection, inspect
 from conversion.reports.inspection_text import json_of, text_of, verdict_of
 from tests.conversion import pairs
-from tests.conversion.helpers import write_checkpoint
+from tests.conversion.small_checkpoints import write_checkpoint
 from xlm_core.checkpoints import LAYOUTS
 from xlm_core.weights import ARCHITECTURES, name_of, tensors_of
 

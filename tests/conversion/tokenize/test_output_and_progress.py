@@ -16,10 +16,10 @@ import pytest
 
 from conversion.reports.progress import Progress
 from conversion.tokenize.text_files import Reader
-from tests.conversion.tokenize_command import ids, run
+from tests.conversion.tokenize.tokenize_command import ids, run
 from tests.support.conversion_tools import show_progress_at_once, stop_clocks
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class TestOutput:

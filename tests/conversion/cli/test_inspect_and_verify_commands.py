@@ -16,12 +16,12 @@ import pytest
 
 from conversion.cli import main, terminal
 from tests.conversion import pairs
-from tests.conversion.helpers import write_checkpoint
+from tests.conversion.small_checkpoints import write_checkpoint
 from tests.support.conversion_tools import import_no_tensorflow, replace_verify
 from xlm_core.checkpoints import LazyTensor
 from xlm_core.checkpoints.torch_writing import write_torch
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 Change = Callable[[pairs.Tensors], None]
 
 
@@ -142,7 +142,7 @@ class TestVerifyTwo:
         assert weights.read_bytes() == before
 
     def test_a_page_of_one(self, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
-        from tests.conversion.test_html_report import report
+        from tests.conversion.reports.html.test_page import report
 
         replace_verify(monkeypatch, lambda source, **_: report())
         folder = str(pairs.write_pair(tmp_path, pairs.nothing)[0])

@@ -15,7 +15,7 @@ from xlm_core.checkpoints import LAYOUTS, open_checkpoint, why_not
 from xlm_core.checkpoints.writing import write_folder
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CASES = [
     *itertools.product(("XLMModel", "XLMWithLMHeadModel"), {**LANGUAGES, **OTHERS}),
     *itertools.product(

@@ -11,7 +11,7 @@ import pytest
 from conversion import verify
 from conversion.convert import convert
 from tests.conversion import pairs
-from tests.conversion.helpers import require_frameworks, write_checkpoint
+from tests.conversion.small_checkpoints import require_frameworks, write_checkpoint
 from xlm_core.errors import CheckpointError, MissingPackageError
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from conversion.reports.html.plot import error_plot
 from conversion.verification.outputs import Bars, Row
-from tests.conversion.test_html_report import row, rows
+from tests.conversion.reports.html.test_page import row, rows
 
 
 def plot(*given: Row) -> ElementTree.Element:
