@@ -7,12 +7,12 @@ from typing import Any
 
 # Name -> the module that has it; imported when it is asked for, since a command needs one of them.
 _MODULES = {
-    "BARS": "verification.outputs",
-    "Bars": "verification.outputs",
-    "Inspection": "inspection.checkpoint",
+    "BARS": "reports.outputs",
+    "Bars": "reports.outputs",
+    "Inspection": "reports.inspection",
     "PairReport": "reports.pair",
     "Report": "reports.verification",
-    "Row": "verification.outputs",
+    "Row": "reports.outputs",
     "inspect": "inspection.checkpoint",
     "verify": "verification.checkpoint",
     "verify_pair": "verification.pair",

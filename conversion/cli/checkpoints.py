@@ -114,8 +114,7 @@ def _verify(options: argparse.Namespace) -> int:
     from conversion.reports.html.page import check_target, write_page
     from conversion.reports.pair import PairReport
     from conversion.reports.verification import Report
-    from conversion.verification.checkpoint import verify
-    from conversion.verification.pair import verify_pair
+    from conversion.verification import verify, verify_pair
     from xlm_core.checkpoints import open_checkpoint
 
     if options.html is not None:
@@ -138,7 +137,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from conversion.inspection.checkpoint import inspect
+    from conversion.inspection import inspect
     from conversion.reports.inspection_text import json_of, text_of
 
     with shown_progress() as progress:

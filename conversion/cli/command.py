@@ -78,7 +78,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _add_tokenize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    from conversion.tokenize.files import BATCH_LINES, TARGETS
+    from conversion.tokenize import BATCH_LINES, TARGETS
     from xlm_core.tokenization.pipeline import MODES
 
     command = commands.add_parser(
@@ -153,7 +153,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _tokenize(options: argparse.Namespace) -> int:
-    from conversion.tokenize.files import Options, open_tokenizer, tokenize_files
+    from conversion.tokenize import Options, open_tokenizer, tokenize_files
 
     on_terminal = options.output in (None, "-") and sys.stdout.isatty()
     shows = not options.quiet and sys.stderr.isatty() and not on_terminal

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from conversion.reports.inspection import File
 from xlm_core.checkpoints.json_files import read_object
 from xlm_core.checkpoints.opening import Checkpoint
 from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
@@ -13,15 +13,6 @@ from xlm_core.tokenization.files import FOLDER_FILES
 
 # Of a tokenizer, in the folder of a checkpoint; the last two are the original's.
 _TOKENIZER_FILES = (*FOLDER_FILES, "codes*", "vocab")
-
-
-@dataclass(frozen=True)
-class File:
-    """A file of a checkpoint: its name, its bytes, and what it is for."""
-
-    name: str
-    nbytes: int
-    role: str
 
 
 def files_of(checkpoint: Checkpoint) -> tuple[File, ...]:

@@ -4,33 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from conversion.reports.inspection import Values
 from xlm_core.checkpoints.filling import Progress, in_parallel
 from xlm_core.checkpoints.tensors import LazyTensor
 
 # Small enough that the passes over a block stay in the processor's cache.
 _BLOCK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Values:
-    """The values of a tensor; numbers over the finite ones, None where there are none.
-
-    Attributes:
-        nan, infinite: How many are NaN, and how many infinite.
-        smallest, largest, mean: As they say.
-        deviation: Standard deviation, of all values (divided by their number).
-    """
-
-    nan: int
-    infinite: int
-    smallest: float | None = None
-    largest: float | None = None
-    mean: float | None = None
-    deviation: float | None = None
 
 
 def values_of(tensors: Sequence[LazyTensor], progress: Progress | None = None) -> list[Values]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict
 
-from conversion.inspection.checkpoint import Inspection, Tensor
-from conversion.reports.verification import plain
+from conversion.reports.inspection import Inspection, Tensor
+from conversion.reports.json_text import json_text
 from conversion.reports.wording import aligned, counted, listed, shape_of, shown, size_of
 from xlm_core.checkpoints.layouts import LAYOUTS
 from xlm_core.config import XLMConfig
@@ -85,7 +84,7 @@ def json_of(found: Inspection) -> str:
         "verdict": verdict_of(found),
         "seconds": found.seconds,
     }
-    return json.dumps(plain(values), indent=2, allow_nan=False)
+    return json_text(values)
 
 
 def config_lines(config: XLMConfig, architecture: str) -> list[str]:

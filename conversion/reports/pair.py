@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from conversion.reports.verification import bar_line, batch_line, plain, table
+from conversion.reports.json_text import json_text
+from conversion.reports.output_table import bar_line, batch_line, table
+from conversion.reports.outputs import Bars, Row, first_off
+from conversion.reports.tensors import ABSENT, EQUAL, ROUNDED, TensorRow
 from conversion.reports.wording import aligned, counted, shape_of, shown, size_of
-from conversion.verification.outputs import Bars, Row, first_off
-from conversion.verification.tensors import ABSENT, EQUAL, ROUNDED, TensorRow
 from xlm_core.checkpoints.tensors import DTYPES
 
 
@@ -223,7 +223,7 @@ class PairReport:
             "versions": self.versions,
             "seconds": self.seconds,
         }
-        return json.dumps(plain(values), indent=2, allow_nan=False)
+        return json_text(values)
 
 
 def tensor_table(rows: list[TensorRow]) -> list[str]:

@@ -7,13 +7,11 @@ import threading
 import time
 from typing import TextIO
 
-from conversion.tokenize.text_files import Reader
-
 _SECONDS = 0.2  # between two writings
 _WIDTH = 20  # of a bar
 
 
-class _Line:
+class Line:
     """One line on a terminal that is written anew; None for nowhere."""
 
     def __init__(self, terminal: TextIO | None) -> None:
@@ -46,36 +44,6 @@ class _Line:
             self.write("")
 
 
-class Progress:
-    """A line that says how far a file was read, and how fast.
-
-    Args:
-        terminal: Where; None for nowhere.
-        reader: Knows how much was read.
-        start: When work began, of `time.perf_counter`.
-    """
-
-    def __init__(self, terminal: TextIO | None, reader: Reader, start: float) -> None:
-        self._line = _Line(terminal)
-        self._reader = reader
-        self._start = start
-
-    def show(self, lines: int) -> None:
-        """Write the line, unless that was done just before."""
-        if not self._line.is_due():
-            return
-        passed = max(time.perf_counter() - self._start, 1e-9)
-        text = f"{lines:,} lines, {lines / passed:,.0f} lines/s"
-        done, total = self._reader.done, self._reader.total
-        if done is not None and total:
-            text = f"{bar(min(done / total, 1.0))} of {total / 1e6:,.1f} MB, {text}"
-        self._line.write(text)
-
-    def clear(self) -> None:
-        """Take the line away."""
-        self._line.clear()
-
-
 class ByteProgress:
     """A bar on a terminal for work that is counted in bytes; may be told from several threads.
 
@@ -84,7 +52,7 @@ class ByteProgress:
     """
 
     def __init__(self, terminal: TextIO | None) -> None:
-        self._line = _Line(terminal)
+        self._line = Line(terminal)
         self._lock = threading.Lock()
         self._what, self._done, self._total, self._start = "", 0, 0, 0.0
 

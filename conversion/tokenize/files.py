@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from conversion.reports.progress import Progress
-from conversion.tokenize.lines import TARGETS, Converted, Options, convert, writer_of
+from conversion.tokenize.lines import Converted, Options, convert, writer_of
+from conversion.tokenize.progress import Progress
 from conversion.tokenize.sinks import open_sink
 from conversion.tokenize.text_files import Batch, Reader
 from xlm_core.errors import InputError
@@ -18,8 +18,6 @@ from xlm_core.tokenization.batch_options import check_natural
 from xlm_core.tokenization.files import VOCAB_FILE
 from xlm_core.tokenization.parallel import TokenizerPool
 from xlm_core.tokenization.tokenizer import XLMTokenizer
-
-__all__ = ["BATCH_LINES", "TARGETS", "Options", "Summary", "open_tokenizer", "tokenize_files"]
 
 BATCH_LINES = 1000
 

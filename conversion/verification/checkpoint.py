@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from conversion.reports.outputs import BARS, Bars, Row
 from conversion.reports.progress import ByteProgress
 from conversion.reports.verification import Report
 from conversion.verification import run
 from conversion.verification.batch import verification_batch
-from conversion.verification.outputs import BARS, Bars, Row, compare
+from conversion.verification.outputs import compare
 from xlm_core.checkpoints import Checkpoint, match_checkpoint, open_checkpoint
 from xlm_core.errors import CheckpointError
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER

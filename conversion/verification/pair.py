@@ -6,13 +6,15 @@ import os
 import time
 from typing import Any
 
+from conversion.reports.outputs import BARS, Bars, Row
 from conversion.reports.pair import Forward, PairReport, Side
 from conversion.reports.progress import ByteProgress
+from conversion.reports.tensors import ABSENT, TensorRow
 from conversion.verification import run
 from conversion.verification.batch import verification_batch
 from conversion.verification.checkpoint import ENCODER_ONLY, architecture_of, versions
-from conversion.verification.outputs import BARS, Bars, Row, compare
-from conversion.verification.tensors import ABSENT, TensorRow, compare_weights
+from conversion.verification.outputs import compare
+from conversion.verification.tensors import compare_weights
 from xlm_core.checkpoints import Checkpoint, open_checkpoint
 from xlm_core.checkpoints.fitting import Fit, fit_checkpoint
 from xlm_core.config import differing_fields

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from conversion.reports.progress import ByteProgress
+from conversion.reports.tensors import ABSENT, DIFFERENT, ROUNDED, TensorRow
 from conversion.reports.wording import shape_of
 from conversion.verification.origins import origins
 from conversion.verification.rounding import Rounding, compare_rounded
@@ -19,48 +20,11 @@ from xlm_core.checkpoints.fitting import Fit
 from xlm_core.checkpoints.tensors import DTYPES, FLOAT_DTYPES, LazyTensor
 from xlm_core.positions import sinusoidal_table
 
-EQUAL, ROUNDED, DIFFERENT, ABSENT = "equal", "rounded", "different", "absent"
 # The modules of a layer in order of computation; those with 1.5 are a decoder's.
 _STEPS = ("attentions", "layer_norm1", "encoder_attn", "layer_norm15", "ffns", "layer_norm2")
 _IN_LAYER = re.compile(rf"({'|'.join(_STEPS)})\.(\d+)\.")
 _EMBEDDINGS = ("position_embeddings.", "lang_embeddings.", "embeddings.", "layer_norm_emb.")
 _PART = re.compile(r"(encoder|decoder)\.")
-
-
-@dataclass(frozen=True)
-class TensorRow:
-    """How a tensor compares in two checkpoints, A and B.
-
-    Attributes:
-        name: Path in the weight table, or its name in the file where no class has it.
-        place: Where in the model: "embeddings", "layer 3", "decoder layer 3", "head", or
-            "no part of it".
-        shapes, dtypes: In A and in B; None where it is absent.
-        result: EQUAL, bit by bit; ROUNDED, equal once one is rounded to the other's dtype;
-            DIFFERENT; or ABSENT from one of them.
-        differing: Number of values that differ.
-        largest: Largest absolute difference; NaN where it cannot be told, as for ABSENT.
-        not_finite: Number of NaN and infinite values of A's.
-        problem: What is off, in words, or None.
-    """
-
-    name: str
-    place: str
-    shapes: tuple[tuple[int, ...] | None, tuple[int, ...] | None]
-    dtypes: tuple[str | None, str | None]
-    result: str = EQUAL
-    differing: int = 0
-    largest: float = 0.0
-    not_finite: int = 0
-    problem: str | None = None
-
-    @property
-    def size(self) -> int:
-        """Number of values, where it is."""
-        return math.prod(next(shape for shape in self.shapes if shape is not None))
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.place})"
 
 
 def compare_weights(

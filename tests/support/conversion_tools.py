@@ -17,8 +17,9 @@ import conversion.inspection.values
 import conversion.reports.progress
 import conversion.tokenize.files
 import conversion.tokenize.lines
+import conversion.tokenize.progress
 import conversion.tokenize.text_files
-import conversion.verification.checkpoint
+import conversion.verification
 
 
 def read_values_in_blocks(patch: pytest.MonkeyPatch, elements: int) -> None:
@@ -49,7 +50,11 @@ def show_progress_at_once(patch: pytest.MonkeyPatch) -> None:
 def stop_clocks(patch: pytest.MonkeyPatch, now: float) -> None:
     """For progress, and for `xlm tokenize`, no time passes."""
     stopped = SimpleNamespace(perf_counter=lambda: now)
-    for module in (conversion.reports.progress, conversion.tokenize.files):
+    for module in (
+        conversion.reports.progress,
+        conversion.tokenize.progress,
+        conversion.tokenize.files,
+    ):
         patch.setattr(module, "time", stopped)
 
 
@@ -60,7 +65,7 @@ def replace_read_back(patch: pytest.MonkeyPatch, function: Callable[..., list[st
 
 def replace_verify(patch: pytest.MonkeyPatch, function: Callable[..., Any]) -> None:
     """`xlm verify A` calls `function`."""
-    patch.setattr(conversion.verification.checkpoint, "verify", function)
+    patch.setattr(conversion.verification, "verify", function)
 
 
 def import_no_tensorflow(patch: pytest.MonkeyPatch) -> None:

@@ -18,10 +18,11 @@ from conversion.reports.html.parts import (
 )
 from conversion.reports.html.plot import error_plot
 from conversion.reports.html.tensors import tensors_section
+from conversion.reports.output_table import bar_line, batch_line, percent
+from conversion.reports.outputs import Bars, Row
 from conversion.reports.pair import PairReport
-from conversion.reports.verification import Report, bar_line, batch_line, percent
+from conversion.reports.verification import Report
 from conversion.reports.wording import shape_of
-from conversion.verification.outputs import Bars, Row
 from xlm_core.errors import CheckpointError
 from xlm_core.whole_files import written_whole
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from conversion.reports.html.parts import escaped
-from conversion.verification.outputs import Bars, Row, describe
+from conversion.reports.outputs import Bars, Row, describe
 
 _WIDTH, _HEIGHT = 900, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 884, 44, 346

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from conversion.reports.html.parts import Cell, element, escaped, heading, number, table
+from conversion.reports.tensors import ABSENT, DIFFERENT, EQUAL, ROUNDED, TensorRow
 from conversion.reports.wording import counted, shape_of
-from conversion.verification.tensors import ABSENT, DIFFERENT, EQUAL, ROUNDED, TensorRow
 
 _MARKS = {
     EQUAL: ("=", "good"),

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from conversion.cli import main, quiet
+from conversion.reports.outputs import Bars
 from conversion.reports.verification import Report
 from conversion.verification import run
-from conversion.verification.outputs import Bars, compare
+from conversion.verification.outputs import compare
 from tests.conversion.small_checkpoints import require_frameworks, write_checkpoint
 from tests.support.conversion_tools import import_no_tensorflow, replace_verify
 from xlm_core import XLMWarning

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion.inspection.checkpoint import inspect
+from conversion.inspection import inspect
 from conversion.reports.inspection_text import text_of
 from tests.conversion.small_checkpoints import small_config
 from xlm_core.checkpoints import LazyTensor

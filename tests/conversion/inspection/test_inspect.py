@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from conversion.convert import convert
-from conversion.inspection.checkpoint import Inspection, inspect
+from conversion.inspection import inspect
+from conversion.reports.inspection import Inspection
 from conversion.reports.inspection_text import json_of, text_of, verdict_of
 from tests.conversion import pairs
 from tests.conversion.small_checkpoints import write_checkpoint

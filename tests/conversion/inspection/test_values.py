@@ -11,8 +11,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from conversion.inspection.checkpoint import inspect
-from conversion.inspection.values import Values, values_of
+from conversion.inspection import inspect
+from conversion.inspection.values import values_of
+from conversion.reports.inspection import Values
 from conversion.reports.inspection_text import json_of, text_of, verdict_of
 from tests.conversion import pairs
 from tests.support.conversion_tools import read_values_in_blocks

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conversion.cli import main
-from conversion.tokenize.files import Options, open_tokenizer, tokenize_files
+from conversion.tokenize import Options, open_tokenizer, tokenize_files
 from tests.conversion.tokenize.tokenize_command import LINES, TEXT, error_of, ids, lines_of, run
 from tests.support.conversion_tools import remember_words, writers_remembered
 from tests.support.small_tokenizer import small_tokenizer, write_folder, write_original

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conversion.reports.progress import Progress
+from conversion.tokenize.progress import Progress
 from conversion.tokenize.text_files import Reader
 from tests.conversion.tokenize.tokenize_command import ids, run
 from tests.support.conversion_tools import show_progress_at_once, stop_clocks

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion.reports.verification import Report, percent
+from conversion.reports.output_table import percent
+from conversion.reports.outputs import Bars, Row, describe, first_off
+from conversion.reports.verification import Report
 from conversion.verification.outputs import (
-    Bars,
-    Row,
     compare,
-    describe,
-    first_off,
     near_ties,
     rounded_equal,
 )

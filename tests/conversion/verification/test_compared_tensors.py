@@ -10,12 +10,8 @@ import numpy as np
 import pytest
 
 from conversion.convert import convert
+from conversion.reports.tensors import ABSENT, DIFFERENT, EQUAL, ROUNDED, TensorRow
 from conversion.verification.tensors import (
-    ABSENT,
-    DIFFERENT,
-    EQUAL,
-    ROUNDED,
-    TensorRow,
     compare_weights,
     place_of,
 )

@@ -13,7 +13,7 @@ import pytest
 from conversion.convert import convert
 from conversion.reports.pair import PairReport
 from conversion.reports.progress import ByteProgress
-from conversion.verification.pair import verify_pair
+from conversion.verification import verify_pair
 from tests.conversion import pairs
 from tests.conversion.small_checkpoints import require_frameworks, write_checkpoint
 from xlm_core.checkpoints import LAYOUTS, save_checkpoint

@@ -11,10 +11,10 @@ import pytest
 
 from conversion.reports.html.page import check_target, page_of, write_page
 from conversion.reports.html.parts import Cell, element, escaped, table
+from conversion.reports.outputs import Bars, Row
 from conversion.reports.pair import Forward, PairReport
 from conversion.reports.verification import Report
-from conversion.verification.outputs import Bars, Row
-from conversion.verification.pair import verify_pair
+from conversion.verification import verify_pair
 from tests.conversion import pairs
 from xlm_core.errors import CheckpointError
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from conversion.reports.html.plot import error_plot
-from conversion.verification.outputs import Bars, Row
+from conversion.reports.outputs import Bars, Row
 from tests.conversion.reports.html.test_page import row, rows
 
 
