@@ -1,4 +1,4 @@
-"""Outputs of two models side by side: the table as text, and the lines above it."""
+"""The table of compared outputs as text, and the lines above it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from conversion.reports.wording import aligned, shape_of
 
 
 def batch_line(batch: Sequence[int], languages: int) -> str:
-    """The batch in words."""
+    """Describe a batch: its shape, padding and number of languages."""
     axes = "choices x " if len(batch) == 3 else ""
     line = f"batch: {shape_of(batch)} (rows x {axes}positions), padded right and left"
     return line + (f", {languages} languages" if languages else "")
 
 
 def bar_line(bars: Bars, dtype: str) -> str:
-    """What must be reached in a dtype, in words."""
+    """Say which bars hold in a dtype."""
     line = f"{dtype} (bar: {getattr(bars, dtype):g} of the largest value"
     if dtype == "float32":
         line += f"; {bars.float32_states:g} for states on the way"
@@ -25,13 +25,13 @@ def bar_line(bars: Bars, dtype: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in percent; only what is all is 100 %."""
+    """A share in percent, rounded down, so that only all of it is 100 %."""
     shown = math.floor(share * 1e6 + 1e-6) / 1e4 if share < 1 else 100.0
     return f"{shown:.4f} %"
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """Lines of a table with aligned columns; the last column says what is off."""
+    """Lines of a table with aligned columns, of which the last says what is off."""
     header = ("tensor", "shape", "max |difference|", "of the largest", "equal", "")
     return aligned([header, *(_cells(row) for row in rows)], left=(0, 1, 5))
 

@@ -1,4 +1,4 @@
-"""How the outputs of two models compare: a row for each tensor, and the bars it must meet."""
+"""How the outputs of two models compare: a row for each tensor, and the bars to meet."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Bars:
-    """What two families must reach.
+    """The bars that a comparison of two models must meet.
 
     Attributes:
         float64: Largest difference in float64, as a share of the largest value of the tensor.
-        float32: The same in float32, for outputs (logits and what heads return).
-        float32_states: The same in float32, for hidden states and attentions on the way, where
-            the rounding of either framework alone comes to 3e-6 in a trained model.
+        float32: The same in float32, for outputs of the head, such as logits.
+        float32_states: The same in float32, for hidden states and attentions. In a trained model
+            the rounding of either framework alone comes to 3e-6 there.
         near_tie: The argmax may differ only where the two best values of the float64 output are
             at most this share of its largest value apart.
         rounded: Share of the values of an output that must be equal bit by bit once the float64
             output is rounded to float32.
-        rounded_from: Number of values from which `rounded` is a bar; below it is reported.
+        rounded_from: Number of values from which on `rounded` is a bar; of smaller outputs the
+            share is only reported.
     """
 
     float64: float = 1e-12
@@ -41,20 +42,21 @@ BARS = Bars()
 
 @dataclass(frozen=True)
 class Row:
-    """The comparison of one tensor in one dtype. Shares are in [0, 1].
+    """The comparison of one tensor in one dtype; shares are in [0, 1].
 
     Attributes:
         dtype: "float64" or "float32".
-        name: Such as hidden_states[2].
-        shape: Of the first family's tensor.
-        difference: Largest absolute difference; NaN where it cannot be told.
-        relative: It as a share of the largest absolute value.
-        argmax_equal: Share of places with the same argmax; None but for logits.
-        index_equal: Share of equal entries of an integer output, else None.
-        rounded_equal: Share of values that are equal bit by bit after rounding float64 to
-            float32 (the sign of zero aside), else None.
-        bar: The bar on `relative`, or on unequal entries; None where they are only reported.
-        problem: What is off, in words, or None.
+        name: Name of the tensor, such as "hidden_states[2]".
+        shape: Its shape in the first model.
+        difference: Largest absolute difference; NaN where there is none to tell.
+        relative: That difference as a share of the largest absolute value.
+        argmax_equal: Of logits, the share of positions with the same argmax; else None.
+        index_equal: Of an integer output, the share of equal entries; else None.
+        rounded_equal: In float64, the share of values that are equal bit by bit after rounding to
+            float32, but for the sign of zero; else None.
+        bar: The bar on `relative`, or on the share of unequal entries; None where the difference
+            is only reported.
+        problem: What is off, in words; None if nothing is.
     """
 
     dtype: str
@@ -70,7 +72,7 @@ class Row:
 
     @property
     def is_output(self) -> bool:
-        """Whether it is the model's output, not a state on the way, nor the loss."""
+        """Whether it is an output of the head: not a hidden state, an attention or the loss."""
         return self.name != "loss" and not self.name.endswith("]")
 
     def __str__(self) -> str:
@@ -79,7 +81,7 @@ class Row:
 
 
 def describe(name: str) -> str:
-    """What a tensor is, in words; empty where the name says it."""
+    """Say in words what a tensor is, such as "output of layer 1"; empty where its name does."""
     found = re.fullmatch(r"(hidden_states|attentions)\[(\d+)\]", name)
     if not found:
         return _WORDS.get(name, "")
@@ -90,5 +92,5 @@ def describe(name: str) -> str:
 
 
 def first_off(rows: Iterable[Row]) -> Row | None:
-    """The first row, in the given order, that misses a bar."""
+    """The first row that misses a bar; None if all are met."""
     return next((row for row in rows if row.problem is not None), None)

@@ -1,4 +1,4 @@
-"""The report of a comparison of two checkpoints, A and B, as text and as JSON."""
+"""The report of two checkpoints, A and B, that were compared, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ class Side:
     """One of two checkpoints.
 
     Attributes:
-        source: As it was given.
-        layout: Key of `LAYOUTS`.
+        source: The checkpoint, as the caller named it.
+        layout: Its layout, a key of `LAYOUTS`.
         architecture: Its class.
-        tensors, nbytes: Number of tensors in the files, and their bytes; shared ones once.
-        dtypes: Of these.
-        problems: What is missing, unexpected or misshapen in it by its own configuration.
+        tensors, nbytes: Number of tensors in its files, and of their bytes; shared bytes count
+            once.
+        dtypes: The dtypes of these tensors.
+        problems: What is missing, unexpected or misshapen by its own configuration.
     """
 
     source: str
@@ -49,10 +50,10 @@ class Forward:
 
     Attributes:
         titles: What ran where, such as "A in PyTorch".
-        rows: As of a `Report`; empty where it was left out or failed.
-        batch, languages: As of a `Report`.
-        failure: Why one of them could not be run, or None.
-        left_out: Why none was, or None.
+        rows: The comparisons, as in `Report.rows`; empty where the proof was left out or failed.
+        batch, languages: Shape and number of languages, as in `Report`.
+        failure: Why one of the two could not be run; None if both were.
+        left_out: Why neither was run; None if they were.
     """
 
     titles: tuple[str, str] = ("A", "B")
@@ -65,19 +66,20 @@ class Forward:
 
 @dataclass(frozen=True)
 class PairReport:
-    """What a comparison of two checkpoints found.
+    """What `verify_pair` found.
 
     Attributes:
         sides: A and B.
-        fields: Field of the configuration that decides what a model is -> its values in both,
-            where they differ.
-        tensors: A row for each tensor, in order of computation.
+        fields: Values in A and in B of the fields of the configuration that decide what a model
+            computes, by name, where they differ.
+        tensors: A row for each stored tensor, in order of computation.
         forward: The forward proof.
-        not_proven: What was not, and why, in words.
-        notes: What else to know.
-        bars: What the forward proof had to reach.
-        versions: Package -> version.
-        seconds: "open", "tensors", "total", and by title of the forward proof and dtype.
+        not_proven: What remains unproven and why, in words.
+        notes: What else a reader should know.
+        bars: The bars that the forward proof had to meet.
+        versions: Versions by package.
+        seconds: "open", "tensors", "total", and those of the forward proof by title and dtype, as
+            in seconds["A in PyTorch"]["float64"]["run"].
     """
 
     sides: tuple[Side, Side]
@@ -92,7 +94,7 @@ class PairReport:
 
     @property
     def first_off(self) -> str | None:
-        """The first thing that is off, or None: class, configuration, tensors, computation."""
+        """The first thing that is off: of class, configuration, tensors, outputs; else None."""
         classes = [side.architecture for side in self.sides]
         if classes[0] != classes[1]:
             return f"the class is {classes[0]} in A and {classes[1]} in B"
@@ -122,14 +124,14 @@ class PairReport:
 
     @property
     def rounded_to(self) -> str | None:
-        """Where every tensor is equal or the other's, rounded, the dtype; else None."""
+        """The dtype to which one file rounds the tensors of the other, if nothing else is off."""
         off = self.tensors_off
         dtypes = {min(_floats(row), key=lambda name: DTYPES[name].itemsize) for row in off}
         alike = all(row.result == ROUNDED for row in off) and len(dtypes) == 1
         return dtypes.pop() if alike else None
 
     def verdict(self) -> str:
-        """One line: PASSED, or FAILED and what is off first."""
+        """One line: PASSED, or FAILED and the first thing that is off."""
         off = self.first_off
         if off is not None:
             rounded = self.rounded_to
@@ -160,7 +162,7 @@ class PairReport:
         )
 
     def largest(self, dtype: str) -> float:
-        """Largest relative difference of the forward proof."""
+        """Largest relative difference of the forward proof in a dtype."""
         found = [row.relative for row in self.forward.rows if row.dtype == dtype]
         return max((value for value in found if not math.isnan(value)), default=0.0)
 
@@ -206,7 +208,7 @@ class PairReport:
         return lines
 
     def json(self) -> str:
-        """One JSON object; numbers that are NaN or infinite are null."""
+        """The whole report as one JSON object; numbers that are NaN or infinite are null."""
         values = {
             "a": asdict(self.sides[0]),
             "b": asdict(self.sides[1]),
@@ -227,7 +229,7 @@ class PairReport:
 
 
 def tensor_table(rows: list[TensorRow]) -> list[str]:
-    """Lines of a table of tensors that are off."""
+    """Lines of the table of tensors that are off."""
     cells = [("tensor", "place", "shape", "differing", "max |difference|", "")]
     for row in rows:
         shape = next(shape for shape in row.shapes if shape is not None)

@@ -1,4 +1,4 @@
-"""How the stored tensors of two checkpoints compare: a row for each."""
+"""How the stored tensors of two checkpoints compare: a row for each tensor."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ EQUAL, ROUNDED, DIFFERENT, ABSENT = "equal", "rounded", "different", "absent"
 
 @dataclass(frozen=True)
 class TensorRow:
-    """How a tensor compares in two checkpoints, A and B.
+    """The comparison of one stored tensor in two checkpoints, A and B.
 
     Attributes:
-        name: Path in the weight table, or its name in the file where no class has it.
-        place: Where in the model: "embeddings", "layer 3", "decoder layer 3", "head", or
+        name: Path in the weight table; for a tensor that no class has, its name in the file.
+        place: Where in the model it is: "embeddings", "layer 3", "decoder layer 3", "head", or
             "no part of it".
-        shapes, dtypes: In A and in B; None where it is absent.
-        result: EQUAL, bit by bit; ROUNDED, equal once one is rounded to the other's dtype;
-            DIFFERENT; or ABSENT from one of them.
+        shapes, dtypes: Shape and dtype in A and in B; None where the tensor is absent.
+        result: `EQUAL`, bit by bit; `ROUNDED`, equal once one is rounded to the dtype of the
+            other; `DIFFERENT`; or `ABSENT` from one of them.
         differing: Number of values that differ.
-        largest: Largest absolute difference; NaN where it cannot be told, as for ABSENT.
-        not_finite: Number of NaN and infinite values of A's.
-        problem: What is off, in words, or None.
+        largest: Largest absolute difference; NaN where there is none to tell, as for `ABSENT`.
+        not_finite: Number of NaN and infinite values in A.
+        problem: What is off, in words; None if nothing is.
     """
 
     name: str
@@ -37,7 +37,7 @@ class TensorRow:
 
     @property
     def size(self) -> int:
-        """Number of values, where it is."""
+        """Number of values, in the checkpoint that has it."""
         return math.prod(next(shape for shape in self.shapes if shape is not None))
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The report of a verification, as text for people and as JSON for programs."""
+"""The report of one checkpoint in both frameworks, as text for people and as JSON."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from conversion.reports.wording import shown
 
 @dataclass(frozen=True)
 class Report:
-    """What a verification found.
+    """What `verify` found.
 
     Attributes:
-        folder: The checkpoint, as it was given.
-        architecture: The class it was opened in.
+        folder: The checkpoint, as the caller named it.
+        architecture: The class that it was opened in.
         batch: Shape of the ids of the batch.
         languages: Number of languages in the batch; 0 without language embeddings.
         rows: The comparisons, float64 first, each dtype in order of computation.
-        bars: What had to be reached.
-        versions: Package -> version.
-        seconds: "total", and per family and dtype the time to open the folder and to run, as
-            in seconds["PyTorch"]["float64"]["open"].
-        layout: Key of `LAYOUTS`; empty where it is not known.
-        notes: What else to know.
+        bars: The bars that had to be met.
+        versions: Versions by package.
+        seconds: "total", and by framework and dtype the time to open the checkpoint and to run
+            it, as in seconds["PyTorch"]["float64"]["open"].
+        layout: Layout of the checkpoint, a key of `LAYOUTS`; empty where it is not known.
+        notes: What else a reader should know.
     """
 
     folder: str
@@ -43,7 +43,7 @@ class Report:
 
     @property
     def first_off(self) -> Row | None:
-        """The first row that misses a bar, or None."""
+        """The first row that misses a bar; None if all are met."""
         return first_off(self.rows)
 
     @property
@@ -94,7 +94,7 @@ class Report:
         return "\n".join([*lines, self.verdict()])
 
     def json(self) -> str:
-        """One JSON object; numbers that are NaN or infinite are null."""
+        """The whole report as one JSON object; numbers that are NaN or infinite are null."""
         off = self.first_off
         values = {
             "folder": self.folder,

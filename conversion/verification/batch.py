@@ -1,8 +1,8 @@
-"""The batch on which two families are compared: ids, mask, languages and labels, numpy only.
+"""The batch on which two models are compared: ids, attention mask, languages and labels.
 
-Every row is there for a reason: no padding, padding on the right, padding on the left, and a
-single token. Nothing here depends on a framework, and the seed is fixed, so that a report can be
-reproduced from the folder alone.
+Every sequence is there for a reason: no padding, padding on the right, padding on the left, a
+single token. The batch is made in numpy from a fixed seed, so that a report can be reproduced
+from the checkpoint alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 SEED = 190107291
 POSITIONS = 32
-# Share of the row that is tokens, and the side that is padded.
+# Of each sequence: the share that is tokens, and the side of these.
 ROWS = (
     (1.0, "right"),
     (0.75, "right"),
@@ -36,13 +36,13 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Batch:
-    """What the models of both families are called with.
+    """What both models are called with.
 
     Attributes:
-        inputs: Argument name -> array: input_ids and attention_mask, int64, shape
-            (batch, sequence), and langs like them where the model has language embeddings. For
-            multiple choice all are (batch, choices, sequence).
-        labels: Argument name -> array, for the loss of the head; empty where it has none.
+        inputs: Arrays by argument name: input_ids, attention_mask and, where the model has
+            language embeddings, langs; all int64 of shape (batch, sequence), for multiple choice
+            (batch, choices, sequence).
+        labels: Arrays by argument name, for the loss of the head; empty where it has none.
     """
 
     inputs: dict[str, Array]
@@ -60,12 +60,12 @@ class Batch:
 
 
 def verification_batch(config: XLMConfig, architecture: str, *, seed: int = SEED) -> Batch:
-    """The batch for a model of this configuration and class.
+    """Make the batch for a model.
 
     Args:
-        config: The model's.
-        architecture: Its class, e.g. "XLMForTokenClassification".
-        seed: Of the ids and the labels.
+        config: The configuration of the model.
+        architecture: Its class, such as "XLMForTokenClassification".
+        seed: Seed of the ids and the labels.
 
     Raises:
         InputError: If the beam head has beams longer than the longest sequence.
@@ -94,7 +94,7 @@ def verification_batch(config: XLMConfig, architecture: str, *, seed: int = SEED
 
 
 def ordinary_words(config: XLMConfig) -> Array:
-    """The ids that are neither special nor padding, int64; in a tiny vocabulary what there is."""
+    """The ids of ordinary words, int64; in a tiny vocabulary, special ones where need be."""
     special = {
         config.bos_index,
         config.eos_index,
@@ -110,7 +110,7 @@ def ordinary_words(config: XLMConfig) -> Array:
 
 
 def _languages(languages: int, sequence: int) -> Array:
-    """One language a row, spread over all of them; the first row goes through many in turn."""
+    """One language a sequence, spread over all; the first sequence goes through many."""
     rows = np.arange(len(ROWS)) * max(1, languages // len(ROWS)) % languages
     result = np.repeat(rows[:, None], sequence, axis=1)
     result[0] = np.arange(sequence) * languages // sequence

@@ -1,4 +1,4 @@
-"""`verify`: open a checkpoint in both frameworks, run one batch, and compare everything."""
+"""`verify`: run one batch through a checkpoint in both frameworks and compare everything."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from conversion.reports.outputs import BARS, Bars, Row
+from conversion.reports.outputs import BARS, Bars
 from conversion.reports.progress import ByteProgress
 from conversion.reports.verification import Report
-from conversion.verification import run
 from conversion.verification.batch import verification_batch
-from conversion.verification.outputs import compare
+from conversion.verification.forward import Participant, compare_forward
+from conversion.verification.run import FAMILIES, load_family
 from xlm_core.checkpoints import Checkpoint, match_checkpoint, open_checkpoint
 from xlm_core.errors import CheckpointError
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
@@ -31,19 +31,20 @@ def verify(
     """Check that PyTorch and TensorFlow compute the same from a checkpoint.
 
     Every hidden state, attention, output and loss is compared, in float64 and in float32. One
-    model is held at a time.
+    model is in memory at a time.
 
     Args:
-        source: Of any layout, as of `open_checkpoint`. Of an encoder-decoder, the encoder is run.
-        bars: What must be reached.
-        progress: Is told what is being done.
+        source: A checkpoint of any layout, as for `open_checkpoint`. Of an encoder-decoder, the
+            encoder is run.
+        bars: The bars to meet.
+        progress: Shows what is being done; default: nothing is shown.
 
     Returns:
-        The report; `passed` is the verdict.
+        The report; its `passed` is the verdict.
 
     Raises:
-        XLMError: If the checkpoint cannot be opened, holds no weights for the head that it names,
-            or a framework is not installed.
+        XLMError: If the checkpoint cannot be opened or lacks weights of the head that it names,
+            or if a framework is not installed.
     """
     start = time.perf_counter()
     source, progress = os.fspath(source), progress or ByteProgress(None)
@@ -53,21 +54,14 @@ def verify(
     architecture = architecture_of(checkpoint)
     check_complete(checkpoint, architecture)
     batch = verification_batch(checkpoint.config, architecture)
-    for title in run.FAMILIES:
-        run.load_family(title)
+    for family in FAMILIES:
+        load_family(family)
 
-    rows: list[Row] = []
-    seconds: dict[str, Any] = {title: {} for title in run.FAMILIES}
-    judge: dict[str, Any] | None = None
-    for dtype in ("float64", "float32"):
-        tensors = []
-        for title in run.FAMILIES:
-            progress.say(f"running it in {title}, {dtype}")
-            result = run.run_family(title, source, architecture, batch, dtype)
-            seconds[title][dtype] = {"open": result.open_seconds, "run": result.run_seconds}
-            tensors.append(result.tensors)
-        judge = tensors[0] if judge is None else judge
-        rows += compare(tensors[0], tensors[1], dtype=dtype, judge=judge, bars=bars)
+    first, second = (Participant(name, name, source, f"it in {name}") for name in FAMILIES)
+    seconds: dict[str, Any] = {}
+    rows = compare_forward(
+        (first, second), architecture, batch, bars=bars, seconds=seconds, progress=progress
+    )
     progress.end()
     seconds["total"] = time.perf_counter() - start
     return Report(
@@ -75,7 +69,7 @@ def verify(
         architecture=architecture,
         batch=batch.shape,
         languages=batch.languages,
-        rows=tuple(rows),
+        rows=rows,
         bars=bars,
         versions=versions(),
         seconds=seconds,
@@ -85,7 +79,7 @@ def verify(
 
 
 def architecture_of(checkpoint: Checkpoint) -> str:
-    """The class that the checkpoint names; `XLMModel` if it names none.
+    """The class that a checkpoint names; `XLMModel` if it names none.
 
     Raises:
         CheckpointError: If it names only classes that this library does not have.
@@ -101,10 +95,13 @@ def architecture_of(checkpoint: Checkpoint) -> str:
 
 
 def check_complete(checkpoint: Checkpoint, architecture: str) -> None:
-    """Raise where a head would start fresh: with random values in each, nothing can agree.
+    """Refuse a checkpoint that lacks weights of its head.
+
+    Each framework would initialise that head with random values of its own, so the outputs could
+    not agree.
 
     Raises:
-        CheckpointError: With the tensors that are not there, or do not fit.
+        CheckpointError: Naming the tensors that are missing or do not fit.
     """
     match = match_checkpoint(checkpoint, architecture, quiet=True)
     if match.fresh:
@@ -116,7 +113,7 @@ def check_complete(checkpoint: Checkpoint, architecture: str) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Package -> version, of what is installed and takes part."""
+    """Map each installed package that takes part to its version."""
     result = {"numpy": np.__version__}
     for name in ("torch", "tensorflow", "keras", "xlm-models"):
         try:

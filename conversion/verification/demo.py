@@ -1,6 +1,6 @@
-"""`xlm demo`: a checkpoint of a published shape with random weights, built and verified.
+"""`xlm demo`: build a checkpoint of a published shape with random weights, and verify it.
 
-Nothing is downloaded: the shape is that of xlm-mlm-enfr-1024, the values are drawn here.
+Nothing is downloaded: the shape is that of xlm-mlm-enfr-1024, the weights are drawn here.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ PUBLISHED: dict[str, Any] = {
 }
 SEED = 1024
 MEGABYTE = 1_000_000
-# Fresh biases are 0 and fresh norms 1 and 0: exchanged ones would not show. Standard deviations
-# of what is added to them.
+# Standard deviations of the noise that is added to biases and norms. They start as zeros and ones,
+# where exchanging two of them would not show.
 PERTURBATION = {Kind.BIAS: 0.05, Kind.NORM_SHIFT: 0.05, Kind.NORM_SCALE: 0.1}
 
 
@@ -60,19 +60,19 @@ def demo(
     config: XLMConfig | None = None,
     say: Callable[[str], object] = print,
 ) -> Report:
-    """Build a checkpoint of the shape of xlm-mlm-enfr-1024, verify it, and say all of it.
+    """Build a checkpoint of the shape of xlm-mlm-enfr-1024, verify it, and print the report.
 
     Args:
-        keep: Where to write it: an empty folder, or a new one. Default a temporary folder,
-            which is removed at the end.
-        config: Another shape.
+        keep: The folder to write it to, empty or new; default: a temporary folder that is removed
+            at the end.
+        config: A configuration to use instead.
         say: Called with each part of the text as soon as it is known.
 
     Returns:
         The report of the verification.
 
     Raises:
-        CheckpointError: If `keep` holds something, or is a file.
+        CheckpointError: If `keep` is a file or a folder that is not empty.
         MissingPackageError: If a framework is not installed.
     """
     start = time.perf_counter()
@@ -117,8 +117,8 @@ def build(folder: str | os.PathLike[str], config: XLMConfig) -> int:
     """Save an `XLMWithLMHeadModel` with random weights, biases and norms perturbed.
 
     Args:
-        folder: Made if needed.
-        config: The shape.
+        folder: Where to save it; made if it does not exist.
+        config: The configuration of the model.
 
     Returns:
         The number of parameters.

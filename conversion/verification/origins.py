@@ -1,4 +1,4 @@
-"""Where the values of a wrong tensor come from: another tensor, or the same one transposed."""
+"""Find where the values of a wrong tensor come from: another tensor, or one transposed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Digest = tuple[str, tuple[int, ...], bytes]
 def origins(
     wrong: Sequence[str], first: Mapping[str, LazyTensor], second: Mapping[str, LazyTensor]
 ) -> dict[str, str]:
-    """For tensors of B that are not A's of the same name: which of A's they are.
+    """Find which tensors of A hold the values of wrong tensors of B.
 
     Args:
-        wrong: Names, in both.
-        first, second: Name -> tensor, of A and of B.
+        wrong: Names of tensors that are in both and differ.
+        first, second: The tensors of A and of B by name.
 
     Returns:
-        Name -> what its values are, in words; only where they are found.
+        For each name whose values were found: where in A they are, in words.
     """
     kinds = {(second[name].dtype, second[name].shape) for name in wrong}
     names = [name for name, tensor in first.items() if (tensor.dtype, tensor.shape) in kinds]

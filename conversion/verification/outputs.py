@@ -1,8 +1,7 @@
-"""Compare what two families computed, tensor by tensor: rows, bars, and which is off first.
+"""Compare the outputs of two models tensor by tensor, in numpy.
 
-Pure numpy. float64 is the judge: there the two must agree to rounding of float64, which proves
-that they compute the same function. A difference in float32 is then rounding, with a bar of its
-own.
+float64 is the judge: there the two must agree up to rounding, which proves that they compute the
+same function. What differs in float32 is then rounding as well, and has a bar of its own.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ def compare(
     bars: Bars = BARS,
     titles: tuple[str, str] = ("PyTorch", "TensorFlow"),
 ) -> tuple[Row, ...]:
-    """Compare the tensors of two families.
+    """Compare the tensors that two models returned.
 
     Args:
-        first, second: Name -> array, in order of computation.
-        dtype: The dtype they were computed in: "float64" or "float32".
-        judge: The float64 tensors that decide what is a near-tie; default `first`.
-        bars: What must be reached.
-        titles: Names of the families, for messages.
+        first, second: The tensors by name, in order of computation.
+        dtype: The dtype that they were computed in: "float64" or "float32".
+        judge: The float64 tensors that decide what is a near-tie; default: `first`.
+        bars: The bars to meet.
+        titles: Names of the two models, for messages.
 
     Returns:
         A row for each tensor, in order of computation.
@@ -127,7 +126,7 @@ def _bar(name: str, dtype: str, bars: Bars) -> float | None:
 
 
 def _unfit(array: Array, title: str, dtype: str) -> str | None:
-    """Why the array of one family cannot be compared with another, or None."""
+    """Why an array cannot be compared with another; None if it can."""
     if array.dtype.name != dtype:
         return f"{array.dtype.name} in {title}, expected {dtype}"
     broken = int((~np.isfinite(array)).sum())
@@ -146,9 +145,10 @@ def _index_row(dtype: str, name: str, first: Array, second: Array) -> Row:
 
 
 def _left_out(name: str, first: Mapping[str, Array], second: Mapping[str, Array]) -> Array | None:
-    """Where end beams follow another start: there they are not estimates of one number.
+    """Mask the end beams that follow different starts, so do not estimate the same number.
 
-    A near-tie may order two starts differently in float32; in float64 the start itself is off.
+    A near-tie may order two starts differently in float32. In float64 such starts are an error of
+    their own.
     """
     starts = [tensors.get("start_top_index") for tensors in (first, second)]
     if name != "end_top_log_probs" or starts[0] is None or starts[1] is None:
@@ -157,18 +157,26 @@ def _left_out(name: str, first: Mapping[str, Array], second: Mapping[str, Array]
         return None
     other = starts[0] != starts[1]
     repeats, rest = divmod(first[name].shape[1], max(1, other.shape[1]))
-    # The flat index is end * starts + start.
+    # Beams are flat: index = end * number of starts + start.
     return None if rest else np.tile(other, (1, repeats))
 
 
 def near_ties(logits: Array, share: float) -> Array:
-    """Where the two best are at most `share` of the largest value apart: bool, shape (...)."""
+    """Mask where the two best logits are nearly equal.
+
+    Args:
+        logits: Float array of shape (..., classes).
+        share: Largest distance, as a share of the largest absolute value of all logits.
+
+    Returns:
+        Bool array of shape (...).
+    """
     best = np.partition(logits, -2, axis=-1)[..., -2:]
     close: Array = best[..., 1] - best[..., 0] <= share * np.abs(logits).max(initial=0)
     return close
 
 
 def rounded_equal(first: Array, second: Array) -> float:
-    """Share of values that are equal bit by bit in float32; the sign of zero is left aside."""
+    """Share of values that are equal bit by bit in float32, but for the sign of zero."""
     bits = [(array.astype(np.float32) + np.float32(0)).view(np.uint32) for array in (first, second)]
     return float((bits[0] == bits[1]).mean()) if first.size else 1.0

@@ -1,4 +1,4 @@
-"""`verify_pair`: two checkpoints of any layouts, tensor by tensor and by what they compute."""
+"""`verify_pair`: compare two checkpoints of any layouts, their tensors and their outputs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 import time
 from typing import Any
 
-from conversion.reports.outputs import BARS, Bars, Row
+from conversion.reports.outputs import BARS, Bars
 from conversion.reports.pair import Forward, PairReport, Side
 from conversion.reports.progress import ByteProgress
 from conversion.reports.tensors import ABSENT, TensorRow
-from conversion.verification import run
 from conversion.verification.batch import verification_batch
 from conversion.verification.checkpoint import ENCODER_ONLY, architecture_of, versions
-from conversion.verification.outputs import compare
+from conversion.verification.forward import Participant, compare_forward
+from conversion.verification.run import loadable
 from conversion.verification.tensors import compare_weights
 from xlm_core.checkpoints import Checkpoint, open_checkpoint
 from xlm_core.checkpoints.fitting import Fit, fit_checkpoint
@@ -33,17 +33,18 @@ def verify_pair(
     """Check that two checkpoints are the same model.
 
     Every tensor is compared bit by bit, under the names and in the orientation of the weight
-    table. Then one batch goes through both, in float64 and in float32: through A in PyTorch and B
-    in TensorFlow where both are installed, else through both in the one that is. Without any, the
-    verdict rests on the tensors, and the report says so.
+    table. Then comes the forward proof: one batch runs through both models, in float64 and in
+    float32, A in PyTorch and B in TensorFlow where both frameworks are installed, else both in
+    the one that is. Without any framework the verdict rests on the tensors alone, and the report
+    says so.
 
     Args:
-        first, second: A and B, each of any layout, as of `open_checkpoint`.
-        bars: What the forward proof must reach.
-        progress: Is told what is being done.
+        first, second: A and B, each of any layout, as for `open_checkpoint`.
+        bars: The bars that the forward proof must meet.
+        progress: Shows what is being done; default: nothing is shown.
 
     Raises:
-        XLMError: If one of them cannot be opened, or names a class that is not known.
+        XLMError: If one of them cannot be opened, or names only classes that are not known.
     """
     start = time.perf_counter()
     progress = progress or ByteProgress(None)
@@ -57,12 +58,12 @@ def verify_pair(
     seconds["tensors"] = time.perf_counter() - began
 
     reason = _not_comparable(fits, tensors, sides)
-    titles, absent = run.loadable() if reason is None else ((), ())
+    families, missing = loadable() if reason is None else ((), ())
     forward = Forward(left_out=reason)
-    if reason is None and titles:
-        forward = _forward(checkpoints, (titles[0], titles[-1]), bars, seconds, progress)
+    if reason is None and families:
+        forward = _forward(checkpoints, (families[0], families[-1]), bars, seconds, progress)
     elif reason is None:
-        forward = Forward(left_out=" ".join(absent))
+        forward = Forward(left_out=" ".join(missing))
     progress.end()
     seconds["total"] = time.perf_counter() - start
     return PairReport(
@@ -73,7 +74,7 @@ def verify_pair(
         },
         tensors=tensors,
         forward=forward,
-        not_proven=_not_proven(forward, titles, absent),
+        not_proven=_not_proven(forward, families, missing),
         notes=tuple(_notes(checkpoints)),
         bars=bars,
         versions=versions(),
@@ -81,26 +82,26 @@ def verify_pair(
     )
 
 
-def _side(checkpoint: Checkpoint, placement: Fit) -> Side:
+def _side(checkpoint: Checkpoint, fit: Fit) -> Side:
     ties = [
         f"{path} and {other} are tied, but the file holds different values"
-        for path, other in placement.differing_ties()
+        for path, other in fit.differing_ties()
     ]
     return Side(
         source=checkpoint.source,
         layout=checkpoint.layout,
-        architecture=placement.architecture,
+        architecture=fit.architecture,
         tensors=len(checkpoint.tensors),
         nbytes=sum({t.place: t.nbytes for t in checkpoint.tensors.values()}.values()),
         dtypes=tuple(sorted({tensor.dtype for tensor in checkpoint.tensors.values()})),
-        problems=(*placement.problems(), *ties),
+        problems=(*fit.problems(), *ties),
     )
 
 
 def _not_comparable(
     fits: tuple[Fit, Fit], tensors: tuple[TensorRow, ...], sides: tuple[Side, Side]
 ) -> str | None:
-    """Why one batch cannot go through both, or None."""
+    """Why the forward proof makes no sense for these two checkpoints; None if it does."""
     if fits[0].architecture != fits[1].architecture:
         return "they are of different classes"
     for letter, side in zip("AB", sides, strict=True):
@@ -121,32 +122,34 @@ def _forward(
     models = [checkpoint.as_model() for checkpoint in checkpoints]
     architecture = architecture_of(models[0])
     titles = (f"A in {families[0]}", f"B in {families[1]}")
-    rows: list[Row] = []
-    judge: dict[str, Any] | None = None
+    a, b = (
+        Participant(title, family, model.source, title)
+        for title, family, model in zip(titles, families, models, strict=True)
+    )
     try:
         batch = verification_batch(models[0].config, architecture)
-        for dtype in ("float64", "float32"):
-            computed = []
-            for title, family, model in zip(titles, families, models, strict=True):
-                progress.say(f"running {title}, {dtype}")
-                result = run.run_family(family, model.source, architecture, batch, dtype)
-                spent = {"open": result.open_seconds, "run": result.run_seconds}
-                seconds.setdefault(title, {})[dtype] = spent
-                computed.append(result.tensors)
-            judge = computed[0] if judge is None else judge
-            rows += compare(*computed, dtype=dtype, judge=judge, bars=bars, titles=titles)
+        rows = compare_forward(
+            (a, b), architecture, batch, bars=bars, seconds=seconds, progress=progress
+        )
     except XLMError as error:
         return Forward(titles, failure=" ".join(str(error).split()))
-    return Forward(titles, tuple(rows), batch.shape, batch.languages)
+    return Forward(titles, rows, batch.shape, batch.languages)
 
 
 def _not_proven(
-    forward: Forward, titles: tuple[str, ...], absent: tuple[str, ...]
+    forward: Forward, families: tuple[str, ...], missing: tuple[str, ...]
 ) -> tuple[str, ...]:
+    """What the report leaves unproven, in words.
+
+    Args:
+        forward: The forward proof.
+        families: The families that load.
+        missing: Why the others do not.
+    """
     if forward.left_out is not None:
         return (f"that both compute the same: {forward.left_out}",)
-    if len(titles) == 1:
-        return (f"that the two frameworks compute the same, both ran in one: {' '.join(absent)}",)
+    if len(families) == 1:
+        return (f"that the two frameworks compute the same, both ran in one: {' '.join(missing)}",)
     return ()
 
 

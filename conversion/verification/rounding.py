@@ -1,4 +1,4 @@
-"""Compare tensors of different dtypes: are they the same numbers, or one the other's, rounded?"""
+"""Compare tensors of different dtypes: the same numbers, rounded ones, or other numbers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from xlm_core.checkpoints.tensors import DTYPES, Array, LazyTensor
 
 @dataclass(frozen=True)
 class Rounding:
-    """How two tensors of one shape and of different float dtypes compare.
+    """How two tensors of the same shape and of different float dtypes compare.
 
     Attributes:
         differing: Number of values that are not the same number.
-        largest: Largest absolute difference of these; NaN where one is not finite.
-        rounded: The dtype of one of them in which, once the other is rounded to it, both are
-            equal bit by bit; None if there is none.
-        not_finite: Number of NaN and infinite values of the first.
+        largest: Largest absolute difference among these; NaN if one of them is not finite.
+        rounded: The dtype, of the two, to which rounding makes both equal bit by bit; None if
+            there is none.
+        not_finite: Number of NaN and infinite values of the first tensor.
     """
 
     differing: int
@@ -34,11 +34,11 @@ class Rounding:
 def compare_rounded(
     pairs: Iterable[tuple[LazyTensor, LazyTensor]], progress: Progress | None = None
 ) -> list[Rounding]:
-    """Compare pairs of tensors, each of one shape and of two float dtypes.
+    """Compare pairs of tensors that have one shape and different float dtypes.
 
     Args:
-        pairs: The tensors.
-        progress: Called with numbers of bytes of the first ones, from several threads.
+        pairs: The pairs of tensors.
+        progress: Called with the number of bytes read of the first tensor, from several threads.
     """
 
     def compare(pair: tuple[LazyTensor, LazyTensor]) -> Rounding:
@@ -49,7 +49,7 @@ def compare_rounded(
 
 def _compare(first: LazyTensor, second: LazyTensor, progress: Progress | None) -> Rounding:
     differing, largest, not_finite = 0, 0.0, 0
-    # The narrower first: in the wider one, equality says more than rounding does.
+    # The narrower dtype first: equality in the wider one means that nothing was rounded.
     candidates = sorted((first.dtype, second.dtype), key=lambda name: DTYPES[name].itemsize)
     wide = (first.astype("float64"), second.astype("float64"))
     for a, b in zip(*(tensor.blocks() for tensor in wide), strict=True):
@@ -67,7 +67,7 @@ def _compare(first: LazyTensor, second: LazyTensor, progress: Progress | None) -
 
 
 def _same_bits(first: Array, second: Array, dtype: str) -> bool:
-    # What is too large for the dtype becomes infinite in both.
+    # Values that are too large for the dtype become infinite in both.
     with np.errstate(over="ignore", invalid="ignore"):
         rounded = [np.asarray(array).astype(DTYPES[dtype]) for array in (first, second)]
     return np.array_equal(bits(rounded[0]), bits(rounded[1]))

@@ -1,7 +1,7 @@
-"""Open a checkpoint in one framework, run the batch, and return numpy arrays: one function each.
+"""Open a checkpoint in PyTorch or in TensorFlow, run a batch, and return numpy arrays.
 
-The model is freed before the function returns. Both run on the CPU, without TensorFloat-32, and
-leave the frameworks' global settings as they were.
+Both run on the CPU without TensorFloat-32, free the model before they return, and leave the
+frameworks' global settings as they were.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def load_family(title: str) -> tuple[Any, Any]:
 
 
 def loadable() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The titles of the families that load, and why the others do not."""
+    """The families that load, and why the others do not, a sentence each."""
     titles, reasons = [], []
     for title in FAMILIES:
         try:
@@ -84,7 +84,7 @@ def loadable() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def run_family(title: str, source: str, architecture: str, batch: Batch, dtype: str) -> Run:
-    """`run_torch` or `run_tf`, by the title of the family."""
+    """Run the batch in a family, a key of `FAMILIES`; else as `run_torch` and `run_tf`."""
     return {"PyTorch": run_torch, "TensorFlow": run_tf}[title](source, architecture, batch, dtype)
 
 
@@ -92,9 +92,9 @@ def run_torch(source: str, architecture: str, batch: Batch, dtype: str) -> Run:
     """Run the batch in PyTorch.
 
     Args:
-        source: The checkpoint, of any layout; of an encoder-decoder, its encoder is run.
+        source: A checkpoint of any layout. Of an encoder-decoder, the encoder is run.
         architecture: The class to open it in.
-        batch: As `verification_batch` makes it.
+        batch: The batch, as `verification_batch` makes it.
         dtype: "float64" or "float32".
 
     Raises:
@@ -107,18 +107,18 @@ def run_torch(source: str, architecture: str, batch: Batch, dtype: str) -> Run:
         with torch.inference_mode():
             return model(**{n: torch.from_numpy(a) for n, a in arguments.items()}, **_ASKED)
 
-    with _plain_torch(torch):
+    with _full_float32_in_torch(torch):
         return _run(family, source, architecture, batch, dtype, call, lambda t: t.numpy())
 
 
 def run_tf(source: str, architecture: str, batch: Batch, dtype: str) -> Run:
-    """Run the batch in TensorFlow; arguments and errors as in `run_torch`."""
+    """Run the batch in TensorFlow; arguments and errors are those of `run_torch`."""
     family, tf = load_family("TensorFlow")
 
     def call(model: Any, arguments: Mapping[str, Array]) -> Any:
         return model(**{n: tf.convert_to_tensor(a) for n, a in arguments.items()}, **_ASKED)
 
-    with _plain_tf(tf), tf.device("CPU:0"):
+    with _full_float32_in_tf(tf), tf.device("CPU:0"):
         return _run(family, source, architecture, batch, dtype, call, lambda t: t.numpy())
 
 
@@ -156,7 +156,7 @@ def _run(
 
 
 def in_order(output: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The tensors of an output, named, in order of computation; without the loss."""
+    """Yield the tensors of an output under their names, in order of computation, but the loss."""
     hidden_states = output.get("hidden_states") or ()
     attentions = output.get("attentions") or ()
     for index in range(max(len(hidden_states), len(attentions))):
@@ -170,8 +170,8 @@ def in_order(output: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 @contextmanager
-def _plain_torch(torch: Any) -> Iterator[None]:
-    """Full float32 products; what was set before is set again afterwards."""
+def _full_float32_in_torch(torch: Any) -> Iterator[None]:
+    """Multiply in full float32, without TensorFloat-32; restore the settings afterwards."""
     precision = torch.get_float32_matmul_precision()
     allowed = torch.backends.cuda.matmul.allow_tf32
     try:
@@ -184,8 +184,8 @@ def _plain_torch(torch: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _plain_tf(tf: Any) -> Iterator[None]:
-    """As `_plain_torch`."""
+def _full_float32_in_tf(tf: Any) -> Iterator[None]:
+    """Multiply in full float32, without TensorFloat-32; restore the setting afterwards."""
     enabled = tf.config.experimental.tensor_float_32_execution_enabled()
     try:
         tf.config.experimental.enable_tensor_float_32_execution(False)

@@ -1,7 +1,7 @@
-"""Compare the tensors of two checkpoints bit by bit, whatever their layouts: a row for each.
+"""Compare the tensors of two checkpoints bit by bit, whatever their layouts.
 
-Independent of how a conversion works: names and orientation come from the weight table, values
-from the two files.
+The comparison does not depend on how a conversion works: names and orientation come from the
+weight table, values from the two files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xlm_core.checkpoints.fitting import Fit
 from xlm_core.checkpoints.tensors import DTYPES, FLOAT_DTYPES, LazyTensor
 from xlm_core.positions import sinusoidal_table
 
-# The modules of a layer in order of computation; those with 1.5 are a decoder's.
+# The modules of a layer in order of computation; encoder_attn and layer_norm15 are a decoder's.
 _STEPS = ("attentions", "layer_norm1", "encoder_attn", "layer_norm15", "ffns", "layer_norm2")
 _IN_LAYER = re.compile(rf"({'|'.join(_STEPS)})\.(\d+)\.")
 _EMBEDDINGS = ("position_embeddings.", "lang_embeddings.", "embeddings.", "layer_norm_emb.")
@@ -30,14 +30,14 @@ _PART = re.compile(r"(encoder|decoder)\.")
 def compare_weights(
     fits: tuple[Fit, Fit], progress: ByteProgress | None = None
 ) -> tuple[TensorRow, ...]:
-    """Compare every tensor of two checkpoints; tied ones once.
+    """Compare every tensor of two checkpoints; tied tensors are compared once.
 
     Args:
-        fits: Of A and of B.
-        progress: Is told about bytes.
+        fits: How A and B each fit their class.
+        progress: Shows how many bytes are compared.
 
     Returns:
-        The rows in order of computation.
+        A row for each tensor, in order of computation.
     """
     progress = progress or ByteProgress(None)
     first, second = _owned(fits[0]), _owned(fits[1])
@@ -47,12 +47,12 @@ def compare_weights(
     rows = []
     for name in sorted({**first, **second}, key=lambda name: (name not in known, _order(name))):
         place = place_of(name) if name in known else "no part of it"
-        rows.append(_seen(name, place, first.get(name), second.get(name)))
+        rows.append(_row_without_values(name, place, first.get(name), second.get(name)))
     return tuple(_with_origins(_compared(rows, first, second, progress), first, second))
 
 
 def place_of(path: str) -> str:
-    """Where in the model a tensor of the weight table is, in words."""
+    """Say where in the model a tensor of the weight table is, such as "decoder layer 3"."""
     part, rest = _split(path)
     stem = f"{part} " if part else ""
     found = _IN_LAYER.match(rest)
@@ -67,7 +67,7 @@ def _split(path: str) -> tuple[str, str]:
 
 
 def _order(path: str) -> tuple[bool, float, int]:
-    """The place of a tensor in the order of computation; equal ones stay as they were."""
+    """Sort key: the place of a tensor in the order of computation."""
     part, rest = _split(path)
     found = _IN_LAYER.match(rest)
     if found:
@@ -76,7 +76,7 @@ def _order(path: str) -> tuple[bool, float, int]:
 
 
 def _owned(fit: Fit) -> dict[str, LazyTensor]:
-    """Path -> tensor, of all that is not tied; then what no class or another head has."""
+    """Untied tensors by path; then those that no class, or only another head, has."""
     result = {}
     for spec in fit.specs:
         tensor = fit.tensor(spec)
@@ -86,20 +86,25 @@ def _owned(fit: Fit) -> dict[str, LazyTensor]:
 
 
 def _complete(fit: Fit, mine: dict[str, LazyTensor], theirs: dict[str, LazyTensor]) -> None:
-    """Add what only the other file holds, and this one's model has all the same."""
+    """Add tensors that only the other file stores although this file's model has them too.
+
+    Those are tensors that are tied here and stored there, and fixed sinusoidal tables.
+    """
     for spec in fit.specs:
         other, tensor = theirs.get(spec.path), fit.tensor(spec)
         if other is None or spec.path in mine:
             continue
-        if tensor is not None:  # tied here, and of its own there
+        if tensor is not None:  # tied here, stored on its own there
             mine[spec.path] = tensor
         elif spec in fit.made and other.dtype in FLOAT_DTYPES:
             table = sinusoidal_table(*spec.shape)
             mine[spec.path] = LazyTensor.of(table.astype(DTYPES[other.dtype]))
 
 
-def _seen(name: str, place: str, a: LazyTensor | None, b: LazyTensor | None) -> TensorRow:
-    """The row with what can be said before values are read."""
+def _row_without_values(
+    name: str, place: str, a: LazyTensor | None, b: LazyTensor | None
+) -> TensorRow:
+    """The row of a tensor as far as it is known before values are read."""
     shapes = (a.shape if a else None, b.shape if b else None)
     row = TensorRow(name, place, shapes, (a.dtype if a else None, b.dtype if b else None))
     if a is None or b is None:
@@ -121,7 +126,7 @@ def _compared(
     second: dict[str, LazyTensor],
     progress: ByteProgress,
 ) -> list[TensorRow]:
-    """The rows, with what the values of tensors of one shape say."""
+    """Read the values of tensors that have the same shape, and complete their rows."""
     open_ = [index for index, row in enumerate(rows) if row.problem is None]
     alike = [index for index in open_ if rows[index].dtypes[0] == rows[index].dtypes[1]]
     cast = [index for index in open_ if index not in {*alike}]
@@ -182,7 +187,7 @@ def _by(largest: float) -> str:
 def _with_origins(
     rows: list[TensorRow], first: dict[str, LazyTensor], second: dict[str, LazyTensor]
 ) -> list[TensorRow]:
-    """The rows; where B holds another tensor of A, it is said which."""
+    """Name the tensor of A whose values B holds under a wrong name, where there is one."""
     wrong = [
         row.name
         for row in rows
