@@ -1,4 +1,4 @@
-"""`inspect`: what a checkpoint of any layout is and holds, and what is missing or extra in it."""
+"""`inspect`: describe a checkpoint of any layout, and report what is missing or extra in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from conversion.inspection.files import files_of, shared_bytes
 from conversion.inspection.values import values_of
-from conversion.reports.inspection import Dictionary, Inspection, Tensor, Values
+from conversion.reports.inspection import Inspection, OriginalData, Tensor, Values
 from conversion.reports.progress import ByteProgress
 from xlm_core.checkpoints.comparing import bits
 from xlm_core.checkpoints.fitting import Fit, class_of, fit_checkpoint
@@ -21,12 +21,12 @@ from xlm_core.checkpoints.tensors import DTYPES
 def inspect(
     source: str | os.PathLike[str], *, values: bool = False, progress: ByteProgress | None = None
 ) -> Inspection:
-    """Describe a checkpoint; what is missing or extra in it is told, not raised.
+    """Describe a checkpoint, and report what is missing or extra in it without raising.
 
     Args:
-        source: As of `open_checkpoint`.
-        values: Read all tensors and describe their values; else nothing large is read.
-        progress: Is told about bytes.
+        source: A checkpoint of any layout, as for `open_checkpoint`.
+        values: Whether to read all tensors and describe their values; else nothing large is read.
+        progress: Shows how many bytes are read; default: nothing is shown.
 
     Raises:
         XLMError: If it cannot be opened at all.
@@ -35,7 +35,7 @@ def inspect(
     progress = progress or ByteProgress(None)
     checkpoint = open_checkpoint(source)
     architecture = class_of(checkpoint)
-    placement = fit_checkpoint(checkpoint, architecture)
+    fit = fit_checkpoint(checkpoint, architecture)
     seconds = {"open": time.perf_counter() - start}
 
     described: list[Values | None] = [None] * len(checkpoint.tensors)
@@ -44,12 +44,12 @@ def inspect(
         read = [*checkpoint.tensors.values()]
         progress.begin("reading", sum(tensor.nbytes for tensor in read))
         described = [*values_of(read, progress.add)]
-        ties = placement.differing_ties()
+        ties = fit.differing_ties()
         progress.end()
         seconds["values"] = time.perf_counter() - began
     else:
-        ties = [pair for pair in placement.repeated if _begin_differently(placement, pair)]
-    owned = [spec for spec in placement.specs if spec.tied_to is None]
+        ties = [pair for pair in fit.repeated if _begin_differently(fit, pair)]
+    owned = [spec for spec in fit.specs if spec.tied_to is None]
     in_file = {tensor.dtype for tensor in checkpoint.tensors.values()}
     parameters = sum(spec.size for spec in owned)
     seconds["total"] = time.perf_counter() - start
@@ -60,29 +60,29 @@ def inspect(
         files=files_of(checkpoint),
         architecture=architecture,
         config=checkpoint.config,
-        tensors=_tensors(checkpoint, placement, described),
+        tensors=_tensors(checkpoint, fit, described),
         parameters=parameters,
         trainable=sum(spec.size for spec in owned if spec.trainable),
-        memory={"float32": 4 * parameters} | _memory_as_stored(placement, in_file),
-        missing={spec.path: spec.shape for spec in placement.missing},
-        unexpected=placement.unexpected,
-        misshapen=placement.misshapen,
-        left_out=placement.left_out,
+        memory={"float32": 4 * parameters} | _memory_as_stored(fit, in_file),
+        missing={spec.path: spec.shape for spec in fit.missing},
+        unexpected=fit.unexpected,
+        misshapen=fit.misshapen,
+        left_out=fit.left_out,
         differing_ties=tuple(ties),
         dropped=checkpoint.dropped,
-        original=_dictionary(checkpoint),
+        original=_original_data(checkpoint),
         why_not={
             name: why_not(layout, checkpoint.config, architecture, in_file)
             for name, layout in LAYOUTS.items()
         },
-        notes=_notes(checkpoint, placement, architecture, whole=values),
+        notes=_notes(checkpoint, fit, architecture, whole=values),
         seconds=seconds,
     )
 
 
-def _begin_differently(placement: Fit, pair: tuple[str, str]) -> bool:
-    """Whether two tied tensors differ in their first block: what can be told at once."""
-    first, second = (placement.placed[path][1] for path in pair)
+def _begin_differently(fit: Fit, pair: tuple[str, str]) -> bool:
+    """Whether two tied tensors differ in their first block, which is quick to read."""
+    first, second = (fit.placed[path][1] for path in pair)
     if first.place == second.place:
         return False
     if first.shape != second.shape or first.dtype != second.dtype:
@@ -90,23 +90,23 @@ def _begin_differently(placement: Fit, pair: tuple[str, str]) -> bool:
     return not np.array_equal(bits(next(first.blocks())), bits(next(second.blocks())))
 
 
-def _memory_as_stored(placement: Fit, in_file: set[str]) -> dict[str, int]:
+def _memory_as_stored(fit: Fit, in_file: set[str]) -> dict[str, int]:
     if len(in_file) == 1:
         (dtype,) = in_file
-        count = sum(spec.size for spec in placement.specs if spec.tied_to is None)
+        count = sum(spec.size for spec in fit.specs if spec.tied_to is None)
         return {dtype: DTYPES[dtype].itemsize * count}
     return {}
 
 
 def _tensors(
-    checkpoint: Checkpoint, placement: Fit, described: list[Values | None]
+    checkpoint: Checkpoint, fit: Fit, described: list[Values | None]
 ) -> tuple[Tensor, ...]:
-    notes = dict.fromkeys(placement.unexpected, "unexpected")
-    notes |= dict.fromkeys(placement.left_out, "of another head")
-    notes |= dict.fromkeys(placement.ignored, "without meaning for the model")
-    tied = {spec.path: spec.tied_to for spec in placement.specs if spec.tied_to is not None}
-    for path, (name, _) in placement.placed.items():
-        if path in placement.misshapen:
+    notes = dict.fromkeys(fit.unexpected, "unexpected")
+    notes |= dict.fromkeys(fit.left_out, "of another head")
+    notes |= dict.fromkeys(fit.ignored, "without meaning for the model")
+    tied = {spec.path: spec.tied_to for spec in fit.specs if spec.tied_to is not None}
+    for path, (name, _) in fit.placed.items():
+        if path in fit.misshapen:
             notes[name] = "misshapen"
         elif path in tied:
             notes[name] = f"tied to {tied[path]}"
@@ -126,11 +126,11 @@ def _tensors(
     )
 
 
-def _dictionary(checkpoint: Checkpoint) -> Dictionary | None:
+def _original_data(checkpoint: Checkpoint) -> OriginalData | None:
     original = checkpoint.original
     if original is None:
         return None
-    return Dictionary(
+    return OriginalData(
         tuple(map(str, original.params)),
         None if original.words is None else len(original.words),
         any(original.counts or ()),
@@ -139,9 +139,7 @@ def _dictionary(checkpoint: Checkpoint) -> Dictionary | None:
     )
 
 
-def _notes(
-    checkpoint: Checkpoint, placement: Fit, architecture: str, *, whole: bool
-) -> tuple[str, ...]:
+def _notes(checkpoint: Checkpoint, fit: Fit, architecture: str, *, whole: bool) -> tuple[str, ...]:
     notes = []
     if checkpoint.architecture is None:
         named = checkpoint.config.architectures
@@ -153,12 +151,12 @@ def _notes(
         notes[-1] += f": its tensors were compared with {architecture}"
     if checkpoint.as_model() is not checkpoint:
         notes.append("an encoder-decoder: the model classes run its encoder only")
-    notes += [f"{spec.path} is a fixed table, made when it is loaded" for spec in placement.made]
-    if placement.repeated and not whole:
+    notes += [f"{spec.path} is a fixed table, made when it is loaded" for spec in fit.made]
+    if fit.repeated and not whole:
         apart = [
             path
-            for path, other in placement.repeated
-            if placement.placed[path][1].place != placement.placed[other][1].place
+            for path, other in fit.repeated
+            if fit.placed[path][1].place != fit.placed[other][1].place
         ]
         notes += [f"{path} is stored twice; only its beginning was compared" for path in apart]
     return tuple(notes)

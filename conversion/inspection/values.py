@@ -1,4 +1,4 @@
-"""What the values of tensors are: smallest, largest, mean, deviation, and what is not finite."""
+"""Statistics of tensors: smallest, largest, mean, deviation, NaN and infinite values."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _BLOCK = 1 << 20
 
 
 def values_of(tensors: Sequence[LazyTensor], progress: Progress | None = None) -> list[Values]:
-    """Read tensors, a block at a time, and describe the values of each.
+    """Read tensors block by block and describe the values of each.
 
     Args:
-        tensors: Any.
-        progress: Called with numbers of bytes, from several threads.
+        tensors: The tensors to read.
+        progress: Called with the number of bytes read, from several threads.
     """
 
     def describe(tensor: LazyTensor) -> Values:
@@ -40,12 +40,12 @@ def _values(tensor: LazyTensor, progress: Progress | None) -> Values:
                 infinite += int(np.isinf(wide).sum())
                 wide = wide[np.isfinite(wide)]
             if wide.size:
-                # Each block by its own mean, and these put together: no digits are lost where
-                # the mean is large beside the deviation.
+                # Each block has its own mean, and these are combined: no digits are lost where the
+                # mean is large compared with the deviation.
                 smallest, largest = min(smallest, wide.min()), max(largest, wide.max())
                 here = wide.mean()
                 gap, together = here - mean, count + wide.size
-                # No product of BLAS: its own threads would wait for one another here.
+                # Not a dot product: the threads of BLAS would wait for one another here.
                 squares += np.square(wide - here).sum() + gap * gap * count * wide.size / together
                 mean += gap * wide.size / together
                 count = together

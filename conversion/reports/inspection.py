@@ -1,4 +1,4 @@
-"""What `inspect` found out about a checkpoint."""
+"""What `inspect` found in a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xlm_core.config import XLMConfig
 
 @dataclass(frozen=True)
 class File:
-    """A file of a checkpoint: its name, its bytes, and what it is for."""
+    """A file of a checkpoint: its name, its size in bytes, and what it is for."""
 
     name: str
     nbytes: int
@@ -19,12 +19,13 @@ class File:
 
 @dataclass(frozen=True)
 class Values:
-    """The values of a tensor; numbers over the finite ones, None where there are none.
+    """Statistics of the values of a tensor.
 
     Attributes:
-        nan, infinite: How many are NaN, and how many infinite.
-        smallest, largest, mean: As they say.
-        deviation: Standard deviation, of all values (divided by their number).
+        nan, infinite: Number of values that are NaN, and that are infinite.
+        smallest, largest, mean: Of the finite values; None if there are none.
+        deviation: Standard deviation of the finite values (divided by their number); None if
+            there are none.
     """
 
     nan: int
@@ -40,11 +41,12 @@ class Tensor:
     """A tensor of a checkpoint.
 
     Attributes:
-        name: In the PyTorch dialect, or as it is in the file where no model has it.
-        shape, dtype, nbytes: In PyTorch's orientation, as it is in the file.
-        note: What is special about it, in words, or empty.
-        shares: Name of an earlier tensor with which it has bytes of the file in common, or None.
-        values: None unless they were asked for.
+        name: Its name in the PyTorch dialect; in that of the file where no model has it.
+        shape: In PyTorch's orientation.
+        dtype, nbytes: As stored.
+        note: What is special about it, in words; empty if nothing is.
+        shares: Name of an earlier tensor that is stored in some of the same bytes, or None.
+        values: Statistics of its values; None unless values were read.
     """
 
     name: str
@@ -57,13 +59,13 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Dictionary:
-    """The original's own data, as far as it is known.
+class OriginalData:
+    """What a checkpoint holds of the original code's own data, beside tensors.
 
     Attributes:
-        params: Names of its parameters.
-        words: Number of words of the dictionary, or None where there is none.
-        counts, code_counts: Whether those of its words and of its BPE codes are known.
+        params: Names of the training parameters.
+        words: Number of words in the dictionary; None where there is no dictionary.
+        counts, code_counts: Whether the counts of words, and of BPE codes, are known.
         extra: Names of further entries, such as the epoch.
     """
 
@@ -79,24 +81,25 @@ class Inspection:
     """What `inspect` found.
 
     Attributes:
-        source: As it was given.
-        layout: Key of `LAYOUTS`.
-        folder: Where the files are.
-        files: The weights first.
+        source: The checkpoint, as the caller named it.
+        layout: Its layout, a key of `LAYOUTS`.
+        folder: The folder with its files.
+        files: Its files, the weights first.
         architecture: The class that the tensors were compared with.
         config: The configuration.
-        tensors: In the order of the file.
-        parameters, trainable: Numbers of the class, tied ones counted once.
-        memory: Dtype -> bytes of a loaded model: float32, and those of the file.
-        missing: Name -> shape, of what the class needs and the checkpoint lacks.
-        unexpected: Names that no class has.
-        misshapen: Name -> what was found and expected.
-        left_out: Names that belong to another head.
+        tensors: The tensors, in the order of the file.
+        parameters, trainable: Number of parameters of the class, and of trainable ones; tied ones
+            count once.
+        memory: Bytes of a loaded model by dtype: in float32, and in the dtype of the file.
+        missing: Shapes of the tensors that the class needs and the checkpoint lacks, by name.
+        unexpected: Names of tensors that no class has.
+        misshapen: What was found and what was expected, in words, by name.
+        left_out: Names of tensors that belong to another head.
         differing_ties: Pairs of tied tensors whose values differ.
-        dropped: What the files hold beside, such as optimizer state.
-        original: The original's data, or None.
-        why_not: Layout -> why it cannot hold this model, or None where it can.
-        notes: What else to know.
+        dropped: What the files hold beside tensors, such as optimizer state.
+        original: The original's own data, or None.
+        why_not: By layout, why it cannot hold this model; None where it can.
+        notes: What else a reader should know.
         seconds: "open", "values", "total".
     """
 
@@ -116,14 +119,14 @@ class Inspection:
     left_out: tuple[str, ...]
     differing_ties: tuple[tuple[str, str], ...]
     dropped: tuple[str, ...]
-    original: Dictionary | None
+    original: OriginalData | None
     why_not: Mapping[str, str | None]
     notes: tuple[str, ...]
     seconds: Mapping[str, float]
 
     @property
     def not_finite(self) -> tuple[str, ...]:
-        """Names of tensors with NaN or infinite values, as far as values were asked for."""
+        """Names of tensors with NaN or infinite values; empty unless values were read."""
         return tuple(
             tensor.name
             for tensor in self.tensors
@@ -132,7 +135,7 @@ class Inspection:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is off, a few words each; empty for a checkpoint that is whole and sound."""
+        """What is off, a few words each; empty for a sound checkpoint."""
         counts = {
             "missing": len(self.missing),
             "unexpected": len(self.unexpected),

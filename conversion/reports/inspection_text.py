@@ -1,4 +1,4 @@
-"""An inspection as text for people and as JSON for programs."""
+"""The report of an inspection, as text for people and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xlm_core.weights import ENCODER_DECODER
 
 
 def text_of(found: Inspection) -> str:
-    """The whole inspection, the verdict on the last line."""
+    """The whole report as text, with the verdict on the last line."""
     files = ", ".join(f"{shown(file.name)} ({size_of(file.nbytes)})" for file in found.files)
     lines = [
         f"{found.architecture} in {shown(found.source)}",
@@ -48,7 +48,7 @@ def text_of(found: Inspection) -> str:
 
 
 def verdict_of(found: Inspection) -> str:
-    """One line: whether all is there, and nothing else."""
+    """One line: SOUND, or NOT SOUND and what is off."""
     if found.problems:
         return f"NOT SOUND: {', '.join(found.problems)}"
     looked = ", every value finite" if "values" in found.seconds else ""
@@ -56,7 +56,7 @@ def verdict_of(found: Inspection) -> str:
 
 
 def json_of(found: Inspection) -> str:
-    """One JSON object; numbers that are NaN or infinite are null."""
+    """The whole report as one JSON object; numbers that are NaN or infinite are null."""
     values = {
         "source": found.source,
         "layout": found.layout,
@@ -88,7 +88,7 @@ def json_of(found: Inspection) -> str:
 
 
 def config_lines(config: XLMConfig, architecture: str) -> list[str]:
-    """What matters of a configuration, in a few lines."""
+    """Summarise a configuration in a few lines."""
     positions = "fixed sinusoidal" if config.sinusoidal_embeddings else "learned"
     tables = "each with an embedding" if config.has_lang_embeddings else "without embeddings"
     languages = f"{counted(config.n_langs, 'language')}, {tables}"

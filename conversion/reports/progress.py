@@ -1,4 +1,4 @@
-"""How far the work has come, on a terminal."""
+"""Show on a terminal how far the work has come."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import threading
 import time
 from typing import TextIO
 
-_SECONDS = 0.2  # between two writings
+_SECONDS = 0.2  # between two updates
 _WIDTH = 20  # of a bar
 
 
 class Line:
-    """One line on a terminal that is written anew; None for nowhere."""
+    """A line on a terminal that is overwritten; without a terminal, nothing is shown."""
 
     def __init__(self, terminal: TextIO | None) -> None:
         self._terminal = terminal
@@ -25,7 +25,7 @@ class Line:
         return self._terminal is not None
 
     def is_due(self) -> bool:
-        """Whether there is a terminal, and the last writing was some time ago."""
+        """Whether there is a terminal, and the last update is some time ago."""
         return self.is_shown and time.perf_counter() - self._last >= _SECONDS
 
     def write(self, text: str) -> None:
@@ -39,16 +39,16 @@ class Line:
         self._shown = len(text)
 
     def clear(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._shown:
             self.write("")
 
 
 class ByteProgress:
-    """A bar on a terminal for work that is counted in bytes; may be told from several threads.
+    """A progress bar for work that is counted in bytes; threads may share it.
 
     Args:
-        terminal: Where; None for nowhere.
+        terminal: Where to show it; None shows nothing.
     """
 
     def __init__(self, terminal: TextIO | None) -> None:
@@ -57,12 +57,12 @@ class ByteProgress:
         self._what, self._done, self._total, self._start = "", 0, 0, 0.0
 
     def begin(self, what: str, total: int) -> None:
-        """Start another piece of work of `total` bytes."""
+        """Start a piece of work of `total` bytes."""
         self._what, self._done, self._total = what, 0, total
         self._start = time.perf_counter()
 
     def add(self, count: int) -> None:
-        """Say that `count` more bytes are done."""
+        """Report that `count` more bytes are done."""
         with self._lock:
             self._done += count
             if self._line.is_due():
@@ -72,16 +72,16 @@ class ByteProgress:
                 self._line.write(f"{self._what} {bar(share)} of {size}")
 
     def say(self, what: str) -> None:
-        """Show what is being done, where that cannot be counted."""
+        """Show what is being done, for work that is not counted."""
         with self._lock:
             if self._line.is_shown:
                 self._line.write(what)
 
     def end(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._line.clear()
 
 
 def bar(share: float) -> str:
-    """A bar for a share in [0, 1], and the share in percent."""
+    """Draw a bar for a share in [0, 1], followed by the share in percent."""
     return f"[{('#' * round(_WIDTH * share)).ljust(_WIDTH, '-')}] {100 * share:3.0f} %"

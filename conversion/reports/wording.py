@@ -1,4 +1,4 @@
-"""What all reports write alike: names from files, sizes, shapes, tables."""
+"""How all reports write names from files, sizes, shapes and tables."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _LONGEST = 300
 
 
 def shown(text: object, longest: int | None = _LONGEST) -> str:
-    """A text that a file brought, fit for a terminal and a page.
+    """Make a text that came from a file safe to print.
 
-    Characters that are not printable (control characters, lone surrogates, line ends) are
-    escaped as Python writes them; what is longer than `longest` characters is cut.
+    Characters that are not printable (control characters, lone surrogates, line ends) are escaped
+    as Python writes them; a text of more than `longest` characters is cut.
     """
     whole = str(text)
     plain = "".join(c if c.isprintable() else _escaped(c) for c in whole[:longest])
@@ -24,7 +24,7 @@ def _escaped(character: str) -> str:
 
 
 def size_of(count: int) -> str:
-    """A number of bytes, in powers of ten, such as "23.2 MB"."""
+    """Write a number of bytes in powers of ten, such as "23.2 MB"."""
     size, unit = float(count), 0
     while size >= 999.95 and unit + 1 < len(_UNITS):
         size, unit = size / 1000, unit + 1
@@ -32,27 +32,27 @@ def size_of(count: int) -> str:
 
 
 def shape_of(shape: Sequence[int]) -> str:
-    """A shape, such as "12 x 48"."""
+    """Write a shape, such as "12 x 48"."""
     return " x ".join(map(str, shape)) or "scalar"
 
 
 def counted(count: int, what: str) -> str:
-    """A number and a word, which takes an s unless it is one."""
+    """Write a number and a noun, in the plural unless the number is one."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def listed(names: Sequence[object], most: int = 8) -> str:
-    """Names with commas; of many, the first and how many more there are."""
+    """Join names with commas; of many, the first ones and how many more there are."""
     text = ", ".join(shown(name) for name in names[:most])
     return text if len(names) <= most else f"{text} and {len(names) - most:,} more"
 
 
 def aligned(cells: Sequence[Sequence[str]], left: Sequence[int]) -> list[str]:
-    """Lines of a table whose columns are aligned.
+    """Lines of a table with aligned columns.
 
     Args:
-        cells: The lines, header first, each with as many cells.
-        left: Columns that are aligned on their left side; the others are on their right.
+        cells: The rows, header first, all of the same length.
+        left: Indices of the columns to align on the left; the others are aligned on the right.
     """
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [

@@ -1,4 +1,4 @@
-"""How far the reading of texts has come, on a terminal."""
+"""Show on a terminal how far the reading of texts has come."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from conversion.tokenize.text_files import Reader
 
 
 class Progress:
-    """A line that says how far a file was read, and how fast.
+    """A line that shows how much of the texts was read, and how fast.
 
     Args:
-        terminal: Where; None for nowhere.
-        reader: Knows how much was read.
-        start: When work began, of `time.perf_counter`.
+        terminal: Where to show it; None shows nothing.
+        reader: The reader of the texts, which knows how much it has read.
+        start: When work began, by `time.perf_counter`.
     """
 
     def __init__(self, terminal: TextIO | None, reader: Reader, start: float) -> None:
@@ -24,7 +24,7 @@ class Progress:
         self._start = start
 
     def show(self, lines: int) -> None:
-        """Write the line, unless that was done just before."""
+        """Update the line, unless the last update was just before."""
         if not self._line.is_due():
             return
         passed = max(time.perf_counter() - self._start, 1e-9)
@@ -35,5 +35,5 @@ class Progress:
         self._line.write(text)
 
     def clear(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         self._line.clear()

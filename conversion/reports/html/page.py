@@ -1,4 +1,4 @@
-"""A verification, of one checkpoint or of two, as one page that needs nothing beside itself."""
+"""The report of a verification, of one checkpoint or of two, as a self-contained page."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _DOCTYPE = b"<!doctype html>"
 
 
 def write_page(path: Path, report: Report | PairReport) -> None:
-    """Write the page of a report; `check_target` says beforehand whether it may.
+    """Write the page of a report.
 
     Raises:
-        CheckpointError: As of `check_target`.
+        CheckpointError: If `check_target` refuses the path.
     """
     check_target(path)
     with written_whole(path) as file:
@@ -41,7 +41,11 @@ def write_page(path: Path, report: Report | PairReport) -> None:
 
 
 def check_target(path: Path) -> None:
-    """Raise `CheckpointError` unless a page may be written there: only a page is replaced."""
+    """Refuse a path where no page may be written: only another page is replaced.
+
+    Raises:
+        CheckpointError: If the folder does not exist, or the path is a folder or no HTML page.
+    """
     if not path.parent.is_dir():
         raise CheckpointError(f"the folder {path.parent} does not exist: make it first.")
     if path.is_dir():
@@ -56,11 +60,11 @@ def check_target(path: Path) -> None:
 
 
 def page_of(report: Report | PairReport) -> str:
-    """The page as text."""
-    return _of_pair(report) if isinstance(report, PairReport) else _of_one(report)
+    """The page of a report as text."""
+    return _page_of_two(report) if isinstance(report, PairReport) else _page_of_one(report)
 
 
-def _of_one(report: Report) -> str:
+def _page_of_one(report: Report) -> str:
     title = f"Verification of {report.folder}"
     known = [("class", report.architecture), ("layout", report.layout or "not known")]
     return _page(
@@ -79,7 +83,7 @@ def _of_one(report: Report) -> str:
     )
 
 
-def _of_pair(report: PairReport) -> str:
+def _page_of_two(report: PairReport) -> str:
     a, b = report.sides
     pairs = [("A", str(a)), ("B", str(b))]
     forward = report.forward

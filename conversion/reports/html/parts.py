@@ -1,7 +1,7 @@
-"""The parts of a page: escaping, tables, and the style sheet.
+"""The parts of a page: elements, escaped text, tables and the style sheet.
 
-Pages refer to nothing outside themselves and hold no script; what comes from files is escaped.
-They are well-formed XML as well, so that any parser reads them.
+A page refers to nothing outside itself and has no scripts; whatever comes from files is escaped.
+It is also well-formed XML, so that any parser reads it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from conversion.reports.wording import shown
 
 
 def escaped(text: object) -> str:
-    """A text, of any origin, as it can stand between tags and within quoted attributes."""
+    """Escape a text of any origin for use between tags and in quoted attributes."""
     return html.escape(shown(text), quote=True)
 
 
 def element(tag: str, content: str, **attributes: str) -> str:
-    """An element around markup; values of attributes are escaped (`class_` is class)."""
+    """Wrap markup in an element; values of attributes are escaped, `class_` stands for class."""
     pairs = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{escaped(value)}"'
         for name, value in attributes.items()
@@ -31,7 +31,7 @@ def element(tag: str, content: str, **attributes: str) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: its text, the classes of its style, and what it says when pointed at."""
+    """A cell of a table: its text, its style classes, and its tooltip."""
 
     text: str
     kind: str = ""
@@ -41,12 +41,12 @@ class Cell:
 def table(
     header: Sequence[Cell | str], rows: Iterable[Sequence[Cell | str]], kind: str = ""
 ) -> str:
-    """A table.
+    """Build a table.
 
     Args:
-        header: The first line.
-        rows: The others; a text alone is a cell without style.
-        kind: Class of the table.
+        header: The cells of the header; a plain string is a cell without style.
+        rows: The cells of the other rows.
+        kind: Style class of the table.
     """
     body = "\n".join(_line("td", row) for row in rows)
     inner = element("thead", _line("th", header, scope="col")) + element("tbody", body)
@@ -65,23 +65,23 @@ def _line(tag: str, row: Sequence[Cell | str], scope: str = "") -> str:
 
 
 def heading(text: str) -> str:
-    """The heading of a section."""
+    """Build the heading of a section."""
     return element("h2", escaped(text))
 
 
 def number(value: float) -> str:
-    """A difference, in two digits."""
+    """Write a difference with two digits."""
     return "-" if math.isnan(value) else f"{value:.1e}"
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
-    """A list of names and what they are."""
+    """Build a list of names and their descriptions."""
     inner = "".join(element("dt", escaped(a)) + element("dd", escaped(b)) for a, b in pairs)
     return element("dl", inner)
 
 
 def document(title: str, body: str) -> str:
-    """The whole page around its body."""
+    """Build the whole page around its body."""
     return (
         "<!DOCTYPE html>\n"
         '<html lang="en"><head><meta charset="utf-8" />'

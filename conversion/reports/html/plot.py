@@ -1,4 +1,4 @@
-"""The plot of a page: how far two computations are apart, layer by layer, as inline SVG."""
+"""The plot of a page: how far two models are apart, layer by layer, as inline SVG."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from conversion.reports.outputs import Bars, Row, describe
 
 _WIDTH, _HEIGHT = 900, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 884, 44, 346
-_BAND = 36  # above and below the scale: what is not finite, and what is exactly 0
+_BAND = 36  # above the scale, for values that are not finite; below it, for exact zeros
 _NAME = re.compile(r"(hidden_states|attentions)\[(\d+)\]")
 _STYLES = {"float64": "one", "float32": "two"}
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """From powers of ten and layers to places in the picture.
+    """Maps differences and layers to coordinates of the picture.
 
     Attributes:
-        low, high: Exponents at the lower and upper end.
+        low, high: Powers of ten at the lower and at the upper end.
         states: Number of hidden states.
-        above, below: Height of the bands for what is not finite and what is exactly 0.
+        above, below: Heights of the bands for values that are not finite and for exact zeros.
     """
 
     low: int
@@ -34,7 +34,7 @@ class _Scale:
     below: int
 
     def y(self, relative: float) -> float:
-        """Of a share of the largest value."""
+        """Vertical position of a difference, a share of the largest value."""
         if relative == 0:
             return _BOTTOM - self.below / 3
         if not math.isfinite(relative):
@@ -43,18 +43,18 @@ class _Scale:
         return _BOTTOM - self.below - share * (_BOTTOM - _TOP - self.above - self.below)
 
     def x(self, state: float) -> float:
-        """Of hidden state `state`; the attention of a layer lies between two."""
+        """Horizontal position of a hidden state; the attention of a layer lies between two."""
         inset = 28
         width = _RIGHT - _LEFT - 2 * inset
         return _LEFT + inset + width * (state / (self.states - 1) if self.states > 1 else 0.5)
 
 
 def error_plot(rows: Sequence[Row], bars: Bars) -> str:
-    """The plot of hidden states and attentions: log10 of the relative difference by layer.
+    """Plot the relative differences of hidden states and attentions by layer, logarithmically.
 
     Args:
-        rows: Of both dtypes.
-        bars: Drawn as dashed lines.
+        rows: The comparisons, of both dtypes.
+        bars: The bars, which are drawn as dashed lines.
 
     Returns:
         An svg element; empty where there are no hidden states.

@@ -1,4 +1,4 @@
-"""The part of a page that says how the tensors of two checkpoints compare, layer by layer."""
+"""The section of a page that shows how the tensors of two checkpoints compare."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _NUMBER = re.compile(r"\.\d+\.")
 
 
 def tensors_section(rows: Sequence[TensorRow]) -> str:
-    """A grid of the layers, what is off, and every tensor.
+    """Build the section: a grid of the layers, the tensors that are off, and all tensors.
 
     Args:
-        rows: In order of computation.
+        rows: The comparisons, in order of computation.
     """
     equal = sum(row.result == EQUAL for row in rows)
     parts = [heading(f"Tensors, bit by bit: {equal} of {len(rows)} equal")]
