@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from conversion.reports.outputs import Bars, Row
-from conversion.reports.wording import aligned, shape_of
+from conversion.reports.wording import aligned, shape_of, two_digits
 
 
 def batch_line(batch: Sequence[int], languages: int) -> str:
@@ -37,7 +37,7 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    numbers = ["-" if math.isnan(n) else f"{n:.1e}" for n in (row.difference, row.relative)]
+    numbers = [two_digits(number) for number in (row.difference, row.relative)]
     equal = "-"
     if row.argmax_equal is not None:
         equal = f"argmax {percent(row.argmax_equal)}"

@@ -11,7 +11,7 @@ from conversion.reports.json_text import json_text
 from conversion.reports.output_table import bar_line, batch_line, table
 from conversion.reports.outputs import Bars, Row, first_off
 from conversion.reports.tensors import ABSENT, EQUAL, ROUNDED, TensorRow
-from conversion.reports.wording import aligned, counted, shape_of, shown, size_of
+from conversion.reports.wording import aligned, counted, shape_of, shown, size_of, two_digits
 from xlm_core.checkpoints.tensors import DTYPES
 
 
@@ -235,8 +235,7 @@ def tensor_table(rows: list[TensorRow]) -> list[str]:
         shape = next(shape for shape in row.shapes if shape is not None)
         counts = ("-", "-")
         if row.result != ABSENT:
-            gap = "-" if math.isnan(row.largest) else f"{row.largest:.1e}"
-            counts = (f"{row.differing:,}", gap)
+            counts = (f"{row.differing:,}", two_digits(row.largest))
         cells.append((shown(row.name), row.place, shape_of(shape), *counts, f"OFF: {row.problem}"))
     return aligned(cells, left=(0, 1, 2, 5))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
@@ -34,6 +35,11 @@ def size_of(count: int) -> str:
 def shape_of(shape: Sequence[int]) -> str:
     """Write a shape, such as "12 x 48"."""
     return " x ".join(map(str, shape)) or "scalar"
+
+
+def two_digits(value: float) -> str:
+    """Write a difference with two digits, or "-" where there is none to tell (NaN)."""
+    return "-" if math.isnan(value) else f"{value:.1e}"
 
 
 def counted(count: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""`tokenize`: files of text to ids, subwords, words or a corpus, line by line."""
+"""`tokenize`: turn files of text into ids, subwords, words or a corpus, line by line."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ BATCH_LINES = 1000
 
 @dataclass(frozen=True)
 class Summary:
-    """What was done.
+    """What `tokenize_files` did.
 
     Attributes:
         lines: Number of lines.
-        items: Ids, subwords or words of them, special tokens around them not counted.
-        unknowns: How many of them are unknown; None for words.
-        left_out: Special tokens of the texts that a corpus leaves out.
+        items: Number of ids, subwords or words, without special tokens around lines.
+        unknowns: Number of unknown ones; None for words.
+        left_out: Number of special tokens in the texts, which a corpus leaves out.
         seconds: The time it took.
-        to: What was written.
+        to: What was written, one of `TARGETS`.
     """
 
     lines: int
@@ -57,16 +57,16 @@ class Summary:
 def open_tokenizer(
     folder: str, *, mode: str | None = None, max_vocab: int | None = None
 ) -> XLMTokenizer:
-    """Open a folder of a tokenizer.
+    """Open the tokenizer in a folder.
 
     Args:
-        folder: With vocab.json and merges.txt, or with the original's files.
-        mode: In place of the folder's.
-        max_vocab: Of the original's files: keep so many words.
+        folder: A folder with vocab.json and merges.txt, or with the original's files.
+        mode: Whose ids to give; default: what the folder is made for.
+        max_vocab: Number of words to keep of the original's vocabulary; default: all.
 
     Raises:
-        TokenizerError: The folder cannot be used.
-        InputError: `max_vocab` for other files than the original's.
+        TokenizerError: If the folder cannot be used.
+        InputError: If `max_vocab` is given for files that are not the original's.
     """
     arguments: dict[str, Any] = {} if mode is None else {"mode": mode}
     if max_vocab is not None:
@@ -90,24 +90,25 @@ def tokenize_files(
     overwrite: bool = False,
     terminal: TextIO | None = None,
 ) -> Summary:
-    """Tokenize files, one line of output for each line of input.
+    """Tokenize files of text, one line of output for each line of input.
 
     Args:
         tokenizer: The tokenizer.
-        inputs: Files of UTF-8, also compressed (.gz, .xz); "-" is the standard input, which is
-            also read if there are none. Only a line feed ends a line.
-        output: A file, compressed if named .gz or .xz, or the folder of a corpus; None or "-" is
-            the standard output. Written beside its place, where it comes to be at the end.
-        options: What is written.
+        inputs: UTF-8 files, also compressed (.gz, .xz); "-" is the standard input, which is also
+            read if there are no inputs. Only a line feed ends a line.
+        output: A file, compressed if its name ends in .gz or .xz, or the folder of a corpus; None
+            or "-" is the standard output. It is written under another name and renamed at the
+            end.
+        options: What becomes of a line.
         workers: Number of processes.
-        batch_lines: Lines that are worked on together.
-        overwrite: Replace what is at `output`.
-        terminal: Where to show the progress; None for nowhere.
+        batch_lines: Number of lines that are processed together.
+        overwrite: Whether to replace what is at `output`.
+        terminal: Where to show the progress; None shows nothing.
 
     Raises:
-        InputError: An input is missing or not UTF-8, the output exists, or the options make no
-            sense.
-        CorpusError: The corpus cannot be written.
+        InputError: If an input is missing or not UTF-8, the output exists, or the options
+            contradict each other.
+        CorpusError: If the corpus cannot be written.
     """
     start = time.perf_counter()
     options.check(tokenizer)

@@ -1,4 +1,4 @@
-"""What becomes of a line, and of a batch of lines: ids, subwords or words of it."""
+"""Turn a batch of lines into ids, subwords or words."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from xlm_core.tokenization.tokenizer import XLMTokenizer
 
 TARGETS = ("ids", "pieces", "words", "corpus")
 
-# Words whose subwords are remembered; about 200 bytes each.
+# Number of words whose subwords are remembered, at about 200 bytes each.
 _WORDS_REMEMBERED = 100_000
-# Longer ones are rare, and would take memory without bound.
+# Longer words are rare, and would take memory without bound.
 _LONGEST_REMEMBERED = 64
 
 
@@ -26,10 +26,10 @@ class Options:
     """What becomes of a line.
 
     Attributes:
-        lang: Its language.
-        to: "ids", "pieces", "words" or "corpus".
-        add_special_tokens: Frame ids and pieces as the tokenizer does.
-        max_length: Cut what is written for a line to so many; None for no limit.
+        lang: The language of the text.
+        to: What to write, one of `TARGETS`; "pieces" are subwords.
+        add_special_tokens: Whether to frame ids and subwords as a model takes them.
+        max_length: Largest number of ids, subwords or words a line; None for no limit.
     """
 
     lang: str
@@ -38,11 +38,11 @@ class Options:
     max_length: int | None = None
 
     def check(self, tokenizer: XLMTokenizer) -> None:
-        """Refuse what cannot be, before anything is read or written.
+        """Refuse options that make no sense, before anything is read or written.
 
         Raises:
-            InputError: The options contradict each other.
-            UnknownLanguageError: The tokenizer does not know `lang`.
+            InputError: If the options contradict each other.
+            UnknownLanguageError: If the tokenizer does not know `lang`.
         """
         if self.to not in TARGETS:
             raise InputError(f"to={self.to!r} is not known: expected one of {', '.join(TARGETS)}.")
@@ -57,21 +57,21 @@ class Options:
             raise InputError(
                 f"max_length is {self.max_length}, but the special tokens alone need {framing}."
             )
-        # Also asks for the package that a language may need.
+        # Raises as well if the language needs a package that is not installed.
         tokenizer.tokenize("", lang=self.lang)
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What became of a batch.
+    """What became of a batch of lines.
 
     Attributes:
         lines: Number of lines.
-        items: Ids, subwords or words, without special tokens around them.
-        unknowns: How many of them are unknown.
+        items: Number of ids, subwords or words, without special tokens around lines.
+        unknowns: Number of unknown ones.
         output: The lines to write; empty for a corpus.
-        lengths: For a corpus `(lines,)` int32: number of ids of each line.
-        ids: For a corpus `(ids,)` int32: all of them.
+        lengths: For a corpus, the number of ids of each line; int32 of shape (lines,).
+        ids: For a corpus, the ids of all lines; int32 of shape (ids,).
     """
 
     lines: int
@@ -83,7 +83,7 @@ class Converted:
 
 
 def convert(tokenizer: XLMTokenizer, work: tuple[Options, Batch]) -> Converted:
-    """Convert one batch; this is what a worker process runs."""
+    """Convert one batch of lines; worker processes run this."""
     options, batch = work
     lines = batch.lines()
     if options.to in ("ids", "corpus"):
@@ -115,11 +115,11 @@ def _convert_to_ids(tokenizer: XLMTokenizer, options: Options, lines: list[str])
 
 
 class _Writer:
-    """Words or subwords of lines, as text.
+    """Writes the words or subwords of lines as text.
 
     Args:
         tokenizer: The tokenizer.
-        options: What is written.
+        options: What becomes of a line.
     """
 
     def __init__(self, tokenizer: XLMTokenizer, options: Options) -> None:
@@ -187,6 +187,6 @@ class _Writer:
 
 @functools.lru_cache(maxsize=1)
 def writer_of(tokenizer: XLMTokenizer, options: Options) -> _Writer:
-    """The writer of the batch before, if that was of the same tokenizer and options."""
-    # A worker gets one batch after the other, and remembers words from each to the next.
+    """The writer for a tokenizer and options; that of the previous batch if both are the same."""
+    # A worker gets one batch after another, and the writer remembers words between them.
     return _Writer(tokenizer, options)

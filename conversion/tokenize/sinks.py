@@ -1,4 +1,4 @@
-"""Where results go: the standard output, a file, also compressed, or a corpus."""
+"""Write results to the standard output, a file, a compressed file, or a corpus."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ from xlm_core.tokenization.tokenizer import XLMTokenizer
 
 
 class Sink:
-    """Where results go.
+    """Takes results and writes them.
 
     Args:
-        write: Takes each of them.
+        write: Called with each result.
+
+    Attributes:
+        left_out: Number of special tokens that a corpus has left out; known at the end.
     """
 
     def __init__(self, write: Callable[[Converted], Any]) -> None:
@@ -35,7 +38,7 @@ class Sink:
 def open_sink(
     tokenizer: XLMTokenizer, output: str | None, options: Options, overwrite: bool
 ) -> Iterator[Sink]:
-    """What takes the results; what it makes comes to be at `output` if all goes well."""
+    """Open where results go; a file or a corpus appears at `output` only if nothing fails."""
     if options.to == "corpus":
         with _corpus_sink(tokenizer, output, options, overwrite) as sink:
             yield sink
@@ -44,7 +47,7 @@ def open_sink(
 
         def write(result: Converted) -> None:
             stream.write(result.output)
-            stream.flush()  # what reads it may be waiting
+            stream.flush()  # the reader may be waiting
 
         sys.stdout.flush()
         yield Sink(write)
@@ -74,8 +77,8 @@ def _corpus_sink(
 
 @contextmanager
 def _written(path: Path, overwrite: bool) -> Iterator[Any]:
-    """A file to write to, which comes to be at `path` if all goes well."""
-    path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
+    """A file to write to, which is renamed to `path` unless something fails."""
+    path = Path(os.path.realpath(path))  # a link stays: what it points to is replaced
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of a file.")
     if path.exists() and not path.is_file():  # a device or a pipe cannot be replaced

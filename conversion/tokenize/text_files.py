@@ -1,4 +1,4 @@
-"""Files of text, also compressed, read as batches of lines."""
+"""Read files of text, also compressed ones, in batches of lines."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import BinaryIO
 
 from xlm_core.errors import InputError
 
-# Lines may be long; a batch of such ends before it has as many as were asked for.
+# A batch of long lines ends once it has so many bytes.
 _BYTES_A_BATCH = 1 << 20
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some lines of one file.
+    """Consecutive lines of one file.
 
     Attributes:
-        data: The lines as they are there; the last of the file may lack its line feed.
+        data: The bytes of the lines; the last line of a file may lack its line feed.
         file: The name of the file.
-        line: Number of the first line, from 1.
-        byte: How many bytes come before it.
+        line: Number of the first line, counted from 1.
+        byte: Number of bytes before the first line.
     """
 
     data: bytes
@@ -39,7 +39,7 @@ class Batch:
         """The lines, without their line feeds.
 
         Raises:
-            InputError: They are not UTF-8.
+            InputError: If they are not UTF-8.
         """
         try:
             lines = self.data.decode("utf-8").split("\n")
@@ -57,17 +57,17 @@ class Batch:
 
 
 class Reader:
-    """Reads files as batches of lines.
+    """Reads files in batches of lines.
 
     Args:
         inputs: Names of files; "-" is the standard input.
-        batch_lines: Most lines a batch.
+        batch_lines: Largest number of lines in a batch.
 
     Raises:
-        InputError: A file is missing.
+        InputError: If a file is missing.
 
     Attributes:
-        total: Bytes of all files, compressed as they are; None if not known.
+        total: Size of all files in bytes, compressed ones as they are; None if not known.
     """
 
     def __init__(self, inputs: Iterable[str], batch_lines: int) -> None:
@@ -80,16 +80,16 @@ class Reader:
 
     @property
     def done(self) -> int | None:
-        """How many of these bytes were read; None if not known."""
+        """Number of bytes read so far, of `total`; None if not known."""
         if self.total is None:
             return None
         return self._before + (0 if self._now is None else self._now.tell())
 
     def batches(self) -> Generator[Batch]:
-        """The lines of all files in their order.
+        """Yield the lines of all files in order.
 
         Raises:
-            InputError: A compressed file is damaged.
+            InputError: If a compressed file is damaged.
         """
         for name in self._inputs:
             shown = "the standard input" if name == "-" else name
@@ -118,7 +118,7 @@ class Reader:
 
 
 def _size(name: str) -> int | None:
-    """Bytes of a file; None for what is no regular file."""
+    """Size of a file in bytes; None if it is no regular file."""
     try:
         found = os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name)
     except FileNotFoundError as error:

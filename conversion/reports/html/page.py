@@ -13,7 +13,6 @@ from conversion.reports.html.parts import (
     escaped,
     facts,
     heading,
-    number,
     table,
 )
 from conversion.reports.html.plot import error_plot
@@ -22,7 +21,7 @@ from conversion.reports.output_table import bar_line, batch_line, percent
 from conversion.reports.outputs import Bars, Row
 from conversion.reports.pair import PairReport
 from conversion.reports.verification import Report
-from conversion.reports.wording import shape_of
+from conversion.reports.wording import shape_of, two_digits
 from xlm_core.errors import CheckpointError
 from xlm_core.whole_files import written_whole
 
@@ -177,8 +176,8 @@ def _cells(row: Row) -> list[Cell]:
         Cell(name),
         Cell(words.removesuffix(")")),
         Cell(shape_of(row.shape)),
-        Cell(number(row.difference), "number"),
-        Cell(number(row.relative), "number"),
+        Cell(two_digits(row.difference), "number"),
+        Cell(two_digits(row.relative), "number"),
         Cell(equal, "number"),
         verdict,
     ]

@@ -7,7 +7,6 @@ It is also well-formed XML, so that any parser reads it.
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -67,11 +66,6 @@ def _line(tag: str, row: Sequence[Cell | str], scope: str = "") -> str:
 def heading(text: str) -> str:
     """Build the heading of a section."""
     return element("h2", escaped(text))
-
-
-def number(value: float) -> str:
-    """Write a difference with two digits."""
-    return "-" if math.isnan(value) else f"{value:.1e}"
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from conversion.reports.html.parts import Cell, element, escaped, heading, number, table
+from conversion.reports.html.parts import Cell, element, escaped, heading, table
 from conversion.reports.tensors import ABSENT, DIFFERENT, EQUAL, ROUNDED, TensorRow
-from conversion.reports.wording import counted, shape_of
+from conversion.reports.wording import counted, shape_of, two_digits
 
 _MARKS = {
     EQUAL: ("=", "good"),
@@ -80,7 +80,7 @@ def _off(row: TensorRow) -> list[Cell]:
         Cell(row.place),
         Cell(_shape(row)),
         Cell("-" if row.result == ABSENT else f"{row.differing:,}", "number"),
-        Cell(number(row.largest), "number"),
+        Cell(two_digits(row.largest), "number"),
         Cell(row.problem or "", f"words {_MARKS[row.result][1]}"),
     ]
 
