@@ -1,7 +1,7 @@
-"""Import TensorFlow without its notes on the standard error; for the command line only.
+"""Import TensorFlow without its log messages; for the command line only.
 
-TF_CPP_MIN_LOG_LEVEL does not reach what TensorFlow logs before it has set up its log, so the
-standard error is held back while it is imported. Errors and everything unknown are shown.
+TF_CPP_MIN_LOG_LEVEL does not cover what TensorFlow logs before it has set up its logging, so the
+standard error is held back during the import. Errors and everything unknown are shown afterwards.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import re
 import sys
 import tempfile
 
-# Notes and warnings of absl's log: "I0000 00:00:1700000000.1  1234 file.cc:31] ..."
+# Messages and warnings of absl's log: "I0000 00:00:1700000000.1  1234 file.cc:31] ..."
 _NOTE = re.compile(rb"(WARNING: All log messages before absl|[IW]\d{4} \d\d:\d\d:)")
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow if it is installed; a failure is left to the next import."""
+    """Import TensorFlow if it is installed; a failing import is left for the next one to report."""
     with tempfile.TemporaryFile() as held:
         sys.stderr.flush()
         original = os.dup(2)

@@ -1,21 +1,26 @@
-"""Exit codes of the command line, and writing to its standard output."""
+"""What all sub-commands share: exit codes, standard output, and progress."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from conversion.reports.progress import ByteProgress
 
+# What sub-commands are added to.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
 PASSED, FAILED, IMPOSSIBLE = 0, 1, 2
-# As a shell has it: 128 and the number of the signal.
+# As shells report it: 128 plus the number of the signal.
 INTERRUPTED = 130
 
 
 def write_out(text: str) -> None:
-    """Write lines to the standard output; who reads it may have enough before the end."""
+    """Write a text to the standard output, whose reader may stop before the end."""
     try:
         try:
             sys.stdout.write(f"{text}\n")
@@ -28,14 +33,14 @@ def write_out(text: str) -> None:
 
 
 def leave_pipe() -> None:
-    """What is still in the buffer must not be tried again when the interpreter ends."""
+    """Discard the rest of the output, or the interpreter would try to write it at its end."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
 def shown_progress(*, quiet: bool = False) -> Iterator[ByteProgress]:
-    """Progress on the standard error if that is a terminal; gone at the end, error or not."""
+    """Show progress on the standard error if that is a terminal; remove it even after an error."""
     progress = ByteProgress(sys.stderr if not quiet and sys.stderr.isatty() else None)
     try:
         yield progress
