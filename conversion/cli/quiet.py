@@ -21,15 +21,15 @@ def import_tensorflow() -> None:
     """Import TensorFlow if it is installed; a failing import is left for the next one to report."""
     with tempfile.TemporaryFile() as held:
         sys.stderr.flush()
-        original = os.dup(2)
+        saved = os.dup(2)
         os.dup2(held.fileno(), 2)
         try:
             with contextlib.suppress(ImportError):
                 importlib.import_module("tensorflow")
         finally:
             sys.stderr.flush()
-            os.dup2(original, 2)
-            os.close(original)
+            os.dup2(saved, 2)
+            os.close(saved)
             held.seek(0)
             for line in held.read().splitlines(keepends=True):
                 if not _NOTE.match(line):
