@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion.cli import main, quiet
+from conversion.cli import main
 from conversion.reports.outputs import Bars
 from conversion.reports.verification import Report
-from conversion.verification import run
 from conversion.verification.outputs import compare
 from tests.conversion.small_checkpoints import require_frameworks, write_checkpoint
 from tests.support.conversion_tools import import_no_tensorflow, replace_verify
@@ -155,34 +154,6 @@ class TestVerify:
         assert f"pip install '{extra}'" in line
 
 
-class TestFamilies:
-    def test_keras_alone_can_be_missing(self, monkeypatch: Any) -> None:
-        def load(name: str) -> Any:
-            if name == "xlm_tf":
-                raise ModuleNotFoundError("No module named 'keras'", name="keras")
-
-        monkeypatch.setattr(run.importlib, "import_module", load)
-        with pytest.raises(run.MissingPackageError, match=r"xlm-models\[tf\]"):
-            run.load_family("TensorFlow")
-
-    def test_a_broken_installation_says_why(self, monkeypatch: Any) -> None:
-        def load(name: str) -> Any:
-            raise ImportError("libsomething.so: cannot open")
-
-        monkeypatch.setattr(run.importlib, "import_module", load)
-        with pytest.raises(run.MissingPackageError, match=r"does not load \(libsomething"):
-            run.load_family("PyTorch")
-
-    def test_an_error_of_our_own_is_not_hidden(self, monkeypatch: Any) -> None:
-        def load(name: str) -> Any:
-            raise ImportError("cannot import name 'x' from 'xlm_core'", name="xlm_core")
-
-        monkeypatch.setattr(run.importlib, "import_module", load)
-        with pytest.raises(ImportError) as caught:
-            run.load_family("PyTorch")
-        assert not isinstance(caught.value, XLMError)
-
-
 class TestArguments:
     @pytest.mark.parametrize(
         "arguments", [[], ["unknown"], ["verify"], ["verify", "x", "--js"], ["demo", "x"]]
@@ -204,19 +175,6 @@ class TestArguments:
     def test_demo_refuses_a_folder_that_holds_something(self, folder: Path, capsys: Any) -> None:
         assert main(["demo", "--keep", str(folder)]) == 2
         assert "exists already" in error_of(capsys)
-
-
-class TestQuiet:
-    def test_notes_are_held_back_and_the_rest_is_not(self, monkeypatch: Any, capfd: Any) -> None:
-        def load(name: str) -> None:
-            os.write(2, b"I0000 00:00:1700000000.1  12 file.cc:31] a note\n")
-            os.write(2, b"E0000 00:00:1700000000.1  12 file.cc:31] an error\nsomething\n")
-            raise ModuleNotFoundError(name)
-
-        monkeypatch.setattr(quiet.importlib, "import_module", load)
-        quiet.import_tensorflow()
-        lines = capfd.readouterr().err.splitlines()
-        assert [line[-8:] for line in lines] == ["an error", "omething"]
 
 
 def test_as_a_process(folder: Path) -> None:

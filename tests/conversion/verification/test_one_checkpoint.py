@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from conversion import verify
-from conversion.verification.demo import demo
 from tests.conversion.small_checkpoints import require_frameworks, small_config, write_checkpoint
 from tests.support.shared import shared_path
 from xlm_core.weights import ARCHITECTURES
@@ -201,18 +200,3 @@ def test_folders_of_transformers(tmp_path: Path, architecture: str) -> None:
             parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
     model.save_pretrained(tmp_path)
     assert_passes(tmp_path, architecture)
-
-
-def test_demo(tmp_path: Path) -> None:
-    said: list[str] = []
-    report = demo(keep=tmp_path / "demo", config=small_config(), say=said.append)
-    lines = "\n".join(said).splitlines()
-    assert report.passed
-    assert lines[-1] == report.verdict()
-    assert any("biases and norms are perturbed" in line for line in lines)
-    assert any(line.startswith("file: ") and " MB" in line for line in lines)
-    assert any(line.startswith("to open: PyTorch ") for line in lines)
-    assert sorted(file.name for file in (tmp_path / "demo").iterdir()) == [
-        "config.json",
-        "model.safetensors",
-    ]
