@@ -8,7 +8,7 @@ from xlm_torch.classification import (
     XLMForSequenceClassification,
     XLMForTokenClassification,
 )
-from xlm_torch.kernels import pack_weights, plain_kernels, unpack_weights
+from xlm_torch.fast.linear import pack_weights, plain_kernels, unpack_weights
 from xlm_torch.language_model import XLMWithLMHeadModel
 from xlm_torch.model import XLMModel
 from xlm_torch.pretrained import XLMPreTrainedModel

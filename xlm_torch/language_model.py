@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
 from xlm_torch.adaptive_softmax import AdaptiveLogSoftmax
-from xlm_torch.inputs import check_labels
-from xlm_torch.kernels import (
+from xlm_torch.fast.linear import (
     are_plain,
     are_traced,
     as_written,
@@ -20,6 +19,7 @@ from xlm_torch.kernels import (
     recycled,
     shared_matrix,
 )
+from xlm_torch.inputs import check_labels
 from xlm_torch.losses import (
     IGNORED,
     cross_entropy,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xlm_torch.kernels import Recycled, gradients_of, needs_gradient, product
+from xlm_torch.fast.linear import Recycled, gradients_of, needs_gradient, product
 
 IGNORED = -100
 

@@ -19,10 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 from xlm_core.config import XLMConfig
 from xlm_core.inputs import check_cache
-from xlm_torch.inputs import as_index, check_inputs
-from xlm_torch.kernels import are_plain, as_written, embedding, linear
-from xlm_torch.outputs import BaseModelOutput
-from xlm_torch.padding import (
+from xlm_torch.fast.linear import are_plain, as_written, embedding, linear
+from xlm_torch.fast.unpadding import (
     Rows,
     all_rows,
     asked_rows,
@@ -31,6 +29,8 @@ from xlm_torch.padding import (
     rows_of,
     wanted_rows,
 )
+from xlm_torch.inputs import as_index, check_inputs
+from xlm_torch.outputs import BaseModelOutput
 from xlm_torch.pretrained import XLMPreTrainedModel
 from xlm_torch.quantization import QuantizedLinear
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from xlm_core.errors import ConfigError, InputError
 from xlm_core.quantization import LARGEST, linear_layers
-from xlm_torch.kernels import LINEAR, OWN_LINEAR, are_plain, as_written, integer_product
+from xlm_torch.fast.linear import LINEAR, OWN_LINEAR, are_plain, as_written, integer_product
 from xlm_torch.losses import at_least_float32
 
 Model = TypeVar("Model", bound=nn.Module)

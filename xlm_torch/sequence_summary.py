@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from xlm_core.config import XLMConfig
 from xlm_torch.activations import ACTIVATIONS
-from xlm_torch.kernels import are_plain, as_written
+from xlm_torch.fast.linear import are_plain, as_written
 
 
 class SequenceSummary(nn.Module):

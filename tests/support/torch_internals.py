@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 import xlm_torch.model
-from xlm_torch import kernels, losses, padding
-from xlm_torch.kernels import (
+from xlm_torch import losses
+from xlm_torch.fast import linear as kernels
+from xlm_torch.fast import unpadding as padding
+from xlm_torch.fast.linear import (
     EmbeddingRows,
     FlashAttention,
     OneDNNLinear,
@@ -26,15 +28,15 @@ from xlm_torch.kernels import (
     linear,
     product,
 )
-from xlm_torch.kernels import Recycled as ReusedMemory
-from xlm_torch.kernels import attention as fused_attention
-from xlm_torch.kernels import plain_kernels as formulas_only
+from xlm_torch.fast.linear import Recycled as ReusedMemory
+from xlm_torch.fast.linear import attention as fused_attention
+from xlm_torch.fast.linear import plain_kernels as formulas_only
+from xlm_torch.fast.unpadding import Rows as Unpadding
+from xlm_torch.fast.unpadding import all_rows as keep_padding
+from xlm_torch.fast.unpadding import has_varlen
+from xlm_torch.fast.unpadding import rows_of as choose_unpadding
 from xlm_torch.losses import VocabularyLoss, cross_entropy, linear_cross_entropy
 from xlm_torch.model import MultiHeadAttention, TransformerFFN
-from xlm_torch.padding import Rows as Unpadding
-from xlm_torch.padding import all_rows as keep_padding
-from xlm_torch.padding import has_varlen
-from xlm_torch.padding import rows_of as choose_unpadding
 from xlm_torch.quantization import QuantizedLinear, rounded
 
 # -- limits and rules ------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
-from xlm_torch.kernels import are_traced, attention
+from xlm_torch.fast.linear import are_traced, attention
 
 
 @dataclass(frozen=True)
