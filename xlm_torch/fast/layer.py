@@ -73,7 +73,7 @@ def attend_to_sentence(
 
 
 def attend_to_cache(
-    attention_mask: Tensor, cache: Any, attention: MultiHeadAttention, hidden: Tensor
+    unpadding: Unpadding, cache: Any, attention: MultiHeadAttention, hidden: Tensor
 ) -> tuple[Tensor, None]:
     """Fused attention to the cached positions and the new ones."""
     query, key, value = (
@@ -82,7 +82,9 @@ def attend_to_cache(
     )
     key, value = cache.update(key, value, attention.layer)
     dropout = attention.dropout if attention.training else 0.0
-    context = fused_attention(query, key, value, attention_mask, dropout=dropout)
+    mask = unpadding.attention_mask
+    causal = unpadding.causal and mask is None
+    context = fused_attention(query, key, value, mask, causal=causal, dropout=dropout)
     return context.transpose(1, 2).flatten(2), None
 
 

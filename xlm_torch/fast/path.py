@@ -24,7 +24,7 @@ from xlm_torch.fast.unpadding import (
     Unpadding,
     choose_unpadding,
     has_varlen,
-    keep_padding,
+    keep_new_positions,
     select_last,
 )
 from xlm_torch.feed_forward import TransformerFFN
@@ -118,8 +118,8 @@ def fast_path(
             whole,
         )
     if cache is not None:
-        whole = keep_padding(tokens, causal=causal, cached=cached)
-        attend = partial(attend_to_cache, whole.attention_mask, cache)
+        whole = keep_new_positions(tokens, cached=cached)
+        attend = partial(attend_to_cache, whole, cache)
         return FastPath(encoder, whole, [attend] * config.n_layers, None, whole)
     varlen = has_varlen(
         encoder.embeddings.weight,

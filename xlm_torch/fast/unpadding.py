@@ -135,6 +135,21 @@ def keep_padding(tokens: Tensor, *, causal: bool, cached: int = 0) -> Unpadding:
     )
 
 
+def keep_new_positions(tokens: Tensor, *, cached: int) -> Unpadding:
+    """Leave nothing out of a causal call with a cache; without padding, nothing is masked.
+
+    Args:
+        tokens: bool, shape (batch, sequence): False for padding.
+        cached: Positions that are in the cache and not computed again.
+    """
+    batch, sequence = tokens.shape
+    new = sequence - cached
+    decides = not are_traced(tokens) and tokens.device.type == "cpu"
+    if decides and (new == 1 or cached == 0) and bool(tokens.all()):
+        return Unpadding((batch, new), causal=new > 1)
+    return keep_padding(tokens, causal=True, cached=cached)
+
+
 def select_last(
     unpadding: Unpadding, tokens: Tensor, wanted: Tensor | int | None
 ) -> tuple[Tensor | None, Unpadding]:
