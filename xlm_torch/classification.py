@@ -152,6 +152,8 @@ class XLMForMultipleChoice(XLMModelWithHead):
         Returns:
             `MultipleChoiceModelOutput`, or with return_dict=False the tuple of what it holds.
         """
+        if unknown:
+            self.refuse(unknown)
         name, leading, rank = (
             ("input_ids", input_ids, 3)
             if input_ids is not None
