@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.core.tokenizer.stub import Stub, make_pair
+from tests.support.tokenizer_parts import layout_of_row
 from xlm_core.errors import InputError, XLMWarning
 from xlm_core.tokenization.alignment import Row
 from xlm_core.tokenization.encoding import BatchEncoding, CharSpan, TokenSpan
@@ -109,9 +110,8 @@ def test_layout_of_rows(ours: Stub) -> None:
         [OTHER, TEXT], ["a"] * 2, truncation="only_first", max_length=6, stride=0,
         return_windows=True, padding="max_length",
     )  # fmt: skip
-    alignment: Any = encoding._alignment
     assert encoding["overflow_to_sample_mapping"] == [0, 0, 1, 1]
-    assert [alignment.row(i) for i in range(4)] == [
+    assert [layout_of_row(encoding, i) for i in range(4)] == [
         Row(0, (0, 2), (0, 1), 0, 0, True),
         Row(0, (2, 3), (0, 1), 0, 1, True),
         Row(1, (0, 2), (0, 1), 0, 0, True),

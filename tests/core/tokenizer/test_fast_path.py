@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.conftest import FULL
 from tests.core.tokenizer.conftest import new_ours
 from tests.support.fuzz_text import below, fuzz_texts, one_of
+from tests.support.tokenizer_parts import chunks_alone, chunks_in_context, path_of, word_encoder
 from xlm_core import XLMTokenizer
 from xlm_core.tokenization.aligned import AlignedText
 from xlm_core.tokenization.pipeline import Pipeline
@@ -45,14 +46,15 @@ def dense_texts(count: int, seed: int) -> list[str]:
 
 def plain_ids(tokenizer: XLMTokenizer, text: str, lang: str) -> list[int]:
     """Every step on the whole text, and no cache."""
-    path = tokenizer._path(lang)
+    path = path_of(tokenizer, lang)
     words = path.pipeline.words(text)
     aligned = path.pipeline.words_aligned(AlignedText.of(text))
     assert [word.text for word in aligned] == words, ascii(text)
-    spans = tokenizer._encoder.align(aligned)
+    encoder = word_encoder(tokenizer)
+    spans = encoder.align(aligned)
     assert path.align(AlignedText.of(text)) == spans, ascii(text)
-    pieces = chain.from_iterable(map(tokenizer._encoder.pieces, words))
-    return [tokenizer._encoder.id_of(piece) for piece in pieces]
+    pieces = chain.from_iterable(map(encoder.pieces, words))
+    return [encoder.id_of(piece) for piece in pieces]
 
 
 @MODES
@@ -64,7 +66,7 @@ def test_all_paths_give_the_same(lang: str, mode: str) -> None:
     texts = [*dense_texts(COUNT * 2, seed), *fuzz_texts(COUNT, seed)]
     for lower in (True, False):
         tokenizer = new_ours(mode=mode, do_lowercase_and_remove_accent=lower, cache_size=3000)
-        path = tokenizer._path(lang)
+        path = path_of(tokenizer, lang)
         for text in texts[:: 1 if lower else 3]:
             assert path.ids(text) == plain_ids(tokenizer, text, lang), (lower, ascii(text))
         # Again, from what is remembered, in another order.
@@ -76,7 +78,7 @@ def test_all_paths_give_the_same(lang: str, mode: str) -> None:
 @pytest.mark.parametrize("lang", ["en", "fr", "de"])
 def test_whatever_stands_beside_what(mode: str, lang: str) -> None:
     tokenizer = new_ours(mode=mode)
-    path = tokenizer._path(lang)
+    path = path_of(tokenizer, lang)
 
     @given(first=dense, second=dense, blank=st.sampled_from(["", " ", "  ", "\t", "\u3000", "\n"]))
     def check(first: str, second: str, blank: str) -> None:
@@ -90,7 +92,7 @@ def test_whatever_stands_beside_what(mode: str, lang: str) -> None:
 def test_every_pair_of_short_chunks(mode: str) -> None:
     """All pairs of what a chunk may begin and end with: the rules across a blank."""
     tokenizer = new_ours(mode=mode)
-    path = tokenizer._path("en")
+    path = path_of(tokenizer, "en")
     ends = ("a", "A", "5", ".", ",", "'", '"', "-", "é", "Mr.", "No.", "a.b.", "s", "``", "²")
     for left in ends:
         for right in ends:
@@ -112,11 +114,11 @@ def test_tokenize_and_a_call_agree(mode: str) -> None:
 def test_what_is_remembered_is_used() -> None:
     """The texts above would show a cache that mixes two contexts up."""
     tokenizer = new_ours(mode="v5")
-    path = tokenizer._path("en")
+    path = path_of(tokenizer, "en")
     first = path.ids("a b. C b. c b.")
-    assert path._in_context.keys() == {("b.", "", "X"), ("b.", "", "x"), ("b.", "", "")}
-    assert path._plain.keys() == {"a", "C", "c"}
-    path._plain["a"] = (99,)
+    assert chunks_in_context(path).keys() == {("b.", "", "X"), ("b.", "", "x"), ("b.", "", "")}
+    assert chunks_alone(path).keys() == {"a", "C", "c"}
+    chunks_alone(path)["a"] = (99,)
     assert path.ids("a b. C b. c b.") == [99, *first[1:]]
 
 

@@ -13,9 +13,17 @@ import pytest
 
 from tests.support import small_tokenizer as work
 from tests.support.small_tokenizer import small_tokenizer, write_folder
+from tests.support.tokenizer_parts import (
+    batches_of,
+    ids_in_processes,
+    ids_of_texts,
+    ids_through_a_message,
+    most_batches_under_way,
+    refuse_pools,
+    set_batches,
+)
 from xlm_core import XLMTokenizer
-from xlm_core.tokenization import parallel, worker
-from xlm_core.tokenization.parallel import TokenizerPool, ids_in_processes
+from xlm_core.tokenization.parallel import TokenizerPool
 
 TEXTS = ["abc de", "", "fg fg h a", "<special1> abc", "ABC, d.", "z\ud800z", "\u200b", "ab " * 900]
 OPTIONS = {"words": False, "bypass": False, "split_special_tokens": False}
@@ -35,8 +43,7 @@ def pool(tokenizer: XLMTokenizer) -> Iterator[TokenizerPool]:
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes are worth their start for any text."""
-    monkeypatch.setattr(parallel, "_CHARACTERS_A_WORKER", 1)
-    monkeypatch.setattr(parallel, "_TEXTS_A_BATCH", 3)
+    set_batches(monkeypatch, characters_a_worker=1, texts=3)
 
 
 class TestSameIds:
@@ -45,7 +52,7 @@ class TestSameIds:
     def test_texts(self, tokenizer: XLMTokenizer, options: dict[str, bool]) -> None:
         options = {**OPTIONS, **options}
         langs = [("en", "fr", None)[i % 3] for i in range(len(TEXTS))]
-        expected = tokenizer._ids_of_texts(TEXTS, langs, workers=1, **options)
+        expected = ids_of_texts(tokenizer, TEXTS, langs, options)
         assert ids_in_processes(tokenizer, TEXTS, langs, options, 2) == expected
         assert expected[0] != expected[1] == []
 
@@ -54,7 +61,7 @@ class TestSameIds:
         texts = [text.split() for text in TEXTS]
         options = {**OPTIONS, "words": True}
         langs: list[str | None] = [None] * len(texts)
-        expected = tokenizer._ids_of_texts(texts, langs, workers=1, **options)
+        expected = ids_of_texts(tokenizer, texts, langs, options)
         assert ids_in_processes(tokenizer, texts, langs, options, 2) == expected
 
     @pytest.mark.usefixtures("eager")
@@ -98,21 +105,20 @@ class TestSameIds:
     def test_ids_beyond_int32(self, tmp_path: Path) -> None:
         vocabulary = {**work.vocabulary(), "h</w>": 1 << 40}
         large = XLMTokenizer(vocabulary, write_folder(tmp_path) / "merges.txt")
-        packed = worker.ids_of_batch(large, (["h a"], "en", OPTIONS))
-        assert parallel._unpacked(packed) == [[1 << 40, vocabulary["a</w>"]]]
+        found = ids_through_a_message(large, ["h a"], "en", OPTIONS)
+        assert found == [[1 << 40, vocabulary["a</w>"]]]
 
     def test_a_few_texts_start_no_process(
         self, tokenizer: XLMTokenizer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(parallel, "TokenizerPool", None)
+        refuse_pools(monkeypatch)
         assert tokenizer(TEXTS, workers=2)["input_ids"] == tokenizer(TEXTS)["input_ids"]
 
     @pytest.mark.parametrize("most", [1, 2, 5, 99])
     def test_division_into_batches(self, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-        monkeypatch.setattr(parallel, "_TEXTS_A_BATCH", most)
-        monkeypatch.setattr(parallel, "_CHARACTERS_A_BATCH", 10)
+        set_batches(monkeypatch, texts=most, characters=10)
         sizes = [3, 3, 3, 3, 0, 30, 1, 10, 0, 0]
-        cuts = list(parallel._batches(sizes))
+        cuts = batches_of(sizes)
         assert [size for cut in cuts for size in sizes[cut]] == sizes
         for cut in cuts:
             assert 1 <= len(sizes[cut]) <= most
@@ -137,7 +143,7 @@ class TestStream:
         assert read == 0
         for taken in range(1, 30):
             next(results)
-            assert read <= taken + pool._bound
+            assert read <= taken + most_batches_under_way(pool)
             if taken % 10 == 0:
                 time.sleep(0.05)
 

@@ -17,9 +17,15 @@ import pytest
 
 from tests.support import small_tokenizer as work
 from tests.support.small_tokenizer import small_tokenizer, write_folder
+from tests.support.tokenizer_parts import (
+    BOOT,
+    be_a_fork,
+    greeting_of,
+    stop_without_workers,
+    threads_of,
+)
 from xlm_core import XLMTokenizer
 from xlm_core.errors import WorkerError
-from xlm_core.tokenization import parallel, worker_process
 from xlm_core.tokenization.parallel import TokenizerPool
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -104,7 +110,7 @@ class TestEnds:
 
     def test_a_forgotten_pool(self, tokenizer: XLMTokenizer) -> None:
         pool = TokenizerPool(tokenizer, 1)
-        processes, threads = processes_of(pool), pool._threads
+        processes, threads = processes_of(pool), threads_of(pool)
         del pool
         gc.collect()
         assert gone(processes)
@@ -118,10 +124,10 @@ class TestEnds:
         with TokenizerPool(tokenizer, 1) as pool:
             processes = processes_of(pool)
             with monkeypatch.context() as forked:
-                forked.setattr(parallel.os, "getpid", lambda: -1)
+                be_a_fork(forked)
                 with pytest.raises(WorkerError, match="forked"):
                     list(pool.imap([["a"]]))
-                worker_process.stop([], pool._jobs, pool._process)
+                stop_without_workers(pool)
             assert all(map(alive, processes))
             assert len(list(pool.imap([["a"]]))) == 1
 
@@ -131,10 +137,11 @@ import sys
 from xlm_core import XLMTokenizer
 from xlm_core.tokenization import parallel
 from tests.support import small_tokenizer as work
+from tests.support.tokenizer_parts import every_text_is_worth_a_process
 
 print("main", flush=True)
 tokenizer = XLMTokenizer.from_pretrained(sys.argv[1])
-parallel._CHARACTERS_A_WORKER = parallel._TEXTS_A_BATCH = 1
+every_text_is_worth_a_process(texts_a_batch=1)
 """
 CALL = """
 texts = ["abc de", "fg"] * 4
@@ -222,9 +229,9 @@ class TestPrograms:
 
     @pytest.mark.parametrize("sent", [0, 5, 40, 200, 2000])
     def test_a_caller_that_ends_while_it_greets(self, tokenizer: XLMTokenizer, sent: int) -> None:
-        greeting = worker_process.greeting_of(tokenizer)
+        greeting = greeting_of(tokenizer)
         ended = subprocess.run(
-            [sys.executable, "-P", "-c", worker_process._BOOT],
+            [sys.executable, "-P", "-c", BOOT],
             input=greeting[:sent],
             capture_output=True,
             timeout=120,

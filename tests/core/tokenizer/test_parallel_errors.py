@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,9 @@ import pytest
 
 from tests.support import small_tokenizer as work
 from tests.support.small_tokenizer import small_tokenizer, write_folder
+from tests.support.tokenizer_parts import error_as_it_travels
 from xlm_core import InputError, XLMTokenizer
 from xlm_core.errors import MissingPackageError, UnknownLanguageError, WorkerError
-from xlm_core.tokenization import worker
 from xlm_core.tokenization.parallel import TokenizerPool
 
 
@@ -59,7 +58,7 @@ class TestErrors:
 
     def test_a_missing_package_travels(self) -> None:
         error = MissingPackageError("Texts in 'ja' ...")
-        found = pickle.loads(worker._pickled(error))
+        found = error_as_it_travels(error)
         assert type(found) is MissingPackageError
         assert str(found) == str(error)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fuzz_text import PUNCTUATION, fuzz_texts
-from xlm_core.tokenization.moses import moses
-from xlm_core.tokenization.pipeline import _ROMANIAN, Pipeline
-from xlm_core.tokenization.punctuation import normalization, unicode_punctuation
+from tests.support.tokenizer_parts import (
+    control_characters,
+    romanian_rules,
+    rules_of,
+    rules_of_normalization,
+)
+from xlm_core.tokenization.pipeline import Pipeline
 from xlm_core.tokenization.rules import Rule, apply, compute, replace, rewrite
 
 LANGUAGES = ("en", "de", "fr", "ga", "fi", "so", "cs", "ko", "zh")
@@ -19,14 +21,6 @@ DIALECTS = pytest.mark.parametrize("perl", [False, True], ids=["sacremoses", "pe
 # Whatever any rule looks at, often; everything else now and then.
 ALPHABET = "".join(sorted({*"".join(PUNCTUATION), *" \t\r\n\u00a0\ue000aAbsn5٣²DOTMULTIcm"}))
 dense = st.text(st.one_of(st.sampled_from(ALPHABET), st.characters()), max_size=12)
-
-
-def rules_of(language: str, perl: bool) -> Iterator[Rule]:
-    yield from unicode_punctuation(perl)
-    yield from normalization(language, perl)
-    yield from moses(language, perl)._before_periods
-    yield from moses(language, perl)._after_periods
-    yield from _ROMANIAN
 
 
 def every_rule(perl: bool) -> list[Rule]:
@@ -82,10 +76,10 @@ def test_shortcuts_of_normalize(language: str, mode: str) -> None:
     pipeline = Pipeline(mode, language, lowercase=True)
 
     def plain(text: str) -> str:
-        text = apply(pipeline._rules, text + "\n" if pipeline.perl else text)
+        text = apply(rules_of_normalization(pipeline), text + "\n" if pipeline.perl else text)
         text = text[:-1] if pipeline.perl else text.strip()
-        text = text.translate(pipeline._control)
-        return apply(_ROMANIAN, text) if language == "ro" and not pipeline.perl else text
+        text = text.translate(control_characters(pipeline))
+        return apply(romanian_rules(), text) if language == "ro" and not pipeline.perl else text
 
     @given(text=dense)
     def check(text: str) -> None:

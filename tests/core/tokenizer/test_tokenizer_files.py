@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 from transformers import AddedToken as PeerAddedToken
 from transformers.models.xlm.tokenization_xlm import XLMTokenizer as Peer
 
+from tests.core.tokenizer.conftest import small
 from tests.core.tokenizer.same import ATTRIBUTES, SHARED, TEXTS, add_tokens, assert_same, flags
 from xlm_core import AddedToken, XLMTokenizer
-from xlm_core.tokenization import files as files_module
+from xlm_core.tokenization.vocabulary import read_merges
 
 Make = Callable[..., Any]
 
@@ -123,7 +125,7 @@ def test_filename_prefix(tmp_path: Path, make_tokenizer: Make) -> None:
 
 def test_opens_from_memory(make_tokenizer: Make) -> None:
     tokenizer = make_tokenizer()
-    copy = XLMTokenizer(tokenizer.encoder, tokenizer._merges)
+    copy = XLMTokenizer(tokenizer.encoder, read_merges(small()[1]))
     assert [copy.tokenize(text) for text in TEXTS] == [tokenizer.tokenize(text) for text in TEXTS]
 
 
@@ -139,7 +141,7 @@ def test_a_failed_write_leaves_the_old_file(
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(files_module.os, "replace", refuse)
+        patched.setattr(os, "replace", refuse)
         with pytest.raises(OSError, match="No space left"):
             tokenizer.save_pretrained(tmp_path / "out")
     assert {name: Path(name).read_bytes() for name in written} == before

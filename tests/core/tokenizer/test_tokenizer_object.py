@@ -13,9 +13,10 @@ import pytest
 
 from tests.core.tokenizer.conftest import new_ours
 from tests.support.fuzz_text import fuzz_texts
+from tests.support.tokenizer_parts import entries, held
 from xlm_core import AddedToken, XLMTokenizer
 from xlm_core.errors import UnknownLanguageError
-from xlm_core.tokenization.fast import Memory
+from xlm_core.tokenization.words import Memory
 
 TEXTS = [
     "The House of Mr. Smith isn't 'new', is it? <special1> newtok<ent> a.b.c. 'x' ,5",
@@ -109,16 +110,12 @@ def test_a_small_cache_changes_nothing(size: int, mode: str) -> None:
     assert ids_of(tokenizer) == expected
 
 
-def held(tokenizer: XLMTokenizer) -> int:
-    return sum(map(len, tokenizer._memory._caches))
-
-
 def test_memory_is_bounded() -> None:
     tokenizer = new_ours(cache_size=500)
     for start in range(0, 3000, 300):
         tokenizer(fuzz_texts(300, seed=22, start=start))
         assert 0 < held(tokenizer) <= 500
-        assert tokenizer._memory.entries >= held(tokenizer)
+        assert entries(tokenizer) >= held(tokenizer)
     # Nor does one entry grow: a word of any length is not remembered.
     tokenizer.clear_cache()
     tokenizer("ab" * 10_000)

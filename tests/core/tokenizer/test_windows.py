@@ -39,11 +39,11 @@ def fast() -> Iterator[Any]:
 class OneLetter(Stub):
     """Every word is one letter and one token, so that the fast tokenizer has the same ids."""
 
-    def _ids_of_texts(self, texts: Any, langs: Any, *, words: bool, **more: Any) -> Any:
+    def ids_of_texts(self, texts: Any, langs: Any, *, words: bool, **more: Any) -> Any:
         rows = texts if words else [text.split() for text in texts]
         return [[14 + LETTERS.index(word) for word in row] for row in rows]
 
-    def _alignment_of(self, text: Any, lang: Any, *, words: bool, **more: Any) -> Any:
+    def alignment_of(self, text: Any, lang: Any, *, words: bool, **more: Any) -> Any:
         if words:
             return [(0, 1, i) for i in range(len(text))]
         return [(2 * i, 2 * i + 1, i) for i in range(len(text.split()))]
