@@ -79,7 +79,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _add_tokenize(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     from conversion.tokenize import BATCH_LINES, TARGETS
-    from xlm_core.tokenization.pipeline import MODES
+    from xlm_core.tokenization.text.pipeline import MODES
 
     command = commands.add_parser(
         "tokenize",

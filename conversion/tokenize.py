@@ -14,10 +14,10 @@ from conversion.sinks import open_sink
 from conversion.text_files import Batch, Reader
 from conversion.tokenized import TARGETS, Converted, Options, convert, writer_of
 from xlm_core.errors import InputError
-from xlm_core.tokenization.batch_options import check_natural
-from xlm_core.tokenization.files import VOCAB_FILE
-from xlm_core.tokenization.parallel import TokenizerPool
+from xlm_core.tokenization.calls.arguments import check_natural
+from xlm_core.tokenization.files.folder import VOCAB_FILE
 from xlm_core.tokenization.tokenizer import XLMTokenizer
+from xlm_core.tokenization.workers.pool import TokenizerPool
 
 __all__ = ["BATCH_LINES", "TARGETS", "Options", "Summary", "open_tokenizer", "tokenize_files"]
 

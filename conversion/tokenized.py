@@ -9,9 +9,9 @@ from itertools import chain
 
 from conversion.text_files import Batch
 from xlm_core.errors import InputError
-from xlm_core.tokenization.batch_options import check_natural
-from xlm_core.tokenization.bpe import END_OF_WORD
+from xlm_core.tokenization.calls.arguments import check_natural
 from xlm_core.tokenization.tokenizer import XLMTokenizer
+from xlm_core.tokenization.words.bpe import END_OF_WORD
 
 TARGETS = ("ids", "pieces", "words", "corpus")
 

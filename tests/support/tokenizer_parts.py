@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from xlm_core import XLMTokenizer
-from xlm_core.tokenization import parallel, worker, worker_process
-from xlm_core.tokenization.moses import moses
-from xlm_core.tokenization.pipeline import _ROMANIAN, Pipeline
-from xlm_core.tokenization.punctuation import normalization, unicode_punctuation
-from xlm_core.tokenization.rules import Rule
+from xlm_core.tokenization.text.moses import moses
+from xlm_core.tokenization.text.pipeline import _ROMANIAN, Pipeline
+from xlm_core.tokenization.text.punctuation import normalization, unicode_punctuation
+from xlm_core.tokenization.text.rules import Rule
+from xlm_core.tokenization.workers import pool as parallel
+from xlm_core.tokenization.workers import process as worker_process
+from xlm_core.tokenization.workers import worker
 
 # -- texts to ids ---------------------------------------------------------------------------
 

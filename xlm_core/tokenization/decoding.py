@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from xlm_core.errors import refuse_unknown_arguments
-from xlm_core.tokenization.bpe import END_OF_WORD
-from xlm_core.tokenization.special_tokens import SpecialTokensMixin
+from xlm_core.tokenization.words.bpe import END_OF_WORD
+from xlm_core.tokenization.words.vocabulary import SpecialTokensMixin
 
 # What English tokenizers put a blank before, joined again if asked.
 _JOINED = (" .", " ?", " !", " ,", " n't", " 'm", " 's", " 've", " 're")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, Self, TypeVar, overload
 
 from xlm_core.errors import TokenizerError
-from xlm_core.tokenization.added_tokens import AddedToken
+from xlm_core.tokenization.words.added_tokens import AddedToken
 
 Value = TypeVar("Value")
 

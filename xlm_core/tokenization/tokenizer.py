@@ -11,16 +11,15 @@ from xlm_core.errors import (
     InputError,
     refuse_unknown_arguments,
 )
-from xlm_core.tokenization.added_tokens import AddedToken, AddedTokens, list_of_tokens
-from xlm_core.tokenization.aligned import AlignedText, hull
-from xlm_core.tokenization.batching import BatchingMixin
-from xlm_core.tokenization.bpe import BPE
+from xlm_core.tokenization.calls.batching import BatchingMixin
 from xlm_core.tokenization.decoding import DecodingMixin
-from xlm_core.tokenization.fast import FastPath, fill_holes
-from xlm_core.tokenization.files import FilesMixin
-from xlm_core.tokenization.languages import KNOWN_LANGUAGES, check_language
-from xlm_core.tokenization.pipeline import MODES, Pipeline
-from xlm_core.tokenization.segmenters import DEFAULT_KYTEA_MODEL, Japanese
+from xlm_core.tokenization.files.folder import FilesMixin
+from xlm_core.tokenization.files.vocabulary_files import (
+    Merges,
+    check_vocabulary,
+    read_merges,
+    read_vocabulary,
+)
 from xlm_core.tokenization.settings import (
     Setting,
     added_tokens,
@@ -29,12 +28,23 @@ from xlm_core.tokenization.settings import (
     truth,
     whole_number,
 )
-from xlm_core.tokenization.special_tokens import (
+from xlm_core.tokenization.text.aligned_text import AlignedText, hull
+from xlm_core.tokenization.text.languages import KNOWN_LANGUAGES, check_language
+from xlm_core.tokenization.text.pipeline import MODES, Pipeline
+from xlm_core.tokenization.text.segmenters import DEFAULT_KYTEA_MODEL, Japanese
+from xlm_core.tokenization.words.added_tokens import AddedToken, AddedTokens, list_of_tokens
+from xlm_core.tokenization.words.bpe import BPE
+from xlm_core.tokenization.words.chunks import FastPath, fill_holes
+from xlm_core.tokenization.words.vocabulary import (
     DEFAULT_ADDITIONAL_SPECIAL_TOKENS,
     SpecialTokensMixin,
 )
-from xlm_core.tokenization.vocabulary import Merges, check_vocabulary, read_merges, read_vocabulary
-from xlm_core.tokenization.words import DEFAULT_CACHE_SIZE, Aligned, Memory, WordEncoder
+from xlm_core.tokenization.words.word_encoder import (
+    DEFAULT_CACHE_SIZE,
+    Aligned,
+    Memory,
+    WordEncoder,
+)
 
 VERY_LARGE = int(1e30)
 
@@ -63,7 +73,7 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
             alone) and attention_mask.
         kytea_model: File of the model with which KyTea splits Japanese.
         cache_size: How many words and chunks are remembered, at most; see
-            `xlm_core.tokenization.words.Memory`.
+            `xlm_core.tokenization.words.word_encoder.Memory`.
         added_tokens_decoder: Tokens found in a text as they are, by id.
         name_or_path: Where it came from.
 
@@ -286,7 +296,7 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
     ) -> list[list[int]]:
         """Ids of each text, without special tokens around them."""
         if workers > 1:
-            from xlm_core.tokenization.parallel import ids_in_processes
+            from xlm_core.tokenization.workers.pool import ids_in_processes
 
             options = {
                 "words": words,

@@ -1,0 +1,194 @@
+"""Where the tokens of a batch came from, computed when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, overload
+
+from xlm_core.errors import InputError
+from xlm_core.tokenization.calls.truncation import Span
+
+
+class _Tokenizer(Protocol):
+    _state: object
+
+    def _alignment_of(
+        self,
+        text: Any,
+        lang: str | None,
+        *,
+        words: bool,
+        bypass: bool,
+        split_special_tokens: bool,
+    ) -> list[tuple[int, int, int | None]]: ...
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The first, or the second, texts of a batch, and how they were tokenized.
+
+    Attributes:
+        items: One text, or list of words, a sample.
+        langs: The language of each.
+        words: Whether they are lists of words.
+        bypass: Whether the words went straight to BPE.
+        split_special_tokens: Whether special tokens in the text were split like words.
+    """
+
+    items: Sequence[Any]
+    langs: Sequence[str | None]
+    words: bool
+    bypass: bool
+    split_special_tokens: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How a row is laid out.
+
+    Attributes:
+        sample: Index of its sample.
+        first: The span of the sample's first sequence that it holds.
+        second: Of its second sequence; None without one.
+        left: Number of padding tokens on the left.
+        right: On the right.
+        framed: Whether special tokens stand before, between and after the sequences.
+    """
+
+    sample: int
+    first: Span
+    second: Span | None
+    left: int
+    right: int
+    framed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RowAlignment:
+    """Where the tokens of one row came from; all lists are as long as the row.
+
+    Attributes:
+        tokens: The token strings.
+        offsets: Their characters; (0, 0) for special tokens and padding.
+        words: The index of their word; None for special tokens and padding.
+        sequences: 0 or 1, the sequence; None for special tokens and padding.
+        n_sequences: 1, or 2 for a pair.
+    """
+
+    tokens: list[str]
+    offsets: list[Span]
+    words: list[int | None]
+    sequences: list[int | None]
+    n_sequences: int
+
+
+class LazyAlignment(Sequence[RowAlignment]):
+    """The alignment of each row, computed when asked for.
+
+    Pickling computes it all, which takes longer than tokenizing: the tokenizer does not travel
+    with every batch. Send `dict(encoding)` where nobody will ask.
+
+    Args:
+        tokenizer: Whose `_alignment_of` is asked.
+        texts: The first, and for pairs the second, texts.
+        rows: How each row is laid out, as columns, so that a batch which nobody asks pays little:
+            the sample, the span of the first and of the second sequence, the padding.
+        ids: The ids of each row.
+        framed: Whether special tokens frame the rows.
+        side: Where the padding is.
+    """
+
+    def __init__(
+        self,
+        tokenizer: _Tokenizer,
+        texts: tuple[Texts, ...],
+        rows: tuple[Sequence[int], Sequence[Span], Sequence[Span] | None, Sequence[int] | None],
+        ids: Sequence[list[int]],
+        framed: bool,
+        side: str,
+    ) -> None:
+        self._tokenizer, self._texts, self._rows, self._ids = tokenizer, texts, rows, ids
+        self._framed, self._side = framed, side
+        self._state = tokenizer._state
+        self._samples: dict[tuple[int, int], list[tuple[int, int, int | None]]] = {}
+        self._known: dict[int, RowAlignment] = {}
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, index: int) -> RowAlignment: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[RowAlignment]: ...
+    def __getitem__(self, index: int | slice) -> RowAlignment | Sequence[RowAlignment]:
+        if isinstance(index, slice):
+            samples, first, second, pads = self._rows
+            rows = (
+                samples[index],
+                first[index],
+                None if second is None else second[index],
+                None if pads is None else pads[index],
+            )
+            texts, ids = self._texts, self._ids[index]
+            return LazyAlignment(self._tokenizer, texts, rows, ids, self._framed, self._side)
+        index = range(len(self))[index]
+        if index not in self._known:
+            self._known[index] = self._compute(self.row(index), self._ids[index])
+        return self._known[index]
+
+    def row(self, index: int) -> Row:
+        """How the row is laid out."""
+        samples, first, second, pads = self._rows
+        pad = 0 if pads is None else pads[index]
+        left, right = (pad, 0) if self._side == "left" else (0, pad)
+        other = None if second is None else second[index]
+        return Row(samples[index], first[index], other, left, right, self._framed)
+
+    def _compute(self, row: Row, ids: list[int]) -> RowAlignment:
+        nowhere: tuple[int, int, int | None] = (0, 0, None)
+        frame = [nowhere] * row.framed
+        spans = [row.first] if row.second is None else [row.first, row.second]
+        aligned = [nowhere] * row.left + frame
+        sequences: list[int | None] = [None] * len(aligned)
+        for number, (start, stop) in enumerate(spans):
+            aligned += self._sample(row.sample, number)[start:stop] + frame
+            sequences += [number] * (stop - start) + [None] * len(frame)
+        aligned += [nowhere] * row.right
+        sequences += [None] * row.right
+        assert len(aligned) == len(ids), "_alignment_of and _ids_of_texts disagree"
+        return RowAlignment(
+            self._tokenizer.convert_ids_to_tokens(ids),
+            [(start, end) for start, end, _ in aligned],
+            [word for _, _, word in aligned],
+            sequences,
+            len(spans),
+        )
+
+    def _sample(self, sample: int, number: int) -> list[tuple[int, int, int | None]]:
+        # Windows share samples.
+        key = sample, number
+        if key not in self._samples:
+            if self._tokenizer._state is not self._state:
+                raise InputError(
+                    "The tokenizer was changed after it made this batch, so where its tokens came "
+                    "from can no longer be told. Tokenize the texts again, or ask for offsets "
+                    "before changing it."
+                )
+            texts = self._texts[number]
+            self._samples[key] = self._tokenizer._alignment_of(
+                texts.items[sample],
+                texts.langs[sample],
+                words=texts.words,
+                bypass=texts.bypass,
+                split_special_tokens=texts.split_special_tokens,
+            )
+        return self._samples[key]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (list(self),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LazyAlignment:
+        return self

@@ -1,0 +1,1 @@
+"""A text to its words: normalisation, Moses, segmenters, accents, with and without spans."""

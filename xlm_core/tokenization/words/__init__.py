@@ -1,0 +1,1 @@
+"""Words to ids: BPE, the vocabulary, and what is remembered of them."""
