@@ -13,6 +13,7 @@ from xlm_core.tokenization.text.moses import moses
 from xlm_core.tokenization.text.pipeline import _ROMANIAN, Pipeline
 from xlm_core.tokenization.text.punctuation import normalization, unicode_punctuation
 from xlm_core.tokenization.text.rules import Rule
+from xlm_core.tokenization.text_encoder import TextOptions
 from xlm_core.tokenization.workers import pool as parallel
 from xlm_core.tokenization.workers import process as worker_process
 from xlm_core.tokenization.workers import worker
@@ -25,48 +26,50 @@ class OpenTokenizer(XLMTokenizer):
 
     def ids_of_texts(self, texts: Any, langs: Any, *, words: bool, **more: Any) -> Any:
         """Ids of each text; `more` is bypass, split_special_tokens and workers."""
-        return super()._ids_of_texts(texts, langs, words=words, **more)
+        workers = more.pop("workers", 1)
+        options = TextOptions(words=words, **more)
+        return super()._ids_of_texts(texts, langs, options, workers=workers)
 
     def alignment_of(self, text: Any, lang: Any, *, words: bool, **more: Any) -> Any:
         """Begin, end and word of each id; `more` is bypass and split_special_tokens."""
-        return super()._alignment_of(text, lang, words=words, **more)
+        return super()._align_text(text, lang, TextOptions(words=words, **more))
 
-    def _ids_of_texts(self, *args: Any, **more: Any) -> Any:
-        return self.ids_of_texts(*args, **more)
+    def _ids_of_texts(self, texts: Any, langs: Any, options: Any, *, workers: int = 1) -> Any:
+        return self.ids_of_texts(texts, langs, **options._asdict(), workers=workers)
 
-    def _alignment_of(self, *args: Any, **more: Any) -> Any:
-        return self.alignment_of(*args, **more)
+    def _align_text(self, text: Any, lang: Any, options: Any) -> Any:
+        return self.alignment_of(text, lang, **options._asdict())
 
 
 def ids_of_texts(
     tokenizer: XLMTokenizer, texts: Any, langs: Any, options: dict[str, bool]
 ) -> list[list[int]]:
     """Ids of each text, computed in this process; options are words, bypass and split_..."""
-    return tokenizer._ids_of_texts(texts, langs, workers=1, **options)
+    return tokenizer._ids_of_texts(texts, langs, TextOptions(**options))
 
 
 def ids_in_processes(
     tokenizer: XLMTokenizer, texts: Any, langs: Any, options: dict[str, bool], workers: int
 ) -> list[list[int]]:
     """The same in several processes."""
-    return parallel.ids_in_processes(tokenizer, texts, langs, options, workers)
+    return parallel.ids_in_processes(tokenizer, texts, langs, TextOptions(**options), workers)
 
 
 def ids_through_a_message(
     tokenizer: XLMTokenizer, texts: Any, lang: str, options: dict[str, bool]
 ) -> list[list[int]]:
     """The same as a worker answers it, packed and unpacked in this process."""
-    return parallel._unpacked(worker.ids_of_batch(tokenizer, (texts, lang, options)))
+    return parallel._unpacked(worker.ids_of_batch(tokenizer, (texts, lang, TextOptions(**options))))
 
 
 def path_of(tokenizer: XLMTokenizer, lang: str) -> Any:
     """The fast path of a language: `ids`, `align`, and the `pipeline` of its words."""
-    return tokenizer._path(lang)
+    return tokenizer._text_encoder.chunk_encoder(lang)
 
 
 def word_encoder(tokenizer: XLMTokenizer) -> Any:
     """Words to subwords and ids: `pieces`, `id_of`, `align`."""
-    return tokenizer._encoder
+    return tokenizer._text_encoder.word_encoder
 
 
 # -- what is remembered ---------------------------------------------------------------------
@@ -74,17 +77,17 @@ def word_encoder(tokenizer: XLMTokenizer) -> Any:
 
 def held(tokenizer: XLMTokenizer) -> int:
     """How many words and chunks are remembered."""
-    return sum(map(len, tokenizer._memory._caches))
+    return sum(map(len, tokenizer._text_encoder.memory._caches))
 
 
 def entries(tokenizer: XLMTokenizer) -> int:
     """How many the memory believes that it holds."""
-    return tokenizer._memory.entries
+    return tokenizer._text_encoder.memory.entries
 
 
 def chunks_alone(path: Any) -> dict[str, Any]:
     """The ids remembered of chunks whose neighbours do not matter."""
-    return path._plain
+    return path._alone
 
 
 def chunks_in_context(path: Any) -> dict[Any, Any]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.core.tokenization.batches import LONG, SHORT, Pair, compare
 from tests.core.tokenization.stub import LETTERS, make_pair
 from xlm_core.errors import InputError
-from xlm_core.tokenization.calls.batching import BatchingMixin
+from xlm_core.tokenization.calls.batching import Batching
 
 WORDS = st.text(LETTERS, min_size=1, max_size=4)
 WORD_LISTS = st.lists(WORDS, min_size=1, max_size=6)
@@ -183,7 +183,7 @@ def test_enumerations_of_transformers(pair: Pair) -> None:
 
 
 def test_is_a_mixin() -> None:
-    assert not vars(BatchingMixin).keys() & {"mode", "model_max_length", "_ids_of_texts"}
+    assert not vars(Batching).keys() & {"mode", "model_max_length", "_ids_of_texts"}
 
 
 # What is framed as the models were trained, and what transformers 5 does differently.

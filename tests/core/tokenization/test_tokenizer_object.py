@@ -16,7 +16,7 @@ from tests.support.fuzz_text import fuzz_texts
 from tests.support.tokenizer_parts import entries, held
 from xlm_core import AddedToken, XLMTokenizer
 from xlm_core.errors import UnknownLanguageError
-from xlm_core.tokenization.words.word_encoder import Memory
+from xlm_core.tokenization.words.memory import Memory
 
 TEXTS = [
     "The House of Mr. Smith isn't 'new', is it? <special1> newtok<ent> a.b.c. 'x' ,5",

@@ -1,29 +1,15 @@
-"""Where the tokens of a batch came from, computed when it is asked for."""
+"""Where the tokens of a batch came from, computed when somebody asks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, overload
+from typing import Any, overload
 
 from xlm_core.errors import InputError
+from xlm_core.tokenization.calls.called_tokenizer import CalledTokenizer
 from xlm_core.tokenization.calls.truncation import Span
-
-
-class _Tokenizer(Protocol):
-    _state: object
-
-    def _alignment_of(
-        self,
-        text: Any,
-        lang: str | None,
-        *,
-        words: bool,
-        bypass: bool,
-        split_special_tokens: bool,
-    ) -> list[tuple[int, int, int | None]]: ...
-
-    def convert_ids_to_tokens(self, ids: list[int]) -> Any: ...
+from xlm_core.tokenization.text_encoder import TextOptions, TokenSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +19,12 @@ class Texts:
     Attributes:
         items: One text, or list of words, a sample.
         langs: The language of each.
-        words: Whether they are lists of words.
-        bypass: Whether the words went straight to BPE.
-        split_special_tokens: Whether special tokens in the text were split like words.
+        options: How they were tokenized.
     """
 
     items: Sequence[Any]
     langs: Sequence[str | None]
-    words: bool
-    bypass: bool
-    split_special_tokens: bool
+    options: TextOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +74,7 @@ class LazyAlignment(Sequence[RowAlignment]):
     with every batch. Send `dict(encoding)` where nobody will ask.
 
     Args:
-        tokenizer: Whose `_alignment_of` is asked.
+        tokenizer: Aligns the texts, and gives the token of each id.
         texts: The first, and for pairs the second, texts.
         rows: How each row is laid out, as columns, so that a batch which nobody asks pays little:
             the sample, the span of the first and of the second sequence, the padding.
@@ -103,7 +85,7 @@ class LazyAlignment(Sequence[RowAlignment]):
 
     def __init__(
         self,
-        tokenizer: _Tokenizer,
+        tokenizer: CalledTokenizer,
         texts: tuple[Texts, ...],
         rows: tuple[Sequence[int], Sequence[Span], Sequence[Span] | None, Sequence[int] | None],
         ids: Sequence[list[int]],
@@ -112,8 +94,8 @@ class LazyAlignment(Sequence[RowAlignment]):
     ) -> None:
         self._tokenizer, self._texts, self._rows, self._ids = tokenizer, texts, rows, ids
         self._framed, self._side = framed, side
-        self._state = tokenizer._state
-        self._samples: dict[tuple[int, int], list[tuple[int, int, int | None]]] = {}
+        self._text_encoder = tokenizer._text_encoder
+        self._samples: dict[tuple[int, int], list[TokenSpan]] = {}
         self._known: dict[int, RowAlignment] = {}
 
     def __len__(self) -> int:
@@ -148,7 +130,7 @@ class LazyAlignment(Sequence[RowAlignment]):
         return Row(samples[index], first[index], other, left, right, self._framed)
 
     def _compute(self, row: Row, ids: list[int]) -> RowAlignment:
-        nowhere: tuple[int, int, int | None] = (0, 0, None)
+        nowhere: TokenSpan = (0, 0, None)
         frame = [nowhere] * row.framed
         spans = [row.first] if row.second is None else [row.first, row.second]
         aligned = [nowhere] * row.left + frame
@@ -158,7 +140,7 @@ class LazyAlignment(Sequence[RowAlignment]):
             sequences += [number] * (stop - start) + [None] * len(frame)
         aligned += [nowhere] * row.right
         sequences += [None] * row.right
-        assert len(aligned) == len(ids), "_alignment_of and _ids_of_texts disagree"
+        assert len(aligned) == len(ids), "alignment and ids disagree"
         return RowAlignment(
             self._tokenizer.convert_ids_to_tokens(ids),
             [(start, end) for start, end, _ in aligned],
@@ -167,23 +149,20 @@ class LazyAlignment(Sequence[RowAlignment]):
             len(spans),
         )
 
-    def _sample(self, sample: int, number: int) -> list[tuple[int, int, int | None]]:
+    def _sample(self, sample: int, number: int) -> list[TokenSpan]:
         # Windows share samples.
         key = sample, number
         if key not in self._samples:
-            if self._tokenizer._state is not self._state:
+            # A change makes the tokenizer's text encoder anew.
+            if self._tokenizer._text_encoder is not self._text_encoder:
                 raise InputError(
                     "The tokenizer was changed after it made this batch, so where its tokens came "
                     "from can no longer be told. Tokenize the texts again, or ask for offsets "
                     "before changing it."
                 )
             texts = self._texts[number]
-            self._samples[key] = self._tokenizer._alignment_of(
-                texts.items[sample],
-                texts.langs[sample],
-                words=texts.words,
-                bypass=texts.bypass,
-                split_special_tokens=texts.split_special_tokens,
+            self._samples[key] = self._tokenizer._align_text(
+                texts.items[sample], texts.langs[sample], texts.options
             )
         return self._samples[key]
 

@@ -17,7 +17,7 @@ UNLIMITED = int(1e20)
 
 @dataclass(slots=True)
 class Arguments:
-    """What a call may say besides its texts; `BatchingMixin.__call__` documents each."""
+    """What a call may say besides its texts; `XLMTokenizer.__call__` documents each."""
 
     add_special_tokens: bool = True
     padding: bool | str = False

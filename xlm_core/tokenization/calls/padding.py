@@ -8,6 +8,7 @@ from typing import Any
 
 from xlm_core.errors import InputError
 from xlm_core.tokenization.calls.arguments import Plan
+from xlm_core.tokenization.calls.called_tokenizer import CalledTokenizer
 from xlm_core.tokenization.calls.frameworks import kind_of, plain
 
 
@@ -31,6 +32,18 @@ def pad_rows(rows: Sequence[list[Any]], counts: Sequence[int], value: Any, side:
         by_count = {count: [value] * count for count in set(counts)}
         tails = list(map(by_count.__getitem__, counts))
     return list(map(add, tails, rows) if side == "left" else map(add, rows, tails))
+
+
+def padding_values(tokenizer: CalledTokenizer) -> dict[str, int | None]:
+    """What each key is padded with; None repeats the row's own end."""
+    pad = tokenizer.pad_token_id
+    return {
+        "input_ids": -1 if pad is None else pad,
+        "token_type_ids": tokenizer.pad_token_type_id,
+        "special_tokens_mask": 1,
+        "attention_mask": 0,
+        "langs": None,
+    }
 
 
 def pad_keys(

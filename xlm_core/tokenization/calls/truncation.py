@@ -12,6 +12,7 @@ from typing import NoReturn
 from xlm_core.errors import InputError
 
 Span = tuple[int, int]
+Ids = list[list[int]]
 
 
 @dataclass(slots=True)
@@ -29,6 +30,16 @@ class Rows:
     first: list[Span]
     second: list[Span] | None
     cut: bool = False
+
+    def of(self, first: Ids, second: Ids | None) -> tuple[Ids, Ids | None]:
+        """The ids that each row holds, from those of the samples."""
+        rows = [
+            first[i][start:stop] for i, (start, stop) in zip(self.samples, self.first, strict=True)
+        ]
+        if second is None or self.second is None:
+            return rows, second
+        pairs = zip(self.samples, self.second, strict=True)
+        return rows, [second[i][start:stop] for i, (start, stop) in pairs]
 
     @staticmethod
     def whole(first: list[int], second: list[int] | None) -> Rows:

@@ -5,21 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from xlm_core.errors import CheckpointError, TokenizerError
-from xlm_core.tokenization.files.vocabulary_files import (
-    Merges,
-    read_json,
-    read_merges,
-    read_original_vocabulary,
-    vocabulary_of_words,
-)
-from xlm_core.tokenization.settings import added_tokens, whole_number
+from xlm_core.tokenization.files.vocabulary_files import read_json
+from xlm_core.tokenization.settings import whole_number
 from xlm_core.tokenization.text.segmenters import DEFAULT_KYTEA_MODEL
-from xlm_core.tokenization.words.added_tokens import AddedToken
-from xlm_core.tokenization.words.vocabulary import NAMED_SPECIAL_TOKENS, SpecialTokensMixin
+from xlm_core.tokenization.words.added_tokens import AddedToken, added_tokens_of
+from xlm_core.tokenization.words.vocabulary import NAMED_SPECIAL_TOKENS, Vocabulary
 from xlm_core.whole_files import written_whole
 
 VOCAB_FILE = "vocab.json"
@@ -29,8 +24,8 @@ SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 ADDED_TOKENS_FILE = "added_tokens.json"
 FOLDER_FILES = (VOCAB_FILE, MERGES_FILE, CONFIG_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE)
 
-# Settings of tokenizer_config.json that are arguments of XLMTokenizer.
-_SETTINGS = (
+# Settings of tokenizer_config.json that are arguments of XLMTokenizer, and attributes.
+SETTINGS = (
     "lang2id",
     "id2lang",
     "do_lowercase_and_remove_accent",
@@ -44,8 +39,8 @@ _SETTINGS = (
     "model_input_names",
     "kytea_model",
 )
-# Written by transformers about itself, or by us anew.
-_NOT_KEPT = (
+# Written by transformers about itself, or written anew.
+_WRITTEN_ANEW = (
     "tokenizer_class",
     "backend",
     "is_local",
@@ -57,47 +52,39 @@ _NOT_KEPT = (
     "added_tokens_decoder",
     "additional_special_tokens",
 )
+# Settings that are not written where they have this value.
+_LEFT_OUT = {
+    "split_special_tokens": False,
+    "model_input_names": None,
+    "kytea_model": DEFAULT_KYTEA_MODEL,
+}
 
 
-class FilesMixin(SpecialTokensMixin):
-    """How `XLMTokenizer` is read and written."""
+@dataclass(frozen=True)
+class TokenizerFolder:
+    """A folder that transformers 4 or 5 or this library wrote, or one of the original's files.
 
-    lang2id: dict[str, int] | None
-    id2lang: dict[int, str] | None
-    lang: str
-    model_max_length: int
-    padding_side: str
-    truncation_side: str
-    clean_up_tokenization_spaces: bool
-    split_special_tokens: bool
-    kytea_model: str
-    _merges: Merges
-    _model_input_names: list[str] | None
-    _kept_settings: dict[str, Any]
+    Attributes:
+        path: The folder.
+        settings: What its tokenizer_config.json holds; empty without one.
+    """
+
+    path: Path
+    settings: dict[str, Any]
 
     @classmethod
-    def from_pretrained(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        revision: str | None = None,
-        local_files_only: bool = False,
-        **overrides: Any,
+    def find(
+        cls, path: str | os.PathLike[str], *, revision: str | None, local_files_only: bool
     ) -> Self:
-        """Open a folder: one that transformers 4 or 5 or this library wrote, or the original's.
-
-        Without a mode of its own, a folder gives the ids of its writer: "v5" where transformers 5
-        wrote it, "original" where it holds the original's codes and vocabulary (`codes*` and
-        `vocab*`), else "v4".
+        """The folder at a path, or that of a published checkpoint.
 
         Args:
-            path: The folder, or the name of a published checkpoint, such as "xlm-mlm-en-2048".
+            path: The folder, or the name of a published checkpoint.
             revision: Branch, tag or commit of a published checkpoint.
-            local_files_only: Of a published checkpoint, take only what was downloaded before.
-            **overrides: Arguments of `XLMTokenizer`, in place of what the folder says.
+            local_files_only: Take only what was downloaded before.
 
         Raises:
-            TokenizerError: There is no such folder, or its files cannot be used.
+            TokenizerError: There is no such folder.
         """
         folder = Path(path)
         if not folder.exists() and isinstance(path, str):
@@ -107,147 +94,120 @@ class FilesMixin(SpecialTokensMixin):
                 f"There is no folder {folder}. Give one that holds {VOCAB_FILE} and {MERGES_FILE}, "
                 "or the original's codes and vocabulary."
             )
-        overrides.setdefault("name_or_path", str(path))
-        settings = _read_object(folder / CONFIG_FILE)
-        arguments = _arguments(settings, folder)
+        return cls(folder, _read_object(folder / CONFIG_FILE))
+
+    def arguments(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of `XLMTokenizer` that the files amount to, `overrides` in their place.
+
+        Raises:
+            TokenizerError: The files cannot be used.
+        """
+        arguments = _arguments(self.settings, self.path)
         if arguments.get("lang2id") is None and "id2lang" not in arguments:
             # The model's own table, where the tokenizer's file has none.
-            config = _read_object(folder / "config.json")
+            config = _read_object(self.path / "config.json")
             if config.get("lang2id"):
                 arguments["lang2id"] = config["lang2id"]
         if "lang2id" in overrides or "id2lang" in overrides:
             # One table given replaces both of the folder.
             arguments = {k: v for k, v in arguments.items() if k not in ("lang2id", "id2lang")}
-        arguments.update(overrides)
-        if (folder / VOCAB_FILE).is_file() or (folder / MERGES_FILE).is_file():
-            tokenizer = cls(folder / VOCAB_FILE, folder / MERGES_FILE, **arguments)  # type: ignore[call-arg]
-        else:
-            codes, vocabulary = _original_files(folder)
-            tokenizer = cls.from_facebook(codes, vocabulary, **arguments)
-        tokenizer._kept_settings = {
-            name: value
-            for name, value in settings.items()
-            if name not in (*_SETTINGS, *_NOT_KEPT, *NAMED_SPECIAL_TOKENS)
-        }
-        return tokenizer
+        return {**arguments, **overrides}
 
-    @classmethod
-    def from_facebook(
-        cls,
-        codes: str | os.PathLike[str],
-        vocabulary: str | os.PathLike[str] | Mapping[int, str],
-        *,
-        max_vocab: int | None = None,
-        **arguments: Any,
-    ) -> Self:
-        """From the original's files.
+    def unknown_settings(self) -> dict[str, Any]:
+        """Settings that this library does not know, and writes again as they are."""
+        known = (*SETTINGS, *_WRITTEN_ANEW, *NAMED_SPECIAL_TOKENS)
+        return {name: value for name, value in self.settings.items() if name not in known}
 
-        Args:
-            codes: The merges, as fastBPE wrote them.
-            vocabulary: The vocabulary file, or the word of each id (a checkpoint's `dico_id2word`).
-            max_vocab: The `--max_vocab` that the model was trained with: 95000 for XNLI-15.
-            **arguments: Of `XLMTokenizer`; `mode` is "original" unless given.
+    @property
+    def has_subwords(self) -> bool:
+        """Whether it holds vocab.json or merges.txt, rather than the original's files."""
+        return self.vocabulary.is_file() or self.merges.is_file()
+
+    @property
+    def vocabulary(self) -> Path:
+        """Path of vocab.json."""
+        return self.path / VOCAB_FILE
+
+    @property
+    def merges(self) -> Path:
+        """Path of merges.txt."""
+        return self.path / MERGES_FILE
+
+    def original_files(self) -> tuple[Path, Path]:
+        """Paths of the original's codes and vocabulary.
 
         Raises:
-            TokenizerError: The files cannot be used.
+            TokenizerError: There is not just one of each.
         """
-        if isinstance(vocabulary, Mapping):
-            missing = set(range(len(vocabulary))) - vocabulary.keys()
-            if missing:
-                raise TokenizerError(f"The dictionary has no word for id {min(missing)}.")
-            words = [vocabulary[i] for i in range(len(vocabulary))]
-        else:
-            words = read_original_vocabulary(Path(vocabulary))
-        arguments.setdefault("mode", "original")
-        return cls(  # type: ignore[call-arg]
-            vocabulary_of_words(words, max_vocab),
-            read_merges(Path(codes), original=True),
-            **arguments,
-        )
+        codes = sorted(self.path.glob("codes*"))
+        found = sorted(self.path.glob("vocab*"))
+        vocabularies = [path for path in found if path.suffix != ".json"]
+        if len(codes) != 1 or len(vocabularies) != 1:
+            names = [path.name for path in (*codes, *vocabularies)]
+            raise TokenizerError(
+                f"{self.path} holds neither {VOCAB_FILE} and {MERGES_FILE} nor one file codes* and "
+                f"one file vocab* of the original (found: {', '.join(names) or 'none of these'})."
+            )
+        return codes[0], vocabularies[0]
 
-    def save_vocabulary(
-        self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
-    ) -> tuple[str, str]:
-        """Write vocab.json and merges.txt.
 
-        Args:
-            save_directory: An existing folder.
-            filename_prefix: Comes before both names, and a "-".
+class FolderWriter:
+    """Writes the files of a tokenizer into a folder, each whole or not at all.
 
-        Returns:
-            The paths of both files.
+    Args:
+        folder: The folder, which exists.
+        prefix: Comes before all names, and a "-"; None for no prefix.
+    """
 
-        Raises:
-            TokenizerError: There is no such folder.
-        """
-        folder = Path(save_directory)
-        if not folder.is_dir():
-            raise TokenizerError(f"{folder} is not a folder.")
-        prefix = f"{filename_prefix}-" if filename_prefix else ""
-        vocabulary, merges = folder / f"{prefix}{VOCAB_FILE}", folder / f"{prefix}{MERGES_FILE}"
-        _write_json(vocabulary, self.encoder)
-        _write(merges, self._merges.text())
-        return str(vocabulary), str(merges)
+    def __init__(self, folder: str | os.PathLike[str], prefix: str | None) -> None:
+        self._folder = Path(folder)
+        self._prefix = f"{prefix}-" if prefix else ""
 
-    def save_pretrained(
-        self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
-    ) -> tuple[str, ...]:
-        """Write a folder that transformers 4 and 5 and this library open.
+    def write_json(self, name: str, value: Any) -> str:
+        """Write a JSON file and return its path."""
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        return self.write_text(name, text)
 
-        Args:
-            save_directory: The folder; made if it does not exist.
-            filename_prefix: Comes before all names, and a "-".
+    def write_text(self, name: str, text: str) -> str:
+        """Write a UTF-8 file and return its path."""
+        path = self._folder / f"{self._prefix}{name}"
+        with written_whole(path) as file:
+            file.write_bytes(text.encode("utf-8"))
+        return str(path)
 
-        Returns:
-            The paths of the files.
-        """
-        folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        prefix = f"{filename_prefix}-" if filename_prefix else ""
-        config, special = (
-            folder / f"{prefix}{CONFIG_FILE}",
-            folder / f"{prefix}{SPECIAL_TOKENS_FILE}",
-        )
-        _write_json(config, self._settings())
-        _write_json(special, self.special_tokens_map)
-        written = [str(config), str(special), *self.save_vocabulary(folder, filename_prefix)]
-        beyond = {t: i for t, i in self._added_ids.items() if t not in self.encoder}
-        if beyond:
-            added = folder / f"{prefix}{ADDED_TOKENS_FILE}"
-            _write_json(added, beyond)
-            written.append(str(added))
-        return tuple(written)
 
-    def _settings(self) -> dict[str, Any]:
-        settings: dict[str, Any] = {
-            **self._kept_settings,
-            **self._named,
-            "additional_special_tokens": self.additional_special_tokens,
-            "extra_special_tokens": {},
-            "added_tokens_decoder": {
-                str(i): token.to_dict() for i, token in self.added_tokens_decoder.items()
-            },
-            "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
-            "do_lowercase_and_remove_accent": self.do_lowercase_and_remove_accent,
-            "mode": self.mode,
-            "lang": self.lang,
-            "model_max_length": self.model_max_length,
-            "padding_side": self.padding_side,
-            "truncation_side": self.truncation_side,
-            "tokenizer_class": "XLMTokenizer",
-        }
-        if self._named["eos_token"] is None:
-            del settings["eos_token"]
-        if self.lang2id is not None and self.id2lang is not None:
-            settings["lang2id"] = self.lang2id
-            settings["id2lang"] = {str(i): lang for i, lang in self.id2lang.items()}
-        if self.split_special_tokens:
-            settings["split_special_tokens"] = True
-        if self._model_input_names is not None:
-            settings["model_input_names"] = self._model_input_names
-        if self.kytea_model != DEFAULT_KYTEA_MODEL:
-            settings["kytea_model"] = self.kytea_model
-        return settings
+def config_of(
+    settings: Mapping[str, Any], vocabulary: Vocabulary, unknown: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What tokenizer_config.json holds, in the layout of transformers 4.
+
+    Args:
+        settings: Value of each of `SETTINGS`.
+        vocabulary: Has the special and the added tokens.
+        unknown: Settings of the folder that the tokenizer came from and that it does not know.
+    """
+    config: dict[str, Any] = {
+        **unknown,
+        **vocabulary.roles,
+        "additional_special_tokens": list(vocabulary.additional),
+        "extra_special_tokens": {},
+        "added_tokens_decoder": {
+            str(i): token.to_dict() for i, token in sorted(vocabulary.added.items())
+        },
+        "tokenizer_class": "XLMTokenizer",
+        **settings,
+    }
+    if config["eos_token"] is None:
+        del config["eos_token"]
+    if config["lang2id"] is None or config["id2lang"] is None:
+        del config["lang2id"], config["id2lang"]
+    else:
+        config["id2lang"] = {str(i): lang for i, lang in config["id2lang"].items()}
+    # Of the others, what a reader would assume anyway is left out.
+    for name, default in _LEFT_OUT.items():
+        if config[name] == default:
+            del config[name]
+    return config
 
 
 def _published(name: str, revision: str | None, local_files_only: bool) -> Path | None:
@@ -265,7 +225,7 @@ def _published(name: str, revision: str | None, local_files_only: bool) -> Path 
 
 def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The arguments of `XLMTokenizer` that a folder's files amount to."""
-    arguments = {name: settings[name] for name in _SETTINGS if settings.get(name) is not None}
+    arguments = {name: settings[name] for name in SETTINGS if settings.get(name) is not None}
     if "mode" not in arguments and "backend" in settings:
         arguments["mode"] = "v5"
     roles = {name: settings[name] for name in NAMED_SPECIAL_TOKENS if name in settings}
@@ -273,7 +233,7 @@ def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     additional = settings.get("additional_special_tokens") or (
         extra if isinstance(extra, list) else None
     )
-    added = added_tokens(settings.get("added_tokens_decoder"))
+    added = added_tokens_of(settings.get("added_tokens_decoder"))
     if not added:
         # Before transformers 4.34 the tokens were in files of their own.
         special = _read_object(folder / SPECIAL_TOKENS_FILE)
@@ -297,18 +257,6 @@ def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return arguments | roles
 
 
-def _original_files(folder: Path) -> tuple[Path, Path]:
-    codes = sorted(folder.glob("codes*"))
-    vocabularies = [path for path in sorted(folder.glob("vocab*")) if path.suffix != ".json"]
-    if len(codes) != 1 or len(vocabularies) != 1:
-        names = [path.name for path in (*codes, *vocabularies)]
-        raise TokenizerError(
-            f"{folder} holds neither {VOCAB_FILE} and {MERGES_FILE} nor one file codes* and one "
-            f"file vocab* of the original (found: {', '.join(names) or 'none of these'})."
-        )
-    return codes[0], vocabularies[0]
-
-
 def _read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; an empty one if there is no file."""
     if not path.is_file():
@@ -317,12 +265,3 @@ def _read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TokenizerError(f"{path} holds a JSON {type(value).__name__}; expected an object.")
     return value
-
-
-def _write_json(path: Path, value: Any) -> None:
-    _write(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    with written_whole(path) as file:
-        file.write_bytes(text.encode("utf-8"))

@@ -8,6 +8,7 @@ convert_xlm_original_pytorch_checkpoint_to_pytorch.py of transformers 4 for the 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -193,6 +194,26 @@ def vocabulary_of_words(words: Iterable[str], max_vocab: int | None = None) -> d
             )
         vocabulary[subword] = i
     return vocabulary
+
+
+def original_vocabulary(
+    vocabulary: str | os.PathLike[str] | Mapping[int, str], max_vocab: int | None = None
+) -> dict[str, int]:
+    """The ids of transformers' vocab.json for a vocabulary of the original.
+
+    Args:
+        vocabulary: Its file, or the word of each id (a checkpoint's `dico_id2word`).
+        max_vocab: Keep so many words; None keeps all.
+
+    Raises:
+        TokenizerError: It cannot be used.
+    """
+    if not isinstance(vocabulary, Mapping):
+        return vocabulary_of_words(read_original_vocabulary(Path(vocabulary)), max_vocab)
+    missing = set(range(len(vocabulary))) - vocabulary.keys()
+    if missing:
+        raise TokenizerError(f"The dictionary has no word for id {min(missing)}.")
+    return vocabulary_of_words([vocabulary[i] for i in range(len(vocabulary))], max_vocab)
 
 
 def _cut(words: list[str], max_vocab: int | None) -> list[str]:

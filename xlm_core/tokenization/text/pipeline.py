@@ -1,10 +1,10 @@
-"""From a text to its words: normalisation, segmentation, lowercasing, accents.
+"""A text to its words: normalisation, segmentation or Moses, lowercasing, removal of accents.
 
-Two paths to the same words. `Pipeline.words_aligned` is the plain one: every step on the whole
-text, with the span of each character; it is what offsets come from and what the other is tested
-against. `Pipeline.chunks` and `Pipeline.words_of_chunk` are the fast one: what stands between two
-blanks is nearly always tokenized without regard to its neighbours, so each such chunk needs to be
-looked at once. `xlm_core.tokenization.words.chunks` joins them to BPE and a cache.
+There are two ways to the same words. `Pipeline.words_aligned` runs every step on the whole text
+and tracks the span of each character: offsets come from it, and the fast way is tested against it.
+`Pipeline.words_of_chunk` is the fast way: what stands between two blanks is nearly always tokenized
+without regard to its neighbours, so each such chunk has to be looked at only once.
+`xlm_core.tokenization.words.chunks.ChunkEncoder` adds BPE and a cache.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from unicodedata import category
 
-from xlm_core.tokenization.text import segmenters
 from xlm_core.tokenization.text.accents import (
     CharacterTable,
     lowercase_and_remove_accent,
@@ -23,6 +22,7 @@ from xlm_core.tokenization.text.aligned_text import AlignedText
 from xlm_core.tokenization.text.moses import Moses, moses
 from xlm_core.tokenization.text.punctuation import normalization, unicode_punctuation
 from xlm_core.tokenization.text.rules import Rule, apply, replace
+from xlm_core.tokenization.text.segmenters import Segmenter, segmenter_for
 
 MODES = ("v4", "v5", "original")
 
@@ -33,20 +33,21 @@ _ROMANIAN = tuple(
 )
 
 
-# Category C, which Moses' scripts turn into blanks and transformers deletes.
+# Unicode's category C, which Moses' scripts turn into blanks and transformers deletes.
 _CONTROL_TO_BLANK = CharacterTable(lambda char: " " if category(char)[0] == "C" else char)
 _WITHOUT_CONTROL = CharacterTable(lambda char: None if category(char)[0] == "C" else char)
 
 
 class Pipeline:
-    """Everything before BPE, for one mode and language.
+    """Everything that happens to a text before BPE, in one mode and one language.
 
     Args:
         mode: "v4", "v5" (alike here) or "original".
         language: Code such as "en".
         lowercase: Lowercase the words and remove their accents.
-        segmented: Texts are single words that a caller has split: no segmenter is asked.
-        japanese: Splits Japanese.
+        segmented: Each text is a single word that the caller has split off: use no segmenter.
+        segmenter: Splits a language that is written without blanks between words; default, a
+            new one of the language.
     """
 
     def __init__(
@@ -56,18 +57,14 @@ class Pipeline:
         *,
         lowercase: bool,
         segmented: bool = False,
-        japanese: segmenters.Segmenter | None = None,
+        segmenter: Segmenter | None = None,
     ) -> None:
         self.language = language
         self.lowercase = lowercase
         self.perl = mode == "original"
-        self.uses_moses = language not in segmenters.SEGMENTED_LANGUAGES
+        self._segmenter = segmenter or segmenter_for(language)
+        self.uses_moses = self._segmenter is None
         self._segmented = segmented
-        self._segment: segmenters.Segmenter = {
-            "zh": segmenters.chinese,
-            "th": segmenters.thai,
-            "ja": japanese or segmenters.Japanese(),
-        }.get(language, str.split)
         rules = (*unicode_punctuation(self.perl), *normalization(language, self.perl))
         self._rules = rules
         # Most texts have nothing to normalise: two searches tell.
@@ -96,17 +93,19 @@ class Pipeline:
         return [word for line in lines for word in self._line_aligned(line)]
 
     def _line_aligned(self, line: AlignedText) -> list[AlignedText]:
-        if self.language == "zh" and not self._segmented:
-            line = _spaced(segmenters.cut(line, self._segment(line.text)))
+        segmenter = self._segmenter
+        segments_first = segmenter is not None and segmenter.before_normalization
+        if segmenter is not None and segments_first and not self._segmented:
+            line = _joined_by_blanks(segmenter.split_aligned(line))
         line = self.normalize_aligned(line)
-        if self.uses_moses:
+        if segmenter is None:
             words = self.moses.words_aligned(line)
-        elif self.language == "zh":
+        elif segments_first:
             words = line.split()
         elif self._segmented:
             words = [line]
         else:
-            words = segmenters.cut(line, self._segment(line.text))
+            words = segmenter.split_aligned(line)
         if self.lowercase:
             words = [lowercase_and_remove_accent_aligned(word) for word in words]
         if self.perl or self.lowercase:
@@ -144,18 +143,20 @@ class Pipeline:
         """The words of `text`, every step on the whole of it, without spans."""
         if self.perl and "\n" in text:
             return [word for line in text.split("\n") for word in self.words(line)]
-        if self.language == "zh" and not self._segmented:
-            text = " ".join(self._segment(text))
+        segmenter = self._segmenter
+        segments_first = segmenter is not None and segmenter.before_normalization
+        if segmenter is not None and segments_first and not self._segmented:
+            text = " ".join(segmenter.split(text))
         text = self.normalize(text)
-        if self.uses_moses:
+        if segmenter is None:
             words = self.moses.words(text)
-        elif self.language == "zh":
+        elif segments_first:
             words = text.split()
         else:
-            words = [text] if self._segmented else self._segment(text)
+            words = [text] if self._segmented else segmenter.split(text)
         if self.lowercase:
             words = [lowercase_and_remove_accent(word) for word in words]
-        if not self.uses_moses and (self.perl or self.lowercase):
+        if segmenter is not None and (self.perl or self.lowercase):
             words = " ".join(words).split(" ")
         return [word for word in words if word]
 
@@ -204,8 +205,8 @@ def _lines(text: AlignedText) -> Iterator[AlignedText]:
         begin += len(line) + 1
 
 
-def _spaced(words: list[AlignedText]) -> AlignedText:
-    """The words with a blank between each two."""
+def _joined_by_blanks(words: list[AlignedText]) -> AlignedText:
+    """The words with one blank between each two."""
     text = " ".join(word.text for word in words)
     spans: list[tuple[int, int]] = []
     for word in words:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from xlm_core.errors import TokenizerError
+from xlm_core.tokenization.settings import mapping, whole_number
 from xlm_core.tokenization.text.accents import lowercase_each
 from xlm_core.tokenization.text.aligned_text import AlignedText
 
@@ -73,6 +74,18 @@ class AddedToken:
     def to_dict(self) -> dict[str, Any]:
         """The object that tokenizer_config.json has for it."""
         return asdict(self)
+
+
+def added_tokens_of(table: Any) -> dict[int, AddedToken]:
+    """`added_tokens_decoder`, as tokenizer_config.json or a tokenizer has it, by id.
+
+    Raises:
+        TokenizerError: It is no table, an id is no whole number, or a token is none.
+    """
+    return {
+        whole_number("an id of added_tokens_decoder", i): AddedToken.of(token)
+        for i, token in mapping("added_tokens_decoder", table or {}).items()
+    }
 
 
 def list_of_tokens(tokens: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Texts to ids, fast: what stands between two blanks is looked at once and remembered.
+"""Normalised texts to ids, chunk by chunk: what stands between two blanks is looked at once.
 
 The Moses tokenizer looks at a whole text, but what it makes of a chunk (the characters between
 two blanks) depends on the chunk alone, with these exceptions:
@@ -8,9 +8,9 @@ two blanks) depends on the chunk alone, with these exceptions:
 - an apostrophe at its end, on whether one follows;
 - an apostrophe at its end where the next one begins with one: both rules want the blank between.
 
-The first three are part of the key under which such a chunk is remembered; chunks of the last
-kind are taken as one. Normalisation and accents are cheap where nothing changes.
-`Pipeline.words_aligned` is the plain path; tests hold both equal.
+The first three are part of the key under which such a chunk is remembered; neighbours of the last
+kind are taken as one chunk. Normalisation and the removal of accents are cheap where nothing
+changes. Tests hold the ids equal to those of `Pipeline.words`, which looks at whole texts.
 """
 
 from __future__ import annotations
@@ -20,31 +20,32 @@ from itertools import chain
 
 from xlm_core.tokenization.text.aligned_text import AlignedText
 from xlm_core.tokenization.text.pipeline import Pipeline
-from xlm_core.tokenization.words.word_encoder import Aligned, Ids, Memory, WordEncoder
+from xlm_core.tokenization.words.memory import Memory
+from xlm_core.tokenization.words.word_encoder import Aligned, Ids, WordEncoder
 
 # A chunk, and a word to stand before and after it where they matter.
-_InContext = tuple[str, str, str]
+_ChunkInContext = tuple[str, str, str]
 
 
-class FastPath:
-    """Texts of one language to ids.
+class ChunkEncoder:
+    """Texts of one language to ids, remembering what each chunk became.
 
     Args:
-        pipeline: Makes words of texts.
-        encoder: Makes ids of words.
-        memory: Where chunks are remembered.
+        pipeline: Texts to words.
+        encoder: Words to ids.
+        memory: Where the ids of chunks are remembered.
     """
 
     def __init__(self, pipeline: Pipeline, encoder: WordEncoder, memory: Memory) -> None:
         self.pipeline = pipeline
         self._encoder = encoder
         self._memory = memory
-        self._plain = memory.cache()
+        self._alone = memory.cache()
         self._in_context = memory.cache()
         self._aligned = memory.cache()
 
     def ids(self, text: str) -> list[int]:
-        """Ids of `text`, without special tokens."""
+        """The ids of `text`, without special tokens around them."""
         if self.pipeline.perl and "\n" in text:
             return [i for line in text.split("\n") for i in self.ids(line)]
         if not self.pipeline.uses_moses:
@@ -54,7 +55,7 @@ class FastPath:
         chunks = text.split()
         if "'" in text:
             chunks = _join_contested(chunks)
-        found: list[Ids | None] = list(map(self._plain.get, chunks))
+        found: list[Ids | None] = list(map(self._alone.get, chunks))
         if None in found:
             for at, ids in enumerate(found):
                 if ids is None:
@@ -62,7 +63,7 @@ class FastPath:
         return list(chain.from_iterable(found))  # type: ignore[arg-type]
 
     def align(self, text: AlignedText) -> list[Aligned]:
-        """Span and number of the word for each of `ids(text.text)`."""
+        """The span of each of `ids(text.text)`, and the index of its word."""
         if not self.pipeline.uses_moses or (self.pipeline.perl and "\n" in text.text):
             return self._encoder.align(self.pipeline.words_aligned(text))
         normalized = self.pipeline.normalize_aligned(text)
@@ -88,19 +89,19 @@ class FastPath:
     def _ids_of_chunk(self, chunks: Sequence[str], at: int) -> Ids:
         chunk = chunks[at]
         in_context = self._in_its_context(chunks, at)
-        plain = in_context == (chunk, "", "") and not _depends(chunk)
-        found: Ids | None = self._plain.get(chunk) if plain else self._in_context.get(in_context)
+        alone = in_context == (chunk, "", "") and not _depends_on_neighbours(chunk)
+        found: Ids | None = self._alone.get(chunk) if alone else self._in_context.get(in_context)
         if found is None:
             words = self.pipeline.words_of_chunk(*in_context)
             found = tuple(chain.from_iterable(map(self._encoder.ids, words)))
-            if plain:
-                self._memory.keep(self._plain, chunk, len(chunk), found)
+            if alone:
+                self._memory.keep(self._alone, chunk, len(chunk), found)
             else:
                 self._memory.keep(self._in_context, in_context, len(chunk), found)
         return found
 
-    def _in_its_context(self, chunks: Sequence[str], at: int) -> _InContext:
-        """The chunk, and what it has to be tokenized between."""
+    def _in_its_context(self, chunks: Sequence[str], at: int) -> _ChunkInContext:
+        """The key of a chunk: itself, and the words to tokenize it between."""
         chunk = chunks[at]
         left = right = ""
         if at and chunk[0] in ",'":
@@ -114,7 +115,7 @@ class FastPath:
 
 
 def fill_holes(tokens: list[Aligned]) -> None:
-    """Let what was deleted inside a word (a soft hyphen) belong to the subword before it."""
+    """Extend each subword over what was deleted after it within its word, such as a soft hyphen."""
     for i in range(len(tokens) - 1):
         begin, end, word = tokens[i]
         following, _, its_word = tokens[i + 1]
@@ -122,8 +123,8 @@ def fill_holes(tokens: list[Aligned]) -> None:
             tokens[i] = begin, following, word
 
 
-def _depends(chunk: str) -> bool:
-    """Whether what is made of `chunk` can depend on its neighbours."""
+def _depends_on_neighbours(chunk: str) -> bool:
+    """Whether the words of `chunk` can depend on the chunks beside it."""
     return chunk[0] in ",'" or chunk[-1] in ".'"
 
 

@@ -1,68 +1,28 @@
-"""Words to ids, remembered."""
+"""Words to subwords and ids: BPE and the vocabulary, remembered."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from xlm_core.tokenization.text.aligned_text import AlignedText, hull
 from xlm_core.tokenization.words.bpe import BPE, END_OF_WORD
-
-DEFAULT_CACHE_SIZE = 100_000
-
-# Longer ones are rare and would make the memory of a full cache unbounded.
-_LONGEST_REMEMBERED = 64
+from xlm_core.tokenization.words.memory import Memory
 
 Ids = tuple[int, ...]
-# Begin, end, and the number of the word.
+# Begin, end, and the index of the word.
 Aligned = tuple[int, int, int]
 
 
-class Memory:
-    """How much all caches of a tokenizer may hold together; they are emptied when it is full.
-
-    A cache emptied now and then costs less than one that keeps track of what was used last. One
-    entry of real text takes 160 to 240 bytes: 100,000, the default, 15 to 25 MB.
-    """
-
-    def __init__(self, size: int = DEFAULT_CACHE_SIZE) -> None:
-        self.size = size
-        self.entries = 0
-        self._caches: list[dict[Any, Any]] = []
-
-    def cache(self) -> dict[Any, Any]:
-        """A new, empty cache that counts towards the size."""
-        cache: dict[Any, Any] = {}
-        self._caches.append(cache)
-        return cache
-
-    def keep(self, cache: dict[Any, Any], key: Any, length: int, value: Any) -> None:
-        """Put `value` under `key`, of `length` characters, into `cache`, unless it is too long."""
-        if length > _LONGEST_REMEMBERED:
-            return
-        if self.entries >= self.size:
-            self.clear()
-        if self.size:
-            cache[key] = value
-            self.entries += 1
-
-    def clear(self) -> None:
-        """Forget everything."""
-        for cache in self._caches:
-            cache.clear()
-        self.entries = 0
-
-
 class WordEncoder:
-    """Words to ids: BPE and vocabulary.
+    """Splits words into subwords and looks up their ids.
 
     Args:
-        bpe: Splits words.
+        bpe: Splits words into subwords.
         ids: Id of each subword and added token.
-        unknown: Gives the id of any other.
-        memory: Where words are remembered.
-        perl: Subwords are named as in the original's files, where "@@" marks all but the last:
-            a word that itself ends in "@@" has the id of what comes before.
+        unknown: Returns the id of any other; raises if there is none.
+        memory: Where the ids of words are remembered.
+        perl: Subwords are named as in the original's files, where "@@" marks all but the last
+            of a word: a word that itself ends in "@@" has the id of what comes before it.
     """
 
     def __init__(
@@ -106,7 +66,7 @@ class WordEncoder:
         return found
 
     def align(self, words: Iterable[AlignedText]) -> list[Aligned]:
-        """Span of every subword of `words`, and the number of its word."""
+        """The span of each subword of `words`, and the index of its word."""
         return [
             (begin, end, number)
             for number, word in enumerate(words)

@@ -15,15 +15,16 @@ import threading
 import weakref
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from itertools import accumulate, pairwise
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from xlm_core.errors import InputError, WorkerError
 from xlm_core.tokenization.calls.arguments import check_natural
 from xlm_core.tokenization.calls.columns import column
+from xlm_core.tokenization.text_encoder import TextOptions
 from xlm_core.tokenization.workers.process import (
     Job,
     Worker,
@@ -32,11 +33,9 @@ from xlm_core.tokenization.workers.process import (
     refuse_of_script,
     stop,
 )
-from xlm_core.tokenization.workers.worker import ids_of_batch
+from xlm_core.tokenization.workers.worker import PooledTokenizer, ids_of_batch
 
-if TYPE_CHECKING:
-    from xlm_core.tokenization.tokenizer import XLMTokenizer
-
+Tokenizer = TypeVar("Tokenizer", bound=PooledTokenizer)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -50,7 +49,7 @@ _CHARACTERS_A_BATCH = 200_000
 _BATCHES_A_WORKER = 3
 
 
-class TokenizerPool:
+class TokenizerPool(Generic[Tokenizer]):
     """Processes that hold a copy of a tokenizer, for as many calls as are wanted.
 
     Use it as a context manager: at the end of the block its processes are gone, whatever
@@ -69,7 +68,7 @@ class TokenizerPool:
         WorkerError: No process can be started.
     """
 
-    def __init__(self, tokenizer: XLMTokenizer, workers: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, workers: int) -> None:
         check_natural("workers", workers, 1)
         greeting = greeting_of(tokenizer)
         self._bound = _BATCHES_A_WORKER * workers
@@ -127,18 +126,13 @@ class TokenizerPool:
             UnknownLanguageError: The tokenizer does not know `lang`.
             WorkerError: A process ended unexpectedly.
         """
-        options = {
-            "words": words,
-            "bypass": bypass_tokenizer,
-            "split_special_tokens": self._split
-            if split_special_tokens is None
-            else split_special_tokens,
-        }
+        split = self._split if split_special_tokens is None else split_special_tokens
+        options = TextOptions(words, bypass_tokenizer, split)
         work = ((_texts(batch, words), lang, options) for batch in batches)
         return map(_unpacked, self.run(ids_of_batch, work))
 
     def run(
-        self, function: Callable[[XLMTokenizer, Item], Result], items: Iterable[Item]
+        self, function: Callable[[Tokenizer, Item], Result], items: Iterable[Item]
     ) -> Iterator[Result]:
         """`function(tokenizer, item)` in the workers for each of `items`, in order.
 
@@ -202,10 +196,10 @@ class TokenizerPool:
 
 
 def ids_in_processes(
-    tokenizer: XLMTokenizer,
+    tokenizer: PooledTokenizer,
     texts: Sequence[str] | Sequence[list[str]],
     langs: Sequence[str | None],
-    options: Mapping[str, bool],
+    options: TextOptions,
     workers: int,
 ) -> list[list[int]]:
     """Ids of each text, without special tokens around them, by several processes.
@@ -216,7 +210,7 @@ def ids_in_processes(
         tokenizer: The tokenizer.
         texts: The texts, or with `words` their words.
         langs: Language of each; None for the tokenizer's.
-        options: words, bypass and split_special_tokens of `XLMTokenizer._ids_of_texts`.
+        options: How they are tokenized.
         workers: Number of processes, at most.
 
     Raises:
@@ -227,14 +221,7 @@ def ids_in_processes(
     batches = list(_batches(sizes))
     workers = min(workers, len(batches), sum(sizes) // _CHARACTERS_A_WORKER)
     if workers <= 1:
-        return tokenizer._ids_of_texts(
-            list(texts),  # type: ignore[arg-type]
-            list(langs),
-            words=options["words"],
-            bypass=options["bypass"],
-            split_special_tokens=options["split_special_tokens"],
-            workers=1,
-        )
+        return tokenizer._ids_of_texts(texts, langs, options)
     work = ((list(texts[cut]), list(langs[cut]), options) for cut in batches)
     result: list[list[int]] = []
     with TokenizerPool(tokenizer, workers) as pool:

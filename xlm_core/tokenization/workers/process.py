@@ -12,13 +12,10 @@ import sys
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xlm_core.errors import InputError, WorkerError
-from xlm_core.tokenization.workers.worker import ANSWER, LENGTH, MARK
-
-if TYPE_CHECKING:
-    from xlm_core.tokenization.tokenizer import XLMTokenizer
+from xlm_core.tokenization.workers.worker import ANSWER, LENGTH, MARK, PooledTokenizer
 
 _NEW_GROUP = int(getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0))  # on Windows alone
 
@@ -26,13 +23,14 @@ _NEW_GROUP = int(getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0))  # on Windo
 # interrupted before it sent a whole line has gone: nothing is left to do, and nothing to report.
 _BOOT = (
     "import json, sys; line = sys.stdin.buffer.readline(); line.endswith(b'\\n') or sys.exit(); "
-    "sys.path[:] = json.loads(line); from xlm_core.tokenization.workers.worker import serve; serve()"
+    "sys.path[:] = json.loads(line); "
+    "from xlm_core.tokenization.workers.worker import serve; serve()"
 )
 
 Job = tuple["Future[Any]", bytes]
 
 
-def greeting_of(tokenizer: XLMTokenizer) -> bytes:
+def greeting_of(tokenizer: PooledTokenizer) -> bytes:
     """What a worker gets first: where modules are found, and the tokenizer."""
     refuse_of_script(type(tokenizer))
     path = [entry for entry in sys.path if isinstance(entry, str)]

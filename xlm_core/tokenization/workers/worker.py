@@ -11,21 +11,34 @@ import sys
 import threading
 import traceback
 from array import array
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from xlm_core.errors import WorkerError, XLMError
-
-if TYPE_CHECKING:
-    from xlm_core.tokenization.tokenizer import XLMTokenizer
+from xlm_core.tokenization.text_encoder import TextOptions
 
 # Before each message, how long it is.
 LENGTH = struct.Struct("<Q")
 # Before each answer, so that a stray line on the standard output is seen to be none.
 ANSWER = struct.Struct("<4s?Q")
 MARK = b"xlm\0"
+
+
+class PooledTokenizer(Protocol):
+    """What a pool asks of the tokenizer that its processes hold copies of."""
+
+    split_special_tokens: bool
+
+    def _ids_of_texts(
+        self,
+        texts: Sequence[Any],
+        langs: Sequence[str | None],
+        options: TextOptions,
+        *,
+        workers: int = 1,
+    ) -> list[list[int]]: ...
 
 
 def serve() -> None:
@@ -92,19 +105,21 @@ def _pickled(error: Exception) -> bytes:
 
 
 def ids_of_batch(
-    tokenizer: XLMTokenizer,
-    work: tuple[list[Any], list[str | None] | str | None, Mapping[str, bool]],
+    tokenizer: PooledTokenizer,
+    work: tuple[list[Any], list[str | None] | str | None, TextOptions],
 ) -> tuple[array[int], array[int]]:
-    """The number of ids of each text, and all of them: int32, which travel as they are."""
+    """The ids of a batch of texts, packed into arrays, which pickle faster than lists.
+
+    Args:
+        tokenizer: The worker's copy of the tokenizer.
+        work: The texts, the language of each or of all, and how they are tokenized.
+
+    Returns:
+        The number of ids of each text, and the ids of all texts.
+    """
     texts, langs, options = work
-    rows = tokenizer._ids_of_texts(
-        texts,
-        langs if isinstance(langs, list) else [langs] * len(texts),
-        words=options["words"],
-        bypass=options["bypass"],
-        split_special_tokens=options["split_special_tokens"],
-        workers=1,
-    )
+    langs = langs if isinstance(langs, list) else [langs] * len(texts)
+    rows = tokenizer._ids_of_texts(texts, langs, options)
     lengths = array("i", map(len, rows))
     try:
         return lengths, array("i", chain.from_iterable(rows))
