@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from transformers.models.xlm.tokenization_xlm import XLMTokenizer as Peer
 
-from tests.core.tokenization.stub import Stub, make_pair
+from tests.core.tokenization.counting_tokenizer import Stub, make_pair
 from xlm_core import XLMTokenizer
 
 SPECIAL = ("<s>", "</s>", "<pad>", "<unk>", *(f"<special{i}>" for i in range(10)))

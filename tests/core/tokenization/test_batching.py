@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.tokenization.batches import LONG, SHORT, Pair, compare
-from tests.core.tokenization.stub import LETTERS, make_pair
+from tests.core.tokenization.comparing_batches import LONG, SHORT, Pair, compare
+from tests.core.tokenization.counting_tokenizer import LETTERS, make_pair
 from xlm_core.errors import InputError
 from xlm_core.tokenization.calls.batching import Batching
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import DataCollatorForLanguageModeling, DataCollatorWithPadding
 
-from tests.core.tokenization.batches import LONG, SHORT, Pair, plain, quiet
+from tests.core.tokenization.comparing_batches import LONG, SHORT, Pair, plain, quiet
 from xlm_core.errors import InputError
 
 FEATURES = [

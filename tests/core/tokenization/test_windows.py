@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from tests.core.tokenization.batches import LONG, SHORT, Pair, quiet
-from tests.core.tokenization.stub import LETTERS, Stub
+from tests.core.tokenization.comparing_batches import LONG, SHORT, Pair, quiet
+from tests.core.tokenization.counting_tokenizer import LETTERS, Stub
 from xlm_core.errors import InputError
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from transformers.models.xlm.tokenization_xlm import XLMTokenizer as Peer
 
+from tests.core.tokenization.comparing_tokenizers import ATTRIBUTES, SHARED, assert_same, flags
 from tests.core.tokenization.conftest import learned, write_files
-from tests.core.tokenization.same import ATTRIBUTES, SHARED, assert_same, flags
 from xlm_core import XLMTokenizer
 
 Make = Callable[..., Any]

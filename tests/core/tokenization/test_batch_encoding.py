@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.core.tokenization.stub import Stub, make_pair
+from tests.core.tokenization.counting_tokenizer import Stub, make_pair
 from tests.support.tokenizer_parts import layout_of_row
 from xlm_core.errors import InputError, XLMWarning
 from xlm_core.tokenization.calls.alignment import Row

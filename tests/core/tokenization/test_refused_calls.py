@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.core.tokenization.batches import LONG, SHORT
+from tests.core.tokenization.comparing_batches import LONG, SHORT
 from xlm_core.errors import InputError, UnknownArgumentError, XLMWarning
 
 

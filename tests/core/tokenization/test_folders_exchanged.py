@@ -12,8 +12,15 @@ import pytest
 from transformers import AddedToken as PeerAddedToken
 from transformers.models.xlm.tokenization_xlm import XLMTokenizer as Peer
 
+from tests.core.tokenization.comparing_tokenizers import (
+    ATTRIBUTES,
+    SHARED,
+    TEXTS,
+    add_tokens,
+    assert_same,
+    flags,
+)
 from tests.core.tokenization.conftest import small
-from tests.core.tokenization.same import ATTRIBUTES, SHARED, TEXTS, add_tokens, assert_same, flags
 from xlm_core import AddedToken, XLMTokenizer
 from xlm_core.tokenization.files.vocabulary_files import read_merges
 
