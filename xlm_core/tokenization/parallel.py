@@ -1,4 +1,4 @@
-"""Processes that hold a tokenizer: the name by which programs import the pool."""
+"""The public name of `TokenizerPool`."""
 
 from xlm_core.tokenization.workers.pool import TokenizerPool
 

@@ -18,7 +18,7 @@ from xlm_core.tokenization.words.vocabulary import Vocabulary
 from xlm_core.tokenization.words.word_encoder import Aligned, WordEncoder
 
 # Begin and end in the text or word, and the index of the word; None outside of words.
-TokenSpan = tuple[int, int, int | None]
+Origin = tuple[int, int, int | None]
 
 
 class TextOptions(NamedTuple):
@@ -204,7 +204,7 @@ class TextEncoder:
 
     def align(
         self, text: str | Sequence[str], lang: str | None, options: TextOptions
-    ) -> list[TokenSpan]:
+    ) -> list[Origin]:
         """Where each id of a text comes from.
 
         Args:
@@ -217,7 +217,7 @@ class TextEncoder:
             the words that Moses makes, or with `options.words` of those given.
         """
         encoder = self.chunk_encoder(lang, segmented=options.words)
-        found: list[TokenSpan] = []
+        found: list[Origin] = []
         for index, part in enumerate(text if options.words else [checked_text(text)]):
             tokens: list[Aligned] = []
             for section in self._aligned_sections(part, encoder, options):

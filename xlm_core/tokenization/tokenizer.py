@@ -37,7 +37,7 @@ from xlm_core.tokenization.settings import one_of, truth, whole_number
 from xlm_core.tokenization.text.languages import Languages
 from xlm_core.tokenization.text.pipeline import MODES
 from xlm_core.tokenization.text.segmenters import DEFAULT_KYTEA_MODEL
-from xlm_core.tokenization.text_encoder import TextEncoder, TextOptions, TokenSpan
+from xlm_core.tokenization.text_encoder import Origin, TextEncoder, TextOptions
 from xlm_core.tokenization.words.added_tokens import AddedToken, added_tokens_of, list_of_tokens
 from xlm_core.tokenization.words.bpe import BPE
 from xlm_core.tokenization.words.memory import DEFAULT_CACHE_SIZE
@@ -598,7 +598,7 @@ class XLMTokenizer:
             return ids_in_processes(self, texts, langs, options, workers)
         return self._text_encoder.ids(texts, langs, options)
 
-    def _align_text(self, text: Any, lang: str | None, options: TextOptions) -> list[TokenSpan]:
+    def _align_text(self, text: Any, lang: str | None, options: TextOptions) -> list[Origin]:
         """Where each id of a text comes from."""
         return self._text_encoder.align(text, lang, options)
 

@@ -1,4 +1,4 @@
-"""Files of vocabularies and merges: the name by which programs import what reads them."""
+"""The public names of what reads vocabularies and merges."""
 
 from xlm_core.tokenization.files.vocabulary_files import (
     SPECIAL_WORDS,

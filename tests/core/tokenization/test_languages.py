@@ -15,6 +15,7 @@ from tests.support.shared import ROOT
 from xlm_core import InputError
 from xlm_core.errors import MissingPackageError, UnknownLanguageError
 from xlm_core.tokenization.text.languages import KNOWN_LANGUAGES
+from xlm_core.tokenization.text.segmenters import SEGMENTERS, Segmenter
 
 # What a language changes: an apostrophe, an abbreviation, a quote and a comma.
 TEXT = "l'homme Nr. 5 b' z.B. cat"
@@ -236,3 +237,28 @@ def test_bypass(mode: str) -> None:
     assert ids == tokenizer.convert_tokens_to_ids(
         tokenizer.tokenize("The cat, it's", bypass_tokenizer=True)
     )
+
+
+class _Hyphens(Segmenter):
+    """Splits at hyphens: a language that somebody adds."""
+
+    language = "lo"
+    package = "nothing"
+
+    def split(self, text: str) -> list[str]:
+        return text.split("-")
+
+
+@pytest.mark.parametrize("mode", ["v4", "v5", "original"])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_segmenter_is_added_in_one_place(
+    monkeypatch: pytest.MonkeyPatch, mode: str, first: bool
+) -> None:
+    monkeypatch.setitem(SEGMENTERS, "lo", _Hyphens)
+    monkeypatch.setattr(_Hyphens, "before_normalization", first)
+    tokenizer = new_ours(mode=mode, lang2id={"en": 0, "lo": 1})
+    assert tokenizer.words("the-cat-sat", lang="lo") == ["the", "cat", "sat"]
+    batch = tokenizer("the-cat", lang="lo", return_offsets_mapping=True)
+    assert batch["offset_mapping"][1:-1] == [(0, 3), (4, 7)]
+    assert batch["input_ids"] == tokenizer("the cat")["input_ids"]
+    assert tokenizer.words("the-cat") == tokenizer.words("the-cat", lang="en") == ["the-cat"]

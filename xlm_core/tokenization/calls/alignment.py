@@ -9,12 +9,12 @@ from typing import Any, overload
 from xlm_core.errors import InputError
 from xlm_core.tokenization.calls.called_tokenizer import CalledTokenizer
 from xlm_core.tokenization.calls.truncation import Span
-from xlm_core.tokenization.text_encoder import TextOptions, TokenSpan
+from xlm_core.tokenization.text_encoder import Origin, TextOptions
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """The first, or the second, texts of a batch, and how they were tokenized.
+    """The first or the second texts of a batch, and how they were tokenized.
 
     Attributes:
         items: One text, or list of words, a sample.
@@ -29,14 +29,14 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How a row is laid out.
+    """Which tokens of which sample a row holds, and what stands around them.
 
     Attributes:
         sample: Index of its sample.
         first: The span of the sample's first sequence that it holds.
-        second: Of its second sequence; None without one.
+        second: The span of its second sequence; None for a single sequence.
         left: Number of padding tokens on the left.
-        right: On the right.
+        right: Number of padding tokens on the right.
         framed: Whether special tokens stand before, between and after the sequences.
     """
 
@@ -68,7 +68,7 @@ class RowAlignment:
 
 
 class LazyAlignment(Sequence[RowAlignment]):
-    """The alignment of each row, computed when asked for.
+    """The alignment of each row, computed when somebody asks for it.
 
     Pickling computes it all, which takes longer than tokenizing: the tokenizer does not travel
     with every batch. Send `dict(encoding)` where nobody will ask.
@@ -95,7 +95,7 @@ class LazyAlignment(Sequence[RowAlignment]):
         self._tokenizer, self._texts, self._rows, self._ids = tokenizer, texts, rows, ids
         self._framed, self._side = framed, side
         self._text_encoder = tokenizer._text_encoder
-        self._samples: dict[tuple[int, int], list[TokenSpan]] = {}
+        self._samples: dict[tuple[int, int], list[Origin]] = {}
         self._known: dict[int, RowAlignment] = {}
 
     def __len__(self) -> int:
@@ -122,7 +122,7 @@ class LazyAlignment(Sequence[RowAlignment]):
         return self._known[index]
 
     def row(self, index: int) -> Row:
-        """How the row is laid out."""
+        """Which tokens the row at `index` holds."""
         samples, first, second, pads = self._rows
         pad = 0 if pads is None else pads[index]
         left, right = (pad, 0) if self._side == "left" else (0, pad)
@@ -130,7 +130,7 @@ class LazyAlignment(Sequence[RowAlignment]):
         return Row(samples[index], first[index], other, left, right, self._framed)
 
     def _compute(self, row: Row, ids: list[int]) -> RowAlignment:
-        nowhere: TokenSpan = (0, 0, None)
+        nowhere: Origin = (0, 0, None)
         frame = [nowhere] * row.framed
         spans = [row.first] if row.second is None else [row.first, row.second]
         aligned = [nowhere] * row.left + frame
@@ -149,7 +149,7 @@ class LazyAlignment(Sequence[RowAlignment]):
             len(spans),
         )
 
-    def _sample(self, sample: int, number: int) -> list[TokenSpan]:
+    def _sample(self, sample: int, number: int) -> list[Origin]:
         # Windows share samples.
         key = sample, number
         if key not in self._samples:

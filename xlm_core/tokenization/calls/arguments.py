@@ -1,4 +1,4 @@
-"""The arguments of a call to the tokenizer, and what they come to."""
+"""The arguments of a call to the tokenizer, and what padding and truncation follow from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNLIMITED = int(1e20)
 
 @dataclass(slots=True)
 class Arguments:
-    """What a call may say besides its texts; `XLMTokenizer.__call__` documents each."""
+    """The arguments of a call besides its texts; `XLMTokenizer.__call__` documents each."""
 
     add_special_tokens: bool = True
     padding: bool | str = False
@@ -45,7 +45,11 @@ class Arguments:
 
     @classmethod
     def of(cls, function: str, **values: Any) -> Arguments:
-        """From keyword arguments.
+        """Make them from keyword arguments.
+
+        Args:
+            function: Name of what is called, for the error.
+            **values: The arguments.
 
         Raises:
             UnknownArgumentError: For a name that is none of these.
@@ -61,7 +65,7 @@ _NAMES = dict.fromkeys(field.name for field in fields(Arguments))
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What padding and truncation come to.
+    """How the rows of a call are padded and truncated.
 
     Attributes:
         padding: "longest", "max_length" or None.
@@ -98,7 +102,7 @@ def make_plan(
     pad_token_id: int | None,
     verbose: bool,
 ) -> Plan:
-    """Resolve the arguments on length as transformers does, its old habits included.
+    """Resolve the arguments for padding and truncation as transformers does.
 
     A `max_length` alone truncates, with a warning. A strategy that needs a length takes the
     model's; where that is unknown there is no padding or truncation, with a warning.
@@ -160,7 +164,7 @@ def truncation_name(value: bool | str | None) -> str | None:
 
 
 def _strategy(name: str, value: Any, known: tuple[str, ...]) -> str | None:
-    """The strategy of that name; True is the first one, False (and the last one) is None."""
+    """The strategy that `value` names: True means the first known one, False none."""
     if value is True:
         return known[0]
     # The enumerations of transformers are strings that carry one in `value`.

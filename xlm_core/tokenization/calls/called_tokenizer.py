@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from xlm_core.tokenization.text.languages import Languages
-from xlm_core.tokenization.text_encoder import TextEncoder, TextOptions, TokenSpan
+from xlm_core.tokenization.text_encoder import Origin, TextEncoder, TextOptions
 
 
 class CalledTokenizer(Protocol):
@@ -57,4 +57,4 @@ class CalledTokenizer(Protocol):
         workers: int = 1,
     ) -> list[list[int]]: ...
 
-    def _align_text(self, text: Any, lang: str | None, options: TextOptions) -> list[TokenSpan]: ...
+    def _align_text(self, text: Any, lang: str | None, options: TextOptions) -> list[Origin]: ...

@@ -1,6 +1,6 @@
-"""What a tokenizer may be called with: texts, words, tokens or ids, one or many, alone or in pairs.
+"""The texts of a call, sorted out: texts, words, tokens or ids; one or many; single or pairs.
 
-Everything else is refused here, with what was found and what to do.
+Everything else is refused here, saying what was found and what to do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Kind = Literal["text", "words", "tokens", "ids"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The first, or the second, sequences of a batch.
+    """The first or the second sequences of a batch.
 
     Attributes:
         kind: What each item is: a "text" (str), or a list of "words", "tokens" (of the
@@ -29,7 +29,7 @@ class Column:
 
 
 def is_batch(text: Any, words: bool) -> bool:
-    """Whether the `text` of a call is a batch, or one sample.
+    """Whether the `text` of a call is a batch rather than one sample.
 
     Raises:
         InputError: For an empty list where lists are words: it could be either.
@@ -47,7 +47,7 @@ def is_batch(text: Any, words: bool) -> bool:
 
 
 def one_sample(text: Any, pair: Any, words: bool) -> tuple[Column, Column | None]:
-    """The columns of one sample, `pair` being None where it has no second sequence."""
+    """The columns of one sample; `pair` is None for a single sequence."""
     second = None if pair is None else column([pair], words, "text_pair")
     return column([text], words, "text"), second
 
@@ -107,7 +107,7 @@ def _is_pair(entry: Any, words: bool) -> bool:
 
 
 def column(items: list[Any], words: bool, name: str) -> Column:
-    """The items with their kind.
+    """The column of some items, whose kind is told by what they hold.
 
     Raises:
         InputError: If they are of no kind, or not all of one.
@@ -150,7 +150,7 @@ def _advice(types: set[type]) -> str:
 
 
 def languages(value: str | Sequence[str] | None, count: int, name: str) -> list[str | None]:
-    """The language of each text, from one for all or one each.
+    """The language of each text, from one language for all or a list of one each.
 
     Raises:
         InputError: For another number of languages, or something that is no language.

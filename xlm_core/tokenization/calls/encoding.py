@@ -1,4 +1,4 @@
-"""What a tokenizer returns: a dictionary of ids and masks that knows where each token came from."""
+"""What a call returns: a dictionary of ids and masks that knows where each token came from."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class BatchEncoding(dict[str, Any]):
 
     @property
     def is_fast(self) -> bool:
-        """False: no Rust is behind this."""
+        """False: this tokenizer is not one of the Rust ones that transformers calls fast."""
         return False
 
     @property
@@ -170,11 +170,11 @@ class BatchEncoding(dict[str, Any]):
         return list(self._row(batch_index, "tokens").tokens)
 
     def word_ids(self, batch_index: int = 0) -> list[int | None]:
-        """Of each token of a row the index of its word; None for special tokens and padding."""
+        """The index of the word of each token of a row; None for special tokens and padding."""
         return list(self._row(batch_index, "word_ids").words)
 
     def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
-        """Of each token of a row 0 or 1, its sequence; None for special tokens and padding."""
+        """The sequence, 0 or 1, of each token of a row; None for special tokens and padding."""
         return list(self._row(batch_index, "sequence_ids").sequences)
 
     def token_to_sequence(

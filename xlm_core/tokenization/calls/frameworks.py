@@ -1,4 +1,4 @@
-"""Lists of numbers become arrays of numpy, PyTorch or TensorFlow.
+"""Lists of numbers to arrays or tensors of numpy, PyTorch or TensorFlow, and back.
 
 This is the only module of `xlm_core` that imports a framework, and only the one that the caller
 names, when it is named.
@@ -21,7 +21,7 @@ Maker = Callable[[Any, Integers | None], Any]
 
 
 def tensor_converter(kind: str) -> Callable[[str, Any], Any]:
-    """The function from (name of the value, value) to a tensor.
+    """The function that turns a named value into a tensor, called with the name and the value.
 
     Integers become int64 in numpy and PyTorch, int32 in TensorFlow (as transformers does); floats
     become float64 in numpy, float32 in PyTorch and TensorFlow. A tensor or array that has a dtype
@@ -61,7 +61,7 @@ def tensor_converter(kind: str) -> Callable[[str, Any], Any]:
 
 
 def _flatten(key: str, value: Any) -> tuple[Any, list[int]]:
-    """The entries of lists of lists, in one list, and the shape they had."""
+    """The entries of nested lists as one list, and the shape of the nesting."""
     shape = [len(value)]
     while value and isinstance(value[0], (list, tuple)):
         if not all(isinstance(row, (list, tuple)) for row in value):

@@ -1,4 +1,4 @@
-"""Rows become equally long: the padding of each key of a batch."""
+"""Padding: the rows of each key of a batch become equally long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xlm_core.tokenization.calls.frameworks import kind_of, plain
 
 
 def pad_rows(rows: Sequence[list[Any]], counts: Sequence[int], value: Any, side: str) -> Any:
-    """New rows with `counts` times `value` at their side.
+    """Pad each row with its count of `value`.
 
     Args:
         rows: One list a sample.
@@ -52,7 +52,7 @@ def pad_keys(
     plan: Plan,
     values: Mapping[str, int | None],
 ) -> list[int] | None:
-    """Pad the keys of a batch, in place of their rows.
+    """Pad the rows of each key of a batch; `data` holds the new rows afterwards.
 
     Args:
         data: Key -> rows.
@@ -74,7 +74,7 @@ def pad_keys(
 
 
 def features_of(encoded: Any, main: str) -> tuple[dict[str, Any], bool, str | None]:
-    """What `pad` was given, as lists.
+    """The features that `pad` was given, as lists.
 
     Args:
         encoded: A mapping of one sample or of a batch, or a list of mappings of one sample each;

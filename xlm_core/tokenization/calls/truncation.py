@@ -17,12 +17,12 @@ Ids = list[list[int]]
 
 @dataclass(slots=True)
 class Rows:
-    """The rows of a batch: which tokens of which sample each of them holds.
+    """Which tokens of which sample each row of a batch holds.
 
     Attributes:
-        samples: Of each row, the index of its sample.
-        first: Of each row, the span of its first sequence that it holds.
-        second: Of its second sequence; None where the samples are single sequences.
+        samples: The index of each row's sample.
+        first: The span of the sample's first sequence that each row holds.
+        second: The span of the second sequence; None where the samples are single sequences.
         cut: Whether any row lacks a token of its sample.
     """
 
@@ -43,7 +43,7 @@ class Rows:
 
     @staticmethod
     def whole(first: list[int], second: list[int] | None) -> Rows:
-        """One row a sample, nothing removed, from the lengths of the sequences."""
+        """One row for each sample, with nothing removed, from the lengths of the sequences."""
         return Rows(
             range(len(first)),
             [(0, length) for length in first],
@@ -60,7 +60,7 @@ def cut_rows(
     stride: int,
     windows: bool,
 ) -> Rows:
-    """Rows of at most `size` tokens.
+    """Truncate samples to rows of at most `size` tokens, or cut them into windows.
 
     Args:
         first: Lengths of the first sequences.
@@ -101,7 +101,7 @@ def cut_rows(
 
 
 def removed(first: int, second: int | None, excess: int, strategy: str) -> tuple[int, int]:
-    """How many tokens go from the first and from the second sequence.
+    """How many tokens are removed from the first and from the second sequence.
 
     "longest_first" takes from the longer sequence until both are equally long, then from both in
     turn; where an odd one is left the second sequence gives it.
@@ -141,12 +141,12 @@ def removed(first: int, second: int | None, excess: int, strategy: str) -> tuple
 
 
 def kept(length: int, gone: int, side: str) -> Span:
-    """The span that is left of `length` tokens when `gone` are removed at `side`."""
+    """The span that remains when `gone` of `length` tokens are removed at `side`."""
     return (gone, length) if side == "left" else (0, length - gone)
 
 
 def overflow_span(length: int, gone: int, stride: int, side: str) -> Span:
-    """The span that transformers calls overflowing: what went, and `stride` tokens beside it."""
+    """The span that transformers calls overflowing: what was removed, and `stride` tokens more."""
     size = min(length, stride + gone)
     return (0, size) if side == "left" else (length - size, length)
 
@@ -171,7 +171,7 @@ def window_spans(length: int, size: int, stride: int, side: str) -> list[Span]:
 
 
 def refuse_stride(stride: int, size: int) -> NoReturn:
-    """Say that windows of `size` tokens cannot share `stride` of them."""
+    """Raise `InputError`: windows of `size` tokens cannot share `stride` of them."""
     raise InputError(
         f"stride is {stride}, but a window has room for {size} tokens beside the special "
         "tokens and the other sequence: expected a stride below that. Give a smaller stride "

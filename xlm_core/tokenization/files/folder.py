@@ -1,4 +1,4 @@
-"""A tokenizer's folder, read and written."""
+"""Reading and writing a tokenizer's folder."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Merges:
     lines: tuple[tuple[str, ...], ...]
 
     def ranks(self) -> dict[Pair, int]:
-        """Rank of each pair; of a pair that comes twice, the last."""
+        """The rank of each pair; the last one of a pair that comes twice."""
         return {(line[0], line[1]): i for i, line in enumerate(self.lines) if len(line) == 2}
 
     def text(self) -> str:
@@ -97,7 +97,7 @@ def read_vocabulary(path: str | Path) -> dict[str, int]:
 def read_json(
     path: Path, of_pairs: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None
 ) -> Any:
-    """The value in a JSON file; `of_pairs` makes its objects.
+    """The value in a JSON file; `of_pairs` makes each object from its pairs.
 
     Raises:
         TokenizerError: It is not valid JSON.

@@ -1,1 +1,1 @@
-"""A text to its words: normalisation, Moses, segmenters, accents, with and without spans."""
+"""Texts to words: normalisation, Moses, segmenters, accents, with and without spans."""

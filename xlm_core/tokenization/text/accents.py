@@ -12,10 +12,10 @@ from xlm_core.tokenization.text.aligned_text import AlignedText, hull
 
 
 class CharacterTable(dict[int, int | str | None]):
-    """Table for `str.translate`, filled as characters are met; emptied before it grows large.
+    """Table for `str.translate`, filled as characters occur; emptied before it grows large.
 
     Args:
-        function: What becomes of a character: None for nothing.
+        function: Returns what a character becomes; None removes it.
     """
 
     def __init__(self, function: Callable[[str], str | None]) -> None:
@@ -56,7 +56,7 @@ def lowercase_each(text: str) -> str:
 
 
 def lowercase_and_remove_accent_aligned(word: AlignedText) -> AlignedText:
-    """`lowercase_and_remove_accent`, with spans; a mark that goes counts for what it stood on."""
+    """`lowercase_and_remove_accent` with spans; a removed mark extends the span of its letter."""
     if word.text.isascii():
         return word.with_text(word.text.lower())
     word = _decompose(_lower(word))

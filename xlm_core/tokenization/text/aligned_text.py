@@ -1,4 +1,4 @@
-"""Text that remembers which characters of the original each of its characters came from."""
+"""Text that tracks which characters of the original each of its characters came from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def hull(spans: Sequence[Span]) -> Span:
 
 @dataclass(frozen=True, slots=True)
 class AlignedText:
-    """A string, and for each of its characters the span of the original that it came from.
+    """A string, with the span of the original that each of its characters came from.
 
     Spans are half-open, in characters (code points) of the original, and never go backwards.
     """
@@ -38,7 +38,7 @@ class AlignedText:
         return len(self.text)
 
     def apply(self, rules: Iterable[Rule]) -> AlignedText:
-        """Every rule in turn, as `rules.apply` does to a plain string."""
+        """Apply every rule in order, as `rules.apply` does to a plain string."""
         result = self
         for rule in rules:
             if rule.trigger in result.text:
@@ -77,7 +77,7 @@ class AlignedText:
         return AlignedText("".join(pieces), spans + self.spans[last:])
 
     def _spans_of_rewritten(self, begin: int, end: int, new: str) -> list[Span]:
-        """Where the characters of `new`, written in place of [begin, end), come from."""
+        """The spans of the characters of `new`, which replaces [begin, end)."""
         if not new:
             return []
         old = self.spans[begin:end]
@@ -114,7 +114,7 @@ class AlignedText:
         return words
 
     def insert_spaces(self, positions: Iterable[int]) -> AlignedText:
-        """A blank before the character at each of the sorted `positions`."""
+        """Insert a blank before the character at each of the sorted `positions`."""
         edges = [0, *positions, len(self.text)]
         text = " ".join(self.text[a:b] for a, b in pairwise(edges))
         spans: list[Span] = []
@@ -125,7 +125,7 @@ class AlignedText:
         return AlignedText(text, spans)
 
     def map_characters(self, function: Callable[[str], str]) -> AlignedText:
-        """Each character replaced by what `function` makes of it: none, one or several."""
+        """Replace each character by what `function` returns for it: none, one or several."""
         pieces = [function(char) for char in self.text]
         spans = [span for span, piece in zip(self.spans, pieces, strict=True) for _ in piece]
         return AlignedText("".join(pieces), spans)

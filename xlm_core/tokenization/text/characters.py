@@ -1,4 +1,4 @@
-"""Classes of characters, as Perl's Moses scripts and as sacremoses understand them.
+"""Character classes of Perl's Moses scripts and of sacremoses.
 
 Two implementations of Moses, two ideas of a letter: Perl asks Unicode's property Alphabetic,
 sacremoses a fixed list of the basic plane to which it adds the viramas. What a word is depends
@@ -49,7 +49,7 @@ _LAST_LETTER = 0x3FFFF
 
 @dataclass(frozen=True)
 class CharacterClasses:
-    """What one dialect of Moses takes for what; each a body for a regular expression's `[...]`.
+    """The character classes of one dialect of Moses, each the body of a regex's `[...]`.
 
     Attributes:
         alpha: Letters.

@@ -1,4 +1,4 @@
-"""The Moses tokenizer: words and punctuation set apart by blanks.
+"""The Moses tokenizer: splits words and punctuation.
 
 Two dialects: Perl's tokenizer.perl of August 2019, which prepared the text that XLM was trained
 on, and sacremoses 0.2.0, which transformers uses. They differ in what is a letter (characters.py),
@@ -65,7 +65,7 @@ class Moses:
         return text.apply((_ONE_BLANK,)).strip().apply(self._after_periods).split()
 
     def state_after_period(self, char: str) -> str:
-        """What a word that begins with `char` is to a period before it.
+        """How a word that begins with `char` affects a period before it.
 
         One character of the same kind: "x" (goes on), "5" (a number) or "X" (anything else).
         """
@@ -152,7 +152,7 @@ class Moses:
 
 @lru_cache(maxsize=128)
 def moses(language: str, perl: bool) -> Moses:
-    """The one `Moses` of a language and dialect."""
+    """The `Moses` of a language and dialect, made once."""
     return Moses(language, perl=perl)
 
 

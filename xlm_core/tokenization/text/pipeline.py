@@ -113,7 +113,7 @@ class Pipeline:
         return [word for word in words if word.text]
 
     def normalize_aligned(self, text: AlignedText) -> AlignedText:
-        """`normalize`, with spans."""
+        """`normalize` with spans."""
         if self.perl:
             # A line ends in its line break, and one rule looks at it.
             end = text.spans[-1][1] if text.spans else 0
@@ -140,7 +140,7 @@ class Pipeline:
         return apply(_ROMANIAN, text) if self._romanian else text
 
     def words(self, text: str) -> list[str]:
-        """The words of `text`, every step on the whole of it, without spans."""
+        """The words of `text`, from every step on the whole of it, without spans."""
         if self.perl and "\n" in text:
             return [word for line in text.split("\n") for word in self.words(line)]
         segmenter = self._segmenter
@@ -191,7 +191,7 @@ class Pipeline:
 
 
 def _any_of(rules: Iterable[Rule]) -> Callable[[str], re.Match[str] | None]:
-    """Searches a text for a character without which none of `rules` acts: one of each trigger."""
+    """A search for characters without which none of `rules` can act: one of each trigger."""
     rarest = {
         min(rule.trigger, key=lambda char: (char.isascii(), char in " .,", char)) for rule in rules
     }

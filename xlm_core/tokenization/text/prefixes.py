@@ -1,4 +1,4 @@
-"""Words that keep their period: "Mr.", "z. B.", and before a number "No. 5".
+"""Nonbreaking prefixes: words that keep their period, as "Mr.", or before a number, as "No. 5".
 
 The lists are Moses' own; sacremoses carries them as they are today. Perl's scripts of August 2019
 had fewer of them: `_ADDED_LATER` says which words to leave out.

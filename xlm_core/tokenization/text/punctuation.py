@@ -1,4 +1,4 @@
-"""Normalisation of punctuation, as rules in their order.
+"""Normalisation of punctuation, as rules in the order in which they are applied.
 
 Sources: replace-unicode-punctuation.perl and normalize-punctuation.perl of Moses (August 2019),
 and sacremoses' normalize.py, which transformers uses. Where the two differ, the rule says so.
@@ -25,7 +25,7 @@ _UNICODE_PUNCTUATION = {
 
 @lru_cache(maxsize=2)
 def unicode_punctuation(perl: bool) -> tuple[Rule, ...]:
-    """Full-width and typographic punctuation to ASCII."""
+    """Rules that turn full-width and typographic punctuation into ASCII."""
     # The script of August 2019 wrote a quote for the full-width one; corrected in October.
     digit_one = '"' if perl else "1"
     # Perl reads bytes here: only a blank is taken away after a full stop.
@@ -39,7 +39,7 @@ def unicode_punctuation(perl: bool) -> tuple[Rule, ...]:
 
 @lru_cache(maxsize=64)
 def normalization(language: str, perl: bool) -> tuple[Rule, ...]:
-    """Punctuation normalised for `language`, in the dialect of Perl or of sacremoses."""
+    """Rules that normalise punctuation for `language`, in the dialect of Perl or of sacremoses."""
     digit = "[0-9]" if perl else r"\d"
     # Perl makes a double quote of a lone single one; corrected in November 2019.
     single = '"' if perl else "'"
@@ -99,7 +99,7 @@ def normalization(language: str, perl: bool) -> tuple[Rule, ...]:
 
 
 def _quotes_and_commas(language: str, perl: bool) -> tuple[Rule, ...]:
-    """Which of a closing quote and a comma or period comes first."""
+    """Rules for the order of a closing quote and a comma or period."""
     if language == "en":
         return (rewrite('"([,.]+)', 1, '"', trigger='"'),)
     # sacremoses knows three languages here, Perl all but Czech.

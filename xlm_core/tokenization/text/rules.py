@@ -1,4 +1,4 @@
-"""Rewriting rules as data: a pattern, what takes its place, and what it cannot do without."""
+"""Rewriting rules as data: a pattern, its replacement, and a string that every match contains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Replacement = tuple[str | int, ...] | Callable[[re.Match[str]], str]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Everywhere `pattern` matches, left to right, write `replacement`.
+    """Replaces every match of `pattern`, from left to right.
 
     Attributes:
         pattern: Compiled pattern.
@@ -28,19 +28,19 @@ class Rule:
     literal: str | None = None
 
     def sub(self, text: str) -> str:
-        """`text` after this rule."""
+        """Apply the rule to `text`."""
         if self.literal is not None:
             return text.replace(self.literal, self.template)  # type: ignore[arg-type]
         return self.pattern.sub(self.template, text)
 
 
 def replace(old: str, new: str) -> Rule:
-    """Write `new` wherever `old` stands."""
+    """The rule that replaces the string `old` by `new`."""
     return Rule(re.compile(re.escape(old)), (new,), old, new, literal=old)
 
 
 def rewrite(pattern: str, *replacement: str | int, trigger: str) -> Rule:
-    """Write `replacement` (strings, and numbers of groups) wherever `pattern` matches."""
+    """The rule that replaces a match by `replacement`: strings, and numbers of groups, in order."""
     template = "".join(
         f"\\g<{part}>" if isinstance(part, int) else part.replace("\\", r"\\")
         for part in replacement
@@ -49,12 +49,12 @@ def rewrite(pattern: str, *replacement: str | int, trigger: str) -> Rule:
 
 
 def compute(pattern: str, function: Callable[[re.Match[str]], str], *, trigger: str) -> Rule:
-    """Write what `function` makes of the match wherever `pattern` matches."""
+    """The rule that replaces a match by what `function` returns for it."""
     return Rule(re.compile(pattern), function, trigger, function)
 
 
 def apply(rules: Iterable[Rule], text: str) -> str:
-    """`text` after every rule in turn."""
+    """Apply every rule to `text`, in order."""
     for rule in rules:
         if rule.trigger in text:
             text = rule.sub(text)

@@ -1,1 +1,1 @@
-"""Words to ids: BPE, the vocabulary, and what is remembered of them."""
+"""Words to ids: BPE, the vocabulary, added tokens, and caches."""

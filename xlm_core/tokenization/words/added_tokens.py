@@ -1,4 +1,4 @@
-"""Tokens outside BPE: found in a text as they are, before anything else is done to it."""
+"""Added tokens: found in a text as they are, before anything else is done to it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def added_tokens_of(table: Any) -> dict[int, AddedToken]:
 
 
 def list_of_tokens(tokens: Any) -> list[Any]:
-    """`tokens` as a list; a lone string is no list of its characters."""
+    """`tokens` as a list; a string is refused, being no list of its characters."""
     if isinstance(tokens, str | bytes | Mapping) or not isinstance(tokens, Iterable):
         raise TokenizerError(f"{tokens!r} is no list of tokens: expected one such as ['<x>'].")
     return list(tokens)
@@ -115,13 +115,13 @@ class AddedTokens:
         self.found_in = self._pattern.search
 
     def lowercase(self, text: str) -> str:
-        """`text` lowercased character by character, but for the tokens that keep their case."""
+        """Lowercase `text` character by character, except tokens that keep their case."""
         if self._kept is None:
             return lowercase_each(text)
         return "".join(part if kept else lowercase_each(part) for part, kept in self._parts(text))
 
     def lowercase_aligned(self, text: AlignedText) -> AlignedText:
-        """`lowercase`, with spans."""
+        """`lowercase` with spans."""
         lowercased = self.lowercase(text.text)
         if len(lowercased) == len(text):
             return text.with_text(lowercased)
@@ -140,7 +140,7 @@ class AddedTokens:
         yield text[last:], False
 
     def sections(self, text: str) -> list[tuple[int, int, AddedToken | None]]:
-        """`text` cut at the added tokens: begin, end, and which token it is, if one."""
+        """Cut `text` at its added tokens: begin, end, and token of each part, if it is one."""
         cuts: list[tuple[int, int, AddedToken | None]] = []
         last = 0
         for match in self._pattern.finditer(text):
@@ -170,7 +170,7 @@ def _apply_flags(
     token: AddedToken,
     text: str,
 ) -> None:
-    """Let the token at `at` take white space, or be text where it is not a word of its own."""
+    """Apply the flags of the token at `at`: take white space, or turn into text within a word."""
     left = cuts[at - 1] if at and cuts[at - 1][0] < cuts[at - 1][1] else None
     right = cuts[at + 1] if at + 1 < len(cuts) else None
     if token.rstrip and right:

@@ -1,4 +1,4 @@
-"""Byte-pair encoding: a word to the subwords that the learned merges make of it.
+"""Byte-pair encoding: splits a word into subwords by applying learned merges.
 
 Source: Sennrich et al. 2016, section 3.2; fastBPE, whose codes XLM uses.
 """
@@ -19,7 +19,7 @@ Pair = tuple[str, str]
 
 
 class BPE:
-    """Applies merges.
+    """Splits words into subwords.
 
     Args:
         ranks: Rank of each pair that may be merged; the lowest is merged first.
@@ -56,7 +56,7 @@ class BPE:
         return symbols
 
     def _merge_long(self, symbols: list[str]) -> list[str]:
-        """The same for a word so long that it must not be searched anew for each merge.
+        """`split` for a word so long that searching it anew for each merge would take too long.
 
         The word is a linked list; `places` has, for each rank, where its pair was seen, so that a
         merge touches its neighbours only.

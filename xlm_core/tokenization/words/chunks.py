@@ -129,7 +129,7 @@ def _depends_on_neighbours(chunk: str) -> bool:
 
 
 def _join_contested(chunks: list[str]) -> list[str]:
-    """`chunks`, joined where one ends and the next begins with an apostrophe."""
+    """Join neighbouring chunks of which one ends and the next begins with an apostrophe."""
     joined: list[str] = []
     for chunk in chunks:
         if joined and chunk[0] == "'" and joined[-1][-1] == "'":

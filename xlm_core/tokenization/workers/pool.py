@@ -50,7 +50,7 @@ _BATCHES_A_WORKER = 3
 
 
 class TokenizerPool(Generic[Tokenizer]):
-    """Processes that hold a copy of a tokenizer, for as many calls as are wanted.
+    """Processes that hold a copy of a tokenizer, and serve any number of calls.
 
     Use it as a context manager: at the end of the block its processes are gone, whatever
     happened in it. A change to the tokenizer after the pool was made does not reach the copies.
@@ -202,7 +202,7 @@ def ids_in_processes(
     options: TextOptions,
     workers: int,
 ) -> list[list[int]]:
-    """Ids of each text, without special tokens around them, by several processes.
+    """Compute the ids of each text, without special tokens around them, in several processes.
 
     A few texts are not worth the start of a process: fewer are started then, or none.
 
@@ -250,7 +250,7 @@ def _size(text: str | Sequence[str]) -> int:
 
 
 def _batches(sizes: Sequence[int]) -> Iterator[slice]:
-    """Where texts of these sizes are cut into batches."""
+    """Cut texts of these sizes into batches."""
     begin = characters = 0
     for at, size in enumerate(sizes):
         if at > begin and (at - begin >= _TEXTS_A_BATCH or characters + size > _CHARACTERS_A_BATCH):

@@ -1,4 +1,4 @@
-"""A worker as its caller has it: how it is started, asked and ended."""
+"""Worker processes as seen by their caller: starting, asking and ending them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Job = tuple["Future[Any]", bytes]
 
 
 def greeting_of(tokenizer: PooledTokenizer) -> bytes:
-    """What a worker gets first: where modules are found, and the tokenizer."""
+    """The first message to a worker: where modules are found, and the tokenizer."""
     refuse_of_script(type(tokenizer))
     path = [entry for entry in sys.path if isinstance(entry, str)]
     # The worker must find this very package, however it was found here.
@@ -162,7 +162,7 @@ class Worker:
 
 
 def drive(worker: Worker, jobs: queue.SimpleQueue[Job | None]) -> None:
-    """In a thread of its own for each worker: give it jobs until there is a None."""
+    """Give a worker jobs until there is a None; runs in a thread of its own for each worker."""
     try:
         while (job := jobs.get()) is not None:
             future, message = job

@@ -1,4 +1,4 @@
-"""What a worker process runs: it answers messages until there are no more."""
+"""What runs in a worker process: a loop that answers messages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PooledTokenizer(Protocol):
 
 
 def serve() -> None:
-    """What a worker does: answer messages until there are no more, then end the process."""
+    """Answer messages until there are no more, then end the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Answers alone go to the standard output; what a library prints goes to the standard error.
     sink = os.fdopen(os.dup(1), "wb")
@@ -76,7 +76,7 @@ def serve() -> None:
 
 
 def _receive(source: BinaryIO, messages: queue.SimpleQueue[bytes]) -> None:
-    """In a thread of its own: take messages, and end the process when the caller has gone."""
+    """Take messages, and end the process when the caller is gone; runs in a thread of its own."""
     while True:
         head = source.read(LENGTH.size)
         if len(head) < LENGTH.size:
@@ -92,7 +92,7 @@ def _receive(source: BinaryIO, messages: queue.SimpleQueue[bytes]) -> None:
 
 
 def _pickled(error: Exception) -> bytes:
-    """An error as it can be raised in another process, of its own type if that can be."""
+    """Pickle an error so that another process can raise it, of its own type where possible."""
     if not isinstance(error, XLMError):
         trace = "".join(traceback.format_exception(error)).rstrip()
         error.add_note(f"In a worker process:\n{trace}")
