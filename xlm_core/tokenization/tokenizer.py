@@ -466,7 +466,7 @@ class XLMTokenizer:
             stride=stride,
             **more,
         )
-        return self._batching.one(ids, pair_ids, arguments, batch_axis=prepend_batch_axis)
+        return self._batching.prepare(ids, pair_ids, arguments, batch_axis=prepend_batch_axis)
 
     def truncate_sequences(
         self,

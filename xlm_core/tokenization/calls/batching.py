@@ -66,11 +66,21 @@ class Batching:
             )
         return self.one(text, pair, arguments)
 
-    def one(
-        self, text: Any, pair: Any, arguments: Arguments, *, batch_axis: bool = True
-    ) -> BatchEncoding:
-        """Encode one text or pair, without a batch axis but, with `batch_axis`, in tensors."""
+    def one(self, text: Any, pair: Any, arguments: Arguments) -> BatchEncoding:
+        """Encode one text or pair; tensors have a batch axis, lists have none."""
         first, second = one_sample(text, pair, arguments.is_split_into_words)
+        return self._assembly(first, second, arguments).encoding(single=True, batch_axis=True)
+
+    def prepare(
+        self,
+        ids: list[int],
+        pair_ids: list[int] | None,
+        arguments: Arguments,
+        *,
+        batch_axis: bool,
+    ) -> BatchEncoding:
+        """Encode the ids of one text or pair; tensors have a batch axis where it is asked for."""
+        first, second = one_sample(ids, pair_ids, False)
         return self._assembly(first, second, arguments).encoding(single=True, batch_axis=batch_axis)
 
     def many(self, texts: Any, pairs: Any, arguments: Arguments) -> BatchEncoding:
