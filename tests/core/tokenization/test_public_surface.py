@@ -47,3 +47,7 @@ def test_attributes_that_are_written_are_read() -> None:
             value = getattr(tokenizer, name)
             setattr(tokenizer, name, value)
             assert getattr(tokenizer, name) == value, name
+
+
+def test_it_holds_its_parts_and_inherits_from_nothing() -> None:
+    assert XLMTokenizer.__mro__ == (XLMTokenizer, object)
