@@ -16,8 +16,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import xlm_torch.heads
+import xlm_torch.language_model
+import xlm_torch.model
+import xlm_torch.sequence_summary
 from xlm_torch.attention import MultiHeadAttention
 from xlm_torch.fast import formulas_only, integers, memory, onednn, packing, path
+from xlm_torch.fast import layer as layers
 from xlm_torch.fast import unpadding as unpaddings
 from xlm_torch.fast import vocabulary_loss as loss
 from xlm_torch.fast.attention import FlashAttention, attend_within_sentences, fused_attention
@@ -202,3 +207,28 @@ def shared_matrix(weight: Tensor) -> Iterator[tuple[Tensor, Callable[..., Tensor
         output,
         lambda layer, ids: embedding(layer, ids, looked_up if layer.weight is weight else None),
     )
+
+
+# -- without fast paths ----------------------------------------------------------------------------
+
+
+def answer_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every question whether a fast path serves be answered "no", and none of them run."""
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a fast path ran")
+
+    monkeypatch.setattr(xlm_torch.model, "fast_path", lambda *_, **__: None)
+    for module in (xlm_torch.heads, xlm_torch.language_model, xlm_torch.sequence_summary):
+        monkeypatch.setattr(module, "are_unmodified", lambda *_: False)
+    for module, name in (
+        (layers, "linear"),
+        (layers, "fused_attention"),
+        (layers, "attend_within_sentences"),
+        (path, "choose_unpadding"),
+        (onednn, "multiply"),
+        (EmbeddingRows, "apply"),
+        (VocabularyLoss, "apply"),
+        (FlashAttention, "apply"),
+    ):
+        monkeypatch.setattr(module, name, fail)

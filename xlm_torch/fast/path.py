@@ -97,47 +97,53 @@ def fast_path(
     config = encoder.config
     if config.chunk_size_feed_forward or not are_unmodified(_sublayers(encoder), _SUBLAYERS):
         return None
-    causal = config.causal
-    own_cache = type(cache) is KeyValueCache
     fuses = (
         not output_attentions
-        and not any(mask is not None for mask in head_masks)
-        and (cache is None or own_cache)
+        and all(mask is None for mask in head_masks)
+        and (cache is None or type(cache) is KeyValueCache)
         and are_unmodified(_inside(encoder), _SUBLAYERS | _OTHERS | OWN_LINEAR)
     )
     if not fuses:
-        mask = attention_mask_of(tokens, causal=causal, cached=cached)
-        whole = Unpadding(
-            (tokens.shape[0], tokens.shape[1] - cached), causal, tokens=tokens[:, cached:, None]
-        )
-        return FastPath(
-            encoder,
-            whole,
-            [partial(attend_with_weights, mask, head_mask, cache) for head_mask in head_masks],
-            None,
-            whole,
-        )
+        return _with_weights(encoder, tokens, cache, cached, head_masks)
     if cache is not None:
-        whole = keep_new_positions(tokens, cached=cached)
-        attend = partial(attend_to_cache, whole, cache)
-        return FastPath(encoder, whole, [attend] * config.n_layers, None, whole)
-    varlen = has_varlen(
-        encoder.embeddings.weight,
-        config.head_dim,
-        config.attention_dropout if encoder.training else 0.0,
-    )
-    unpadding = choose_unpadding(tokens, causal=causal, width=config.emb_dim, varlen=varlen)
-    selected, last = None, unpadding
-    if not output_hidden_states:
-        selected, last = select_last(unpadding, tokens, output_positions)
-    attend = partial(attend_to_sentence, unpadding)
-    return FastPath(encoder, unpadding, [attend] * config.n_layers, selected, last)
+        return _with_cache(encoder, tokens, cache, cached)
+    return _unpadded(encoder, tokens, None if output_hidden_states else output_positions)
 
 
-def _sublayers(encoder: nn.Module) -> list[nn.Module]:
+def _with_weights(
+    encoder: Any, tokens: Tensor, cache: Any, cached: int, head_masks: Sequence[Tensor | None]
+) -> FastPath:
+    """The formula's attention between fast linear layers; all positions are computed."""
+    causal = encoder.config.causal
+    shape = (tokens.shape[0], tokens.shape[1] - cached)
+    whole = Unpadding(shape, causal, tokens=tokens[:, cached:, None])
+    mask = attention_mask_of(tokens, causal=causal, cached=cached)
+    attends = [partial(attend_with_weights, mask, head_mask, cache) for head_mask in head_masks]
+    return FastPath(encoder, whole, attends, None, whole)
+
+
+def _with_cache(encoder: Any, tokens: Tensor, cache: KeyValueCache, cached: int) -> FastPath:
+    """Fused attention to the cached positions and the new ones, all of which are computed."""
+    whole = keep_new_positions(tokens, cached=cached)
+    attends = [partial(attend_to_cache, whole, cache)] * encoder.config.n_layers
+    return FastPath(encoder, whole, attends, None, whole)
+
+
+def _unpadded(encoder: Any, tokens: Tensor, output_positions: Tensor | int | None) -> FastPath:
+    """Fused attention within each sentence, padding left out where that saves work."""
+    config = encoder.config
+    dropout = config.attention_dropout if encoder.training else 0.0
+    varlen = has_varlen(encoder.embeddings.weight, config.head_dim, dropout)
+    unpadding = choose_unpadding(tokens, causal=config.causal, width=config.emb_dim, varlen=varlen)
+    selected, last = select_last(unpadding, tokens, output_positions)
+    attends = [partial(attend_to_sentence, unpadding)] * config.n_layers
+    return FastPath(encoder, unpadding, attends, selected, last)
+
+
+def _sublayers(encoder: Any) -> list[nn.Module]:
     lists = [encoder.attentions, encoder.layer_norm1, encoder.ffns, encoder.layer_norm2]
     return [*lists, *encoder.attentions, *encoder.ffns]
 
 
-def _inside(encoder: nn.Module) -> list[nn.Module]:
+def _inside(encoder: Any) -> list[nn.Module]:
     return [module for module in encoder.modules() if module is not encoder]
