@@ -146,20 +146,20 @@ class XLMModel(XLMPreTrainedModel):
         self,
         inputs: dict[str, Tensor | None],
         *,
-        cache: Any,
-        cached: int,
         output_attentions: bool,
         output_hidden_states: bool,
         output_positions: Tensor | int | None,
         embedding_matrix: Tensor | None,
+        cache: Any = None,
+        cached: int = 0,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
         """Embed, run the layers, and collect what is asked for.
 
         Args:
             inputs: The tensors that `forward` was given, by name.
-            cache, cached: What holds earlier keys and values, and for how many positions.
             output_attentions, output_hidden_states, output_positions, embedding_matrix: As in
                 `forward`.
+            cache, cached: What holds earlier keys and values, and for how many positions.
 
         Returns:
             The last hidden states, all of them, and the attention weights of each layer.

@@ -28,7 +28,7 @@ import numpy as np
 from tests.support.corpora import ROOT, ntrex, udhr, udhr_language
 from tests.support.fuzz_text import fuzz_texts
 
-FIXTURES = ROOT / "tests" / "core" / "tokenizer" / "fixtures"
+FIXTURES = ROOT / "tests" / "core" / "tokenization" / "fixtures"
 # The published pipeline gives these languages to other programs.
 SEGMENTED = ("zh", "th", "ja")
 FUZZ_LANGUAGES = (

@@ -27,7 +27,7 @@ from typing import Any
 from tests.support.corpora import ROOT, ntrex, pud, pydocs, vocabulary
 from tests.support.fuzz_text import fuzz_texts
 
-FIXTURES = ROOT / "tests" / "core" / "tokenizer" / "fixtures"
+FIXTURES = ROOT / "tests" / "core" / "tokenization" / "fixtures"
 BLOCK = 100
 SIZE = 8
 KINDS = ("ids", "decoded", "decoded_without_special")
