@@ -18,6 +18,7 @@ from conversion import quiet, terminal
 from conversion.cli import main
 from tests.conversion import pairs
 from tests.conversion.helpers import write_checkpoint
+from tests.support.hub_fetch import replace_fetch
 from xlm_core.checkpoints import LazyTensor
 from xlm_core.checkpoints.torch_writing import write_torch
 
@@ -83,7 +84,7 @@ class TestInspect:
             asked.append(name)
             return folder
 
-        monkeypatch.setattr("xlm_core.checkpoints.hub.fetch", fetch)
+        replace_fetch(monkeypatch, fetch)
         assert main(["inspect", "somebody/something"]) == 0
         out = capsys.readouterr().out
         assert asked == ["somebody/something"]

@@ -15,6 +15,7 @@ import torch
 import transformers
 
 from tests.conftest import make_config
+from tests.support.containers import replace_fill
 from xlm_core import CheckpointError, ConfigError, UnknownArgumentError, XLMConfig
 from xlm_core.checkpoints import match_checkpoint, open_checkpoint, save_checkpoint
 from xlm_core.weights import name_of, tensors_of
@@ -182,7 +183,7 @@ def test_a_failed_write_leaves_the_old_files_whole(
         raise OSError("disk full")
 
     if failing == "write":
-        monkeypatch.setattr("xlm_core.checkpoints.safetensors_file.fill", half)
+        replace_fill(monkeypatch, "safetensors", half)
     else:
         monkeypatch.setattr(os, "replace", no_rename)
     with pytest.raises(OSError, match="disk full"):

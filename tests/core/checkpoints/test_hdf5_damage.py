@@ -22,8 +22,8 @@ from tests.core.checkpoints.hdf5_files import (
     write_keras,
     write_model,
 )
+from tests.support.containers import without_checksums
 from xlm_core import CheckpointError
-from xlm_core.checkpoints.hdf5_bytes import Hdf5Bytes
 from xlm_core.checkpoints.hdf5_reading import Group
 
 Write = Callable[..., None]
@@ -156,7 +156,7 @@ def test_right_checksums_on_wrong_bytes(tmp_path: Path, monkeypatch: pytest.Monk
     write_many(tmp_path / "many.h5")
     content = np.fromfile(tmp_path / "many.h5", np.uint8)
     places, _ = places_outside_of_numbers(content.tobytes())
-    monkeypatch.setattr(Hdf5Bytes, "check_sum", lambda *_: None)
+    without_checksums(monkeypatch)
     random = np.random.default_rng(5)
     refused = 0
     for place in random.choice(places, 400).tolist():

@@ -26,7 +26,7 @@ from tests.core.checkpoints.hdf5_made_up import (
     table,
     tree,
 )
-from xlm_core.checkpoints import hdf5_bytes
+from tests.support.containers import set_limits
 
 
 def test_made_up_file_is_sound() -> None:
@@ -233,10 +233,10 @@ def test_number_of_parts_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for version in ("earliest", "latest"):
         write_model(tmp_path / "model.h5", libver=version)
         content = (tmp_path / "model.h5").read_bytes()
-        monkeypatch.setattr(hdf5_bytes, "MOST_PARTS", 40)
+        set_limits(monkeypatch, hdf5_parts=40)
         refused(content, "it has more than 40 parts")
         monkeypatch.undo()
-    monkeypatch.setattr(hdf5_bytes, "MOST_CHECKED", 1_000)
+    set_limits(monkeypatch, hdf5_checked_bytes=1_000)
     refused(content, "too much besides tensors")
 
 

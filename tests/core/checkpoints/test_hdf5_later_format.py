@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from tests.core.checkpoints.hdf5_files import assert_same, read, read_content, write_keras
+from tests.support.containers import without_checksums
 from xlm_core import CheckpointError
-from xlm_core.checkpoints.hdf5_bytes import Hdf5Bytes
 
 
 @pytest.fixture
 def no_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if whoever changed a byte had computed its checksum anew."""
-    monkeypatch.setattr(Hdf5Bytes, "check_sum", lambda *_: None)
+    without_checksums(monkeypatch)
 
 
 def changed(content: bytes, mark: bytes, place: int, value: bytes) -> bytes:

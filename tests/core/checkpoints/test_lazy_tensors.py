@@ -12,9 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.containers import small_blocks
 from xlm_core import CheckpointError, ConfigError
-from xlm_core.checkpoints import comparing, filling, tensors
-from xlm_core.checkpoints.filling import Job, fill, fill_with_checksums, in_parallel
+from xlm_core.checkpoints.comparing import (
+    Comparison,
+    compare_tensors,
+    count_not_finite,
+    same_values,
+)
+from xlm_core.checkpoints.filling import Job, fill, fill_with_checksums, in_parallel, reserve
 from xlm_core.checkpoints.sources import FileSource, MemorySource, PartSource, read_bytes
 from xlm_core.checkpoints.tensors import DTYPES, LazyTensor, float_dtype_name
 
@@ -22,12 +28,7 @@ from xlm_core.checkpoints.tensors import DTYPES, LazyTensor, float_dtype_name
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks so small that every path is taken."""
-    monkeypatch.setattr(tensors, "BLOCK", 64)
-    monkeypatch.setattr(tensors, "_WHOLE", 256)
-    monkeypatch.setattr(filling, "BLOCK", 64)
-    monkeypatch.setattr(filling, "_BUFFER", 48)
-    blocks = LazyTensor.blocks
-    monkeypatch.setattr(LazyTensor, "blocks", lambda self, size=64: blocks(self, size))
+    small_blocks(monkeypatch)
 
 
 def in_file(path: Path, array: Any, offset: int = 5) -> LazyTensor:
@@ -84,8 +85,8 @@ def test_any_view_reads_as_numpy_reads_it(
             fill(file.fileno(), [Job(3, tensor)])
         content = target.read_bytes()
         assert content[3:] == expected.tobytes()
-    pairs = comparing.compare_tensors([(lazy, LazyTensor.of(np.ascontiguousarray(view)))])
-    assert pairs == [comparing.Comparison()]
+    pairs = compare_tensors([(lazy, LazyTensor.of(np.ascontiguousarray(view)))])
+    assert pairs == [Comparison()]
 
 
 @pytest.mark.usefixtures("small")
@@ -116,8 +117,8 @@ def test_places(tmp_path: Path) -> None:
     assert lazy.astype("float32").place == lazy.place
     other = LazyTensor.of(np.ones((2, 2), np.float32))
     assert lazy.place != other.place
-    assert comparing.same_values(lazy, other)
-    assert not comparing.same_values(lazy, other.astype("float64"))
+    assert same_values(lazy, other)
+    assert not same_values(lazy, other.astype("float64"))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_without_reading_and_writing_by_position(
     lazy = in_file(tmp_path / "file", array)
     assert lazy.read().tolist() == array.tolist()
     with open(tmp_path / "target", "wb") as file:
-        filling.reserve(file.fileno(), 2 * array.nbytes)
+        reserve(file.fileno(), 2 * array.nbytes)
         fill(file.fileno(), [Job(0, lazy), Job(array.nbytes, lazy.transposed())])
     assert (tmp_path / "target").read_bytes() == array.tobytes() + array.T.tobytes()
 
@@ -205,13 +206,13 @@ def test_the_first_error_ends_the_work() -> None:
 def test_comparisons() -> None:
     one = np.array([[1.0, -0.0], [np.nan, 4.0]], np.float32)
     other = np.array([[1.0, 0.0], [np.nan, 4.5]], np.float32)
-    found = comparing.compare_tensors([(LazyTensor.of(one), LazyTensor.of(other))])[0]
-    assert found == comparing.Comparison(differing=2, largest=0.5, not_finite=1)
+    found = compare_tensors([(LazyTensor.of(one), LazyTensor.of(other))])[0]
+    assert found == Comparison(differing=2, largest=0.5, not_finite=1)
     half = np.array([60000, 60000], ml_dtypes.bfloat16)
-    assert comparing.count_not_finite(half) == 0
-    assert comparing.count_not_finite(np.full(3, 65504, np.float16)) == 0
-    assert comparing.count_not_finite(np.array([np.inf, 1], np.float16)) == 1
-    assert comparing.count_not_finite(np.full(1000, 3e38, np.float32)) == 0  # only the sum is inf
+    assert count_not_finite(half) == 0
+    assert count_not_finite(np.full(3, 65504, np.float16)) == 0
+    assert count_not_finite(np.array([np.inf, 1], np.float16)) == 1
+    assert count_not_finite(np.full(1000, 3e38, np.float32)) == 0  # only the sum is inf
 
 
 def test_names_of_dtypes() -> None:

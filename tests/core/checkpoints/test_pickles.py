@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xlm_core.checkpoints import pickles
+from tests.support.containers import set_limits
 from xlm_core.checkpoints.pickle_writing import pickled
 from xlm_core.checkpoints.pickles import load
 from xlm_core.checkpoints.sources import MemorySource
@@ -90,7 +90,7 @@ def test_what_is_written_is_read(value: Any) -> None:
 @pytest.mark.parametrize("window", [17, 40, 1000])
 def test_windows(protocol: int, window: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pickle is read in pieces; nothing depends on where one ends."""
-    monkeypatch.setattr(pickles, "_WINDOW", window)
+    set_limits(monkeypatch, pickle_window=window)
     value = {
         "texts": ["", "é" * 30, "x" * 300, "word"] * 20,
         "numbers": [0, 255, 256, 65535, 65536, -1, 2**31, -(2**63), 2**200, 0.5] * 20,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xlm_core.checkpoints import pickle_limits
+from tests.support.containers import set_limits
 from xlm_core.checkpoints.pickles import load
 from xlm_core.checkpoints.sources import MemorySource
 from xlm_core.checkpoints.torch_globals import find
@@ -97,19 +97,19 @@ def test_words_in_several_dictionaries() -> None:
 @pytest.mark.parametrize("opcode", [b"]", b"}", b"\x8f", b")\x85"])
 def test_many_containers(opcode: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """An opcode of one byte makes an object of up to 216 bytes."""
-    monkeypatch.setattr(pickle_limits, "MOST_CONTAINERS", 5_000)
+    set_limits(monkeypatch, pickle_containers=5_000)
     assert len(run(b"\x80\x04(" + opcode * 4_999 + b"t.")) == 4_999
     refused(b"\x80\x04(" + opcode * 5_001 + b"t.", "builds more than 5,000 objects")
 
 
 def test_many_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pickle_limits, "MOST_CONTAINERS", 5_000)
+    set_limits(monkeypatch, pickle_containers=5_000)
     content = b"\x80\x02ccollections\nOrderedDict\nq\x00)q\x01(" + b"h\x00h\x01R" * 5_001 + b"t."
     refused(content, "builds more than 5,000 objects")
 
 
 def test_many_opcodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pickle_limits, "MOST_OPCODES", 1000)
+    set_limits(monkeypatch, pickle_opcodes=1000)
     assert len(run(b"\x80\x02(" + b"N" * 990 + b"t.")) == 990
     refused(b"\x80\x02(" + b"N" * 1000 + b"t.", "more than 1,000 opcodes")
 

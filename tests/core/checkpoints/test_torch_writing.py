@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from tests.core.checkpoints.torch_files import assert_same
-from xlm_core.checkpoints import archive_writing
+from tests.support.containers import set_limits
 from xlm_core.checkpoints.tensors import DTYPES, LazyTensor
 from xlm_core.checkpoints.torch_reading import read_torch
 from xlm_core.checkpoints.torch_storages import CLASSES
@@ -223,8 +223,7 @@ def test_archive(tmp_path: Path) -> None:
 
 def test_long_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What files of more than 4 GiB need, tried on a small one."""
-    monkeypatch.setattr(archive_writing, "LARGEST", 50)
-    monkeypatch.setattr(archive_writing, "MOST", 2)
+    set_limits(monkeypatch, archive_size=50, archive_members=2)
     content = {"a": tensor("float32", 30), "b": tensor("int8", 7)}
     for weights_only in (True, False):
         assert_same(content, written(content, tmp_path, legacy=False, weights_only=weights_only))

@@ -1,0 +1,24 @@
+"""`fetch` of the hub, by what is wanted: the files of weights, or those of a tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xlm_core.checkpoints import hub
+
+# What `open_checkpoint` calls.
+CALLED_TO_OPEN = "xlm_core.checkpoints.hub.fetch"
+
+
+def fetch(name: str, *, files: Any = "weights", **options: Any) -> Path:
+    """Fetch what opening a checkpoint ("weights") or a tokenizer ("tokenizer") asks for."""
+    return hub.fetch(name, files=files, **options)
+
+
+def replace_fetch(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Path]) -> None:
+    """Have `open_checkpoint` fetch by another function."""
+    monkeypatch.setattr(CALLED_TO_OPEN, function)
