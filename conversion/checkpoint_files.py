@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xlm_core.checkpoints.json_files import read_object
 from xlm_core.checkpoints.opening import Checkpoint
 from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
-from xlm_core.checkpoints.tensors import LazyTensor
+from xlm_core.containers.json_files import read_object
+from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.tokenization.files import FOLDER_FILES
 
 # Of a tokenizer, in the folder of a checkpoint; the last two are the original's.

@@ -12,19 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import xlm_core.hub.fetching as hub
 from conversion.progress import ByteProgress
 from conversion.tokenizer_files import FILES as TOKENIZER_FILES
 from conversion.tokenizer_files import with_dictionary, write_tokenizer
-from xlm_core.checkpoints import hub
-from xlm_core.checkpoints.comparing import compare_tensors
 from xlm_core.checkpoints.layouts import LAYOUTS, Layout
 from xlm_core.checkpoints.matching import match_checkpoint
 from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint
 from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
 from xlm_core.checkpoints.shards import shard_size
-from xlm_core.checkpoints.tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.checkpoints.writing import Weights, check_fits, write_alone, write_folder
 from xlm_core.config import differing_fields
+from xlm_core.containers.comparing import compare_tensors
+from xlm_core.containers.lazy_tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.errors import CheckpointError, ConfigError
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 from xlm_core.whole_files import folder_written_whole, written_whole

@@ -12,12 +12,12 @@ import numpy as np
 from conversion.checkpoint_files import File, files_of, shared_bytes
 from conversion.progress import ByteProgress
 from conversion.tensor_values import Values, values_of
-from xlm_core.checkpoints.comparing import bits
 from xlm_core.checkpoints.fitting import Fit, class_of, fit_checkpoint
 from xlm_core.checkpoints.layouts import LAYOUTS, why_not
 from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint
-from xlm_core.checkpoints.tensors import DTYPES
 from xlm_core.config import XLMConfig
+from xlm_core.containers.comparing import bits
+from xlm_core.containers.lazy_tensors import DTYPES
 
 
 @dataclass(frozen=True)

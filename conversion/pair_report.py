@@ -12,7 +12,7 @@ from conversion.compare import Bars, Row, first_off
 from conversion.report import bar_line, batch_line, plain, table
 from conversion.tensor_rows import ABSENT, EQUAL, ROUNDED, TensorRow
 from conversion.wording import aligned, counted, shape_of, shown, size_of
-from xlm_core.checkpoints.tensors import DTYPES
+from xlm_core.containers.lazy_tensors import DTYPES
 
 
 @dataclass(frozen=True)

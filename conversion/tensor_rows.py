@@ -14,9 +14,9 @@ from conversion.progress import ByteProgress
 from conversion.rounding import Rounding, compare_rounded
 from conversion.tensor_origins import origins
 from conversion.wording import shape_of
-from xlm_core.checkpoints.comparing import Comparison, compare_tensors
 from xlm_core.checkpoints.fitting import Fit
-from xlm_core.checkpoints.tensors import DTYPES, FLOAT_DTYPES, LazyTensor
+from xlm_core.containers.comparing import Comparison, compare_tensors
+from xlm_core.containers.lazy_tensors import DTYPES, FLOAT_DTYPES, LazyTensor
 from xlm_core.positions import sinusoidal_table
 
 EQUAL, ROUNDED, DIFFERENT, ABSENT = "equal", "rounded", "different", "absent"

@@ -10,28 +10,28 @@ from typing import Any
 
 import pytest
 
-from xlm_core.checkpoints.filling import fill
-from xlm_core.checkpoints.hdf5_bytes import Hdf5Bytes
-from xlm_core.checkpoints.tensors import LazyTensor
+from xlm_core.containers.hdf5.file_bytes import Hdf5Bytes
+from xlm_core.containers.lazy_tensors import LazyTensor
+from xlm_core.containers.streaming import fill
 
 # A limit in words -> the names of modules that hold it.
 LIMITS = {
-    "pickle_window": ("xlm_core.checkpoints.pickles._WINDOW",),
-    "pickle_containers": ("xlm_core.checkpoints.pickle_limits.MOST_CONTAINERS",),
-    "pickle_opcodes": ("xlm_core.checkpoints.pickle_limits.MOST_OPCODES",),
-    "hdf5_parts": ("xlm_core.checkpoints.hdf5_bytes.MOST_PARTS",),
-    "hdf5_checked_bytes": ("xlm_core.checkpoints.hdf5_bytes.MOST_CHECKED",),
-    "archive_size": ("xlm_core.checkpoints.archive_writing.LARGEST",),
-    "archive_members": ("xlm_core.checkpoints.archive_writing.MOST",),
-    "block": ("xlm_core.checkpoints.tensors.BLOCK", "xlm_core.checkpoints.filling.BLOCK"),
-    "whole_matrix": ("xlm_core.checkpoints.tensors._WHOLE",),
-    "copy_buffer": ("xlm_core.checkpoints.filling._BUFFER",),
+    "pickle_window": ("xlm_core.containers.pickles.machine._WINDOW",),
+    "pickle_containers": ("xlm_core.containers.pickles.limits.MOST_CONTAINERS",),
+    "pickle_opcodes": ("xlm_core.containers.pickles.limits.MOST_OPCODES",),
+    "hdf5_parts": ("xlm_core.containers.hdf5.file_bytes.MOST_PARTS",),
+    "hdf5_checked_bytes": ("xlm_core.containers.hdf5.file_bytes.MOST_CHECKED",),
+    "archive_size": ("xlm_core.containers.archives.writing.LARGEST",),
+    "archive_members": ("xlm_core.containers.archives.writing.MOST",),
+    "block": ("xlm_core.containers.lazy_tensors.BLOCK", "xlm_core.containers.streaming.BLOCK"),
+    "whole_matrix": ("xlm_core.containers.lazy_tensors._WHOLE",),
+    "copy_buffer": ("xlm_core.containers.streaming._BUFFER",),
 }
 # A container -> the function that streams its tensors, as its writer sees it.
 FILL = {
-    "safetensors": "xlm_core.checkpoints.safetensors_file.fill",
-    "torch": "xlm_core.checkpoints.torch_writing.fill",
-    "hdf5": "xlm_core.checkpoints.hdf5_writing.fill",
+    "safetensors": "xlm_core.containers.safetensors.fill",
+    "torch": "xlm_core.containers.torch_files.writing.fill",
+    "hdf5": "xlm_core.containers.hdf5.writing.fill",
 }
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from xlm_core.checkpoints import hub
+import xlm_core.hub.fetching as hub
 
 # What `open_checkpoint` calls.
-CALLED_TO_OPEN = "xlm_core.checkpoints.hub.fetch"
+CALLED_TO_OPEN = "xlm_core.hub.fetching.fetch"
 
 
 def fetch(name: str, *, files: Any = "weights", **options: Any) -> Path:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from xlm_core.checkpoints.comparing import same_values
 from xlm_core.checkpoints.naming import architecture_in, variants
 from xlm_core.checkpoints.opening import Checkpoint
-from xlm_core.checkpoints.tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.config import XLMConfig
+from xlm_core.containers.comparing import same_values
+from xlm_core.containers.lazy_tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.weights import (
     ARCHITECTURES,
     ENCODER_DECODER,

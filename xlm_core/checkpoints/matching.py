@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xlm_core.checkpoints.comparing import same_values
 from xlm_core.checkpoints.fitting import fit_tensors, listed
 from xlm_core.checkpoints.opening import Checkpoint
-from xlm_core.checkpoints.tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.config import XLMConfig
+from xlm_core.containers.comparing import same_values
+from xlm_core.containers.lazy_tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.errors import CheckpointError, warn
 from xlm_core.weights import TensorSpec
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from xlm_core.checkpoints.tensors import LazyTensor
 from xlm_core.config import XLMConfig
+from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.errors import CheckpointError
 from xlm_core.weights import (
     ARCHITECTURES,

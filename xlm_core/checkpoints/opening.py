@@ -8,20 +8,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from xlm_core.checkpoints import hub, keras_files, tf_files
-from xlm_core.checkpoints.archives import members
-from xlm_core.checkpoints.facebook import interpret, is_facebook
-from xlm_core.checkpoints.hdf5_reading import read_hdf5
+import xlm_core.checkpoints.layouts.keras as keras_files
+import xlm_core.checkpoints.layouts.tf as tf_files
+import xlm_core.hub.fetching as hub
 from xlm_core.checkpoints.layouts import LAYOUTS, WEIGHT_FILES
+from xlm_core.checkpoints.layouts.facebook import interpret, is_facebook
 from xlm_core.checkpoints.naming import architecture_in, canonical_names, classes_named
 from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
 from xlm_core.checkpoints.original import Original, read_original
-from xlm_core.checkpoints.safetensors_file import read_safetensors
 from xlm_core.checkpoints.shards import read_shards
-from xlm_core.checkpoints.sources import FileSource, read_bytes
-from xlm_core.checkpoints.tensors import LazyTensor
-from xlm_core.checkpoints.torch_reading import read_torch
 from xlm_core.config import ALIASES, XLMConfig
+from xlm_core.containers.archives.reading import members
+from xlm_core.containers.hdf5.reading import read_hdf5
+from xlm_core.containers.lazy_tensors import LazyTensor
+from xlm_core.containers.safetensors import read_safetensors
+from xlm_core.containers.sources import FileSource, read_bytes
+from xlm_core.containers.torch_files.reading import read_torch
 from xlm_core.errors import CheckpointError, refuse_unknown_arguments, warn
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 

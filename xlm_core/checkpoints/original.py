@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from xlm_core.checkpoints.json_files import read_object
-from xlm_core.checkpoints.tensors import DTYPES, LazyTensor
+from xlm_core.containers.json_files import read_object
+from xlm_core.containers.lazy_tensors import DTYPES, LazyTensor
 from xlm_core.errors import CheckpointError
 
 FILE = "facebook.json"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import TypeVar
 
-from xlm_core.checkpoints.json_files import read_object
-from xlm_core.checkpoints.tensors import LazyTensor
+from xlm_core.containers.json_files import read_object
+from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.errors import CheckpointError, ConfigError
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}

@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xlm_core.checkpoints.facebook import compose
-from xlm_core.checkpoints.filling import Progress
-from xlm_core.checkpoints.keras_files import write_keras, write_keras_weights
 from xlm_core.checkpoints.layouts import Layout, why_not
+from xlm_core.checkpoints.layouts.facebook import compose
+from xlm_core.checkpoints.layouts.keras import write_keras, write_keras_weights
+from xlm_core.checkpoints.layouts.tf import MODEL_NAMES, write_tf, write_tf_shard
 from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
 from xlm_core.checkpoints.original import Original
-from xlm_core.checkpoints.safetensors_file import write_safetensors
 from xlm_core.checkpoints.shards import index_text, split
-from xlm_core.checkpoints.tensors import Array, LazyTensor
-from xlm_core.checkpoints.tf_files import MODEL_NAMES, write_tf, write_tf_shard
-from xlm_core.checkpoints.torch_writing import write_torch
 from xlm_core.config import XLMConfig
+from xlm_core.containers.lazy_tensors import Array, LazyTensor
+from xlm_core.containers.safetensors import write_safetensors
+from xlm_core.containers.streaming import Progress
+from xlm_core.containers.torch_files.writing import write_torch
 from xlm_core.errors import CheckpointError
 from xlm_core.weights import (
     ENCODER_DECODER,

@@ -252,7 +252,7 @@ class FilesMixin(SpecialTokensMixin):
 
 def _published(name: str, revision: str | None, local_files_only: bool) -> Path | None:
     """The folder of a published checkpoint's tokenizer; None if `name` is no such name."""
-    from xlm_core.checkpoints import hub  # checkpoints are not needed for a folder
+    import xlm_core.hub.fetching as hub  # checkpoints are not needed for a folder
 
     if not hub.is_hub_name(name):
         return None

@@ -9,9 +9,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from xlm_core.checkpoints.hdf5_reading import Group, read_hdf5
-from xlm_core.checkpoints.sources import FileSource, MemorySource
-from xlm_core.checkpoints.tensors import LazyTensor
+from xlm_core.containers.hdf5.reading import Group, read_hdf5
+from xlm_core.containers.lazy_tensors import LazyTensor
+from xlm_core.containers.sources import FileSource, MemorySource
 
 
 def read(path: Path) -> Group:

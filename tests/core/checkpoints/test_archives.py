@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from tests.core.checkpoints.torch_files import saved
-from xlm_core.checkpoints.archives import MOST_MEMBERS, members, names
-from xlm_core.checkpoints.sources import MemorySource, read_bytes
+from xlm_core.containers.archives.reading import MOST_MEMBERS, members, names
+from xlm_core.containers.sources import MemorySource, read_bytes
 from xlm_core.errors import CheckpointError
 
 CONTENTS = {"a": b"", "folder/b": b"hello", "folder/ü": bytes(range(256)), "c": b"PK\x05\x06" * 9}

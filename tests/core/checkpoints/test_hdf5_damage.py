@@ -24,7 +24,7 @@ from tests.core.checkpoints.hdf5_files import (
 )
 from tests.support.containers import without_checksums
 from xlm_core import CheckpointError
-from xlm_core.checkpoints.hdf5_reading import Group
+from xlm_core.containers.hdf5.reading import Group
 
 Write = Callable[..., None]
 FILES = pytest.mark.parametrize(

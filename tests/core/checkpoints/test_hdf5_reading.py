@@ -19,7 +19,7 @@ from tests.core.checkpoints.hdf5_files import (
     write_keras,
     write_model,
 )
-from xlm_core.checkpoints.hdf5_checksum import lookup3
+from xlm_core.containers.hdf5.checksum import lookup3
 
 LIBRARY_VERSIONS = ("earliest", "v108", "v110", "v112", "latest")
 DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")

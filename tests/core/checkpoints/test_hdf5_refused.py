@@ -12,7 +12,7 @@ import pytest
 
 from tests.core.checkpoints.hdf5_files import read, read_content, write_model
 from xlm_core import CheckpointError
-from xlm_core.checkpoints.hdf5_checksum import lookup3
+from xlm_core.containers.hdf5.checksum import lookup3
 
 VERSIONS = pytest.mark.parametrize("version", ["earliest", "latest"])
 

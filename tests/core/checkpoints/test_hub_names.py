@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.hub_calls import ROOT
 from tests.support.hub_fetch import fetch
-from xlm_core.checkpoints.hub import PUBLISHED, is_hub_name, quirks
 from xlm_core.errors import CheckpointError
+from xlm_core.hub.fetching import PUBLISHED, is_hub_name, quirks
 
 CAUSAL = ("xlm-clm-enfr-1024", "xlm-clm-ende-1024")
 HASH = "0123456789abcdef0123456789abcdef01234567"
@@ -135,7 +135,7 @@ def test_without_the_package(blocked: str) -> None:
 import sys
 sys.modules[{blocked!r}] = None
 from tests.support.hub_fetch import fetch
-from xlm_core.checkpoints.hub import is_hub_name, quirks
+from xlm_core.hub.fetching import is_hub_name, quirks
 from xlm_core.errors import MissingPackageError
 assert is_hub_name("a/b") and quirks("xlm-clm-ende-1024")
 try:

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from tests.support.containers import small_blocks
 from xlm_core import CheckpointError, ConfigError
-from xlm_core.checkpoints.comparing import (
+from xlm_core.containers.comparing import (
     Comparison,
     compare_tensors,
     count_not_finite,
     same_values,
 )
-from xlm_core.checkpoints.filling import Job, fill, fill_with_checksums, in_parallel, reserve
-from xlm_core.checkpoints.sources import FileSource, MemorySource, PartSource, read_bytes
-from xlm_core.checkpoints.tensors import DTYPES, LazyTensor, float_dtype_name
+from xlm_core.containers.lazy_tensors import DTYPES, LazyTensor, float_dtype_name
+from xlm_core.containers.sources import FileSource, MemorySource, PartSource, read_bytes
+from xlm_core.containers.streaming import Job, fill, fill_with_checksums, in_parallel, reserve
 
 
 @pytest.fixture

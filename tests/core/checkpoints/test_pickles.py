@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.containers import set_limits
-from xlm_core.checkpoints.pickle_writing import pickled
-from xlm_core.checkpoints.pickles import load
-from xlm_core.checkpoints.sources import MemorySource
-from xlm_core.checkpoints.torch_globals import find
+from xlm_core.containers.pickles.machine import load
+from xlm_core.containers.pickles.writing import pickled
+from xlm_core.containers.sources import MemorySource
+from xlm_core.containers.torch_files.globals import find
 from xlm_core.errors import CheckpointError
 
 PROTOCOLS = (2, 3, 4, 5)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from xlm_core.checkpoints.pickles import load
-from xlm_core.checkpoints.sources import MemorySource
-from xlm_core.checkpoints.torch_globals import find
+from xlm_core.containers.pickles.machine import load
+from xlm_core.containers.sources import MemorySource
+from xlm_core.containers.torch_files.globals import find
 from xlm_core.errors import CheckpointError
 
 COMMANDS: list[tuple[Callable[..., Any], str]] = [

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.core.checkpoints.torch_files import assert_same
-from xlm_core.checkpoints.torch_reading import read_torch
-from xlm_core.checkpoints.torch_writing import write_torch
+from xlm_core.containers.torch_files.reading import read_torch
+from xlm_core.containers.torch_files.writing import write_torch
 
 CASES = [
     "golden/facebook/adaptive_softmax/checkpoint.pth",

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from tests.core.checkpoints.torch_files import FORM_NAMES, FORMS, assert_same, save
-from xlm_core.checkpoints.sources import FileSource
-from xlm_core.checkpoints.tensors import LazyTensor
-from xlm_core.checkpoints.torch_reading import read_torch
+from xlm_core.containers.lazy_tensors import LazyTensor
+from xlm_core.containers.sources import FileSource
+from xlm_core.containers.torch_files.reading import read_torch
 from xlm_core.errors import CheckpointError
 
 DTYPES = [

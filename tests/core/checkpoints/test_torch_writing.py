@@ -17,10 +17,10 @@ import torch
 
 from tests.core.checkpoints.torch_files import assert_same
 from tests.support.containers import set_limits
-from xlm_core.checkpoints.tensors import DTYPES, LazyTensor
-from xlm_core.checkpoints.torch_reading import read_torch
-from xlm_core.checkpoints.torch_storages import CLASSES
-from xlm_core.checkpoints.torch_writing import write_torch
+from xlm_core.containers.lazy_tensors import DTYPES, LazyTensor
+from xlm_core.containers.torch_files.reading import read_torch
+from xlm_core.containers.torch_files.storages import CLASSES
+from xlm_core.containers.torch_files.writing import write_torch
 from xlm_core.errors import CheckpointError
 
 forms = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])

@@ -1,0 +1,305 @@
+"""Checkpoints of the original code: what their entries mean, and how such a file is composed.
+
+Source: xlm/trainer.py (save_checkpoint), xlm/model/__init__.py (build_model) and
+xlm/evaluation/xnli.py of the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xlm_core.checkpoints.original import Original, can_encode
+from xlm_core.config import XLMConfig
+from xlm_core.containers.lazy_tensors import LazyTensor
+from xlm_core.errors import CheckpointError, ConfigError
+from xlm_core.weights import ENCODER_DECODER, PARTS
+
+# Parameters that published config.json files carry beside the fields.
+_KEPT = ("same_enc_dec", "share_inout_emb", "max_vocab", "min_count")
+_DICTIONARY = ("dico_id2word", "dico_word2id", "dico_counts")
+_XNLI_LABELS = ("contradiction", "neutral", "entailment")
+_HEAD = "proj.1."
+
+
+@dataclass(frozen=True)
+class FacebookFile:
+    """What a file of the original holds.
+
+    Attributes:
+        tensors: Name, as the weight table has it for "facebook" -> tensor.
+        architecture: The class that these tensors are.
+        config: From its params; None if it has none.
+        original: Its params and dictionary.
+        dropped: What is not kept, in words.
+    """
+
+    tensors: dict[str, LazyTensor]
+    architecture: str
+    config: XLMConfig | None
+    original: Original
+    dropped: tuple[str, ...]
+
+
+def is_facebook(content: Any) -> bool:
+    """Whether the content of a torch file is a checkpoint of the original."""
+    if not isinstance(content, Mapping):
+        return False
+    return any(isinstance(content.get(name), Mapping) for name in ("model", "embedder", *PARTS))
+
+
+def interpret(content: Mapping[str, Any], source: str) -> FacebookFile:
+    """Take a checkpoint of the original apart.
+
+    Args:
+        content: What the file holds; tensors are lazy.
+        source: What to call the file in messages.
+
+    Raises:
+        CheckpointError: If it is not one that this library can use.
+    """
+    entries = dict(content)
+    params = entries.pop("params", None)
+    if params is not None and not isinstance(params, Mapping):
+        raise CheckpointError(f"{source}: params is a {type(params).__name__}; expected a table.")
+    dropped: list[str] = []
+    tensors, architecture = _tensors(entries, source, dropped)
+    _refuse_memory(tensors, params or {}, source)
+    words, counts = _dictionary(entries, source)
+    ours = entries.pop("config", None)
+    for name in [*entries]:
+        if name.endswith("optimizer"):
+            dropped.append(f"optimizer state ({name})")
+            del entries[name]
+        elif not can_encode(entries[name]):
+            dropped.append(name)
+            del entries[name]
+    kept = {}
+    for name, value in (params or {}).items():
+        if isinstance(name, str) and can_encode(value):
+            kept[name] = value
+        else:
+            dropped.append(f"params[{name!r:.40}]")
+    config = None
+    if params is not None:
+        config = _config(kept, ours, tensors, architecture, source)
+        if words is not None and len(words) != config.vocab_size:
+            raise CheckpointError(
+                f"{source}: its dictionary has {len(words)} words, its params say "
+                f"{config.vocab_size}."
+            )
+    original = Original(kept, words, counts, entries)
+    return FacebookFile(tensors, architecture, config, original, tuple(dropped))
+
+
+def _tensors(
+    entries: dict[str, Any], source: str, dropped: list[str]
+) -> tuple[dict[str, LazyTensor], str]:
+    """Take the state dictionaries out of the entries."""
+    if "decoder" in entries:
+        tensors = {}
+        for part in PARTS:
+            if part not in entries:
+                raise CheckpointError(f"{source} has a decoder and no encoder; expected both.")
+            for name, tensor in _state(entries.pop(part), part, source).items():
+                tensors[f"{part}.{name}"] = tensor
+        return tensors, ENCODER_DECODER
+    name = next(name for name in ("model", "encoder", "embedder") if name in entries)
+    tensors = _state(entries.pop(name), name, source)
+    if "proj" in entries:  # a classifier that was saved beside its encoder
+        for key, tensor in _state(entries.pop("proj"), "proj", source).items():
+            tensors[_HEAD + key.removeprefix("proj.").removeprefix("1.")] = tensor
+    if any(key.startswith(_HEAD) for key in tensors):
+        # A classifier keeps the output layer of the language model that it came from, unused.
+        unused = [key for key in tensors if key.startswith("pred_layer.")]
+        for key in unused:
+            del tensors[key]
+            dropped.append(f"{key} (the classifier does not use it)")
+        return tensors, "XLMForSequenceClassification"
+    head = any(key.startswith("pred_layer.") for key in tensors)
+    return tensors, "XLMWithLMHeadModel" if head else "XLMModel"
+
+
+def _state(value: Any, name: str, source: str) -> dict[str, LazyTensor]:
+    if not isinstance(value, Mapping) or not value:
+        raise CheckpointError(f"{source}: {name} is a {type(value).__name__}; expected tensors.")
+    for key, tensor in value.items():
+        if not isinstance(key, str) or not isinstance(tensor, LazyTensor):
+            raise CheckpointError(
+                f"{source}: {name}[{key!r:.60}] is a {type(tensor).__name__}; expected a tensor."
+            )
+    state: dict[str, LazyTensor] = dict(value)
+    # What wraps a model puts its name before all others: data parallelism, the sentence embedder.
+    for prefix in ("module.", "embedder.", "model."):
+        others = [key for key in state if not key.startswith("proj.")]
+        if others and all(key.startswith(prefix) for key in others):
+            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    return state
+
+
+def _refuse_memory(
+    tensors: Mapping[str, LazyTensor], params: Mapping[str, Any], source: str
+) -> None:
+    keys = [name for name in tensors if "memories." in name]
+    if keys or params.get("use_memory") is True:
+        raise CheckpointError(
+            f"{source} has product-key memory layers ({keys[0] if keys else 'use_memory'}): they "
+            "replace feed-forward layers by a computation that no XLM class, here or in "
+            "transformers, has. Such checkpoints run in the original code only."
+        )
+
+
+def _dictionary(
+    entries: dict[str, Any], source: str
+) -> tuple[tuple[str, ...] | None, tuple[int, ...] | None]:
+    """The words and their counts by id, taken out of the entries."""
+    id2word, word2id, counted = (entries.pop(name, None) for name in _DICTIONARY)
+    if id2word is None:
+        return None, None
+    if not isinstance(id2word, Mapping) or {*id2word} != {*range(len(id2word))}:
+        raise CheckpointError(f"{source}: dico_id2word does not give a word to each id from 0 up.")
+    words = tuple(id2word[index] for index in range(len(id2word)))
+    if not all(isinstance(word, str) for word in words) or len({*words}) != len(words):
+        raise CheckpointError(f"{source}: dico_id2word does not give another word to each id.")
+    if word2id is not None and word2id != {word: index for index, word in enumerate(words)}:
+        raise CheckpointError(f"{source}: dico_word2id and dico_id2word contradict each other.")
+    if counted is None:
+        return words, None
+    table = counted if isinstance(counted, Mapping) else {}
+    counts = tuple(count for word in words if type(count := table.get(word)) is int)
+    if len(counts) != len(words) or len(table) != len(words):
+        raise CheckpointError(f"{source}: dico_counts does not give a number to each word.")
+    return words, counts
+
+
+def _config(
+    params: Mapping[str, Any],
+    ours: Any,
+    tensors: Mapping[str, LazyTensor],
+    architecture: str,
+    source: str,
+) -> XLMConfig:
+    translates = architecture == ENCODER_DECODER
+    stem = "encoder." if translates else ""
+    values: dict[str, Any] = {"architectures": [architecture], "is_encoder": not translates}
+    # Written by this library: fields that params do not have. Those that they have decide.
+    base = dict(ours) if isinstance(ours, Mapping) and can_encode(ours) else {}
+    # What params of 2019 leave to constants and to the weights.
+    positions = _rows(tensors, f"{stem}position_embeddings.weight")
+    words = _rows(tensors, f"{stem}embeddings.weight")
+    labels = _rows(tensors, f"{_HEAD}weight")
+    if positions is not None:
+        values["max_position_embeddings"] = positions
+    if words is not None and "n_words" not in params:
+        values["vocab_size"] = words
+    if labels is not None and "id2label" not in {**base, **params}:
+        if labels == len(_XNLI_LABELS):
+            values["id2label"] = dict(enumerate(_XNLI_LABELS))
+        else:
+            values["num_labels"] = labels
+    try:
+        config = XLMConfig.from_facebook({**base, **params}, **values)
+    except (ConfigError, TypeError) as error:
+        raise CheckpointError(f"{source}: params: {error}") from error
+    for name in [*config.extra]:
+        if name not in _KEPT:
+            del config.extra[name]
+    return config
+
+
+def _rows(tensors: Mapping[str, LazyTensor], name: str) -> int | None:
+    """Rows of a matrix; None if it is not there or is none."""
+    tensor = tensors.get(name)
+    return tensor.shape[0] if tensor is not None and len(tensor.shape) == 2 else None
+
+
+# -- writing -----------------------------------------------------------------------------------
+
+
+def compose(
+    tensors: Mapping[str, LazyTensor], config: XLMConfig, architecture: str, original: Original
+) -> dict[str, Any]:
+    """The content of a checkpoint as the original writes it.
+
+    Args:
+        tensors: Name in the "facebook" dialect -> tensor.
+        config: Of the model.
+        architecture: Its class.
+        original: Params and dictionary, as far as known: what is missing follows from `config`.
+    """
+    content: dict[str, Any] = {}
+    if architecture == ENCODER_DECODER:
+        for part in PARTS:
+            dot = f"{part}."
+            content[part] = {
+                n.removeprefix(dot): t for n, t in tensors.items() if n.startswith(dot)
+            }
+    else:
+        content["model"] = dict(tensors)
+    content["params"] = params_of(config, architecture, original.params)
+    content["config"] = config.to_dict()
+    if original.words is not None:
+        counts = original.counts or (0,) * len(original.words)
+        content["dico_id2word"] = dict(enumerate(original.words))
+        content["dico_word2id"] = {word: index for index, word in enumerate(original.words)}
+        content["dico_counts"] = dict(zip(original.words, counts, strict=True))
+    return content | {name: value for name, value in original.extra.items() if name not in content}
+
+
+def params_of(
+    config: XLMConfig, architecture: str, params: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The original's params of a model: `params` as they were, and what its code needs of others.
+
+    The fields that decide what the model computes are those of `config`.
+    """
+    result = {
+        "encoder_only": architecture != ENCODER_DECODER,
+        "use_memory": False,
+        "same_enc_dec": True,
+        "max_vocab": -1,
+        "min_count": 0,
+        **(params or {}),
+    }
+    decisive = {
+        "n_words": config.vocab_size,
+        "share_inout_emb": config.ties_output,
+        **{
+            name: getattr(config, name)
+            for name in (
+                "emb_dim",
+                "n_layers",
+                "n_heads",
+                "gelu_activation",
+                "sinusoidal_embeddings",
+                "use_lang_emb",
+                "asm",
+                "n_langs",
+                "bos_index",
+                "eos_index",
+                "pad_index",
+                "unk_index",
+                "mask_index",
+            )
+        },
+    }
+    if config.asm:
+        decisive |= {"asm_cutoffs": config.asm_cutoffs, "asm_div_value": config.asm_div_value}
+    for name, value in decisive.items():
+        # What is equal stays as it was: a 4 that we read as 4.0.
+        if name not in result or result[name] != value:
+            result[name] = value
+    for name in ("dropout", "attention_dropout", "lang2id", "id2lang"):
+        value = getattr(config, name)
+        if name not in result and value is not None:
+            result[name] = value
+    # No parameter of the original, which is causal by the call: given where steps do not say it.
+    if "causal" in result or config.causal != trained_causal(result):
+        result["causal"] = config.causal
+    return result
+
+
+def trained_causal(params: Mapping[str, Any]) -> bool:
+    """Whether params name causal steps of training and no masked ones."""
+    return bool(params.get("clm_steps")) and not params.get("mlm_steps")

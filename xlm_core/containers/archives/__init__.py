@@ -1,0 +1,1 @@
+"""Zip archives whose members are stored as they are."""

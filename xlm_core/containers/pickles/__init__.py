@@ -1,0 +1,1 @@
+"""Pickles of plain values: a machine that executes nothing, and what writes them."""
