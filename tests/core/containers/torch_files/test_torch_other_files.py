@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.core.checkpoints.torch_files import packed, refused, saved
+from tests.core.containers.torch_files.torch_files import packed, refused, saved
 from xlm_core.containers.torch_files.reading import read_torch
 from xlm_core.errors import CheckpointError
 

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.core.checkpoints.hdf5_files import assert_same, read, read_content, write_keras
+from tests.core.containers.hdf5.hdf5_files import assert_same, read, read_content, write_keras
 from tests.support.containers import without_checksums
 from xlm_core import CheckpointError
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.core.checkpoints.torch_files import saved
+from tests.core.containers.torch_files.torch_files import saved
 from xlm_core.containers.archives.reading import MOST_MEMBERS, members, names
 from xlm_core.containers.sources import MemorySource, read_bytes
 from xlm_core.errors import CheckpointError

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.checkpoints.hdf5_files import (
+from tests.core.containers.hdf5.hdf5_files import (
     assert_same,
     read,
     tensors,

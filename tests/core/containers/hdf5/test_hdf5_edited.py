@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.core.checkpoints.hdf5_files import assert_same, read
+from tests.core.containers.hdf5.hdf5_files import assert_same, read
 
 LIBRARY_VERSIONS = ("earliest", "v108", "v110", "v112", "latest")
 

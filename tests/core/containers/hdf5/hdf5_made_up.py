@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.core.checkpoints.hdf5_files import read_content
+from tests.core.containers.hdf5.hdf5_files import read_content
 from xlm_core import CheckpointError
 
 NOWHERE = 2**64 - 1

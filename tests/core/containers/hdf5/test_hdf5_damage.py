@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.core.checkpoints.hdf5_files import (
+from tests.core.containers.hdf5.hdf5_files import (
     groups,
     read_content,
     tensors,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.checkpoints.torch_files import packed, read_all, refused
+from tests.core.containers.torch_files.torch_files import packed, read_all, refused
 
 
 def text(content: str) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from tests.core.checkpoints.hdf5_made_up import REST, heap, made_up, refused, table, tree
+from tests.core.containers.hdf5.hdf5_made_up import REST, heap, made_up, refused, table, tree
 
 
 @pytest.mark.parametrize(

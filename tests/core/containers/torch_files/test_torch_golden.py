@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.core.checkpoints.torch_files import assert_same
+from tests.core.containers.torch_files.torch_files import assert_same
 from xlm_core.containers.torch_files.reading import read_torch
 from xlm_core.containers.torch_files.writing import write_torch
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.core.checkpoints.torch_files import FORM_NAMES, FORMS, assert_same, save
+from tests.core.containers.torch_files.torch_files import FORM_NAMES, FORMS, assert_same, save
 from xlm_core.containers.pickles.machine import load
 from xlm_core.containers.sources import MemorySource
 from xlm_core.containers.torch_files.globals import find

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.core.checkpoints.torch_files import assert_same
+from tests.core.containers.torch_files.torch_files import assert_same
 from tests.support.containers import set_limits
 from xlm_core.containers.lazy_tensors import DTYPES, LazyTensor
 from xlm_core.containers.torch_files.reading import read_torch

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.core.checkpoints.hdf5_files import read_content, write_model
-from tests.core.checkpoints.hdf5_made_up import (
+from tests.core.containers.hdf5.hdf5_files import read_content, write_model
+from tests.core.containers.hdf5.hdf5_made_up import (
     FIRST,
     FLOAT,
     REST,

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.core.checkpoints.hdf5_files import read, read_content, write_model
+from tests.core.containers.hdf5.hdf5_files import read, read_content, write_model
 from xlm_core import CheckpointError
 from xlm_core.containers.hdf5.checksum import lookup3
 
