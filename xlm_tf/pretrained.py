@@ -19,8 +19,8 @@ from xlm_core.checkpoints import (
     open_checkpoint,
     save_checkpoint,
 )
+from xlm_core.checkpoints.finite_check import FiniteCheck
 from xlm_core.config import XLMConfig
-from xlm_core.containers.comparing import FiniteCheck
 from xlm_core.errors import (
     CheckpointError,
     ConfigError,

@@ -10,7 +10,6 @@ import numpy as np
 
 from xlm_core.containers.lazy_tensors import FLOAT_DTYPES, Array, LazyTensor
 from xlm_core.containers.streaming import Progress, in_parallel
-from xlm_core.errors import warn
 
 
 @dataclass(frozen=True)
@@ -63,35 +62,6 @@ def compare_tensors(
         return Comparison(differing, largest, not_finite)
 
     return in_parallel(compare, pairs)
-
-
-class FiniteCheck:
-    """Looks through the tensors of a checkpoint as they are read, and warns once of what is odd.
-
-    Args:
-        source: What to call the checkpoint.
-    """
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._found: dict[str, int] = {}
-
-    def see(self, path: str, array: Array) -> Array:
-        """Look through one array, which is returned as it is; from any thread."""
-        count = count_not_finite(array)
-        if count:
-            self._found[path] = count
-        return array
-
-    def report(self) -> None:
-        """Warn if there were NaN or infinities."""
-        if self._found:
-            listed = [f"{path} ({count})" for path, count in sorted(self._found.items())]
-            more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
-            warn(
-                f"{self._source} holds values that are NaN or infinite, in {', '.join(listed[:5])}"
-                f"{more}: what is computed from them will be, too."
-            )
 
 
 def count_not_finite(array: Array) -> int:

@@ -11,12 +11,12 @@ import ml_dtypes
 import numpy as np
 
 from xlm_core.containers.sources import MemorySource, Source, check_extent
-from xlm_core.errors import CheckpointError, ConfigError
+from xlm_core.errors import CheckpointError
 
 Array = np.ndarray[Any, Any]
 
 FLOAT_DTYPES = ("float64", "float32", "float16", "bfloat16")
-# Every dtype that a tensor of a checkpoint may have; all little-endian in files.
+# Every dtype that a tensor may have; all little-endian in files.
 DTYPES: dict[str, np.dtype[Any]] = {
     **{
         name: np.dtype(name)
@@ -153,7 +153,9 @@ class LazyTensor:
 
     def part(self, start: int, stop: int) -> LazyTensor:
         """Rows `start` to `stop` along the first axis, not read yet."""
-        offset = self.offset + start * self.strides[0] * self.itemsize
+        # No rows lie anywhere, also where the step to them leads beyond the source.
+        first = start if stop > start else 0
+        offset = self.offset + first * self.strides[0] * self.itemsize
         return replace(self, offset=offset, shape=(stop - start, *self.shape[1:]))
 
     # -- reading -------------------------------------------------------------------------------
@@ -272,30 +274,3 @@ def contiguous(array: Array) -> Array:
             kept[...] = along
             result[part] = kept.T
     return result
-
-
-def float_dtype_name(dtype: object, in_file: set[str], *others: str) -> str:
-    """The name of the dtype that `from_pretrained` was asked for.
-
-    Args:
-        dtype: A dtype of any framework or of numpy, or its name; None is float32, "auto" the
-            dtype of the file.
-        in_file: Names of the dtypes in the file.
-        others: Further names that the caller accepts, for the message.
-
-    Raises:
-        ConfigError: If it is no float dtype.
-    """
-    if dtype is None:
-        return "float32"
-    if isinstance(dtype, str) and dtype == "auto":
-        return next(iter(in_file)) if len(in_file) == 1 else "float32"
-    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
-    name = str(name).removeprefix("torch.").removeprefix("tf.")
-    name = {"double": "float64", "half": "float16"}.get(name, name)
-    if name not in FLOAT_DTYPES:
-        raise ConfigError(
-            f"dtype is {dtype!r}: expected one of {', '.join([*FLOAT_DTYPES, *others])} (the "
-            "framework's own or by name), or 'auto'."
-        )
-    return name

@@ -37,7 +37,7 @@ _NAMES = {
     "BOOL": "bool",
 }
 _CODES = {name: code for code, name in _NAMES.items()}
-# A header of the largest XLM is 60 kB.
+# A header has some hundred bytes a tensor.
 _LARGEST_HEADER = 16 << 20
 
 
@@ -148,7 +148,7 @@ def write_safetensors(
         path: The file; replaced if it exists.
         tensors: Name -> tensor, as it shall lie in the file.
         metadata: Text for text.
-        progress: See `filling.fill`.
+        progress: Called with numbers of bytes, from several threads.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0

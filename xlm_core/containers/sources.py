@@ -1,4 +1,4 @@
-"""Where the bytes of a checkpoint lie: a file, a part of one, or memory; read by position."""
+"""Where bytes lie: a file, a part of one, or memory; read by position."""
 
 from __future__ import annotations
 

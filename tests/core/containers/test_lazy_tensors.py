@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from tests.support.containers import small_blocks
 from xlm_core import CheckpointError, ConfigError
+from xlm_core.checkpoints import float_dtype_name
 from xlm_core.containers.comparing import (
     Comparison,
     compare_tensors,
     count_not_finite,
     same_values,
 )
-from xlm_core.containers.lazy_tensors import DTYPES, LazyTensor, float_dtype_name
+from xlm_core.containers.lazy_tensors import DTYPES, LazyTensor
 from xlm_core.containers.sources import FileSource, MemorySource, PartSource, read_bytes
 from xlm_core.containers.streaming import Job, fill, fill_with_checksums, in_parallel, reserve
 
@@ -223,3 +224,9 @@ def test_names_of_dtypes() -> None:
     assert float_dtype_name("half", set()) == "float16"
     with pytest.raises(ConfigError, match="dtype is 'int8'"):
         float_dtype_name("int8", set())
+
+
+def test_no_rows_where_the_step_leads_beyond_the_source() -> None:
+    lazy = LazyTensor(LazyTensor.of(np.ones(1, np.float32)).source, 0, "float32", (1,), (2,))
+    assert lazy.rows(1, 1).shape == (0,)
+    assert lazy.rows(0, 1).tolist() == [1]

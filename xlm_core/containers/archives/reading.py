@@ -19,7 +19,7 @@ _HEADER = struct.Struct("<4s5H3L2H")
 _LONG, _SHORT = 0xFFFFFFFF, 0xFFFF
 # Bits of the flags: encrypted in any way, or a patch; sizes follow the content; UTF-8 names.
 _UNREADABLE, _SIZES_FOLLOW, _UTF8 = 0x2061, 0x08, 0x800
-# A checkpoint has one member for each tensor, some hundreds.
+# A torch file has one member for each tensor, some hundreds.
 MOST_MEMBERS = 100_000
 _LONGEST_NAME = 500
 

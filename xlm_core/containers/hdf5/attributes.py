@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -14,40 +15,41 @@ from xlm_core.containers.hdf5.headers import Kind, Message
 from xlm_core.containers.hdf5.text import TextHeap, decode
 from xlm_core.containers.lazy_tensors import DTYPES
 
-# Without the values of these the tensors of a checkpoint cannot be named: they are read or
-# refused, never left out.
-_NEEDED = ("layer_names", "weight_names", "name", "dtype")
+# Says what the numbers of a dataset are, where HDF5 has no such type: read, or refused.
+_DTYPE = "dtype"
 _LEFT_OUT = object()
 # The number of the records of attributes in a B-tree.
 _RECORDS = 8
 
 
-def read_attributes(file: Hdf5Bytes, heap: TextHeap, messages: list[Message]) -> dict[str, Any]:
+def read_attributes(
+    file: Hdf5Bytes, heap: TextHeap, messages: list[Message], needed: Collection[str] = ()
+) -> dict[str, Any]:
     """The attributes of an object, in the order in which they were made if known, else by name.
 
     A value is a str, a (nested) list of str, a numpy scalar or array, or None where an attribute
-    is there without a value. Attributes of other types are left out: no checkpoint needs them.
+    is there without a value. Attributes of other types are left out, but for those that are needed.
 
     Args:
         file: Where they are from.
         heap: The strings of that file.
         messages: The header of the object.
+        needed: Names of attributes that are not left out, whatever number follows the name.
 
     Raises:
-        CheckpointError: If one is damaged, is there twice, or names layers or weights but cannot
-            be read.
+        CheckpointError: If one is damaged, is there twice, or is needed but of another type.
     """
     found: list[tuple[int | None, str, Any]] = []
     for message in messages:
         if message.kind is Kind.ATTRIBUTE:
-            found.append((message.order, *_read_attribute(file, heap, message.body)))
+            found.append((message.order, *_read_attribute(file, heap, message.body, needed)))
         elif message.kind is Kind.ATTRIBUTE_INFO:
             # A record: identifier of 8 bytes, flags, when it was made, hash of the name.
             for record, content in read_dense(file, message.body, 2, _RECORDS, 17, 0):
                 if record[8] & 2:
                     raise file.refused("it shares an attribute", "with h5py's defaults")
                 order = int.from_bytes(record[9:13], "little")
-                found.append((order, *_read_attribute(file, heap, content)))
+                found.append((order, *_read_attribute(file, heap, content, needed)))
     names = [name for _, name, _ in found]
     if len(set(names)) < len(names):
         raise file.damaged("it has two attributes of one name")
@@ -57,7 +59,9 @@ def read_attributes(file: Hdf5Bytes, heap: TextHeap, messages: list[Message]) ->
     return {name: value for _, name, value in found if value is not _LEFT_OUT}
 
 
-def _read_attribute(file: Hdf5Bytes, heap: TextHeap, content: bytes) -> tuple[str, Any]:
+def _read_attribute(
+    file: Hdf5Bytes, heap: TextHeap, content: bytes, needed: Collection[str]
+) -> tuple[str, Any]:
     cursor = Cursor(file, content, "an attribute")
     version, flags = cursor.number(1), cursor.number(1)
     if not 1 <= version <= 3 or (flags and version > 1):
@@ -77,7 +81,7 @@ def _read_attribute(file: Hdf5Bytes, heap: TextHeap, content: bytes) -> tuple[st
         raise file.damaged("the name of an attribute has no end")
     datatype, shape = read_datatype(file, parts[1]), read_shape(file, parts[2])
     if datatype.element in (Element.OTHER, Element.OPAQUE):
-        if name.rstrip("0123456789") in _NEEDED:
+        if name.rstrip("0123456789") in (_DTYPE, *needed):
             raise file.refused(
                 f"the attribute {name} is {datatype.name}, expected strings", "with strings there"
             )

@@ -1,12 +1,13 @@
 """HDF5 files with numpy alone: what Keras and h5py write by default, and nothing that is unsafe.
 
 HDF5's own library may hang on damaged files, follows links to other files, and gives zeros for
-numbers that were never written. A checkpoint needs little of the format; the rest is refused.
+numbers that were never written. Tensors need little of the format; the rest is refused.
 Source: HDF5 File Format Specification, version 3.0.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -55,7 +56,7 @@ class Group:
     tensors: dict[str, LazyTensor] = field(default_factory=dict)
 
 
-def read_hdf5(source: Source) -> Group:
+def read_hdf5(source: Source, *, needed: Collection[str] = ()) -> Group:
     """The root group of an HDF5 file, with all groups, attributes and (lazy) datasets.
 
     Every structure is checked: it must lie in the file, overlap no other, and be as libhdf5
@@ -63,6 +64,8 @@ def read_hdf5(source: Source) -> Group:
 
     Args:
         source: The file, or an uncompressed part of an archive.
+        needed: Names of attributes without which the file cannot be understood: where their
+            type is not read, the file is refused, while other such attributes are left out.
 
     Raises:
         CheckpointError: If the file is damaged, cut off or was not closed, or holds what is not
@@ -81,7 +84,7 @@ def read_hdf5(source: Source) -> Group:
         file.path = f"{parent.path.rstrip('/')}/{link.name}"
         messages = read_header(file, link.address)
         found = _checked(file, messages)
-        attributes = read_attributes(file, heap, messages)
+        attributes = read_attributes(file, heap, messages, needed)
         if Kind.LAYOUT in found:
             parent.tensors[link.name] = read_dataset(file, found, attributes)
             continue

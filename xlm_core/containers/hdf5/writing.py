@@ -36,7 +36,7 @@ def write_hdf5(
             written as Keras 3 does: opaque, with an attribute that says so.
         attributes: Path of a group ("" is the root; made if needed) -> name -> text, list of
             texts, or number.
-        progress: See `filling.fill`.
+        progress: Called with numbers of bytes, from several threads.
     """
     try:
         jobs = _laid_out(path, datasets, attributes)

@@ -38,7 +38,7 @@ class State:
         stack: Values since the last mark.
         marks: The stacks below.
         memo: Values by their number in the pickle.
-        names, persistent: See `pickles.load`.
+        names, persistent: As in `pickles.load`.
         at: Position in the source of the opcode that runs; at the end, of the first byte after.
     """
 

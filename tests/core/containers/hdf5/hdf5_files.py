@@ -9,17 +9,18 @@ from typing import Any
 import h5py
 import numpy as np
 
-from xlm_core.containers.hdf5.reading import Group, read_hdf5
+from xlm_core.checkpoints.layouts.weights_file import KERAS_NAMES
+from xlm_core.containers.hdf5 import Group, read_hdf5
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.containers.sources import FileSource, MemorySource
 
 
 def read(path: Path) -> Group:
-    return read_hdf5(FileSource(path))
+    return read_hdf5(FileSource(path), needed=KERAS_NAMES)
 
 
 def read_content(content: bytes | bytearray | np.ndarray[Any, Any]) -> Group:
-    return read_hdf5(MemorySource(np.frombuffer(content, np.uint8), "some.h5"))
+    return read_hdf5(MemorySource(np.frombuffer(content, np.uint8), "some.h5"), needed=KERAS_NAMES)
 
 
 def groups(group: Group) -> Iterator[Group]:

@@ -24,7 +24,7 @@ from tests.core.containers.hdf5.hdf5_files import (
 )
 from tests.support.containers import without_checksums
 from xlm_core import CheckpointError
-from xlm_core.containers.hdf5.reading import Group
+from xlm_core.containers.hdf5 import Group
 
 Write = Callable[..., None]
 FILES = pytest.mark.parametrize(

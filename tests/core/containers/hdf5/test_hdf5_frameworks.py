@@ -15,7 +15,7 @@ import transformers
 
 from tests.conftest import make_config
 from tests.core.containers.hdf5.hdf5_files import assert_same, groups, read, tensors
-from xlm_core.containers.hdf5.reading import read_hdf5
+from xlm_core.containers.hdf5 import read_hdf5
 from xlm_core.containers.sources import FileSource, PartSource
 from xlm_tf import TFXLMModel, TFXLMWithLMHeadModel
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.containers import set_limits
-from xlm_core.containers.pickles.machine import load
+from xlm_core.containers.pickles import load
 from xlm_core.containers.pickles.writing import pickled
 from xlm_core.containers.sources import MemorySource
 from xlm_core.containers.torch_files.globals import find

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from xlm_core.containers.pickles.machine import load
+from xlm_core.containers.pickles import load
 from xlm_core.containers.sources import MemorySource
 from xlm_core.containers.torch_files.globals import find
 from xlm_core.errors import CheckpointError

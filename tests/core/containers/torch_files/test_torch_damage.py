@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.core.containers.torch_files.torch_files import read_all, refused, saved
-from xlm_core.containers.torch_files.reading import read_torch
+from xlm_core.containers.torch_files import read_torch
 from xlm_core.errors import CheckpointError
 
 VALUE = {

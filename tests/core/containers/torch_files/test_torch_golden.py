@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from tests.core.containers.torch_files.torch_files import assert_same
-from xlm_core.containers.torch_files.reading import read_torch
-from xlm_core.containers.torch_files.writing import write_torch
+from xlm_core.containers.torch_files import read_torch, write_torch
 
 CASES = [
     "golden/facebook/adaptive_softmax/checkpoint.pth",

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.core.containers.torch_files.torch_files import packed, refused, saved
-from xlm_core.containers.torch_files.reading import read_torch
+from xlm_core.containers.torch_files import read_torch
 from xlm_core.errors import CheckpointError
 
 

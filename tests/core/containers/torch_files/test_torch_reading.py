@@ -15,7 +15,7 @@ import torch
 from tests.core.containers.torch_files.torch_files import FORM_NAMES, FORMS, assert_same, save
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.containers.sources import FileSource
-from xlm_core.containers.torch_files.reading import read_torch
+from xlm_core.containers.torch_files import read_torch
 from xlm_core.errors import CheckpointError
 
 DTYPES = [

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from tests.core.containers.torch_files.torch_files import FORM_NAMES, FORMS, assert_same, save
-from xlm_core.containers.pickles.machine import load
+from xlm_core.containers.pickles import load
 from xlm_core.containers.sources import MemorySource
+from xlm_core.containers.torch_files import read_torch
 from xlm_core.containers.torch_files.globals import find
-from xlm_core.containers.torch_files.reading import read_torch
 from xlm_core.errors import CheckpointError
 
 forms = pytest.mark.parametrize(("legacy", "protocol"), FORMS, ids=FORM_NAMES)

@@ -18,9 +18,8 @@ import torch
 from tests.core.containers.torch_files.torch_files import assert_same
 from tests.support.containers import set_limits
 from xlm_core.containers.lazy_tensors import DTYPES, LazyTensor
-from xlm_core.containers.torch_files.reading import read_torch
+from xlm_core.containers.torch_files import read_torch, write_torch
 from xlm_core.containers.torch_files.storages import CLASSES
-from xlm_core.containers.torch_files.writing import write_torch
 from xlm_core.errors import CheckpointError
 
 forms = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])

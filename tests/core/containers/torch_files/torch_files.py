@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from xlm_core.containers.lazy_tensors import LazyTensor
-from xlm_core.containers.torch_files.reading import read_torch
+from xlm_core.containers.torch_files import read_torch
 from xlm_core.errors import CheckpointError
 
 FORMS = [(legacy, protocol) for legacy in (False, True) for protocol in (2, 3, 4, 5)]

@@ -1,0 +1,36 @@
+"""Look for NaN and infinities in what is loaded, in passing."""
+
+from __future__ import annotations
+
+from xlm_core.containers.comparing import count_not_finite
+from xlm_core.containers.lazy_tensors import Array
+from xlm_core.errors import warn
+
+
+class FiniteCheck:
+    """Looks through the tensors of a checkpoint as they are read, and warns once of what is odd.
+
+    Args:
+        source: What to call the checkpoint.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._found: dict[str, int] = {}
+
+    def see(self, path: str, array: Array) -> Array:
+        """Look through one array, which is returned as it is; from any thread."""
+        count = count_not_finite(array)
+        if count:
+            self._found[path] = count
+        return array
+
+    def report(self) -> None:
+        """Warn if there were NaN or infinities."""
+        if self._found:
+            listed = [f"{path} ({count})" for path, count in sorted(self._found.items())]
+            more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
+            warn(
+                f"{self._source} holds values that are NaN or infinite, in {', '.join(listed[:5])}"
+                f"{more}: what is computed from them will be, too."
+            )
