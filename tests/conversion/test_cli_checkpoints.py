@@ -20,7 +20,7 @@ from tests.conversion import pairs
 from tests.conversion.helpers import write_checkpoint
 from tests.support.hub_fetch import replace_fetch
 from xlm_core.checkpoints import LazyTensor
-from xlm_core.containers.torch_files.writing import write_torch
+from xlm_core.containers.torch_files import write_torch
 
 ROOT = Path(__file__).resolve().parents[2]
 Change = Callable[[pairs.Tensors], None]

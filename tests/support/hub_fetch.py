@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
-import xlm_core.hub.fetching as hub
+import xlm_core.hub as hub
+from xlm_core.checkpoints.opening import WANTED
+from xlm_core.tokenization.files import PUBLISHED_FILES
 
 # What `open_checkpoint` calls.
-CALLED_TO_OPEN = "xlm_core.hub.fetching.fetch"
+CALLED_TO_OPEN = "xlm_core.checkpoints.opening.fetch"
+_FILES = {"weights": WANTED, "tokenizer": PUBLISHED_FILES}
 
 
-def fetch(name: str, *, files: Any = "weights", **options: Any) -> Path:
+def fetch(name: str, *, files: str = "weights", **options: Any) -> Path:
     """Fetch what opening a checkpoint ("weights") or a tokenizer ("tokenizer") asks for."""
-    return hub.fetch(name, files=files, **options)
+    return hub.fetch(name, _FILES[files], **options)
 
 
 def replace_fetch(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Path]) -> None:

@@ -63,13 +63,7 @@ def canonical_names(
     Raises:
         CheckpointError: If the configuration has more layers than the file has tensors for.
     """
-    if config.n_layers > _MANY_LAYERS and _PER_LAYER * config.n_layers > len(tensors):
-        raise CheckpointError(
-            f"{source}: its configuration says n_layers={config.n_layers}, but there are only "
-            f"{len(tensors)} tensors. Check that config.json belongs to these weights."
-        )
-    if dialect == "torch":
-        return dict(tensors)
+    _refuse_many_layers(tensors, config, source)
     table = _table(dialect, config, tensors)
     result: dict[str, LazyTensor] = {}
     for name, tensor in tensors.items():
@@ -77,6 +71,22 @@ def canonical_names(
         transposed = spec is not None and is_transposed(spec, dialect) and len(tensor.shape) == 2
         result[path] = tensor.transposed() if transposed else tensor
     return result
+
+
+def already_canonical(
+    tensors: Mapping[str, LazyTensor], config: XLMConfig, source: str
+) -> dict[str, LazyTensor]:
+    """As `canonical_names`, for a file in the PyTorch dialect, which needs no look-up."""
+    _refuse_many_layers(tensors, config, source)
+    return dict(tensors)
+
+
+def _refuse_many_layers(tensors: Mapping[str, LazyTensor], config: XLMConfig, source: str) -> None:
+    if config.n_layers > _MANY_LAYERS and _PER_LAYER * config.n_layers > len(tensors):
+        raise CheckpointError(
+            f"{source}: its configuration says n_layers={config.n_layers}, but there are only "
+            f"{len(tensors)} tensors. Check that config.json belongs to these weights."
+        )
 
 
 def _table(

@@ -8,49 +8,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import xlm_core.checkpoints.layouts.keras as keras_files
-import xlm_core.checkpoints.layouts.tf as tf_files
-import xlm_core.hub.fetching as hub
-from xlm_core.checkpoints.layouts import LAYOUTS, WEIGHT_FILES
-from xlm_core.checkpoints.layouts.facebook import interpret, is_facebook
-from xlm_core.checkpoints.naming import architecture_in, canonical_names, classes_named
+from xlm_core.checkpoints.layouts import PATTERNS, WEIGHT_FILES, layout_of
+from xlm_core.checkpoints.layouts.base import Content, Layout
+from xlm_core.checkpoints.layouts.weights_file import Container, WeightsFile
+from xlm_core.checkpoints.naming import architecture_in, classes_named
 from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
 from xlm_core.checkpoints.original import Original, read_original
-from xlm_core.checkpoints.shards import read_shards
+from xlm_core.checkpoints.shards import is_index, read_shards, shards_in, without_index
 from xlm_core.config import ALIASES, XLMConfig
-from xlm_core.containers.archives.reading import members
-from xlm_core.containers.hdf5.reading import read_hdf5
 from xlm_core.containers.lazy_tensors import LazyTensor
-from xlm_core.containers.safetensors import read_safetensors
-from xlm_core.containers.sources import FileSource, read_bytes
-from xlm_core.containers.torch_files.reading import read_torch
 from xlm_core.errors import CheckpointError, refuse_unknown_arguments, warn
+from xlm_core.hub import PUBLISHED, WantedFiles, fetch, is_hub_name, quirks
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 
-# In a folder without any of `WEIGHT_FILES`, the only one of these.
-_PATTERNS = ("*.keras", "*.weights.h5", "*.pth")
-Tensors = dict[str, LazyTensor]
-
-
-@dataclass(frozen=True)
-class Content:
-    """What the files of a checkpoint hold, before a configuration gives it a meaning.
-
-    Attributes:
-        layout: Key of `LAYOUTS`.
-        tensors: Name in the files -> tensor.
-        architecture: The class that the file itself names, or None.
-        config: The configuration that it carries, or None.
-        original: The original's data that it carries, or None.
-        dropped: What it holds beside, in words.
-    """
-
-    layout: str
-    tensors: Tensors
-    architecture: str | None = None
-    config: XLMConfig | None = None
-    original: Original | None = None
-    dropped: tuple[str, ...] = ()
+# Of a repository: config.json and the first weights that exist, with their shards.
+WANTED = WantedFiles(
+    "weights",
+    needed=("config.json",),
+    first_of=WEIGHT_FILES,
+    parts=lambda file: shards_in(file) if is_index(file.name) else [],
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +46,7 @@ class Checkpoint:
         prune: Heads to remove after loading, by layer: an override asks for more than the file.
         untie: An override unties the language model, which the file holds tied.
         tied: Which of two tied tensors counts if they differ: "embeddings", "output", or None.
+        carries_config: Whether the configuration is from within its file.
     """
 
     config: XLMConfig
@@ -81,6 +59,7 @@ class Checkpoint:
     prune: Mapping[int, list[int]] = field(default_factory=dict)
     untie: bool = False
     tied: str | None = None
+    carries_config: bool = field(default=False, kw_only=True)
 
     @property
     def folder(self) -> Path:
@@ -141,31 +120,27 @@ def open_checkpoint(
         raise CheckpointError(
             f"{name!r:.80} is no path that can be opened: {error!s:.80}."
         ) from error
-    if not exists and isinstance(path, str) and hub.is_hub_name(path):
-        place = hub.fetch(path, revision=revision, local_files_only=local_files_only)
-    quirks = hub.quirks(name)
+    if not exists and isinstance(path, str) and is_hub_name(path):
+        place = fetch(path, WANTED, revision=revision, local_files_only=local_files_only)
+    corrections = quirks(name)
     file = weights_file(place)
     folder = file.parent
-    content = _content(file)
+    layout, content = _read(file)
     config = content.config
     if config is None:
-        if not (folder / "config.json").is_file() and content.layout != "safetensors":
-            raise CheckpointError(
-                f"{file} holds weights and no configuration: put its config.json beside it."
-            )
-        config = XLMConfig.from_pretrained(folder)
+        config = layout.config_beside(file)
     if content.architecture is not None and config.architectures is None:
         config = config.copy(architectures=[content.architecture])
-    quirks = {key: value for key, value in quirks.items() if key not in config_overrides}
-    if quirks and any(getattr(config, key) != value for key, value in quirks.items()):
-        what = ", ".join(f"{key}={value!r}" for key, value in quirks.items())
+    corrections = {k: value for k, value in corrections.items() if k not in config_overrides}
+    if any(getattr(config, key) != value for key, value in corrections.items()):
+        what = ", ".join(f"{key}={value!r}" for key, value in corrections.items())
         warn(
             f"{name} was published with a configuration that contradicts how it was trained; it is "
             f"opened with {what}. Give the argument yourself to choose."
         )
-        config_overrides |= quirks
+        config_overrides |= corrections
     config, prune, untie = _overridden(config, config_overrides, str(path))
-    tensors = canonical_names(content.tensors, LAYOUTS[content.layout].dialect, config, str(file))
+    tensors = layout.canonical(content.tensors, config, str(file))
     original = content.original
     if original is None and (folder / ORIGINAL_FILE).is_file():
         original = read_original(folder / ORIGINAL_FILE)
@@ -173,13 +148,14 @@ def open_checkpoint(
         config,
         tensors,
         str(path),
-        content.layout,
+        layout.name,
         file,
         original,
         content.dropped,
         prune,
         untie,
         tied,
+        carries_config=content.config is not None,
     )
 
 
@@ -194,12 +170,12 @@ def weights_file(path: Path) -> Path:
     if not path.is_dir():
         raise CheckpointError(
             f"no folder at {path}, and no file: expected a checkpoint, or the name of a published "
-            f"one such as {hub.PUBLISHED[0]}."
+            f"one such as {PUBLISHED[0]}."
         )
     for name in WEIGHT_FILES:
         if (path / name).is_file():
             return path / name
-    found = sorted(file for pattern in _PATTERNS for file in path.glob(pattern) if file.is_file())
+    found = sorted(file for pattern in PATTERNS for file in path.glob(pattern) if file.is_file())
     if len(found) == 1:
         return found[0]
     if found:
@@ -207,101 +183,41 @@ def weights_file(path: Path) -> Path:
         raise CheckpointError(f"{path} holds several checkpoints: {names}. Name the file to open.")
     raise CheckpointError(
         f"{path} holds no model.safetensors and no other weights: expected "
-        f"config.json and one of {', '.join((*WEIGHT_FILES, *_PATTERNS))}."
+        f"config.json and one of {', '.join((*WEIGHT_FILES, *PATTERNS))}."
     )
 
 
-def _content(file: Path) -> Content:
-    if file.name.endswith(".index.json"):
+def _read(file: Path) -> tuple[Layout, Content]:
+    """What a file, or all files that an index names, hold, and the layout that it is in."""
+    if is_index(file.name):
         return _read_index(file)
-    if file.name.endswith(".safetensors"):
-        return _read_safetensors(file)
-    source = FileSource(file)
-    start = read_bytes(source, 0, min(16, source.size))
-    if start.startswith(b"\x89HDF"):
-        return _read_hdf5(file)
-    if start.startswith(b"PK"):
-        if "model.weights.h5" in (parts := members(source)):
-            return _read_keras(parts, str(file))
-        return _read_torch(file)
-    if start[8:9] == b"{":
-        return _read_safetensors(file)
-    if start.startswith(b"\x80"):
-        return _read_torch(file)
-    raise CheckpointError(
-        f"{file} is no checkpoint of a layout that this library knows, or damaged: it begins with "
-        f"{start!r}."
-    )
+    opened = WeightsFile(file)
+    layout = layout_of(opened)
+    return layout, layout.read(opened)
 
 
-def _read_safetensors(file: Path) -> Content:
-    tensors, metadata = read_safetensors(file)
-    return Content("tf-safetensors" if metadata.get("format") == "tf" else "safetensors", tensors)
+def _read_index(index: Path) -> tuple[Layout, Content]:
+    layouts: dict[str, Layout] = {}
+    container = _container(without_index(index.name))
 
+    def read(shard: Path) -> tuple[dict[str, LazyTensor], Callable[[str], str]]:
+        file = WeightsFile(shard, container)
+        layout = layout_of(file)
+        layouts[layout.name] = layout
+        return layout.read(file).tensors, layout.name_in_shard
 
-def _read_torch(file: Path) -> Content:
-    content = read_torch(file)
-    if is_facebook(content):
-        found = interpret(content, str(file))
-        return Content(
-            "facebook",
-            found.tensors,
-            found.architecture,
-            found.config,
-            found.original,
-            found.dropped,
-        )
-    wrong = not isinstance(content, Mapping) or not content
-    if wrong or not all(
-        isinstance(name, str) and isinstance(tensor, LazyTensor) for name, tensor in content.items()
-    ):
-        raise CheckpointError(
-            f"{file} holds a {type(content).__name__} that is neither a table of tensors nor a "
-            "checkpoint of the original (with model, or encoder and decoder)."
-        )
-    return Content("torch", dict(content))
-
-
-def _read_hdf5(file: Path) -> Content:
-    root = read_hdf5(FileSource(file))
-    if "layer_names" in root.attributes or "layer_names0" in root.attributes:
-        return Content("tf", tf_files.read_tf(root, str(file)))
-    tensors, dropped = keras_files.read_keras_weights(root, str(file))
-    return Content("keras", tensors, dropped=dropped)
-
-
-def _read_keras(parts: Mapping[str, Any], name: str) -> Content:
-    config = keras_files.read_keras_config(parts, name)
-    root = read_hdf5(parts["model.weights.h5"])
-    tensors, dropped = keras_files.read_keras_weights(root, name)
-    return Content("keras", tensors, None, config, dropped=dropped)
-
-
-def _read_index(index: Path) -> Content:
-    file = index.name.removesuffix(".index.json")
-    layouts: set[str] = set()
-
-    def content(read: Callable[[Path], Content]) -> Callable[[Path], Tensors]:
-        def tensors(shard: Path) -> Tensors:
-            found = read(shard)
-            layouts.add(found.layout)
-            return found.tensors
-
-        return tensors
-
-    if file.endswith(".safetensors"):
-        # TensorFlow's index has the model's name before each tensor's, its files do not.
-        shards = read_shards(index, content(_read_safetensors), tf_files.without_model)
-    elif file.endswith(".h5"):
-        shards = read_shards(index, content(_read_hdf5), tf_files.without_model)
-    else:
-        shards = read_shards(index, content(_read_torch))
-    result: Tensors = {}
-    for _, tensors in shards:
-        result |= tensors
+    tensors = read_shards(index, read)
     if len(layouts) != 1:
         raise CheckpointError(f"{index}: its shards are of different layouts: {sorted(layouts)}.")
-    return Content(layouts.pop(), result)
+    (layout,) = layouts.values()
+    return layout, Content(tensors)
+
+
+def _container(file: str) -> Container:
+    """The container that the shards of a file are in, by its name."""
+    if file.endswith(".safetensors"):
+        return "safetensors"
+    return "hdf5" if file.endswith(".h5") else "torch"
 
 
 def _overridden(

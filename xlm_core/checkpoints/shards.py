@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import TypeVar
 
 from xlm_core.containers.json_files import read_object
 from xlm_core.containers.lazy_tensors import LazyTensor
@@ -15,7 +14,8 @@ from xlm_core.errors import CheckpointError, ConfigError
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
-Tensors = TypeVar("Tensors", bound=Mapping[str, object])
+_INDEX = ".index.json"
+Tensors = dict[str, LazyTensor]
 
 
 @dataclass(frozen=True)
@@ -79,20 +79,50 @@ def is_plain_name(file: str) -> bool:
     return file.isprintable() and PureWindowsPath(file).name == file and file not in ("", ".", "..")
 
 
+def is_index(file: str) -> bool:
+    """Whether a file of this name is an index of shards."""
+    return file.endswith(_INDEX)
+
+
+def without_index(index: str) -> str:
+    """The name of the file that an index of this name stands for, were it one."""
+    return index.removesuffix(_INDEX)
+
+
+def is_shard_of(file: str, whole: str) -> bool:
+    """Whether `split` would give this name to a part of the file `whole`."""
+    stem, dot, suffix = whole.partition(".")
+    pattern = rf"{re.escape(stem)}-\d{{5}}-of-\d{{5}}{re.escape(dot + suffix)}"
+    return re.fullmatch(pattern, file) is not None
+
+
+def shards_in(index: Path) -> list[str]:
+    """The files that an index names, each once.
+
+    Raises:
+        CheckpointError: If it is no index, or names what is no plain name of a file.
+    """
+    weight_map = read_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index} is no index of shards: it has no weight_map.")
+    for file in weight_map.values():
+        if not isinstance(file, str) or not is_plain_name(file):
+            raise CheckpointError(
+                f"{index} names the shard {file!r:.80}: expected the plain name of a file beside "
+                "it. Do not use this checkpoint."
+            )
+    return sorted(set(weight_map.values()))
+
+
 def read_shards(
-    index: Path,
-    read: Callable[[Path], Tensors],
-    name_in_file: Callable[[str], str] = lambda name: name,
-) -> Iterator[tuple[Path, Tensors]]:
-    """Open the files that an index names.
+    index: Path, read: Callable[[Path], tuple[Tensors, Callable[[str], str]]]
+) -> Tensors:
+    """The tensors of all files that an index names.
 
     Args:
         index: The index.
-        read: Opens one of them.
-        name_in_file: From a name of the index to that in the file.
-
-    Yields:
-        The path of each file, and what `read` gave.
+        read: Opens one of them: gives its tensors, and what makes a name of the index into the
+            one in the file.
 
     Raises:
         CheckpointError: If the index is damaged, names a file that is not beside it, or a file
@@ -104,26 +134,27 @@ def read_shards(
         raise CheckpointError(f"{index} is not an index of shards: {error}") from error
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index} is not an index of shards: it has no weight_map.")
-    wanted: dict[str, set[str]] = {}
+    wanted: dict[str, list[str]] = {}
     for name, file in weight_map.items():
         if not isinstance(file, str):
             raise CheckpointError(
                 f"{index} is not an index of shards: that of {name!r:.80} is {file!r:.80}."
             )
-        wanted.setdefault(file, set()).add(name_in_file(name))
-    seen: set[str] = set()
-    for file, names in sorted(wanted.items()):
+        wanted.setdefault(file, []).append(name)
+    found: Tensors = {}
+    for file, names_in_index in sorted(wanted.items()):
         shard = index.parent / file
         if not is_plain_name(file) or not shard.is_file():
             raise CheckpointError(
                 f"{index} names the shard {file!r:.80}, which is no file beside it."
             )
-        tensors = read(shard)
-        if tensors.keys() != names or seen & tensors.keys():
-            differing = sorted((tensors.keys() ^ names) or (seen & tensors.keys()))[:5]
+        tensors, name_in_file = read(shard)
+        names = {name_in_file(name) for name in names_in_index}
+        if tensors.keys() != names or found.keys() & tensors.keys():
+            differing = sorted((tensors.keys() ^ names) or (found.keys() & tensors.keys()))[:5]
             raise CheckpointError(
                 f"{shard}: its tensors are not those that {index.name} names for it; they differ "
                 f"in {differing}."
             )
-        seen |= tensors.keys()
-        yield shard, tensors
+        found |= tensors
+    return found

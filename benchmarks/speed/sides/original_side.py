@@ -23,7 +23,7 @@ from benchmarks.speed.sides.torch_side import HEAD, TorchSide
 from benchmarks.speed.tasks import IGNORED, Task
 from xlm_core import XLMConfig
 from xlm_core.checkpoints import LAYOUTS, open_checkpoint
-from xlm_core.checkpoints.layouts.facebook import params_of
+from xlm_core.checkpoints.original_params import params_of
 from xlm_core.checkpoints.writing import Weights
 from xlm_core.weights import name_of, tensors_of
 

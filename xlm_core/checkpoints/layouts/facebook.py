@@ -1,4 +1,4 @@
-"""Checkpoints of the original code: what their entries mean, and how such a file is composed.
+"""The original code's pickle: what its entries mean, and how such a file is composed.
 
 Source: xlm/trainer.py (save_checkpoint), xlm/model/__init__.py (build_model) and
 xlm/evaluation/xnli.py of the original.
@@ -7,12 +7,18 @@ xlm/evaluation/xnli.py of the original.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from xlm_core.checkpoints.layouts.base import Content, Layout, TextFiles
+from xlm_core.checkpoints.layouts.weights_file import WeightsFile
 from xlm_core.checkpoints.original import Original, can_encode
+from xlm_core.checkpoints.original_params import params_of
+from xlm_core.checkpoints.weights import Weights
 from xlm_core.config import XLMConfig
 from xlm_core.containers.lazy_tensors import LazyTensor
+from xlm_core.containers.streaming import Progress
+from xlm_core.containers.torch_files import write_torch
 from xlm_core.errors import CheckpointError, ConfigError
 from xlm_core.weights import ENCODER_DECODER, PARTS
 
@@ -23,23 +29,80 @@ _XNLI_LABELS = ("contradiction", "neutral", "entailment")
 _HEAD = "proj.1."
 
 
-@dataclass(frozen=True)
-class FacebookFile:
-    """What a file of the original holds.
+class FacebookLayout(Layout):
+    """A checkpoint of the original: weights, parameters and dictionary in one file."""
 
-    Attributes:
-        tensors: Name, as the weight table has it for "facebook" -> tensor.
-        architecture: The class that these tensors are.
-        config: From its params; None if it has none.
-        original: Its params and dictionary.
-        dropped: What is not kept, in words.
-    """
+    name = "facebook"
+    title = "the original code's pickle"
+    dialect = "facebook"
+    file = "checkpoint.pth"
+    alone = ".pth"
+    patterns = ("*.pth",)
+    repeats_tied = True
+    holds_dictionary = True
+    text_files = TextFiles(codes="codes", dictionary="vocab")
 
-    tensors: dict[str, LazyTensor]
-    architecture: str
-    config: XLMConfig | None
-    original: Original
-    dropped: tuple[str, ...]
+    def recognises(self, file: WeightsFile) -> bool:
+        """A file of `torch.save` with entries of the original; not a plain table of tensors."""
+        return file.is_torch and is_facebook(file.torch)
+
+    def read(self, file: WeightsFile) -> Content:
+        """See `Layout.read`."""
+        return interpret(file.torch, str(file))
+
+    def refuses(self, config: XLMConfig, architecture: str) -> str | None:
+        """See `Layout.refuses`."""
+        if architecture == "XLMForSequenceClassification":
+            is_projection = (
+                config.summary_type == "first"
+                and config.summary_use_proj
+                and config.summary_proj_to_labels
+                and config.summary_activation is None
+            )
+            if not is_projection:
+                return (
+                    "the original's classifier is a projection of the first hidden state to the "
+                    "labels; this one's summary is something else"
+                )
+        elif architecture not in ("XLMModel", "XLMWithLMHeadModel", ENCODER_DECODER):
+            return "of task heads, the original has the XNLI classifier only"
+        if config.pruned_heads:
+            return "the original's attention cannot be pruned"
+        if config.layer_norm_eps != 1e-12:
+            return f"the original's layer_norm_eps is 1e-12, this model's {config.layer_norm_eps:g}"
+        return None
+
+    def notes(self, weights: Weights) -> list[str]:
+        """What the original's code will miss in the file."""
+        notes = []
+        if weights.original is None or weights.original.words is None:
+            notes.append("there is no dictionary: the original's translate.py needs one")
+        if weights.architecture in ("XLMModel", "XLMForSequenceClassification"):
+            notes.append(
+                "the model has no output layer: the original's code, which builds one, loads it "
+                "with with_output=False only"
+            )
+        return notes
+
+    def write_weights(
+        self,
+        folder: Path,
+        weights: Weights,
+        *,
+        largest: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """See `Layout.write_weights`; the file holds everything, as it does without a folder."""
+        self.write_alone(folder / self.file, weights, progress=progress)
+
+    def write_alone(
+        self, path: Path, weights: Weights, *, progress: Progress | None = None
+    ) -> None:
+        """See `Layout.write_alone`."""
+        original = weights.original or Original()
+        content = compose(self.named(weights), weights.config, weights.architecture, original)
+        # The form that the original's PyTorch knows, and every later one.
+        write_torch(path, content, legacy=True, progress=progress)
 
 
 def is_facebook(content: Any) -> bool:
@@ -49,7 +112,7 @@ def is_facebook(content: Any) -> bool:
     return any(isinstance(content.get(name), Mapping) for name in ("model", "embedder", *PARTS))
 
 
-def interpret(content: Mapping[str, Any], source: str) -> FacebookFile:
+def interpret(content: Mapping[str, Any], source: str) -> Content:
     """Take a checkpoint of the original apart.
 
     Args:
@@ -90,7 +153,7 @@ def interpret(content: Mapping[str, Any], source: str) -> FacebookFile:
                 f"{config.vocab_size}."
             )
     original = Original(kept, words, counts, entries)
-    return FacebookFile(tensors, architecture, config, original, tuple(dropped))
+    return Content(tensors, architecture, config, original, tuple(dropped))
 
 
 def _tensors(
@@ -245,61 +308,3 @@ def compose(
         content["dico_word2id"] = {word: index for index, word in enumerate(original.words)}
         content["dico_counts"] = dict(zip(original.words, counts, strict=True))
     return content | {name: value for name, value in original.extra.items() if name not in content}
-
-
-def params_of(
-    config: XLMConfig, architecture: str, params: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """The original's params of a model: `params` as they were, and what its code needs of others.
-
-    The fields that decide what the model computes are those of `config`.
-    """
-    result = {
-        "encoder_only": architecture != ENCODER_DECODER,
-        "use_memory": False,
-        "same_enc_dec": True,
-        "max_vocab": -1,
-        "min_count": 0,
-        **(params or {}),
-    }
-    decisive = {
-        "n_words": config.vocab_size,
-        "share_inout_emb": config.ties_output,
-        **{
-            name: getattr(config, name)
-            for name in (
-                "emb_dim",
-                "n_layers",
-                "n_heads",
-                "gelu_activation",
-                "sinusoidal_embeddings",
-                "use_lang_emb",
-                "asm",
-                "n_langs",
-                "bos_index",
-                "eos_index",
-                "pad_index",
-                "unk_index",
-                "mask_index",
-            )
-        },
-    }
-    if config.asm:
-        decisive |= {"asm_cutoffs": config.asm_cutoffs, "asm_div_value": config.asm_div_value}
-    for name, value in decisive.items():
-        # What is equal stays as it was: a 4 that we read as 4.0.
-        if name not in result or result[name] != value:
-            result[name] = value
-    for name in ("dropout", "attention_dropout", "lang2id", "id2lang"):
-        value = getattr(config, name)
-        if name not in result and value is not None:
-            result[name] = value
-    # No parameter of the original, which is causal by the call: given where steps do not say it.
-    if "causal" in result or config.causal != trained_causal(result):
-        result["causal"] = config.causal
-    return result
-
-
-def trained_causal(params: Mapping[str, Any]) -> bool:
-    """Whether params name causal steps of training and no masked ones."""
-    return bool(params.get("clm_steps")) and not params.get("mlm_steps")

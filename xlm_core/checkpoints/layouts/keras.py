@@ -1,4 +1,4 @@
-"""What Keras 3 saves of this library's models: .weights.h5 and .keras; read and written.
+"""Keras 3, as models of this library save it: .weights.h5, and .keras with the configuration.
 
 Source: keras/src/saving/saving_lib.py of Keras 3.
 """
@@ -11,17 +11,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xlm_core.checkpoints.layouts.base import Content, Layout
 from xlm_core.checkpoints.layouts.tf import MODEL_NAMES
+from xlm_core.checkpoints.layouts.weights_file import KERAS_NAMES, WeightsFile
+from xlm_core.checkpoints.weights import Weights
 from xlm_core.config import XLMConfig
-from xlm_core.containers.archives.writing import write_archive
-from xlm_core.containers.hdf5.reading import Group
-from xlm_core.containers.hdf5.writing import write_hdf5
+from xlm_core.containers.archives import write_archive
+from xlm_core.containers.hdf5 import Group, read_hdf5, write_hdf5
 from xlm_core.containers.json_files import parse_object
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.containers.sources import FileSource, Source, read_bytes
 from xlm_core.containers.streaming import Progress
 from xlm_core.errors import CheckpointError, ConfigError
-from xlm_core.weights import ARCHITECTURES
+from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 
 WEIGHTS = "model.weights.h5"
 # The class -> its module in xlm_tf.
@@ -36,6 +38,58 @@ _MODULES = {
 }
 # The layout that is written is that of this version.
 _KERAS_VERSION = "3.15.1"
+
+
+class KerasLayout(Layout):
+    """model.weights.h5 beside config.json, or a .keras file, which is an archive of both."""
+
+    name = "keras"
+    title = "Keras 3, as models of this library save it"
+    dialect = "keras_file"
+    file = WEIGHTS
+    alone = ".keras"
+    patterns = ("*.keras", "*.weights.h5")
+
+    def recognises(self, file: WeightsFile) -> bool:
+        """An archive with such weights in it, or an HDF5 file that lists no layers."""
+        if file.is_hdf5:
+            attributes = file.hdf5.attributes
+            return "layer_names" not in attributes and "layer_names0" not in attributes
+        return WEIGHTS in file.members
+
+    def read(self, file: WeightsFile) -> Content:
+        """See `Layout.read`."""
+        config = None if file.is_hdf5 else read_keras_config(file.members, str(file))
+        root = file.hdf5 if file.is_hdf5 else read_hdf5(file.members[WEIGHTS], needed=KERAS_NAMES)
+        tensors, dropped = read_keras_weights(root, str(file))
+        return Content(tensors, config=config, dropped=dropped)
+
+    def refuses(self, config: XLMConfig, architecture: str) -> str | None:
+        """See `Layout.refuses`."""
+        return "no Keras class has a decoder yet" if architecture == ENCODER_DECODER else None
+
+    def bytes_needed(self, weights: Weights, *, alone: bool) -> int:
+        """Twice the tensors for a .keras file: the weights first, then the archive around them."""
+        return super().bytes_needed(weights, alone=alone) * (2 if alone else 1)
+
+    def write_weights(
+        self,
+        folder: Path,
+        weights: Weights,
+        *,
+        largest: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """See `Layout.write_weights`."""
+        write_hdf5(folder / self.file, self.named(weights), {}, progress)
+
+    def write_alone(
+        self, path: Path, weights: Weights, *, progress: Progress | None = None
+    ) -> None:
+        """See `Layout.write_alone`."""
+        config = weights.config
+        dtype = config.dtype or "float32"
+        write_keras(path, self.named(weights), config, weights.architecture, dtype, progress)
 
 
 def read_keras_weights(root: Group, source: str) -> tuple[dict[str, LazyTensor], tuple[str, ...]]:
@@ -97,19 +151,6 @@ def read_keras_config(parts: Mapping[str, Source], source: str) -> XLMConfig:
         raise CheckpointError(f"{source} (config.json): {error}") from error
 
 
-def write_keras_weights(
-    path: Path, tensors: Mapping[str, LazyTensor], progress: Progress | None = None
-) -> None:
-    """Write a .weights.h5.
-
-    Args:
-        path: The file.
-        tensors: Path in the file -> tensor, kernels transposed.
-        progress: See `filling.fill`.
-    """
-    write_hdf5(path, tensors, {}, progress)
-
-
 def write_keras(
     path: Path,
     tensors: Mapping[str, LazyTensor],
@@ -122,11 +163,11 @@ def write_keras(
 
     Args:
         path: The file; its weights are written to a second file beside it first.
-        tensors: As in `write_keras_weights`.
+        tensors: Path in the file of weights -> tensor, kernels transposed.
         config: Of the model.
         architecture: Its class.
         dtype: Of the model.
-        progress: See `filling.fill`.
+        progress: Called with numbers of bytes, from several threads.
     """
     weights = path.with_name(f"{path.name}.weights")
     metadata = {
@@ -135,7 +176,7 @@ def write_keras(
     }
     model = _model_config(config, architecture, dtype)
     try:
-        write_keras_weights(weights, tensors, progress)
+        write_hdf5(weights, tensors, {}, progress)
         source = FileSource(weights)
         content: list[tuple[str, bytes | LazyTensor]] = [
             ("metadata.json", json.dumps(metadata).encode()),

@@ -1,19 +1,23 @@
-"""transformers' TensorFlow files: HDF5 by layers, single or sharded.
+"""HDF5, as transformers 4's TensorFlow writes it: by layers in one file, by variables in shards.
 
 Source: modeling_tf_utils.py of transformers 4 (save_pretrained, load_tf_weights_from_h5).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xlm_core.containers.hdf5.reading import Group
-from xlm_core.containers.hdf5.writing import write_hdf5
+from xlm_core.checkpoints.layouts.base import Content
+from xlm_core.checkpoints.layouts.sharded import ShardedLayout
+from xlm_core.checkpoints.layouts.weights_file import WeightsFile
+from xlm_core.config import XLMConfig
+from xlm_core.containers.hdf5 import Group, write_hdf5
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.containers.streaming import Progress
 from xlm_core.errors import CheckpointError
+from xlm_core.weights import ENCODER_DECODER
 
 # Where the language model's layer lists the embeddings once more.
 _OUTPUT = "pred_layer_._proj"
@@ -30,7 +34,6 @@ MODEL_NAMES = {
     "XLMForQuestionAnswering": "tfxlm_for_question_answering",
 }
 
-
 # The first components of names that have no model's before them.
 _LAYERS = frozenset(
     (
@@ -42,6 +45,81 @@ _LAYERS = frozenset(
         "qa_outputs",
     )
 )
+
+
+class TFLayout(ShardedLayout):
+    """tf_model.h5: names and orientation of Keras."""
+
+    name = "tf"
+    title = "HDF5, as transformers 4's TensorFlow writes it"
+    dialect = "tf"
+    file = "tf_model.h5"
+    dtypes: Collection[str] = ("float64", "float32", "float16")
+
+    def recognises(self, file: WeightsFile) -> bool:
+        """An HDF5 file that lists its layers, or the variables of a shard."""
+        if not file.is_hdf5:
+            return False
+        attributes = file.hdf5.attributes
+        return "layer_names" in attributes or "layer_names0" in attributes
+
+    def read(self, file: WeightsFile) -> Content:
+        """See `Layout.read`."""
+        return Content(read_tf(file.hdf5, str(file)))
+
+    def name_in_shard(self, name: str) -> str:
+        """Without the model's name, which only the index has before each variable's."""
+        return without_model(name)
+
+    def refuses(self, config: XLMConfig, architecture: str) -> str | None:
+        """See `Layout.refuses`."""
+        if architecture == ENCODER_DECODER:
+            return "transformers' TensorFlow has no decoder"
+        if architecture == "XLMForQuestionAnswering":
+            return "transformers' TensorFlow has no span head with beams"
+        if config.sinusoidal_embeddings:
+            return "transformers' TensorFlow classes refuse sinusoidal positions"
+        if config.pruned_heads:
+            return "transformers' TensorFlow classes cannot be pruned"
+        if architecture == "XLMWithLMHeadModel":
+            if config.asm:
+                return "transformers' TensorFlow classes refuse an adaptive softmax"
+            if not config.ties_output:
+                return (
+                    "the output layer of transformers' TensorFlow class is always tied: a matrix "
+                    "of its own has no place"
+                )
+        return None
+
+    def config_in_folder(self, config: XLMConfig, architecture: str) -> XLMConfig:
+        """With a field that transformers' TensorFlow class for multiple choice reads.
+
+        Its configuration has no such field.
+        """
+        if architecture == "XLMForMultipleChoice":
+            config = config.copy()
+            config.extra.setdefault("initializer_range", config.init_std)
+        return config
+
+    def index_prefix(self, architecture: str) -> str:
+        """The model's name."""
+        return f"{MODEL_NAMES[architecture]}/"
+
+    def write_file(
+        self,
+        path: Path,
+        tensors: Mapping[str, LazyTensor],
+        architecture: str,
+        progress: Progress | None,
+    ) -> None:
+        """By layers, each with the list of its variables."""
+        write_tf(path, tensors, architecture, progress)
+
+    def write_shard(
+        self, path: Path, tensors: Mapping[str, LazyTensor], progress: Progress | None
+    ) -> None:
+        """Variables by their names, which an attribute lists."""
+        write_hdf5(path, tensors, {"": {"layer_names": [*tensors]}}, progress)
 
 
 def without_model(name: str) -> str:
@@ -165,7 +243,7 @@ def write_tf(
         path: The file.
         tensors: Name without the model's -> tensor, kernels transposed.
         architecture: The class.
-        progress: See `filling.fill`.
+        progress: Called with numbers of bytes, from several threads.
     """
     model = MODEL_NAMES[architecture]
     layers: dict[str, dict[str, LazyTensor]] = {}
@@ -184,10 +262,3 @@ def write_tf(
         **{layer: {"weight_names": [*group]} for layer, group in layers.items()},
     }
     write_hdf5(path, datasets, attributes, progress)
-
-
-def write_tf_shard(
-    path: Path, tensors: Mapping[str, LazyTensor], progress: Progress | None = None
-) -> None:
-    """Write one of several files: variables by their names, which an attribute lists."""
-    write_hdf5(path, tensors, {"": {"layer_names": [*tensors]}}, progress)
