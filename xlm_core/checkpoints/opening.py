@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from xlm_core.checkpoints.layouts import PATTERNS, WEIGHT_FILES, layout_of
+from xlm_core.checkpoints.layouts import PATTERNS, WEIGHT_FILES, container_of_shards, layout_of
 from xlm_core.checkpoints.layouts.base import Content, Layout
-from xlm_core.checkpoints.layouts.weights_file import Container, WeightsFile
+from xlm_core.checkpoints.layouts.weights_file import WeightsFile
 from xlm_core.checkpoints.naming import architecture_in, classes_named
 from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
 from xlm_core.checkpoints.original import Original, read_original
@@ -113,37 +113,19 @@ def open_checkpoint(
     """
     if tied not in (None, "embeddings", "output"):
         raise CheckpointError(f"tied is {tied!r}: expected 'embeddings', 'output' or None.")
-    place, name = Path(path), os.fspath(path)
-    try:
-        exists = place.exists()
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{name!r:.80} is no path that can be opened: {error!s:.80}."
-        ) from error
-    if not exists and isinstance(path, str) and is_hub_name(path):
-        place = fetch(path, WANTED, revision=revision, local_files_only=local_files_only)
-    corrections = quirks(name)
-    file = weights_file(place)
-    folder = file.parent
+    file = weights_file(_place(path, revision, local_files_only))
     layout, content = _read(file)
     config = content.config
     if config is None:
         config = layout.config_beside(file)
     if content.architecture is not None and config.architectures is None:
         config = config.copy(architectures=[content.architecture])
-    corrections = {k: value for k, value in corrections.items() if k not in config_overrides}
-    if any(getattr(config, key) != value for key, value in corrections.items()):
-        what = ", ".join(f"{key}={value!r}" for key, value in corrections.items())
-        warn(
-            f"{name} was published with a configuration that contradicts how it was trained; it is "
-            f"opened with {what}. Give the argument yourself to choose."
-        )
-        config_overrides |= corrections
+    config_overrides |= _corrections(config, os.fspath(path), config_overrides)
     config, prune, untie = _overridden(config, config_overrides, str(path))
     tensors = layout.canonical(content.tensors, config, str(file))
     original = content.original
-    if original is None and (folder / ORIGINAL_FILE).is_file():
-        original = read_original(folder / ORIGINAL_FILE)
+    if original is None and (file.parent / ORIGINAL_FILE).is_file():
+        original = read_original(file.parent / ORIGINAL_FILE)
     return Checkpoint(
         config,
         tensors,
@@ -157,6 +139,20 @@ def open_checkpoint(
         tied,
         carries_config=content.config is not None,
     )
+
+
+def _place(path: str | os.PathLike[str], revision: str | None, local_files_only: bool) -> Path:
+    """Where a checkpoint is on the disk; one on the hub is fetched."""
+    place = Path(path)
+    try:
+        exists = place.exists()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{os.fspath(path)!r:.80} is no path that can be opened: {error!s:.80}."
+        ) from error
+    if not exists and isinstance(path, str) and is_hub_name(path):
+        return fetch(path, WANTED, revision=revision, local_files_only=local_files_only)
+    return place
 
 
 def weights_file(path: Path) -> Path:
@@ -198,7 +194,7 @@ def _read(file: Path) -> tuple[Layout, Content]:
 
 def _read_index(index: Path) -> tuple[Layout, Content]:
     layouts: dict[str, Layout] = {}
-    container = _container(without_index(index.name))
+    container = container_of_shards(without_index(index.name))
 
     def read(shard: Path) -> tuple[dict[str, LazyTensor], Callable[[str], str]]:
         file = WeightsFile(shard, container)
@@ -213,11 +209,23 @@ def _read_index(index: Path) -> tuple[Layout, Content]:
     return layout, Content(tensors)
 
 
-def _container(file: str) -> Container:
-    """The container that the shards of a file are in, by its name."""
-    if file.endswith(".safetensors"):
-        return "safetensors"
-    return "hdf5" if file.endswith(".h5") else "torch"
+def _corrections(config: XLMConfig, name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that a published configuration has wrong, but for those that the caller gives.
+
+    Args:
+        config: As it was published.
+        name: Of the checkpoint, or its path.
+        overrides: What the caller gives.
+    """
+    wrong = {key: value for key, value in quirks(name).items() if key not in overrides}
+    if all(getattr(config, key) == value for key, value in wrong.items()):
+        return {}
+    what = ", ".join(f"{key}={value!r}" for key, value in wrong.items())
+    warn(
+        f"{name} was published with a configuration that contradicts how it was trained; it is "
+        f"opened with {what}. Give the argument yourself to choose."
+    )
+    return wrong
 
 
 def _overridden(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 from xlm_core.checkpoints.layouts.base import Layout
 from xlm_core.checkpoints.layouts.facebook import FacebookLayout
@@ -11,7 +12,7 @@ from xlm_core.checkpoints.layouts.safetensors import SafetensorsLayout
 from xlm_core.checkpoints.layouts.tf import TFLayout
 from xlm_core.checkpoints.layouts.tf_safetensors import TFSafetensorsLayout
 from xlm_core.checkpoints.layouts.torch import TorchLayout
-from xlm_core.checkpoints.layouts.weights_file import WeightsFile
+from xlm_core.checkpoints.layouts.weights_file import Container, WeightsFile
 from xlm_core.config import XLMConfig
 from xlm_core.errors import CheckpointError
 
@@ -39,6 +40,13 @@ WEIGHT_FILES = tuple(
 )
 # In a folder without any of them, the only one of these.
 PATTERNS = tuple(pattern for layout in reversed(LAYOUTS.values()) for pattern in layout.patterns)
+
+
+def container_of_shards(file: str) -> Container | None:
+    """What the shards of a file have to be, by the end of its name; PyTorch's, if of no layout."""
+    suffixes = {Path(known.file).suffix: known for known in LAYOUTS.values() if known.sharded}
+    layout = suffixes.get(Path(file).suffix)
+    return "torch" if layout is None else layout.container
 
 
 def layout_of(file: WeightsFile) -> Layout:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from xlm_core.checkpoints.layouts.weights_file import WeightsFile
+from xlm_core.checkpoints.layouts.weights_file import Container, WeightsFile
 from xlm_core.checkpoints.naming import canonical_names
 from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
 from xlm_core.checkpoints.original import Original
@@ -90,6 +90,7 @@ class Layout(ABC):
         file: Its file in a folder.
         alone: Suffix of a file that holds everything by itself, without a folder; else None.
         sharded: Whether it can be in several files.
+        container: What each of several files has to be; None: whatever it begins with.
         dtypes: Float dtypes that it can hold.
         patterns: Names, as for `Path.glob`, by which its file is found in a folder that holds
             no file of a fixed name. Empty: it has the fixed names `file` and `index`.
@@ -104,6 +105,7 @@ class Layout(ABC):
     file: str
     alone: str | None = None
     sharded: bool = False
+    container: Container | None = None
     dtypes: Collection[str] = FLOAT_DTYPES
     patterns: tuple[str, ...] = ()
     repeats_tied: bool = False

@@ -22,6 +22,7 @@ class SafetensorsLayout(ShardedLayout):
     title = "safetensors, as transformers' PyTorch and this library write it"
     dialect = "torch"
     file = "model.safetensors"
+    container = "safetensors"
 
     def recognises(self, file: WeightsFile) -> bool:
         """Any safetensors file."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from xlm_core.checkpoints.layouts.base import Content
 from xlm_core.checkpoints.layouts.sharded import ShardedLayout
-from xlm_core.checkpoints.layouts.weights_file import WeightsFile
+from xlm_core.checkpoints.layouts.weights_file import Container, WeightsFile
 from xlm_core.config import XLMConfig
 from xlm_core.containers.hdf5 import Group, write_hdf5
 from xlm_core.containers.lazy_tensors import LazyTensor
@@ -54,6 +54,7 @@ class TFLayout(ShardedLayout):
     title = "HDF5, as transformers 4's TensorFlow writes it"
     dialect = "tf"
     file = "tf_model.h5"
+    container: Container | None = "hdf5"
     dtypes: Collection[str] = ("float64", "float32", "float16")
 
     def recognises(self, file: WeightsFile) -> bool:

@@ -19,6 +19,7 @@ class TFSafetensorsLayout(TFLayout):
     name = "tf-safetensors"
     title = "safetensors, as transformers 4's TensorFlow writes it"
     file = "model.safetensors"
+    container = "safetensors"
     dtypes = FLOAT_DTYPES
 
     def recognises(self, file: WeightsFile) -> bool:

@@ -24,6 +24,7 @@ class TorchLayout(ShardedLayout):
     title = "PyTorch's pickle, as transformers 4 writes it"
     dialect = "torch"
     file = "pytorch_model.bin"
+    container = "torch"
     repeats_tied = True
 
     def recognises(self, file: WeightsFile) -> bool:
