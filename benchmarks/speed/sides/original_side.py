@@ -94,7 +94,7 @@ class OriginalSide(TorchSide):
             for spec in tensors_of(checkpoint.config, HEAD)
             if spec.tied_to is None
         ]
-        named = Weights(checkpoint.config, HEAD, tensors).named(LAYOUTS["facebook"])
+        named = LAYOUTS["facebook"].named(Weights(checkpoint.config, HEAD, tensors))
         model = self.build(checkpoint.config)
         model.load_state_dict({key: torch.from_numpy(t.read()) for key, t in named.items()})
         return BatchFirst(model)
