@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xlm_core import inputs as rules
 from xlm_core.errors import InputError, warn
-from xlm_torch.kernels import are_traced
+from xlm_torch.fast.rule import are_traced
 
 if TYPE_CHECKING:
     from xlm_torch.pretrained import XLMPreTrainedModel

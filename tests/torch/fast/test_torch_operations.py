@@ -11,14 +11,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from tests.support.fast_paths import (
+from tests.support.parity import assert_close_to_largest, assert_equal
+from tests.support.torch_fast_paths import (
     Taken,
     needs_onednn,
     take_fast_paths,
 )
-from tests.support.parity import assert_close_to_largest, assert_equal
-from xlm_torch import kernels
-from xlm_torch.kernels import FlashAttention, OneDNNLinear, attention, linear, product
+from tests.support.torch_internals import (
+    FlashAttention,
+    OneDNNLinear,
+    formulas_only,
+    fused_attention,
+    linear,
+    prefer_onednn,
+    product,
+    replace_onednn,
+)
 
 ACTIVATIONS = {"none": lambda x: x, "gelu": F.gelu, "relu": torch.relu}
 FLOAT32 = 2e-6
@@ -87,7 +95,7 @@ class _Same(nn.Linear):
 def test_linear_without_onednn_overwrites_its_own_memory_only(
     activation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "PREFER_ONEDNN", {})
+    prefer_onednn(monkeypatch, {})
     layer, x, residual = _linear_case(True, True, (3, 5))
     assert residual is not None
     expected = residual + ACTIVATIONS[activation](layer(x))
@@ -118,7 +126,7 @@ def test_linear_without_onednn_overwrites_its_own_memory_only(
 
 
 def test_a_mode_may_hold_what_functions_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "PREFER_ONEDNN", {})
+    prefer_onednn(monkeypatch, {})
     layer, x, residual = _linear_case(True, True, (5,))
     held = []
 
@@ -148,7 +156,7 @@ def test_classes_are_patched_too(taken: Taken, monkeypatch: pytest.MonkeyPatch) 
 
 @needs_onednn
 def test_the_rule_by_rows(taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "PREFER_ONEDNN", {torch.float32: range(2, 5)})
+    prefer_onednn(monkeypatch, {torch.float32: range(2, 5)})
     layer = nn.Linear(24, 31)
     for rows in range(7):
         for shape in ((rows, 24), (1, rows, 24)):
@@ -235,7 +243,7 @@ def test_linear_twice_backward(taken: Taken) -> None:
 
 def test_derivatives_of_the_linear_function(monkeypatch: pytest.MonkeyPatch) -> None:
     """By finite differences; oneDNN has no float64, so its product is the plain one here."""
-    monkeypatch.setattr(kernels, "_product", lambda x, w, b, *_: F.linear(x, w, b))
+    replace_onednn(monkeypatch, lambda x, w, b, *_: F.linear(x, w, b))
     inputs = [torch.randn(2, 3, 4), torch.randn(5, 4), torch.randn(5)]
     inputs = [t.double().requires_grad_() for t in inputs]
     assert torch.autograd.gradcheck(OneDNNLinear.apply, inputs)
@@ -254,7 +262,7 @@ def test_product(taken: Taken) -> None:
     assert product(x[:0], weight).shape == (0, 5)
     with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
         product(x, weight)
-    with kernels.plain_kernels():
+    with formulas_only():
         product(x, weight)
     assert len(taken.products) == 2
 
@@ -291,9 +299,9 @@ def test_attention(taken: Taken, dtype: torch.dtype, kind: str) -> None:
     bound = 1e-14 if dtype == torch.float64 else FLOAT32
     expected = _formula(*exact, visible, causal)
     with torch.no_grad():
-        assert_close_to_largest(attention(*given, visible, causal=causal), expected, bound)
+        assert_close_to_largest(fused_attention(*given, visible, causal=causal), expected, bound)
     assert taken.attentions == 0
-    found = attention(*given, visible, causal=causal)
+    found = fused_attention(*given, visible, causal=causal)
     assert taken.attentions == 1
     assert_close_to_largest(found, expected, bound)
     for create_graph in (False, True):
@@ -326,7 +334,7 @@ def test_attention_of_a_tensor_to_itself_and_to_what_comes_of_it(taken: Taken) -
         for value in (x, key.sin()):
             first = [
                 torch.autograd.grad(y.square().sum(), x, create_graph=True)[0]
-                for y in (attention(x, key, value), _formula(x, key, value, None, False))
+                for y in (fused_attention(x, key, value), _formula(x, key, value, None, False))
             ]
             assert_close_to_largest(first[0], first[1], 1e-13)
             second = [torch.autograd.grad(g.sin().sum(), x, retain_graph=True)[0] for g in first]

@@ -10,13 +10,27 @@ import pytest
 import torch
 from torch import Tensor
 
-import xlm_torch.model
 from tests.conftest import make_config
 from tests.support.cases import Case
+from tests.support.torch_internals import (
+    ANY_ROWS,
+    ONEDNN,
+    EmbeddingRows,
+    FlashAttention,
+    Unpadding,
+    VocabularyLoss,
+    formulas_only,
+    on_unpadding,
+    positions_of,
+    prefer_onednn,
+    replace_onednn,
+    set_sentence_cost,
+    set_smallest_matrix,
+    set_smallest_reused,
+)
 from tests.support.torch_reference import as_tensors, flatten
-from xlm_torch import XLMWithLMHeadModel, kernels, losses, padding
+from xlm_torch import XLMWithLMHeadModel
 
-ONEDNN = kernels._product
 needs_onednn = pytest.mark.skipif(
     ONEDNN is None or not torch.backends.mkldnn.is_available(),
     reason="this PyTorch has no oneDNN",
@@ -32,14 +46,14 @@ class Taken:
         attentions: Calls of the fused attention that has gradients.
         losses: Calls of the loss that picks rows.
         look_ups: Calls of the look-up with a sparse gradient.
-        rows: What was decided to compute of each batch.
+        unpaddings: What was decided to compute of each batch.
     """
 
     products: list[tuple[int, ...]] = field(default_factory=list)
     attentions: int = 0
     losses: int = 0
     look_ups: int = 0
-    rows: list[padding.Rows] = field(default_factory=list)
+    unpaddings: list[Unpadding] = field(default_factory=list)
 
     def clear(self) -> None:
         self.__init__()
@@ -50,9 +64,9 @@ class Taken:
         return self == Taken()
 
     @property
-    def packed(self) -> int:
+    def unpadded(self) -> int:
         """Batches of which padding was left out."""
-        return sum(rows.places is not None for rows in self.rows)
+        return sum(positions_of(each) is not None for each in self.unpaddings)
 
 
 class _CountedProduct:
@@ -75,30 +89,24 @@ class _CountedProduct:
 def take_fast_paths(monkeypatch: pytest.MonkeyPatch) -> Taken:
     """Let models of any size take every fast path that the machine has, and count."""
     taken = Taken()
-    monkeypatch.setattr(kernels, "SMALLEST_MATRIX", 0)
-    monkeypatch.setattr(kernels, "SMALLEST_RECYCLED", 0)
-    monkeypatch.setattr(padding, "SENTENCE_COST", 0)
+    set_smallest_matrix(monkeypatch, 0)
+    set_smallest_reused(monkeypatch, 0)
+    set_sentence_cost(monkeypatch, 0)
     if ONEDNN is not None and torch.backends.mkldnn.is_available():
-        monkeypatch.setattr(
-            kernels,
-            "PREFER_ONEDNN",
-            dict.fromkeys((torch.float32, torch.bfloat16), kernels.ANY_ROWS),
-        )
-        monkeypatch.setattr(kernels, "_product", _CountedProduct(taken))
+        prefer_onednn(monkeypatch, dict.fromkeys((torch.float32, torch.bfloat16), ANY_ROWS))
+        replace_onednn(monkeypatch, _CountedProduct(taken))
     for function, name in (
-        (kernels.FlashAttention, "attentions"),
-        (losses.VocabularyLoss, "losses"),
-        (kernels.EmbeddingRows, "look_ups"),
+        (FlashAttention, "attentions"),
+        (VocabularyLoss, "losses"),
+        (EmbeddingRows, "look_ups"),
     ):
         _count(monkeypatch, function, taken, name)
-    decide = padding.rows_of
 
-    def rows_of(*arguments: Any, **options: Any) -> padding.Rows:
-        rows = decide(*arguments, **options)
-        taken.rows.append(rows)
-        return rows
+    def note(unpadding: Unpadding) -> Unpadding:
+        taken.unpaddings.append(unpadding)
+        return unpadding
 
-    monkeypatch.setattr(xlm_torch.model, "rows_of", rows_of)
+    on_unpadding(monkeypatch, note)
     return taken
 
 
@@ -155,7 +163,7 @@ def small_batch(mask: Tensor = MASK, *, labels: bool = False) -> dict[str, Tenso
 def results(model: Any, batch: dict[str, Any], *, plain: bool = False) -> dict[str, Tensor]:
     """Outputs, hidden states and all gradients of the loss, or of a weighted sum without one."""
     model.zero_grad()
-    with kernels.plain_kernels() if plain else contextlib.nullcontext():
+    with formulas_only() if plain else contextlib.nullcontext():
         output = flatten(dict(model(**batch, output_hidden_states=True)))
         objective = output.get("loss")
         if objective is None:

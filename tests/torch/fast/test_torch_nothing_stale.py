@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.fast_paths import (
+from tests.support.parity import assert_all_close, assert_equal, assert_same_results
+from tests.support.torch_fast_paths import (
     ONEDNN,
     Taken,
     results,
@@ -20,8 +21,8 @@ from tests.support.fast_paths import (
     small_model,
     take_fast_paths,
 )
-from tests.support.parity import assert_all_close, assert_equal, assert_same_results
-from xlm_torch import MODEL_CLASSES, XLMModel, kernels
+from tests.support.torch_internals import formulas_only, linear
+from xlm_torch import MODEL_CLASSES, XLMModel
 
 BATCH = small_batch(labels=True)
 FLOAT32 = 5e-6
@@ -127,7 +128,7 @@ def test_a_changed_model(taken: Taken, change: str) -> None:
     assert taken.nothing
     assert_same_results(results(changed, BATCH), expected, FLOAT32)
     assert float((expected["loss"] - before["loss"]).abs()) > 1e-4
-    assert taken.packed == taken.losses == 1
+    assert taken.unpadded == taken.losses == 1
     assert bool(taken.look_ups) is (change != "untied")
     assert bool(taken.products) is (ONEDNN is not None)
     if changed is not model:  # a copy shares nothing
@@ -144,13 +145,13 @@ def test_evaluation_between_steps(taken: Taken, architecture: str) -> None:
         optimizer.step()
         with torch.inference_mode():
             outputs.append(model.eval()(**batch)[0])
-            with kernels.plain_kernels():
+            with formulas_only():
                 expected = model(**batch)[0]
         assert float((outputs[-1] - expected).abs().max()) < 1e-5
         model.train()
     assert not torch.allclose(outputs[0], outputs[1])
     assert not torch.allclose(outputs[1], outputs[2])
-    assert taken.packed == 6
+    assert taken.unpadded == 6
 
 
 def test_requires_grad_is_read_at_each_call(taken: Taken) -> None:
@@ -163,7 +164,7 @@ def test_requires_grad_is_read_at_each_call(taken: Taken) -> None:
         found = results(model, BATCH)
         assert_same_results(found, expected, FLOAT32)
         assert (found.keys() == whole.keys()) is (frozen == "")
-    assert taken.packed == 6
+    assert taken.unpadded == 6
     model.requires_grad_(False)
     assert not model(**BATCH).loss.requires_grad
     model.transformer.layer_norm_emb.bias.requires_grad_()
@@ -181,7 +182,7 @@ def test_the_state_of_a_model_is_its_parameters(taken: Taken) -> None:
     state = {name: value.clone() for name, value in model.state_dict().items()}
     batch = {name: value.clone() for name, value in BATCH.items()}
     results(model, batch)
-    assert taken.packed == 1
+    assert taken.unpadded == 1
     assert {id(module): set(module.__dict__) for module in model.modules()} == names
     assert_all_close(model.state_dict(), state, 0.0)
     for name, value in batch.items():
@@ -196,7 +197,7 @@ def test_inputs_and_residuals_are_not_written_to(taken: Taken) -> None:
     for gradient in (False, True):
         with torch.set_grad_enabled(gradient):
             for activation in ("none", "gelu", "relu"):
-                kernels.linear(layer, x, activation, residual)
+                linear(layer, x, activation, residual)
     assert_equal(x, kept[0])
     assert_equal(residual, kept[1])
     assert bool(taken.products) is (ONEDNN is not None)
@@ -224,15 +225,15 @@ def test_threads_and_switches_are_the_users(taken: Taken) -> None:
             assert before[0] == number
     finally:
         torch.set_num_threads(threads)
-    assert taken.packed == 2
+    assert taken.unpadded == 2
 
 
-def test_plain_kernels_ends_with_its_block(taken: Taken) -> None:
+def test_formulas_only_ends_with_its_block(taken: Taken) -> None:
     model = small_model(XLMModel)
 
     def fail() -> None:
-        with kernels.plain_kernels():
-            with kernels.plain_kernels():
+        with formulas_only():
+            with formulas_only():
                 model(**small_batch())
             model(**small_batch())
             assert taken.nothing
@@ -241,4 +242,4 @@ def test_plain_kernels_ends_with_its_block(taken: Taken) -> None:
     with pytest.raises(KeyError):
         fail()
     model(**small_batch())
-    assert taken.packed == 1
+    assert taken.unpadded == 1

@@ -11,10 +11,17 @@ from torch import Tensor, nn
 from torch.nn.modules import module as nn_module
 from torch.nn.utils import parametrize, prune
 
-from tests.support.fast_paths import MASK, Taken, results, small_batch, small_model, take_fast_paths
 from tests.support.parity import assert_all_close, assert_same_results
+from tests.support.torch_fast_paths import (
+    MASK,
+    Taken,
+    results,
+    small_batch,
+    small_model,
+    take_fast_paths,
+)
+from tests.support.torch_internals import MultiHeadAttention, TransformerFFN
 from xlm_torch.language_model import XLMPredLayer
-from xlm_torch.model import MultiHeadAttention, TransformerFFN
 
 PATHS = (
     "transformer.embeddings",
@@ -104,7 +111,7 @@ def test_a_touched_module_is_called(
     assert _differ(expected, base)
     found = results(model, BATCH)
     assert_same_results(found, expected, 1e-12 if dtype == torch.float64 else 5e-6)
-    assert bool(taken.packed) is path.startswith("pred_layer")
+    assert bool(taken.unpadded) is path.startswith("pred_layer")
     assert bool(taken.losses) is not path.startswith("pred_layer")
 
 
@@ -120,12 +127,12 @@ def test_a_patched_class_is_called(
         patched.setattr(kind, "forward", lambda self, *a, **o: _changed(forward(self, *a, **o)))
         found = results(model, BATCH)
         assert_same_results(found, results(model, BATCH, plain=True), 5e-6)
-        assert bool(taken.packed) is (kind is XLMPredLayer)
+        assert bool(taken.unpadded) is (kind is XLMPredLayer)
         assert bool(taken.losses) is (kind in (MultiHeadAttention, TransformerFFN, nn.LayerNorm))
         assert bool(taken.products) is (kind is not nn.Linear)
     taken.clear()
     assert _differ(results(model, BATCH), found)
-    assert taken.packed == taken.losses == 1
+    assert taken.unpadded == taken.losses == 1
 
 
 def _differ(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -139,11 +146,11 @@ def test_without_its_hook_the_fast_path_is_back(taken: Taken) -> None:
         handle = model.get_submodule(path).register_forward_hook(lambda *_: None)
         taken.clear()
         results(model, BATCH)
-        assert not (taken.packed and taken.losses)
+        assert not (taken.unpadded and taken.losses)
         handle.remove()
         taken.clear()
         assert_all_close(results(model, BATCH), base, 0.0)
-        assert taken.packed == taken.losses == 1
+        assert taken.unpadded == taken.losses == 1
 
 
 GLOBAL = {
@@ -169,7 +176,7 @@ def test_hooks_of_all_modules(taken: Taken, which: str) -> None:
         handle.remove()
     assert called == expected
     assert {"Linear", "Embedding", "LayerNorm", "MultiHeadAttention"} <= set(called)
-    assert not taken.packed
+    assert not taken.unpadded
     assert not taken.losses
     assert not taken.products
 
@@ -183,4 +190,4 @@ def test_hooks_on_the_model_see_the_whole_batch(taken: Taken) -> None:
         part.register_forward_hook(lambda _, __, output: seen.append(output[-1][0].shape))
     model(**BATCH, output_hidden_states=True)
     assert seen == [MASK.shape] * 2 + [(*MASK.shape, 12)] * 2
-    assert taken.packed == 1
+    assert taken.unpadded == 1

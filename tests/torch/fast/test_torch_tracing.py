@@ -16,9 +16,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.support.fast_paths import MASK, Taken, small_batch, small_model, take_fast_paths
 from tests.support.parity import assert_all_close, assert_close_to_largest
-from xlm_torch import XLMModel, kernels
+from tests.support.torch_fast_paths import MASK, Taken, small_batch, small_model, take_fast_paths
+from tests.support.torch_internals import formulas_only
+from xlm_torch import XLMModel
 
 BATCH = small_batch(labels=True)
 FULL = small_batch(torch.ones_like(MASK), labels=True)
@@ -43,7 +44,7 @@ def _assert_not_taken(taken: Taken) -> None:
     assert not taken.attentions
     assert not taken.losses
     assert not taken.look_ups
-    assert not taken.packed
+    assert not taken.unpadded
 
 
 def _loss(model: Any, parameters: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
@@ -53,7 +54,7 @@ def _loss(model: Any, parameters: dict[str, Tensor], batch: dict[str, Tensor]) -
 
 def _plain_gradients(model: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     model.zero_grad()
-    with kernels.plain_kernels():
+    with formulas_only():
         model(**batch).loss.backward()
     found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
@@ -103,7 +104,7 @@ def test_tracing(taken: Taken, tracer: str, causal: bool) -> None:
     """What was traced with full sentences serves padded ones, and the other way round."""
     module = _Module(causal=causal)
     expected = {}
-    with kernels.plain_kernels():
+    with formulas_only():
         for name, batch in (("full", FULL), ("padded", BATCH), ("other", PADDED)):
             expected[name] = module(*_arguments(batch))
     for first in (FULL, BATCH):
@@ -115,7 +116,7 @@ def test_tracing(taken: Taken, tracer: str, causal: bool) -> None:
         assert_all_close(found, expected, 5e-6)
         _assert_not_taken(taken)
     module(*_arguments(BATCH))
-    assert taken.packed == 1
+    assert taken.unpadded == 1
 
 
 @pytest.mark.usefixtures("_fresh_compiler")
@@ -162,7 +163,7 @@ def test_modes_see_plain_operators(taken: Taken, values: dict[str, Any]) -> None
 def test_counted_operations(taken: Taken) -> None:
     """Products of linear layers, all rows of them, as the formula has them."""
     model, counts = small_model(), []
-    for block in (contextlib.nullcontext(), kernels.plain_kernels()):
+    for block in (contextlib.nullcontext(), formulas_only()):
         with block, FlopCounterMode(display=False) as counter:
             model(**BATCH).loss.backward()
         counted = counter.get_flop_counts()["Global"].items()
@@ -195,11 +196,11 @@ def test_functional_call(taken: Taken, values: dict[str, Any]) -> None:
     """With other parameters; this one is no transform, and may be fast."""
     model = small_model(**values)
     others = {name: 0.7 * p.detach() for name, p in model.named_parameters()}
-    with kernels.plain_kernels():
+    with formulas_only():
         expected, base = _loss(model, others, BATCH), model(**BATCH).loss.detach()
     assert_close_to_largest(_loss(model, others, BATCH), expected, 5e-6)
     assert abs(float(expected.detach() - base)) > 1e-3
-    assert taken.packed == taken.losses == 1
+    assert taken.unpadded == taken.losses == 1
 
 
 @KINDS
@@ -228,7 +229,7 @@ def test_gradients_of_each_sentence(taken: Taken, values: dict[str, Any]) -> Non
     for row in range(4):
         assert_all_close({n: g[row] for n, g in found.items()}, expected[row], 5e-6, one_scale=True)
     losses = vmap(lambda b: model(**b, return_dict=False)[0])(batched)
-    with kernels.plain_kernels():
+    with formulas_only():
         alone = torch.stack([model(**row).loss for row in rows])
     assert_close_to_largest(losses, alone, 5e-6)
     _assert_not_taken(taken)

@@ -11,16 +11,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.support.fast_paths import MASK, Taken, results, small_batch, small_model, take_fast_paths
 from tests.support.parity import (
     assert_all_close,
     assert_close_to_largest,
     assert_equal,
     assert_same_results,
 )
+from tests.support.torch_fast_paths import (
+    MASK,
+    Taken,
+    results,
+    small_batch,
+    small_model,
+    take_fast_paths,
+)
+from tests.support.torch_internals import (
+    cross_entropy,
+    linear_cross_entropy,
+    on_products_of_the_loss,
+    set_logits_limits,
+)
 from xlm_core.errors import InputError
-from xlm_torch import losses
-from xlm_torch.losses import cross_entropy, linear_cross_entropy
 
 TIED: dict[str, Any] = {"tie_word_embeddings": True}
 UNTIED: dict[str, Any] = {"tie_word_embeddings": False}
@@ -43,9 +54,9 @@ def in_parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     def in_parts_of(rows: int, dtype: torch.dtype) -> int:
         words = WORDS_AT_A_TIME[request.param] or 53
         if words < 53:
-            monkeypatch.setattr(losses, "KEPT_LOGITS", 0)
+            set_logits_limits(monkeypatch, kept=0)
             size = 8 if dtype == torch.float64 else 4
-            monkeypatch.setattr(losses, "CHUNK_OF_LOGITS", words * size * rows)
+            set_logits_limits(monkeypatch, part=words * size * rows)
         return words
 
     return in_parts_of
@@ -82,25 +93,17 @@ def test_equals_the_loss_of_all_logits(
 def test_nothing_larger_than_a_part_is_made(taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forward and backward, every product of a row and words is of one part."""
     shapes: list[tuple[int, ...]] = []
-    multiply = losses.product
-
-    def noted(*arguments: Any, **options: Any) -> Tensor:
-        result = multiply(*arguments, **options)
-        shapes.append(tuple(result.shape))
-        return result
-
-    monkeypatch.setattr(losses, "product", noted)
+    on_products_of_the_loss(monkeypatch, shapes.append)
     batch = small_batch(labels=True)
     rows = int((batch["labels"] != -100).sum())
     made = {}
     for part in (53, 10):
-        monkeypatch.setattr(losses, "KEPT_LOGITS", 0 if part < 53 else 2**28)
-        monkeypatch.setattr(losses, "CHUNK_OF_LOGITS", part * rows * 4)
+        set_logits_limits(monkeypatch, kept=0 if part < 53 else 2**28, part=part * rows * 4)
         shapes.clear()
         results(small_model(), {**batch, "output_logits": False})
         made[part] = [shape for shape in shapes if shape != (rows, 12)]
         shapes.clear()
-        monkeypatch.setattr(losses, "KEPT_LOGITS", 2**28)
+        set_logits_limits(monkeypatch, kept=2**28)
         with torch.no_grad():  # nothing to keep them for
             small_model()(**batch, output_logits=False)
         assert shapes == [shape for shape in made[part] if shape[0] == rows][: len(shapes)]
@@ -138,8 +141,7 @@ def test_what_is_kept_for_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> 
     hidden, weight = torch.randn(30, 4).requires_grad_(), torch.randn(53, 4).requires_grad_()
     labels = torch.arange(30)
     for limit, expected in ((30 * 53 * 4, [30 * 53]), (30 * 53 * 4 - 1, [])):
-        monkeypatch.setattr(losses, "KEPT_LOGITS", limit)
-        monkeypatch.setattr(losses, "CHUNK_OF_LOGITS", 30 * 10 * 4)
+        set_logits_limits(monkeypatch, kept=limit, part=30 * 10 * 4)
         kept: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(
             lambda tensor, kept=kept: (kept.append(tensor.numel()), tensor)[1],
@@ -156,8 +158,7 @@ def test_derivatives_of_the_loss(
     monkeypatch: pytest.MonkeyPatch, bias: bool, parts: int | None
 ) -> None:
     if parts:
-        monkeypatch.setattr(losses, "KEPT_LOGITS", 0)
-        monkeypatch.setattr(losses, "CHUNK_OF_LOGITS", parts * 3 * 8)
+        set_logits_limits(monkeypatch, kept=0, part=parts * 3 * 8)
     torch.manual_seed(0)
     shapes = [(3, 2), (11, 2), *([(11,)] if bias else [])]
     tensors = [torch.randn(shape, dtype=torch.double).requires_grad_() for shape in shapes]

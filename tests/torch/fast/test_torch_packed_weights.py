@@ -12,8 +12,20 @@ import pytest
 import torch
 
 from tests.support.parity import assert_close_to_largest, assert_equal
+from tests.support.torch_internals import (
+    ANY_ROWS,
+    ONEDNN,
+    formulas_only,
+    has_onednn,
+    is_packed_as_it_is,
+    packed_layers,
+    prefer_onednn,
+    replace_onednn,
+    set_packed_rows,
+    set_smallest_matrix,
+)
 from xlm_core import XLMConfig
-from xlm_torch import XLMWithLMHeadModel, kernels, pack_weights, unpack_weights
+from xlm_torch import XLMWithLMHeadModel, pack_weights, unpack_weights
 
 IDS = torch.randint(6, 90, (3, 11), generator=torch.Generator().manual_seed(0))
 
@@ -24,10 +36,8 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(
-        kernels, "PREFER_ONEDNN", dict.fromkeys((torch.float32, torch.bfloat16), kernels.ANY_ROWS)
-    )
-    monkeypatch.setattr(kernels, "SMALLEST_MATRIX", 64 * 64)
+    prefer_onednn(monkeypatch, dict.fromkeys((torch.float32, torch.bfloat16), ANY_ROWS))
+    set_smallest_matrix(monkeypatch, 64 * 64)
     torch.manual_seed(0)
     config = XLMConfig(vocab_size=90, emb_dim=64, n_layers=2, n_heads=4, init_std=0.2)
     return XLMWithLMHeadModel(config).eval()
@@ -43,10 +53,10 @@ def test_the_same_numbers_and_how_much_memory(model: Any) -> None:
     expected = _hidden(model)
     # 12 matrices of 64 x 64 in each layer, and the output, which is 90 x 64.
     assert pack_weights(model) == 4 * (2 * 12 * 64 * 64 + 90 * 64)
-    assert all(kernels._PACKED[layer].holds(layer.weight) for layer in kernels._PACKED)
+    assert all(is_packed_as_it_is(layer) for layer in packed_layers())
     assert_close_to_largest(_hidden(model), expected, 1e-6)
     unpack_weights(model)
-    assert not kernels._PACKED
+    assert not packed_layers()
     assert_equal(_hidden(model), expected)
 
 
@@ -55,9 +65,9 @@ def test_packed_matrices_are_used(
     model: Any, preferred: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not preferred:
-        monkeypatch.setattr(kernels, "PREFER_ONEDNN", {})
+        prefer_onednn(monkeypatch, {})
     pack_weights(model)
-    seen, product = [], kernels._product
+    seen, product = [], ONEDNN
 
     class Spy:
         def __call__(self, x: Any, weight: Any, *rest: Any) -> Any:
@@ -68,7 +78,7 @@ def test_packed_matrices_are_used(
             seen.append(weight.is_mkldnn)
             return product.binary(x, residual, weight, *rest)
 
-    monkeypatch.setattr(kernels, "_product", Spy())
+    replace_onednn(monkeypatch, Spy())
     _hidden(model)
     assert seen == [True] * 12
     seen.clear()
@@ -80,7 +90,7 @@ def test_packed_matrices_are_used(
     assert seen.count(False) == (1 if preferred else 0)
     assert seen.count(True) == 11
     seen.clear()
-    monkeypatch.setattr(kernels, "FEWER_ROWS", range(IDS.numel()))  # of 33: too many
+    set_packed_rows(monkeypatch, range(IDS.numel()))  # of 33: too many
     _hidden(model)
     assert len(seen) == (12 if preferred else 0)
 
@@ -141,22 +151,22 @@ def test_neither_copied_nor_saved(model: Any) -> None:
         pickle.loads(pickle.dumps(model)),
         torch.load(file, weights_only=False),
     ):
-        assert not any(layer in kernels._PACKED for layer in other.modules())
+        assert not any(layer in packed_layers() for layer in other.modules())
         assert_equal(_hidden(other), expected)
 
 
 def test_forgotten_with_the_model(model: Any) -> None:
     other = copy.deepcopy(model)
     pack_weights(other)
-    assert len(kernels._PACKED) == 13
+    assert len(packed_layers()) == 13
     del other
-    assert not kernels._PACKED
+    assert not packed_layers()
 
 
 def test_nothing_to_pack(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "HAS_ONEDNN", False)
+    has_onednn(monkeypatch, False)
     assert pack_weights(model) == 0
-    monkeypatch.setattr(kernels, "HAS_ONEDNN", True)
+    has_onednn(monkeypatch, True)
     assert pack_weights(model.double()) == 0
 
 
@@ -164,7 +174,7 @@ def test_bfloat16(model: Any) -> None:
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         pytest.skip("this processor has no bfloat16")
     model.bfloat16()
-    with kernels.plain_kernels():
+    with formulas_only():
         expected = _hidden(model)
     actual = _hidden(model)
     assert actual.dtype == torch.bfloat16

@@ -9,17 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import xlm_torch.model
-from tests.support.fast_paths import MASK, results, small_batch, small_model, take_fast_paths
 from tests.support.parity import assert_close_to_largest, assert_same_results
+from tests.support.torch_fast_paths import MASK, results, small_batch, small_model, take_fast_paths
+from tests.support.torch_internals import formulas_only, on_last_layer
 from xlm_core.errors import InputError
 from xlm_torch import (
     XLMForMultipleChoice,
     XLMForSequenceClassification,
     XLMModel,
     XLMWithLMHeadModel,
-    kernels,
-    padding,
 )
 
 WHOLE = torch.ones_like(MASK)
@@ -29,15 +27,9 @@ WHOLE = torch.ones_like(MASK)
 def lasts(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     """How many rows each call kept; None for all."""
     take_fast_paths(monkeypatch)
-    decide, kept = padding.last_rows, []
-
-    def last_rows(*arguments: Any) -> Any:
-        found = decide(*arguments)
-        kept.append(None if found[0] is None else len(found[0]))
-        return found
-
-    monkeypatch.setattr(xlm_torch.model, "last_rows", last_rows)
-    return kept
+    computed: list[int | None] = []
+    on_last_layer(monkeypatch, computed.append)
+    return computed
 
 
 def _results(model: Any, batch: dict[str, Any], **options: Any) -> dict[str, Tensor]:
@@ -159,7 +151,7 @@ def test_all_rows_where_somebody_may_look(lasts: list[int | None], name: str) ->
     ALL_ROWS[name](model)
     batch = small_batch()
     with torch.no_grad():
-        with kernels.plain_kernels():
+        with formulas_only():
             expected = model(**batch)
         actual = model(**batch)
     assert set(lasts) <= {None}
@@ -172,7 +164,10 @@ def test_all_rows_with_logits_and_for_the_encoder_itself(lasts: list[int | None]
     model(**batch)
     model.transformer(**small_batch())
     assert lasts == [None, None]
-    assert padding._WANTED.get() is None
+    # Nor does what a head asked for outlive its call.
+    model(**batch, output_logits=False)
+    model.transformer(**small_batch())
+    assert lasts[2:] == [int(((batch["labels"] != -100) & (MASK != 0)).sum()), None]
 
 
 def test_another_encoder_that_runs_meanwhile_is_not_asked(lasts: list[int | None]) -> None:

@@ -8,15 +8,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.fast_paths import Taken, results, small_batch, small_model, take_fast_paths
 from tests.support.parity import (
     assert_all_close,
     assert_close_to_largest,
     assert_equal,
     assert_same_results,
 )
-from xlm_torch import kernels, losses
-from xlm_torch.kernels import embedding, shared_matrix
+from tests.support.torch_fast_paths import Taken, results, small_batch, small_model, take_fast_paths
+from tests.support.torch_internals import (
+    embedding,
+    formulas_only,
+    set_logits_limits,
+    shared_matrix,
+)
 
 
 @pytest.fixture
@@ -60,12 +64,11 @@ def test_every_use_of_the_embeddings_is_trained(
 ) -> None:
     model, batch = small_model().double(), small_batch(labels=True)
     if parts:
-        monkeypatch.setattr(losses, "KEPT_LOGITS", 0)
-        monkeypatch.setattr(losses, "CHUNK_OF_LOGITS", 1000)
+        set_logits_limits(monkeypatch, kept=0, part=1000)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_((name == "transformer.embeddings.weight") == (frozen == "all else")
                                  or not frozen)  # fmt: skip
-    with kernels.plain_kernels():
+    with formulas_only():
         expected = _tied_results(model, batch, uses)
     assert taken.nothing
     assert_all_close(_tied_results(model, batch, uses), expected, 1e-12, one_scale=True)
@@ -97,8 +100,8 @@ def test_embeddings_with_options(taken: Taken, changed: str) -> None:
 
 def _both_ends(layer: nn.Embedding, ids: Tensor) -> Tensor:
     """A loss of the second order in the matrix, by the two Functions that share its gradient."""
-    with shared_matrix(layer.weight) as output:
-        looked_up = embedding(layer, ids).tanh() + embedding(layer, ids.flip(0))
+    with shared_matrix(layer.weight) as (output, look_up):
+        looked_up = look_up(layer, ids).tanh() + look_up(layer, ids.flip(0))
     return (looked_up @ output.t()).sin()
 
 
@@ -115,8 +118,8 @@ def test_derivatives_of_both_ends(taken: Taken) -> None:
 def test_one_end_alone(taken: Taken, end: str) -> None:
     layer = nn.Embedding(5, 3, padding_idx=4).double()
     ids = torch.tensor([[4, 0], [1, 0]])
-    with shared_matrix(layer.weight) as output:
-        looked_up = embedding(layer, ids)
+    with shared_matrix(layer.weight) as (output, look_up):
+        looked_up = look_up(layer, ids)
     used = (looked_up if end == "look-up" else output).square().sum()
     (found,) = torch.autograd.grad(used, layer.weight)
     plain = (layer(ids) if end == "look-up" else layer.weight).square().sum()
@@ -130,10 +133,10 @@ def test_only_inside_and_only_that_matrix(taken: Taken) -> None:
     ids = torch.tensor([1, 2])
 
     def fail() -> None:
-        with shared_matrix(layer.weight):
-            assert_equal(embedding(other, ids), other(ids))
+        with shared_matrix(layer.weight) as (_, look_up):
+            assert_equal(look_up(other, ids), other(ids))
             assert taken.look_ups == 0
-            embedding(layer, ids)
+            look_up(layer, ids)
             assert taken.look_ups == 1
             raise KeyError
 

@@ -10,15 +10,33 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.support.fast_paths import MASK, Taken, results, small_batch, small_model, take_fast_paths
 from tests.support.parity import (
     assert_all_close,
     assert_close_to_largest,
     assert_equal,
     assert_same_results,
 )
-from xlm_torch import XLMModel, kernels, padding
-from xlm_torch.padding import Rows, all_rows, rows_of
+from tests.support.torch_fast_paths import (
+    MASK,
+    Taken,
+    results,
+    small_batch,
+    small_model,
+    take_fast_paths,
+)
+from tests.support.torch_internals import (
+    choose_unpadding,
+    formulas_only,
+    keep_padding,
+    make_unpadding,
+    pad,
+    positions_of,
+    set_sentence_cost,
+    unpad,
+    unpad_positions,
+    zero_padding,
+)
+from xlm_torch import XLMModel
 
 MODELS = {causal: small_model(XLMModel, causal=causal).double() for causal in (False, True)}
 FLOAT32 = {causal: small_model(XLMModel, causal=causal) for causal in (False, True)}
@@ -53,10 +71,10 @@ def test_any_mask(taken: Taken, mask: Tensor, causal: bool) -> None:
     assert taken.nothing
     found = results(model, batch)
     assert_close_or_zero(found, expected, 1e-12)
-    assert taken.packed == (0 < int(mask.sum()) < mask.numel())
+    assert taken.unpadded == (0 < int(mask.sum()) < mask.numel())
     assert_zero_at_padding(found, mask)
-    if taken.packed:
-        assert taken.rows[0].lengths == tuple(n for n in mask.sum(1).tolist() if n)
+    if taken.unpadded:
+        assert taken.unpaddings[0].lengths == tuple(n for n in mask.sum(1).tolist() if n)
     inferred = _inferred(FLOAT32[causal], batch)
     assert_close_to_largest(inferred, expected["last_hidden_state"], 3e-6, scale=1.0)
 
@@ -96,7 +114,7 @@ def test_ways_to_say_what_is_padding(taken: Taken, how: str) -> None:
     else:
         batch["attention_mask"] = mask.to(getattr(torch, how))
     assert_equal(_inferred(MODELS[False], batch), expected)
-    assert taken.packed == 2
+    assert taken.unpadded == 2
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -117,7 +135,7 @@ def test_sentences_never_see_each_other(taken: Taken, dtype: torch.dtype, causal
             again = _inferred(model, {**batch, "inputs_embeds": given, "langs": langs})
             assert_equal(again[others], first[others])
             assert (again[changed] != first[changed])[MASK[changed] == 1].all()
-    assert taken.packed == 9
+    assert taken.unpadded == 9
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -128,7 +146,7 @@ def test_what_is_at_padding_does_not_matter(taken: Taken, causal: bool) -> None:
         given = {**batch, "position_ids": torch.arange(6).expand(5, 6)}
         given[name] = given[name].masked_fill(MASK == 0, value)
         assert_equal(_inferred(model, given), expected)
-    assert taken.packed == 4
+    assert taken.unpadded == 4
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -144,14 +162,14 @@ def test_the_gradient_of_inputs_embeds(taken: Taken, causal: bool) -> None:
     assert_close_to_largest(found[0], found[1], 1e-12)
     assert not found[0][MASK == 0].any()
     assert found[0][MASK == 1].any(-1).all()
-    assert taken.packed == 1
+    assert taken.unpadded == 1
 
 
 def test_hidden_states_are_one_graph(taken: Taken) -> None:
     """Each hidden state that is returned is what the next layer was computed from."""
     found = []
     for plain in (False, True):
-        with kernels.plain_kernels() if plain else torch.enable_grad():
+        with formulas_only() if plain else torch.enable_grad():
             output = MODELS[False](**small_batch(), output_hidden_states=True)
         objective = output.last_hidden_state.sin().sum()
         states = output.hidden_states[:-1]
@@ -168,9 +186,9 @@ def test_full_batches_are_dense(taken: Taken) -> None:
     for causal in (False, True):
         expected = results(MODELS[causal], batch, plain=True)
         assert_same_results(results(MODELS[causal], batch), expected, 1e-12)
-        rows = taken.rows[-1]
-        assert rows == Rows(rows.shape, causal)  # nothing left out, nothing masked
-    assert taken.packed == 0
+        decided = taken.unpaddings[-1]
+        assert decided == make_unpadding(decided.shape, causal)  # nothing left out or masked
+    assert taken.unpadded == 0
 
 
 def test_only_where_it_saves_work() -> None:
@@ -186,24 +204,24 @@ def test_only_where_it_saves_work() -> None:
         mask = tokens.clone()
         mask[1:3, -4:] = (torch.arange(8) >= left_out).view(2, 4)
         assert int((~mask).sum()) == left_out
-        rows = rows_of(mask, causal=False, width=width)
-        assert (rows.places is not None) is packed
+        decided = choose_unpadding(mask, causal=False, width=width)
+        assert (positions_of(decided) is not None) is packed
     mask = torch.tensor([[True, False], [False, False]])  # one sentence, three rows
-    assert rows_of(mask, causal=False, width=256).places is None
-    assert rows_of(mask, causal=False, width=1024).places.tolist() == [0]
-    assert rows_of(mask & False, causal=False, width=1024).places is None
+    assert positions_of(choose_unpadding(mask, causal=False, width=256)) is None
+    assert positions_of(choose_unpadding(mask, causal=False, width=1024)).tolist() == [0]
+    assert positions_of(choose_unpadding(mask & False, causal=False, width=1024)) is None
 
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_the_dense_way_with_padding(
     taken: Taken, monkeypatch: pytest.MonkeyPatch, causal: bool
 ) -> None:
-    monkeypatch.setattr(padding, "SENTENCE_COST", 2**60)
+    set_sentence_cost(monkeypatch, 2**60)
     expected = results(MODELS[causal], small_batch(), plain=True)
     found = results(MODELS[causal], small_batch())
     assert_same_results(found, expected, 1e-12)
     assert_zero_at_padding(found, MASK)
-    assert taken.packed == 0
+    assert taken.unpadded == 0
     assert taken.attentions == 3
     dropping = small_model(XLMModel, causal=causal, attention_dropout=0.3)
     assert all(value.isfinite().all() for value in results(dropping, small_batch()).values())
@@ -217,30 +235,31 @@ def test_what_needs_attention_weights_takes_the_formula(
 ) -> None:
     batch = {**small_batch(), **asked}
     state = _inferred(MODELS[False], batch)
-    with kernels.plain_kernels():
+    with formulas_only():
         assert_equal(_inferred(MODELS[False], batch), state)
-    assert not taken.rows
+    assert not taken.unpaddings
     assert (state[MASK == 0] == 0).all()
 
 
 def test_chunks_take_the_formula(taken: Taken) -> None:
     state = _inferred(small_model(XLMModel, chunk_size_feed_forward=2), small_batch())
-    assert not taken.rows
+    assert not taken.unpaddings
     assert_close_to_largest(state, _inferred(FLOAT32[False], small_batch()), 3e-6)
 
 
-# -- packing by itself -----------------------------------------------------------------------------
+# -- unpadding by itself ---------------------------------------------------------------------------
 
 
 @given(mask=masks())
-def test_pack_and_unpack(mask: Tensor) -> None:
+def test_unpad_and_pad(mask: Tensor) -> None:
     tokens = mask.bool()
-    rows = Rows(tuple(mask.shape), False, places=tokens.flatten().nonzero().squeeze(1))
+    positions = tokens.flatten().nonzero().squeeze(1)
+    unpadding = make_unpadding(mask.shape, False, positions=positions)
     x = torch.randn(*mask.shape, 3)
-    assert_equal(rows.pack(x), x[tokens])
-    assert_equal(rows.unpack(rows.pack(x)), x * tokens[..., None])
+    assert_equal(unpad(unpadding, x), x[tokens])
+    assert_equal(pad(unpadding, unpad(unpadding, x)), x * tokens[..., None])
     table = torch.randn(mask.shape[1], 3)
-    assert_equal(rows.of_positions(table), table.expand(*mask.shape, 3)[tokens])
-    dense = all_rows(tokens, causal=False)
-    assert dense.pack(x) is dense.unpack(x) is x
-    assert_equal(dense.mask(x), x * tokens[..., None])
+    assert_equal(unpad_positions(unpadding, table), table.expand(*mask.shape, 3)[tokens])
+    kept = keep_padding(tokens, causal=False)
+    assert unpad(kept, x) is pad(kept, x) is x
+    assert_equal(zero_padding(kept, x), x * tokens[..., None])

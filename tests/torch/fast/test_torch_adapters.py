@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.support.fast_paths import Taken, results, small_batch, small_model, take_fast_paths
 from tests.support.parity import assert_all_close, assert_equal, assert_same_results
-from xlm_torch import kernels, padding
+from tests.support.torch_fast_paths import Taken, results, small_batch, small_model, take_fast_paths
+from tests.support.torch_internals import formulas_only, set_sentence_cost
 
 BATCH = small_batch(labels=True)
 UNTIED = {"tie_word_embeddings": False}
@@ -62,13 +62,13 @@ def test_dynamic_quantization(taken: Taken) -> None:
     model = small_model(**UNTIED).eval()
     quantized = quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
     with torch.no_grad():
-        with kernels.plain_kernels():
+        with formulas_only():
             expected, base = quantized(**BATCH), model(**BATCH)
         found = quantized(**BATCH)
     assert_all_close(dict(found), dict(expected), 0.0)
     assert not torch.allclose(found.logits, base.logits)
     assert not taken.products
-    assert not taken.rows
+    assert not taken.unpaddings
 
 
 def test_autocast(taken: Taken) -> None:
@@ -104,7 +104,7 @@ def test_weights_of_another_type(taken: Taken, path: str) -> None:
     layer.weight = nn.Parameter(layer.weight.as_subclass(_Doubling), requires_grad=False)
     assert type(layer.weight) is _Doubling
     found = model(**BATCH).loss
-    with kernels.plain_kernels():
+    with formulas_only():
         assert float((found - model(**BATCH).loss).abs()) < 2e-6
     assert float((found - base).abs()) > 1e-4
 
@@ -115,7 +115,7 @@ def test_a_default_device_is_no_business_of_a_model(
     taken: Taken, monkeypatch: pytest.MonkeyPatch, causal: bool, packed: bool
 ) -> None:
     if not packed:
-        monkeypatch.setattr(padding, "SENTENCE_COST", 2**60)
+        set_sentence_cost(monkeypatch, 2**60)
     model = small_model(causal=causal)
     expected = results(model, BATCH)
     with torch.device("meta"):
@@ -126,7 +126,7 @@ def test_a_default_device_is_no_business_of_a_model(
     assert_equal(loss, expected["loss"])
     name = "transformer.attentions.0.k_lin.weight"
     assert_all_close({name: first}, {name: expected[f"gradient of {name}"]}, 5e-6)
-    assert taken.packed == 2 * packed
+    assert taken.unpadded == 2 * packed
 
 
 @pytest.mark.usefixtures("_fresh_compiler")
@@ -146,4 +146,4 @@ def test_compiled_modules(taken: Taken, path: str) -> None:
     model.get_submodule(path).compile(backend=backend)
     assert_same_results(results(model, BATCH), expected, 5e-6)
     assert bool(graphs) is (path != "pred_layer.proj")  # PyTorch compiles none of its own layers
-    assert not (taken.packed and taken.losses)
+    assert not (taken.unpadded and taken.losses)

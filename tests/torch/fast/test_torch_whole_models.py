@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-import xlm_torch.model
 from tests.support.cases import random_case
-from tests.support.fast_paths import (
+from tests.support.parity import assert_all_close, assert_close_to_largest, assert_same_results
+from tests.support.torch_fast_paths import (
     ONEDNN,
     Taken,
     arguments_of,
@@ -21,10 +21,19 @@ from tests.support.fast_paths import (
     small_model,
     take_fast_paths,
 )
-from tests.support.parity import assert_all_close, assert_close_to_largest, assert_same_results
+from tests.support.torch_internals import (
+    FlashAttention,
+    Unpadding,
+    attention_mask_of,
+    changed,
+    formulas_only,
+    on_unpadding,
+    positions_of,
+    set_sentence_cost,
+)
 from tests.support.torch_reference import our_model
 from xlm_core.weights import ARCHITECTURES
-from xlm_torch import XLMModel, kernels, padding
+from xlm_torch import XLMModel
 from xlm_torch.cache import KeyValueCache
 
 WITHOUT_DROPOUT = {
@@ -64,7 +73,7 @@ def _compare(taken: Taken, architecture: str, causal: bool, seed: int) -> list[f
     assert taken.nothing
     assert_same_results(results(exact_model, arguments_of(case, torch.float64)), exact, 1e-12)
     assert taken.attentions
-    assert len(taken.rows) == 1
+    assert len(taken.unpaddings) == 1
     taken.clear()
 
     model, arguments = our_model(case, torch.float32).train(), arguments_of(case, torch.float32)
@@ -116,10 +125,10 @@ def test_inputs(taken: Taken, causal: bool, given: str) -> None:
     expected = results(model, batch, plain=True)
     assert taken.nothing
     assert_same_results(results(model, batch), expected, 1e-12)
-    assert taken.packed == 1
+    assert taken.unpadded == 1
     assert taken.losses == 1
     assert bool(taken.look_ups) is (given != "inputs_embeds")
-    assert taken.attentions == 3 * len([n for n in taken.rows[0].lengths if n])
+    assert taken.attentions == 3 * len([n for n in taken.unpaddings[0].lengths if n])
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -127,12 +136,12 @@ def test_gradient_checkpointing(
     taken: Taken, monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
     if not packed:
-        monkeypatch.setattr(padding, "SENTENCE_COST", 2**60)
+        set_sentence_cost(monkeypatch, 2**60)
     for dtype, bound in ((torch.float64, 1e-13), (torch.float32, 2e-6)):
         model, batch = small_model().to(dtype), small_batch(labels=True)
         expected = results(model, batch)
         once = taken.attentions
-        assert taken.packed == packed
+        assert taken.unpadded == packed
         taken.clear()
         model.gradient_checkpointing_enable()
         assert_same_results(results(model, batch), expected, bound)
@@ -158,9 +167,9 @@ def test_cache(taken: Taken, dtype: torch.dtype) -> None:
 
     with torch.no_grad():
         whole = model(**batch).logits
-        assert taken.packed == 1
+        assert taken.unpadded == 1
         found = steps()
-        with kernels.plain_kernels():
+        with formulas_only():
             assert_close_to_largest(found, steps(), bound)
     assert_close_to_largest(found, whole, bound)
     assert bool(taken.products) is (dtype == torch.float32 and ONEDNN is not None)
@@ -179,17 +188,17 @@ def test_gradient_penalty(taken: Taken, monkeypatch: pytest.MonkeyPatch, packed:
         return {name: p.grad.clone() for name, p in model.named_parameters()}
 
     if not packed:
-        monkeypatch.setattr(padding, "SENTENCE_COST", 2**60)
+        set_sentence_cost(monkeypatch, 2**60)
     batch = small_batch(MASK_OF_SOME, labels=True)
     for values in ({}, {"tie_word_embeddings": False}, {"causal": True}):
         exact_model = small_model(**values).double()
-        with kernels.plain_kernels():
+        with formulas_only():
             exact = penalty(exact_model, batch)
         assert taken.nothing
         assert_all_close(penalty(exact_model, batch), exact, 1e-11, one_scale=True)
         assert taken.attentions
         assert taken.losses
-        assert taken.packed == packed
+        assert taken.unpadded == packed
         found = penalty(small_model(**values), batch)
         assert_all_close(found, exact, 1e-4, one_scale=True)
         taken.clear()
@@ -201,25 +210,25 @@ MASK_OF_SOME = torch.tensor([[1, 1, 1, 0], [0, 0, 1, 1], [1, 0, 0, 0], [0] * 4])
 # -- the comparison can fail -----------------------------------------------------------------------
 
 
-def _shifted(rows: padding.Rows) -> padding.Rows:
-    places = rows.places.clone()
-    places[-1] = (places[-1] + 1) % (rows.shape[0] * rows.shape[1])
-    return replace(rows, places=places)
+def _shifted(unpadding: Unpadding) -> Unpadding:
+    positions = positions_of(unpadding).clone()
+    positions[-1] = (positions[-1] + 1) % (unpadding.shape[0] * unpadding.shape[1])
+    return changed(unpadding, positions=positions)
 
 
 MUTATIONS = {
     "a token is taken from its neighbour": _shifted,
-    "not causal": lambda rows: replace(rows, causal=False),
-    "one sentence ends a token late": lambda rows: replace(
-        rows, lengths=(rows.lengths[0] + 1, rows.lengths[1] - 1, *rows.lengths[2:])
+    "not causal": lambda it: changed(it, causal=False),
+    "one sentence ends a token late": lambda it: changed(
+        it, lengths=(it.lengths[0] + 1, it.lengths[1] - 1, *it.lengths[2:])
     ),
-    "all sentences see each other": lambda rows: replace(rows, lengths=(sum(rows.lengths),)),
+    "all sentences see each other": lambda it: changed(it, lengths=(sum(it.lengths),)),
 }
 DENSE_MUTATIONS = {
-    "the mask is ignored": lambda rows: replace(
-        rows, visible=torch.ones_like(rows.visible), causal=False
+    "the mask is ignored": lambda it: changed(
+        it, attention_mask=torch.ones_like(attention_mask_of(it)), causal=False
     ),
-    "padding is not zeroed": lambda rows: replace(rows, tokens=None),
+    "padding is not zeroed": lambda it: changed(it, tokens=None),
 }
 
 
@@ -229,14 +238,13 @@ def test_a_wrong_decision_is_seen(
 ) -> None:
     dense = mutation in DENSE_MUTATIONS
     if dense:
-        monkeypatch.setattr(padding, "SENTENCE_COST", 2**60)
+        set_sentence_cost(monkeypatch, 2**60)
     mutate = {**MUTATIONS, **DENSE_MUTATIONS}[mutation]
     model, batch = small_model(XLMModel, causal=not dense).double(), small_batch()
     expected = results(model, batch, plain=True)
     assert_same_results(results(model, batch), expected, 1e-12)
-    assert taken.packed == (not dense)
-    right = xlm_torch.model.rows_of
-    monkeypatch.setattr(xlm_torch.model, "rows_of", lambda *a, **o: mutate(right(*a, **o)))
+    assert taken.unpadded == (not dense)
+    on_unpadding(monkeypatch, mutate)
     with pytest.raises(AssertionError, match="differs by"):
         assert_same_results(results(model, batch), expected, 1e-4)
 
@@ -248,13 +256,13 @@ def test_a_wrong_gradient_is_seen(
     """Of query, key or value: left out of one of the attention's."""
     model, batch = small_model().double(), small_batch(labels=True)
     expected = results(model, batch, plain=True)
-    backward = kernels.FlashAttention.backward
+    backward = FlashAttention.backward
 
     def wrong(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         found = list(backward(ctx, gradient))
         found[place] = torch.zeros_like(found[place])
         return tuple(found)
 
-    monkeypatch.setattr(kernels.FlashAttention, "backward", staticmethod(wrong))
+    monkeypatch.setattr(FlashAttention, "backward", staticmethod(wrong))
     with pytest.raises(AssertionError, match=r"gradient of .*: differs by"):
         assert_same_results(results(model, batch), expected, 1e-4)

@@ -13,10 +13,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.fast_paths import results, small_batch, small_model, take_fast_paths
 from tests.support.parity import assert_close_to_largest, assert_equal, assert_same_results
-from xlm_torch import kernels, losses
-from xlm_torch.kernels import Recycled, product
+from tests.support.torch_fast_paths import results, small_batch, small_model, take_fast_paths
+from tests.support.torch_internals import (
+    ReusedMemory,
+    prefer_onednn,
+    product,
+    set_copied_at_a_time,
+    set_logits_limits,
+    set_smallest_reused,
+    spare_blocks,
+)
 
 BATCH = {**small_batch(labels=True), "output_logits": False}
 
@@ -37,7 +44,7 @@ def _step(model: Any) -> Tensor:
 
 
 def test_a_block_comes_back_when_its_last_tensor_is_gone() -> None:
-    memory, like = Recycled(), torch.empty(5, 3)
+    memory, like = ReusedMemory(), torch.empty(5, 3)
     first = memory.empty_like(like)
     place, last = first.data_ptr(), first[4].detach()
     assert first.shape == like.shape
@@ -53,39 +60,39 @@ def test_a_block_comes_back_when_its_last_tensor_is_gone() -> None:
     assert memory.empty_like(like).data_ptr() != place
     assert array.tolist() == [1.0] * 3
     del array, second
-    assert len(memory._spare) == 1  # the other is given up
-    spare = memory._spare[0].data_ptr()
+    assert len(spare_blocks(memory)) == 1  # the other is given up
+    spare = spare_blocks(memory)[0].data_ptr()
     assert memory.empty_like(like).data_ptr() == spare
 
 
 def test_other_shapes_dtypes_and_places() -> None:
-    memory = Recycled()
+    memory = ReusedMemory()
     for like in (torch.empty(5, 3), torch.empty(3, 5), torch.empty(3, 5, dtype=torch.float64)):
         block = memory.empty_like(like)
         assert (block.shape, block.dtype) == (like.shape, like.dtype)
     assert memory.empty_like(torch.empty(3, 5).t()).is_contiguous()
     del block
-    before = [spare.data_ptr() for spare in memory._spare]
+    before = [spare.data_ptr() for spare in spare_blocks(memory)]
     for like in (torch.empty(3, 5, dtype=torch.bfloat16), torch.empty(3, 5, device="meta")):
         assert memory.empty_like(like).device == like.device
         assert memory.empty_like(like).dtype == like.dtype
-    assert [spare.data_ptr() for spare in memory._spare] == before
+    assert [spare.data_ptr() for spare in spare_blocks(memory)] == before
 
 
 def test_small_ones_are_left_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "SMALLEST_RECYCLED", 61)
-    memory = Recycled()
+    set_smallest_reused(monkeypatch, 61)
+    memory = ReusedMemory()
     memory.empty_like(torch.empty(5, 3))
-    assert not memory._spare
+    assert not spare_blocks(memory)
     memory.empty_like(torch.empty(4, 4))
-    assert len(memory._spare) == 1
+    assert len(spare_blocks(memory)) == 1
 
 
 def test_memory_ends_with_its_owner() -> None:
-    memory = Recycled()
+    memory = ReusedMemory()
     held, spare = memory.empty_like(torch.empty(5, 3)), memory.empty_like(torch.empty(5, 3))
     del spare
-    block = weakref.ref(memory._spare[0])
+    block = weakref.ref(spare_blocks(memory)[0])
     del memory
     gc.collect()
     assert block() is None
@@ -99,8 +106,8 @@ def test_products_into_a_block(
     monkeypatch: pytest.MonkeyPatch, by_onednn: bool, copied: int
 ) -> None:
     if not by_onednn:
-        monkeypatch.setattr(kernels, "PREFER_ONEDNN", {})
-    monkeypatch.setattr(kernels, "COPIED_AT_A_TIME", copied)
+        prefer_onednn(monkeypatch, {})
+    set_copied_at_a_time(monkeypatch, copied)
     x, weight = torch.randn(4, 11), torch.randn(4, 6)
     out = torch.full((13, 6), torch.nan)
     assert product(x.t(), weight.t(), out=out[1:12]) is not None
@@ -117,8 +124,7 @@ def test_a_step_writes_where_the_last_one_did(
     monkeypatch: pytest.MonkeyPatch, tied: bool, parts: bool
 ) -> None:
     if parts:
-        monkeypatch.setattr(losses, "KEPT_LOGITS", 0)
-        monkeypatch.setattr(losses, "CHUNK_OF_LOGITS", 2**10)
+        set_logits_limits(monkeypatch, kept=0, part=2**10)
     model = small_model(tie_word_embeddings=tied)
     first = _step(model)
     place, expected = first.data_ptr(), first.clone()
