@@ -113,7 +113,7 @@ def convert(
     The target appears whole at the end, or not at all.
 
     Args:
-        source: As of `open_checkpoint`.
+        source: The checkpoint: a path or a published name, as `open_checkpoint` takes it.
         target: A folder; for the layouts "facebook" and "keras" also a file, .pth or .keras.
         to: Key of `LAYOUTS`.
         dtype: Float dtype of the tensors; default: as they are.
@@ -121,7 +121,8 @@ def convert(
         largest: Bytes in a file, such as "500MB"; default: one file.
         overwrite: Replace the target if it exists.
         check: Read every tensor back and compare it with the source.
-        tied: See `open_checkpoint`.
+        tied: Which of two tied tensors to keep if they differ, "embeddings" or "output".
+            Default: raise.
         codes: BPE codes of the original, for a source that is one of its files; default: codes*
             beside it.
         mode: Of the tokenizer that is made from these; see docs/tokenizer.md. Default "v4", as

@@ -62,7 +62,7 @@ def write_tokenizer(
         weights: What is converted.
         files: The text files of the new folder's layout.
         codes: BPE codes of the original; default: codes* beside the source.
-        mode: Of a tokenizer that is made from the original's files; None is "v4".
+        mode: The mode of a tokenizer that is made from the original's files; None is "v4".
 
     Returns:
         The weights, with what the original's files hold added, and notes for the user.

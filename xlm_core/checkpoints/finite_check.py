@@ -1,4 +1,4 @@
-"""Look for NaN and infinities in what is loaded, in passing."""
+"""Warn about NaN and infinite values in what is loaded."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from xlm_core.errors import warn
 
 
 class FiniteCheck:
-    """Looks through the tensors of a checkpoint as they are read, and warns once of what is odd.
+    """Looks for NaN and infinities in tensors as they are read, and warns once about all of them.
 
     Args:
-        source: What to call the checkpoint.
+        source: What messages call the checkpoint.
     """
 
     def __init__(self, source: str) -> None:
@@ -19,7 +19,7 @@ class FiniteCheck:
         self._found: dict[str, int] = {}
 
     def see(self, path: str, array: Array) -> Array:
-        """Look through one array, which is returned as it is; from any thread."""
+        """Count what is not finite in an array, and return the array; from any thread."""
         count = count_not_finite(array)
         if count:
             self._found[path] = count

@@ -1,4 +1,4 @@
-"""Open a checkpoint of any layout: which files it is, what they hold, under which names."""
+"""Open a checkpoint of any layout: find its files, read their structure, name their tensors."""
 
 from __future__ import annotations
 
@@ -100,10 +100,10 @@ def open_checkpoint(
 
     Args:
         path: A folder, a file, an index of shards, or a name on the Hugging Face hub.
-        revision: Branch, tag or commit, of a name on the hub.
-        local_files_only: Of a name on the hub, take only what was downloaded before.
-        tied: "embeddings" or "output": which one counts where tied tensors differ, which else is
-            an error.
+        revision: For a name on the hub, the branch, tag or commit.
+        local_files_only: For a name on the hub, use only what was downloaded before.
+        tied: Which of two tied tensors to keep if they differ, "embeddings" or "output".
+            Default: raise.
         config_overrides: Fields of the configuration to replace.
 
     Raises:
@@ -142,7 +142,7 @@ def open_checkpoint(
 
 
 def _place(path: str | os.PathLike[str], revision: str | None, local_files_only: bool) -> Path:
-    """Where a checkpoint is on the disk; one on the hub is fetched."""
+    """The place of a checkpoint on the disk; a checkpoint on the hub is fetched first."""
     place = Path(path)
     try:
         exists = place.exists()
@@ -184,7 +184,7 @@ def weights_file(path: Path) -> Path:
 
 
 def _read(file: Path) -> tuple[Layout, Content]:
-    """What a file, or all files that an index names, hold, and the layout that it is in."""
+    """Read a file, or all shards of an index; returns the layout and the content."""
     if is_index(file.name):
         return _read_index(file)
     opened = WeightsFile(file)
@@ -214,7 +214,7 @@ def _corrections(config: XLMConfig, name: str, overrides: Mapping[str, Any]) -> 
 
     Args:
         config: As it was published.
-        name: Of the checkpoint, or its path.
+        name: The name of the checkpoint, or its path.
         overrides: What the caller gives.
     """
     wrong = {key: value for key, value in quirks(name).items() if key not in overrides}

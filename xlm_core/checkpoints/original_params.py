@@ -15,7 +15,7 @@ from xlm_core.weights import ENCODER_DECODER
 def params_of(
     config: XLMConfig, architecture: str, params: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The original's params of a model: `params` as they were, and what its code needs of others.
+    """The training parameters of a model: `params` as they were, and what the code needs besides.
 
     The fields that decide what the model computes are those of `config`.
     """

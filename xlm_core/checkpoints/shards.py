@@ -1,4 +1,4 @@
-"""Checkpoints in several files, and the index that says which tensor is in which."""
+"""Sharded checkpoints: several files, and an index that says which tensor is in which."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Tensors = dict[str, LazyTensor]
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several files: its name, and the tensors in it."""
+    """One file of a sharded checkpoint: its name and its tensors."""
 
     file: str
     tensors: dict[str, LazyTensor]
@@ -40,7 +40,7 @@ def shard_size(text: str | int) -> int:
 
 
 def split(tensors: Mapping[str, LazyTensor], file: str, largest: int | None) -> list[Shard]:
-    """The files for some tensors, in order.
+    """Split tensors into shards, in order.
 
     Args:
         tensors: Name -> tensor.
@@ -66,7 +66,7 @@ def split(tensors: Mapping[str, LazyTensor], file: str, largest: int | None) -> 
 
 
 def index_text(shards: list[Shard], prefix: str = "") -> str:
-    """The index of some shards, as JSON; `prefix` comes before all names."""
+    """The index of some shards as JSON; `prefix` is put before every name."""
     total = sum(tensor.nbytes for shard in shards for tensor in shard.tensors.values())
     count = sum(tensor.size for shard in shards for tensor in shard.tensors.values())
     weight_map = {prefix + name: shard.file for shard in shards for name in shard.tensors}
@@ -75,7 +75,7 @@ def index_text(shards: list[Shard], prefix: str = "") -> str:
 
 
 def is_plain_name(file: str) -> bool:
-    """Whether it names a file in the same folder, on whatever system, and nothing else."""
+    """Whether a text is the plain name of a file in the same folder, on any operating system."""
     return file.isprintable() and PureWindowsPath(file).name == file and file not in ("", ".", "..")
 
 
@@ -85,19 +85,19 @@ def is_index(file: str) -> bool:
 
 
 def without_index(index: str) -> str:
-    """The name of the file that an index of this name stands for, were it one."""
+    """The name that a single file would have in place of the index and its shards."""
     return index.removesuffix(_INDEX)
 
 
 def is_shard_of(file: str, whole: str) -> bool:
-    """Whether `split` would give this name to a part of the file `whole`."""
+    """Whether a file has the name of a shard of the file `whole`, as `split` makes it."""
     stem, dot, suffix = whole.partition(".")
     pattern = rf"{re.escape(stem)}-\d{{5}}-of-\d{{5}}{re.escape(dot + suffix)}"
     return re.fullmatch(pattern, file) is not None
 
 
 def shards_in(index: Path) -> list[str]:
-    """The files that an index names, each once.
+    """The names of the shards that an index lists, each once.
 
     Raises:
         CheckpointError: If it is no index, or names what is no plain name of a file.
@@ -117,12 +117,12 @@ def shards_in(index: Path) -> list[str]:
 def read_shards(
     index: Path, read: Callable[[Path], tuple[Tensors, Callable[[str], str]]]
 ) -> Tensors:
-    """The tensors of all files that an index names.
+    """Read all shards that an index lists.
 
     Args:
         index: The index.
-        read: Opens one of them: gives its tensors, and what makes a name of the index into the
-            one in the file.
+        read: Opens a shard. Returns its tensors, and a function from a name in the index to the
+            name in the shard.
 
     Raises:
         CheckpointError: If the index is damaged, names a file that is not beside it, or a file

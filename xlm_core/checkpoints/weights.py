@@ -17,7 +17,7 @@ class Weights:
 
     Attributes:
         config: Its configuration.
-        architecture: Its class.
+        architecture: The name of its class, such as "XLMModel".
         tensors: Every tensor of the weight table that is not tied, in PyTorch's orientation.
         original: What it had beside its tensors in the original's file.
     """

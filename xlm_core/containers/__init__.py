@@ -1,1 +1,1 @@
-"""Bytes, not XLM: the containers of checkpoints, and tensors that stay in them until read."""
+"""File formats, knowing nothing of XLM, and lazy tensors that stay in a file until read."""

@@ -1,4 +1,4 @@
-"""Compare tensors where they lie, a block at a time."""
+"""Compare lazy tensors, a block at a time."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def count_not_finite(array: Array) -> int:
 
 
 def bits(array: Array) -> Array:
-    """A contiguous array as unsigned integers of its bits; as few as its size allows."""
+    """View a contiguous array as unsigned integers, 64-bit ones if its size allows."""
     flat = array.reshape(-1)
     wide = flat.nbytes % 8 == 0 and flat.size
     return flat.view(np.uint64 if wide else np.uint8)

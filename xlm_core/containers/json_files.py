@@ -1,4 +1,4 @@
-"""JSON from strangers: an object, or an error that says where."""
+"""Read untrusted JSON: an object, or an error that says which file."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class LazyTensor:
 
     @property
     def place(self) -> Hashable:
-        """Tensors of equal places are the same numbers in the same bytes."""
+        """A key that is equal for tensors over the same bytes, seen in the same way."""
         return (id(self.source), self.offset, self.stored, self.shape, self.strides, self.dtype)
 
     @property
@@ -129,7 +129,7 @@ class LazyTensor:
 
     @property
     def is_wide(self) -> bool:
-        """Whether it is a matrix of which a row, or some rows, lie scattered over much else."""
+        """Whether it is a matrix whose rows are scattered over a large part of the source."""
         span = self.span * self.itemsize
         wide = span > _WHOLE and (self.size * self.itemsize < span // 2 or self.strides[0] == 1)
         return wide and len(self.shape) == 2 and 1 in self.strides
@@ -189,7 +189,7 @@ class LazyTensor:
             yield start, min(start + step, rows)
 
     def _rows_at_hand(self) -> Callable[[int, int], Array]:
-        """`rows`, for all of them in turn: what would be read again and again is kept."""
+        """Like `rows`, to read all rows in turn: a small transposed matrix is read only once."""
         if not self._is_whole:
             return self.rows
         whole = self._seen()
@@ -217,7 +217,7 @@ class LazyTensor:
         return replace(self, shape=(1, *self.shape), strides=(0, *self.strides))
 
     def _seen(self) -> Array:
-        """All from the first element to the last, read, and seen as this tensor."""
+        """Read everything from the first element to the last, and view it as this tensor."""
         flat = np.empty(self.span, DTYPES[self.stored])
         self._fill(flat, self.offset)
         steps = tuple(step * self.itemsize for step in self.strides)
@@ -238,7 +238,7 @@ class LazyTensor:
 
 
 def _cast(array: Array, dtype: str, source: str) -> Array:
-    """The array in another dtype; what does not fit is an error, not an infinity."""
+    """Cast an array; a finite value beyond the range of the dtype is an error, not an infinity."""
     with np.errstate(over="ignore"):
         cast = array.astype(DTYPES[dtype])
         narrows = cast.itemsize < array.itemsize and array.dtype.name in FLOAT_DTYPES

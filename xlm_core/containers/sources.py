@@ -56,7 +56,7 @@ def check_extent(source: Source, offset: int, count: int, what: str = "") -> Non
 
 
 class FileSource:
-    """A file, kept open: who removes or replaces it under its name changes nothing here.
+    """A file, kept open: removing or replacing it under its name has no effect here.
 
     Raises:
         CheckpointError: If it cannot be opened or is no regular file.
@@ -75,7 +75,7 @@ class FileSource:
         self._lock = threading.Lock()
 
     def fileno(self) -> int:
-        """The descriptor, for copies within the kernel."""
+        """The file descriptor, for copies within the kernel."""
         return self._descriptor
 
     def read_into(self, offset: int, buffer: memoryview) -> None:

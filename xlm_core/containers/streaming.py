@@ -1,4 +1,4 @@
-"""Stream tensors into a file whose layout is already decided: bytes at known places."""
+"""Stream tensors to known offsets of a file, a few blocks in memory at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SEEKING = threading.Lock()
 
 @dataclass(frozen=True)
 class Job:
-    """A tensor, row-major in its own orientation, and the byte of the file where it begins."""
+    """A tensor to write in row-major order, and the offset in the file where it begins."""
 
     offset: int
     tensor: LazyTensor
@@ -36,7 +36,7 @@ def fill(descriptor: int, jobs: Sequence[Job], progress: Progress | None = None)
     """Write tensors to their places in an open file, a few blocks in memory at a time.
 
     Args:
-        descriptor: Of a file open for writing; what lies between the tensors is left alone.
+        descriptor: Descriptor of a file open for writing; bytes between the tensors are kept.
         jobs: What goes where; places must not overlap.
         progress: Called with numbers of bytes, from several threads.
 
@@ -50,7 +50,7 @@ def fill(descriptor: int, jobs: Sequence[Job], progress: Progress | None = None)
 def fill_with_checksums(
     descriptor: int, jobs: Sequence[Job], progress: Progress | None = None
 ) -> list[int]:
-    """As `fill`; returns the CRC-32 of each tensor's bytes."""
+    """Write tensors as `fill` does; returns the CRC-32 of each tensor's bytes."""
 
     def run(job: Job) -> int:
         checksum, offset = 0, job.offset
@@ -65,7 +65,7 @@ def fill_with_checksums(
 
 
 def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """The results of `function` over `items`, in order; the first error ends all of it."""
+    """Map `function` over `items` on two threads, in order; the first error cancels the rest."""
     with ThreadPoolExecutor(THREADS) as pool:
         futures = [pool.submit(function, item) for item in items]
         try:
@@ -76,7 +76,7 @@ def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> li
 
 
 def _pieces(jobs: Iterable[Job]) -> Iterator[Job]:
-    """The jobs, with large tensors in parts, so that all threads have work until the end."""
+    """Split large tensors into several jobs, so that all threads have work until the end."""
     for job in jobs:
         tensor = job.tensor
         if not tensor.shape or tensor.nbytes <= 4 * BLOCK or tensor.is_wide:
@@ -101,7 +101,7 @@ def _copy(descriptor: int, job: Job, progress: Progress | None) -> None:
 
 
 def _streamed(tensor: LazyTensor) -> Iterator[memoryview]:
-    """The bytes of a tensor in order; what is given is used before the next is asked for."""
+    """The bytes of a tensor in order; each view is valid until the next one is asked for."""
     if not tensor.is_verbatim:
         yield from map(bytes_of, tensor.blocks())
         return
@@ -114,7 +114,7 @@ def _streamed(tensor: LazyTensor) -> Iterator[memoryview]:
 
 
 def reserve(descriptor: int, size: int) -> None:
-    """Give a file its size and, where the file system can, its place on the disk.
+    """Set the size of a file and, where the file system supports it, allocate its blocks.
 
     Raises:
         OSError: If the disk is full.

@@ -86,7 +86,7 @@ def explained(error: Exception, asked: Asked) -> str:
     """What an error means for the person who asked, and what to do.
 
     Args:
-        error: Of huggingface_hub, or of what it stands on.
+        error: An error of huggingface_hub, or of its HTTP client.
         asked: What was asked for.
     """
     from huggingface_hub import errors

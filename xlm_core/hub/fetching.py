@@ -21,7 +21,7 @@ def fetch(
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
 ) -> Path:
-    """Have what is needed of a repository in huggingface_hub's cache.
+    """Download files of a repository into huggingface_hub's cache, unless they are there.
 
     What the cache holds is not downloaded again; a branch or tag is asked about each time, with
     one request, a commit whose files are there with none. The variables of huggingface_hub hold
@@ -30,12 +30,12 @@ def fetch(
 
     Args:
         name: One of `PUBLISHED`, or "owner/name".
-        files: Which files to have.
+        files: Which files to download.
         revision: A branch, a tag, or the 40 digits of a commit; None is the branch "main".
         local_files_only: Whether to use the cache only, without a request.
         cache_dir: Folder of the cache, in place of huggingface_hub's.
-        token: Of the hub's user; True takes the stored one, None that or HF_TOKEN, if there is
-            any; False none.
+        token: The access token of the user. True: the stored one; None: HF_TOKEN or the stored
+            one, if there is any; False: none.
 
     Returns:
         The folder of the snapshot: all files in it are of one commit.
@@ -66,7 +66,7 @@ def fetch(
 
 
 def _fetched(repository: Repository, wanted: WantedFiles) -> Path:
-    """The snapshot, with the wanted files."""
+    """Download the wanted files; returns the folder of the snapshot."""
     # Where the first of the optional files is absent there may be nothing at all, which a needed
     # one tells with a single request.
     if wanted.optional and repository.find(wanted.optional[0]) is None:
@@ -82,7 +82,7 @@ def _fetched(repository: Repository, wanted: WantedFiles) -> Path:
 
 
 def _first_of(repository: Repository, wanted: WantedFiles, commit: str) -> None:
-    """Have the first of several files that exists, with all its parts."""
+    """Download the first of several files that exists, with all its parts."""
     for file in wanted.first_of:
         found = repository.find(file)
         if found is not None:

@@ -1,4 +1,4 @@
-"""Which files of a repository are wanted."""
+"""`WantedFiles`: which files of a repository to download."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class WantedFiles:
-    """Which files of a repository are wanted; who opens them knows their names, the hub does not.
+    """Which files of a repository to download: the caller knows their names, the hub does not.
 
     Attributes:
         what: What they are, in a word, for messages: "weights".

@@ -71,8 +71,8 @@ def why_not(
 
     Args:
         layout: One of `LAYOUTS`.
-        config: Of the model.
-        architecture: Its class.
-        dtypes: Of its tensors.
+        config: The configuration of the model.
+        architecture: The name of its class, such as "XLMModel".
+        dtypes: Names of the dtypes of its tensors.
     """
     return layout.why_not(config, architecture, dtypes)

@@ -21,14 +21,14 @@ from xlm_core.weights import Dialect, is_transposed, name_of, tensors_of
 
 @dataclass(frozen=True)
 class Content:
-    """What the files of a checkpoint hold, before a configuration gives it a meaning.
+    """The content of a checkpoint's files, before it is interpreted with a configuration.
 
     Attributes:
         tensors: Name in the files -> tensor.
         architecture: The class that the file itself names, or None.
         config: The configuration that it carries, or None.
         original: The original's data that it carries, or None.
-        dropped: What it holds beside these and is not kept, in words.
+        dropped: What it holds besides, in words: it is not kept.
     """
 
     tensors: dict[str, LazyTensor]
@@ -40,7 +40,7 @@ class Content:
 
 @dataclass(frozen=True)
 class TextFiles:
-    """The text files that belong into a folder of a layout, beside the weights.
+    """The text files in a folder of a layout, besides the weights.
 
     Attributes:
         config: Whether the configuration is there, as `XLMConfig.save_pretrained` writes it.
@@ -96,7 +96,7 @@ class Layout(ABC):
             no file of a fixed name. Empty: it has the fixed names `file` and `index`.
         repeats_tied: Whether tied tensors are listed under both of their names.
         holds_dictionary: Whether the file itself holds the words of the vocabulary.
-        text_files: What belongs into its folder beside the weights.
+        text_files: The text files in its folder, besides the weights.
     """
 
     name: str
@@ -121,7 +121,7 @@ class Layout(ABC):
 
     @abstractmethod
     def recognises(self, file: WeightsFile) -> bool:
-        """Whether a file is of this layout, as far as no layout registered after it claims it.
+        """Whether a file has this layout. Layouts that are registered later are asked first.
 
         Raises:
             CheckpointError: If it cannot be told, because the file is damaged.
@@ -129,7 +129,7 @@ class Layout(ABC):
 
     @abstractmethod
     def read(self, file: WeightsFile) -> Content:
-        """Take a file apart that `recognises` claims; no tensor is read.
+        """Read the structure of a file that `recognises` accepted; tensors stay in the file.
 
         Raises:
             CheckpointError: If it is damaged, or holds what no XLM model has.
@@ -140,7 +140,7 @@ class Layout(ABC):
         return name
 
     def config_beside(self, file: Path) -> XLMConfig:
-        """The configuration that lies beside a file without one of its own.
+        """The configuration from the folder of a file that carries none itself.
 
         Raises:
             CheckpointError: If there is none.
@@ -159,11 +159,11 @@ class Layout(ABC):
 
         Args:
             tensors: Name in the file -> tensor.
-            config: What determines the names that there can be.
-            source: What to call the file in messages.
+            config: The configuration, which determines the names that can occur.
+            source: What messages call the file.
 
         Returns:
-            Name in the PyTorch dialect -> tensor; names that no model has are left as they are.
+            Name in the PyTorch dialect -> tensor; names that no model has are kept as they are.
 
         Raises:
             CheckpointError: If the configuration has more layers than the file has tensors for.
@@ -178,9 +178,9 @@ class Layout(ABC):
         """Why a model has no place in this layout, or None where it has one.
 
         Args:
-            config: Of the model.
-            architecture: Its class.
-            dtypes: Of its tensors.
+            config: The configuration of the model.
+            architecture: The name of its class, such as "XLMModel".
+            dtypes: Names of the dtypes of its tensors.
         """
         reason = self.refuses(config, architecture)
         if reason is not None:
@@ -196,17 +196,20 @@ class Layout(ABC):
         return f"it has no {', '.join(lacking)}" if lacking else None
 
     def refuses(self, config: XLMConfig, architecture: str) -> str | None:
-        """Why who reads this layout could not run a model; names and dtypes are asked elsewhere."""
+        """Why the programs that read this layout cannot run a model, or None if they can.
+
+        That the layout has names for the tensors, and their dtypes, is checked by `why_not`.
+        """
         return None
 
     def notes(self, weights: Weights) -> list[str]:
-        """What to tell who writes a model in this layout."""
+        """What to tell the user about a model that is written in this layout."""
         return []
 
     # -- writing -------------------------------------------------------------------------------
 
     def named(self, weights: Weights) -> dict[str, LazyTensor]:
-        """The tensors of a model as they lie in this layout, under their names there."""
+        """The tensors of a model, named and oriented as in this layout."""
         owned = {spec.path: tensor for spec, tensor in weights.tensors}
         result: dict[str, LazyTensor] = {}
         for spec in tensors_of(weights.config, weights.architecture):
@@ -220,11 +223,11 @@ class Layout(ABC):
         return result
 
     def bytes_needed(self, weights: Weights, *, alone: bool) -> int:
-        """Bytes on the disk while a model is written, into a folder or (`alone`) one file."""
+        """Bytes of disk that writing a model takes, into a folder or (`alone`) a single file."""
         return sum(tensor.nbytes for tensor in self.named(weights).values())
 
     def config_in_folder(self, config: XLMConfig, architecture: str) -> XLMConfig:
-        """The configuration as the folder's config.json says it."""
+        """The configuration to write into the folder's config.json."""
         return config
 
     @abstractmethod
@@ -248,7 +251,7 @@ class Layout(ABC):
     def write_alone(
         self, path: Path, weights: Weights, *, progress: Progress | None = None
     ) -> None:
-        """Write one file that holds everything, configuration included; see `write_weights`.
+        """Write a single file that holds everything, including the configuration.
 
         Raises:
             CheckpointError: If this layout has no such file.

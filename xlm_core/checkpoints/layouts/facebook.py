@@ -73,7 +73,7 @@ class FacebookLayout(Layout):
         return None
 
     def notes(self, weights: Weights) -> list[str]:
-        """What the original's code will miss in the file."""
+        """What the original's code lacks in the file."""
         notes = []
         if weights.original is None or weights.original.words is None:
             notes.append("there is no dictionary: the original's translate.py needs one")
@@ -106,18 +106,18 @@ class FacebookLayout(Layout):
 
 
 def is_facebook(content: Any) -> bool:
-    """Whether the content of a torch file is a checkpoint of the original."""
+    """Whether the value in a torch file is a checkpoint of the original."""
     if not isinstance(content, Mapping):
         return False
     return any(isinstance(content.get(name), Mapping) for name in ("model", "embedder", *PARTS))
 
 
 def interpret(content: Mapping[str, Any], source: str) -> Content:
-    """Take a checkpoint of the original apart.
+    """Interpret the entries of a checkpoint of the original.
 
     Args:
         content: What the file holds; tensors are lazy.
-        source: What to call the file in messages.
+        source: What messages call the file.
 
     Raises:
         CheckpointError: If it is not one that this library can use.
@@ -159,7 +159,7 @@ def interpret(content: Mapping[str, Any], source: str) -> Content:
 def _tensors(
     entries: dict[str, Any], source: str, dropped: list[str]
 ) -> tuple[dict[str, LazyTensor], str]:
-    """Take the state dictionaries out of the entries."""
+    """Pop the state dictionaries from the entries; returns the tensors and their class."""
     if "decoder" in entries:
         tensors = {}
         for part in PARTS:
@@ -216,7 +216,7 @@ def _refuse_memory(
 def _dictionary(
     entries: dict[str, Any], source: str
 ) -> tuple[tuple[str, ...] | None, tuple[int, ...] | None]:
-    """The words and their counts by id, taken out of the entries."""
+    """Pop the dictionary from the entries: words and counts, both ordered by id."""
     id2word, word2id, counted = (entries.pop(name, None) for name in _DICTIONARY)
     if id2word is None:
         return None, None
@@ -272,7 +272,7 @@ def _config(
 
 
 def _rows(tensors: Mapping[str, LazyTensor], name: str) -> int | None:
-    """Rows of a matrix; None if it is not there or is none."""
+    """Number of rows of a matrix, or None if there is no matrix of this name."""
     tensor = tensors.get(name)
     return tensor.shape[0] if tensor is not None and len(tensor.shape) == 2 else None
 
@@ -283,13 +283,13 @@ def _rows(tensors: Mapping[str, LazyTensor], name: str) -> int | None:
 def compose(
     tensors: Mapping[str, LazyTensor], config: XLMConfig, architecture: str, original: Original
 ) -> dict[str, Any]:
-    """The content of a checkpoint as the original writes it.
+    """Compose the value that the original saves as a checkpoint.
 
     Args:
         tensors: Name in the "facebook" dialect -> tensor.
-        config: Of the model.
-        architecture: Its class.
-        original: Params and dictionary, as far as known: what is missing follows from `config`.
+        config: The configuration of the model.
+        architecture: The name of its class, such as "XLMModel".
+        original: Parameters and dictionary, as far as known; the rest follows from `config`.
     """
     content: dict[str, Any] = {}
     if architecture == ENCODER_DECODER:

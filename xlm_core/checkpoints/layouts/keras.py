@@ -96,8 +96,8 @@ def read_keras_weights(root: Group, source: str) -> tuple[dict[str, LazyTensor],
     """The tensors of a .weights.h5.
 
     Args:
-        root: Of the file.
-        source: What to call the file in messages.
+        root: The root group of the file.
+        source: What messages call the file.
 
     Returns:
         Path in the file -> tensor, and what else is there, in words.
@@ -127,7 +127,7 @@ def read_keras_config(parts: Mapping[str, Source], source: str) -> XLMConfig:
 
     Args:
         parts: Name -> member of the archive.
-        source: What to call the file in messages.
+        source: What messages call the file.
 
     Raises:
         CheckpointError: If it is none of this library's models.
@@ -164,9 +164,9 @@ def write_keras(
     Args:
         path: The file; its weights are written to a second file beside it first.
         tensors: Path in the file of weights -> tensor, kernels transposed.
-        config: Of the model.
-        architecture: Its class.
-        dtype: Of the model.
+        config: The configuration of the model.
+        architecture: The name of its class, such as "XLMModel".
+        dtype: Name of the dtype of the model.
         progress: Called with numbers of bytes, from several threads.
     """
     weights = path.with_name(f"{path.name}.weights")

@@ -1,4 +1,4 @@
-"""Layouts whose weights are one file of a fixed name, or several and an index of them."""
+"""Layouts whose weights are one file of a fixed name, or shards and an index."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class TFLayout(ShardedLayout):
 
 
 def without_model(name: str) -> str:
-    """A variable's name without the model's, which comes first, if it is there."""
+    """A variable's name without its first component, if that is the name of the model."""
     model, slash, rest = name.partition("/")
     return rest if slash and model not in _LAYERS else name
 
@@ -133,8 +133,8 @@ def read_tf(root: Group, source: str) -> dict[str, LazyTensor]:
     """The tensors of a tf_model.h5 or of one of its shards.
 
     Args:
-        root: Of the file.
-        source: What to call the file in messages.
+        root: The root group of the file.
+        source: What messages call the file.
 
     Returns:
         Name without the model's -> tensor; the copy of the embeddings that a language model

@@ -1,4 +1,4 @@
-"""A file that holds weights, opened as the container that it is, once for all who ask about it."""
+"""`WeightsFile`: a file of weights, opened once for all layouts that are asked about it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KERAS_NAMES = ("layer_names", "weight_names", "name")
 
 
 class WeightsFile:
-    """A file, and what it holds as far as somebody asked.
+    """A file of weights, read as far as somebody asked.
 
     Layouts ask in turn whether a file is theirs. What they look at is read at the first question
     and kept, so that recognising a file and reading it opens it once.

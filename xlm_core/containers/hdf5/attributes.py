@@ -25,7 +25,7 @@ _RECORDS = 8
 def read_attributes(
     file: Hdf5Bytes, heap: TextHeap, messages: list[Message], needed: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The attributes of an object, in the order in which they were made if known, else by name.
+    """The attributes of an object, in order of creation if known, else by name.
 
     A value is a str, a (nested) list of str, a numpy scalar or array, or None where an attribute
     is there without a value. Attributes of other types are left out, but for those that are needed.

@@ -125,14 +125,14 @@ class Hdf5Bytes:
             raise self.damaged(f"the checksum of {what} does not fit")
 
     def damaged(self, found: str) -> CheckpointError:
-        """An error that says what cannot be true of a whole file."""
+        """An error for a file that is damaged."""
         error: CheckpointError = CheckpointError(
             f"{self.source.name} is damaged at {self.path}: {found}. Get the file again."
         )
         return error
 
     def refused(self, found: str, instead: str) -> CheckpointError:
-        """An error that says what a file has that is not read, and how to save it again."""
+        """An error for a feature that is not read; says how to save the file without it."""
         error: CheckpointError = CheckpointError(
             f"{self.source.name} cannot be used: {self.path}: {found}. Save it again {instead}."
         )
