@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from xlm_core.checkpoints.layouts import PATTERNS, WEIGHT_FILES, container_of_shards, layout_of
+from xlm_core.checkpoints.layouts import (
+    LAYOUTS,
+    PATTERNS,
+    WEIGHT_FILES,
+    container_of_shards,
+    layout_of,
+)
 from xlm_core.checkpoints.layouts.base import Content, Layout
 from xlm_core.checkpoints.layouts.weights_file import WeightsFile
 from xlm_core.checkpoints.naming import architecture_in, classes_named
@@ -195,14 +201,21 @@ def _read(file: Path) -> tuple[Layout, Content]:
 def _read_index(index: Path) -> tuple[Layout, Content]:
     layouts: dict[str, Layout] = {}
     container = container_of_shards(without_index(index.name))
+    # Shards of another layout in the same container are told as such, and not by their names.
+    possible = [known for known in LAYOUTS.values() if known.container == container]
 
-    def read(shard: Path) -> tuple[dict[str, LazyTensor], Callable[[str], str]]:
+    def read(shard: Path) -> dict[str, LazyTensor]:
         file = WeightsFile(shard, container)
         layout = layout_of(file)
         layouts[layout.name] = layout
-        return layout.read(file).tensors, layout.name_in_shard
+        return layout.read(file).tensors
 
-    tensors = read_shards(index, read)
+    def name_in_shard(name: str) -> str:
+        for layout in possible:
+            name = layout.name_in_shard(name)
+        return name
+
+    tensors = read_shards(index, read, name_in_shard)
     if len(layouts) != 1:
         raise CheckpointError(f"{index}: its shards are of different layouts: {sorted(layouts)}.")
     (layout,) = layouts.values()

@@ -115,14 +115,14 @@ def shards_in(index: Path) -> list[str]:
 
 
 def read_shards(
-    index: Path, read: Callable[[Path], tuple[Tensors, Callable[[str], str]]]
+    index: Path, read: Callable[[Path], Tensors], name_in_shard: Callable[[str], str]
 ) -> Tensors:
     """Read all shards that an index lists.
 
     Args:
         index: The index.
-        read: Opens a shard. Returns its tensors, and a function from a name in the index to the
-            name in the shard.
+        read: Opens a shard and returns its tensors.
+        name_in_shard: From the name of a tensor in the index to its name in the shard.
 
     Raises:
         CheckpointError: If the index is damaged, names a file that is not beside it, or a file
@@ -134,22 +134,21 @@ def read_shards(
         raise CheckpointError(f"{index} is not an index of shards: {error}") from error
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index} is not an index of shards: it has no weight_map.")
-    wanted: dict[str, list[str]] = {}
+    wanted: dict[str, set[str]] = {}
     for name, file in weight_map.items():
         if not isinstance(file, str):
             raise CheckpointError(
                 f"{index} is not an index of shards: that of {name!r:.80} is {file!r:.80}."
             )
-        wanted.setdefault(file, []).append(name)
+        wanted.setdefault(file, set()).add(name_in_shard(name))
     found: Tensors = {}
-    for file, names_in_index in sorted(wanted.items()):
+    for file, names in sorted(wanted.items()):
         shard = index.parent / file
         if not is_plain_name(file) or not shard.is_file():
             raise CheckpointError(
                 f"{index} names the shard {file!r:.80}, which is no file beside it."
             )
-        tensors, name_in_file = read(shard)
-        names = {name_in_file(name) for name in names_in_index}
+        tensors = read(shard)
         if tensors.keys() != names or found.keys() & tensors.keys():
             differing = sorted((tensors.keys() ^ names) or (found.keys() & tensors.keys()))[:5]
             raise CheckpointError(
