@@ -157,7 +157,7 @@ def _place(path: str | os.PathLike[str], revision: str | None, local_files_only:
             f"{os.fspath(path)!r:.80} is no path that can be opened: {error!s:.80}."
         ) from error
     if not exists and isinstance(path, str) and is_hub_name(path):
-        return fetch(path, WANTED, revision=revision, local_files_only=local_files_only)
+        return fetch(path, files=WANTED, revision=revision, local_files_only=local_files_only)
     return place
 
 

@@ -153,8 +153,8 @@ class LazyTensor:
 
     def part(self, start: int, stop: int) -> LazyTensor:
         """Rows `start` to `stop` along the first axis, not read yet."""
-        # No rows lie anywhere, also where the step to them leads beyond the source.
-        first = start if stop > start else 0
+        # What is empty lies anywhere, also where the step to it leads beyond the source.
+        first = start if stop > start and self.size else 0
         offset = self.offset + first * self.strides[0] * self.itemsize
         return replace(self, offset=offset, shape=(stop - start, *self.shape[1:]))
 

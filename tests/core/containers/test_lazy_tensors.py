@@ -230,3 +230,5 @@ def test_no_rows_where_the_step_leads_beyond_the_source() -> None:
     lazy = LazyTensor(LazyTensor.of(np.ones(1, np.float32)).source, 0, "float32", (1,), (2,))
     assert lazy.rows(1, 1).shape == (0,)
     assert lazy.rows(0, 1).tolist() == [1]
+    empty = LazyTensor.of(np.ones((2, 0), np.float32))
+    assert empty.rows(1, 2).shape == (1, 0)
