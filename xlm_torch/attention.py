@@ -113,7 +113,7 @@ class MultiHeadAttention(nn.Module):
         self.n_heads = len(heads)
 
 
-def _selected(parameter: nn.Parameter, columns: Tensor, dim: int) -> nn.Parameter:
+def _selected(parameter: Tensor, columns: Tensor, dim: int) -> nn.Parameter:
     chosen = parameter.detach().index_select(dim, columns.to(parameter.device))
     return nn.Parameter(chosen, requires_grad=parameter.requires_grad)
 

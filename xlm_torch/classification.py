@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xlm_core.config import XLMConfig
 from xlm_core.heads import choice_shape, problem_type_of
-from xlm_core.inputs import TensorInfo, check_call, check_tensor
+from xlm_core.inputs import DtypeKind, TensorInfo, check_call, check_tensor
 from xlm_torch.heads import XLMModelWithHead
 from xlm_torch.inputs import check_labels, describe
 from xlm_torch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
@@ -92,7 +92,7 @@ class XLMForSequenceClassification(XLMModelWithHead):
             )
             return cross_entropy(logits, labels)
         if problem == "regression" and classes == 1:
-            kinds = ("float", "integer")
+            kinds: tuple[DtypeKind, ...] = ("float", "integer")
             labels = check_labels(self, "labels", labels, (batch,), "(batch,)", kinds=kinds)
             return mean_squared_error(logits.squeeze(-1), labels)
         labels = check_labels(
@@ -161,7 +161,8 @@ class XLMForMultipleChoice(XLMModelWithHead):
         )
         if leading is None:
             check_call(self.config, {})  # raises: it needs either
-        batch, choices = choice_shape(name, describe(name, leading).shape, rank)
+        shape = choice_shape(name, describe(name, leading).shape, rank)
+        batch, choices = cast(tuple[int, int], shape)  # PyTorch knows its shapes
         leading_axes = (batch, choices)
         encoded = self.encode(
             _merge_choices("input_ids", input_ids, leading_axes, 1),

@@ -76,9 +76,9 @@ def check_inputs(
     return batch, sequence
 
 
-def as_index(tensor: Tensor | None) -> Tensor | None:
+def as_index(tensor: Tensor) -> Tensor:
     """An integer tensor in a width that look-ups take."""
-    if tensor is None or tensor.dtype in (torch.int64, torch.int32):
+    if tensor.dtype in (torch.int64, torch.int32):
         return tensor
     return tensor.long()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,8 +67,9 @@ class XLMPredLayer(nn.Module):
         hidden, labels = hidden.index_select(0, counted), labels.index_select(0, counted).long()
         if self.asm:
             return self.loss(self.proj(hidden), labels)
-        matrix = self.proj.weight if matrix is None else matrix
-        return linear_cross_entropy(hidden, matrix, self.proj.bias, labels, memory_of(self))
+        proj = cast(nn.Linear, self.proj)
+        matrix = proj.weight if matrix is None else matrix
+        return linear_cross_entropy(hidden, matrix, proj.bias, labels, memory_of(self))
 
     def picks_labelled(self, hidden: Tensor) -> bool:
         """Whether `loss_of` computes labelled rows only; what is traced has no say in its shapes.
@@ -174,8 +175,9 @@ class XLMWithLMHeadModel(XLMModelWithHead):
     def _labelled(self, labels: Tensor | None) -> Tensor | None:
         """The positions that the loss alone looks at, as `output_positions`; None: all."""
         weight = self.transformer.embeddings.weight
-        picks = isinstance(labels, Tensor) and self.pred_layer.picks_labelled(weight)
-        return labels != IGNORED if picks else None  # what is no tensor is refused later
+        if not isinstance(labels, Tensor):  # which is refused later
+            return None
+        return labels != IGNORED if self.pred_layer.picks_labelled(weight) else None
 
     def _shared_matrix(self, labels: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """The output's matrix and the word embeddings' as two that share a gradient.

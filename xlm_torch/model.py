@@ -9,7 +9,7 @@ original.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -292,7 +292,7 @@ class XLMModel(XLMPreTrainedModel):
 
     def keep_heads(self, layer: int, heads: list[int]) -> None:
         """Keep only the attention heads at these places among those that `layer` still has."""
-        self.attentions[layer].keep_heads(heads)
+        cast(MultiHeadAttention, self.attentions[layer]).keep_heads(heads)
 
 
 class FormulaPath:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ from xlm_core.outputs import ModelOutput
 from xlm_core.positions import sinusoidal_table
 from xlm_core.weights import Kind, TensorSpec, name_of, tensors_of
 from xlm_torch.quantization import is_quantized
+
+Output = TypeVar("Output", bound=ModelOutput)
 
 
 class XLMPreTrainedModel(nn.Module):
@@ -383,7 +385,7 @@ class XLMPreTrainedModel(nn.Module):
 
     # -- calls ---------------------------------------------------------------------------------
 
-    def in_asked_form(self, output: ModelOutput, return_dict: bool | None) -> Any:
+    def in_asked_form(self, output: Output, return_dict: bool | None) -> Output | tuple[Any, ...]:
         """`output`, or where `return_dict`, or the configuration, says False, its tuple."""
         return_dict = self.config.use_return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()

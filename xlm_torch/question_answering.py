@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from xlm_core.config import XLMConfig
 from xlm_core.heads import both_or_neither
+from xlm_core.inputs import DtypeKind
 from xlm_torch.heads import XLMModelWithHead
 from xlm_torch.inputs import check_flags, check_labels, values_are_visible
 from xlm_torch.losses import cross_entropy
@@ -160,7 +161,7 @@ class XLMForQuestionAnswering(XLMModelWithHead):
             )
             if tensor is not None
         }
-        flags = ("bool", "integer", "float")
+        flags: tuple[DtypeKind, ...] = ("bool", "integer", "float")
         if is_impossible is not None:
             is_impossible = check_labels(
                 self,

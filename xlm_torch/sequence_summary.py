@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -59,4 +61,5 @@ def summarised_position(summary: nn.Module) -> int | None:
     """
     if not are_unmodified(summary.modules(), _MODULES):
         return None
-    return {"first": 0, "last": -1, "cls_index": -1}.get(summary.summary_type)
+    positions = {"first": 0, "last": -1, "cls_index": -1}
+    return positions.get(cast(SequenceSummary, summary).summary_type)

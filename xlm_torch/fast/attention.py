@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -42,9 +42,10 @@ def attend_within_sentences(
 
         bounds, longest = unpadding.bounds, max(unpadding.lengths)
         window = (-1, 0) if unpadding.causal else (-1, -1)
-        return varlen_attn(
+        by_sentences = varlen_attn(
             query, key, value, bounds, bounds, longest, longest, window_size=window
-        ).flatten(1)
+        )
+        return cast(Tensor, by_sentences).flatten(1)
     sentences = zip(*(x.split(unpadding.lengths) for x in (query, key, value)), strict=True)
     parts = [
         fused_attention(

@@ -24,6 +24,7 @@ def gradients_of(
     """
     # Views: the gradient of one holds no path through another that it was computed from.
     views = [None if tensor is None else tensor.view_as(tensor) for tensor in inputs]
-    wanted = [view for view, is_needed in zip(views, needed, strict=True) if is_needed]
+    pairs = zip(views, needed, strict=True)
+    wanted = [view for view, is_needed in pairs if is_needed and view is not None]
     found = iter(torch.autograd.grad(formula(*views), wanted, gradient, create_graph=True))
     return (next(found) if is_needed else None for is_needed in needed)

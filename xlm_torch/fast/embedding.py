@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -50,11 +50,10 @@ def embedding(layer: nn.Module, ids: Tensor, matrix: Tensor | None = None) -> Te
 
 def only_looks_up(layer: nn.Module) -> bool:
     """Whether `layer` is an unmodified embedding that changes neither its rows nor gradients."""
-    return (
-        are_unmodified((layer,), _EMBEDDING)
-        and layer.max_norm is None
-        and not layer.scale_grad_by_freq
-    )
+    if not are_unmodified((layer,), _EMBEDDING):
+        return False
+    options = cast(nn.Embedding, layer)
+    return options.max_norm is None and not options.scale_grad_by_freq
 
 
 class SharedMatrix(torch.autograd.Function):

@@ -39,8 +39,9 @@ def run_layer(
         the weights.
     """
     attention, feed_forward = encoder.attentions[index], encoder.ffns[index]
+    residual = _select(hidden, selected)
     context, weights = attend(attention, hidden)
-    context, residual = _select(context, selected), _select(hidden, selected)
+    context = _select(context, selected)
     rate = encoder.config.dropout if encoder.training else 0.0
     hidden = add_linear(attention.out_lin, context, residual, rate)
     hidden = encoder.layer_norm1[index](hidden)

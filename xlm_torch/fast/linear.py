@@ -7,6 +7,7 @@ adapters and other layers put in a linear layer's place too.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -39,14 +40,15 @@ def linear(
             return y if residual is None else y.add_(residual)
         y = _ACTIVATIONS[activation](y)
         return y if residual is None else residual + y
-    x, weight, bias = x.contiguous(), layer.weight, layer.bias
+    plain = cast(nn.Linear, layer)
+    x, weight, bias = x.contiguous(), plain.weight, plain.bias
     if needs_gradient(x, weight, bias, residual):
         y = _ACTIVATIONS[activation](onednn.OneDNNLinear.apply(x, weight, bias))
         return y if residual is None else residual + y
-    weight = weight if packed is None else packed
+    matrix = weight if packed is None else packed
     if residual is not None and activation == "none" and residual.dtype == x.dtype:
-        return onednn.multiply.binary(x, residual, weight, bias, "add")
-    y = onednn.multiply(x, weight, bias, activation, [], "none" if activation == "gelu" else "")
+        return onednn.multiply.binary(x, residual, matrix, bias, "add")
+    y = onednn.multiply(x, matrix, bias, activation, [], "none" if activation == "gelu" else "")
     return y if residual is None else residual + y
 
 

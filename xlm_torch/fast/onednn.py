@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +80,7 @@ def can_serve(layer: nn.Module, x: Tensor) -> bool:
     """Whether oneDNN can stand in for a layer: in float32; without gradients, in bfloat16."""
     if are_traced(x) or not are_unmodified((layer,), LINEAR):
         return False
-    weight, bias = layer.weight, layer.bias
+    weight, bias = cast(nn.Linear, layer).weight, cast(nn.Linear, layer).bias
     return (
         weight.numel() >= SMALLEST_MATRIX
         and x.dtype == weight.dtype
@@ -91,7 +91,7 @@ def can_serve(layer: nn.Module, x: Tensor) -> bool:
         and (bias is None or (is_on_cpu(bias) and bias.dtype == x.dtype))
         and not are_traced(weight)
         and x.shape[-1] == weight.shape[1]
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
     )
 

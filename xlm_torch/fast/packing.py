@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -57,12 +58,15 @@ PACKED: weakref.WeakKeyDictionary[nn.Module, PackedMatrix] = weakref.WeakKeyDict
 def packed_for(layer: nn.Module, x: Tensor, residual: Tensor | None) -> Tensor | None:
     """The packed matrix of `layer`, if it has one that serves this call better."""
     packed = PACKED.get(layer)
+    linear = cast(nn.Linear, layer)
     if packed is None or not onednn.can_serve(layer, x):
         return None
     preferred = onednn.PREFER_ONEDNN.get(x.dtype)
     if preferred != onednn.ANY_ROWS and onednn.rows_of(x) not in PACKED_ROWS:
         return None
-    if needs_gradient(x, layer.weight, layer.bias, residual) or not packed.is_of(layer.weight):
+    if needs_gradient(x, linear.weight, linear.bias, residual):
+        return None
+    if not packed.is_of(linear.weight):
         return None
     return packed.matrix
 
@@ -88,13 +92,12 @@ def pack_weights(model: nn.Module) -> int:
     unpack_weights(model)
     size = 0
     for layer in model.modules():
-        can_be_packed = (
+        if (
             onednn.HAS_ONEDNN
             and type(layer) is nn.Linear
             and onednn.can_serve(layer, layer.weight[:0])
             and not layer.weight.is_inference()  # which counts no changes
-        )
-        if can_be_packed:
+        ):
             PACKED[layer] = PackedMatrix(layer.weight, torch.ops.mkldnn._reorder_linear_weight)
             size += layer.weight.nbytes
     return size

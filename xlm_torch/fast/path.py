@@ -140,10 +140,10 @@ def _unpadded(encoder: Any, tokens: Tensor, output_positions: Tensor | int | Non
     return FastPath(encoder, unpadding, attends, selected, last)
 
 
-def _sublayers(encoder: nn.Module) -> list[nn.Module]:
+def _sublayers(encoder: Any) -> list[nn.Module]:
     lists = [encoder.attentions, encoder.layer_norm1, encoder.ffns, encoder.layer_norm2]
     return [*lists, *encoder.attentions, *encoder.ffns]
 
 
-def _inside(encoder: nn.Module) -> list[nn.Module]:
+def _inside(encoder: Any) -> list[nn.Module]:
     return [module for module in encoder.modules() if module is not encoder]

@@ -42,7 +42,7 @@ def are_traced(*tensors: Tensor) -> bool:
     if torch.compiler.is_compiling():  # first: the compiler then leaves the rest out
         return True
     return (
-        torch.jit.is_tracing()
+        torch.jit.is_tracing()  # type: ignore[attr-defined]
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._ops._len_torch_dispatch_stack_pre_dispatch() > 0
         or _are_transformed()

@@ -94,7 +94,7 @@ def choose_unpadding(
         width: Of the hidden states.
         varlen: Whether the device has attention over sentences of any lengths, see `has_varlen`.
     """
-    batch, sequence = shape = tokens.shape
+    batch, sequence = shape = (tokens.shape[0], tokens.shape[1])
     if not are_traced(tokens) and (tokens.device.type == "cpu" or varlen):
         if bool(tokens.all()):
             return Unpadding(shape, causal)
