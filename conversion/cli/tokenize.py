@@ -11,7 +11,7 @@ from conversion.cli.terminal import PASSED, Commands, leave_pipe
 def add_tokenize(commands: Commands) -> None:
     """Add `xlm tokenize`."""
     from conversion.tokenize import BATCH_LINES, TARGETS
-    from xlm_core.tokenization.pipeline import MODES
+    from xlm_core.tokenization.text.pipeline import MODES
 
     command = commands.add_parser(
         "tokenize",

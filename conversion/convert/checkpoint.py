@@ -25,7 +25,7 @@ from xlm_core.containers.comparing import compare_tensors
 from xlm_core.containers.lazy_tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.errors import CheckpointError, ConfigError
 from xlm_core.hub import fetch
-from xlm_core.tokenization.files import FOLDER_FILES, PUBLISHED_FILES
+from xlm_core.tokenization.files.folder import FOLDER_FILES, PUBLISHED_FILES
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 from xlm_core.whole_files import folder_written_whole, written_whole
 

@@ -13,15 +13,15 @@ from xlm_core.checkpoints.original import Original
 from xlm_core.checkpoints.weights import Weights
 from xlm_core.config import XLMConfig
 from xlm_core.errors import CheckpointError, TokenizerError
-from xlm_core.tokenization.bpe import END_OF_WORD
-from xlm_core.tokenization.files import FOLDER_FILES, MERGES_FILE, VOCAB_FILE
-from xlm_core.tokenization.tokenizer import XLMTokenizer
-from xlm_core.tokenization.vocabulary import (
+from xlm_core.tokenization.files.folder import FOLDER_FILES, MERGES_FILE, VOCAB_FILE
+from xlm_core.tokenization.files.vocabulary_files import (
     SPECIAL_WORDS,
     read_code_counts,
     read_merges,
     read_vocabulary,
 )
+from xlm_core.tokenization.tokenizer import XLMTokenizer
+from xlm_core.tokenization.words.bpe import END_OF_WORD
 
 
 def with_dictionary(checkpoint: Checkpoint, weights: Weights) -> tuple[Weights, list[str]]:

@@ -9,7 +9,7 @@ from xlm_core.checkpoints.opening import Checkpoint
 from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
 from xlm_core.checkpoints.shards import is_index, shards_in
 from xlm_core.containers.lazy_tensors import LazyTensor
-from xlm_core.tokenization.files import FOLDER_FILES
+from xlm_core.tokenization.files.folder import FOLDER_FILES
 
 # Of a tokenizer, in the folder of a checkpoint; the last two are the original's.
 _TOKENIZER_FILES = (*FOLDER_FILES, "codes*", "vocab")

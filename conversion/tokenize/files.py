@@ -14,10 +14,10 @@ from conversion.tokenize.progress import Progress
 from conversion.tokenize.sinks import open_sink
 from conversion.tokenize.text_files import Batch, Reader
 from xlm_core.errors import InputError
-from xlm_core.tokenization.batch_options import check_natural
-from xlm_core.tokenization.files import VOCAB_FILE
-from xlm_core.tokenization.parallel import TokenizerPool
+from xlm_core.tokenization.calls.arguments import check_natural
+from xlm_core.tokenization.files.folder import VOCAB_FILE
 from xlm_core.tokenization.tokenizer import XLMTokenizer
+from xlm_core.tokenization.workers.pool import TokenizerPool
 
 BATCH_LINES = 1000
 

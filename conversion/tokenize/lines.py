@@ -9,9 +9,10 @@ from itertools import chain
 
 from conversion.tokenize.text_files import Batch
 from xlm_core.errors import InputError
-from xlm_core.tokenization.batch_options import check_natural
-from xlm_core.tokenization.bpe import END_OF_WORD
+from xlm_core.tokenization.calls.arguments import check_natural
+from xlm_core.tokenization.text_encoder import TextOptions
 from xlm_core.tokenization.tokenizer import XLMTokenizer
+from xlm_core.tokenization.words.bpe import END_OF_WORD
 
 TARGETS = ("ids", "pieces", "words", "corpus")
 
@@ -125,9 +126,11 @@ class _Writer:
     def __init__(self, tokenizer: XLMTokenizer, options: Options) -> None:
         self._tokenizer = tokenizer
         self._lang = options.lang
-        self._sections = tokenizer._sections
-        self._words = tokenizer._path(options.lang).pipeline.words
-        self._encoder = tokenizer._encoder
+        texts = tokenizer._text_encoder
+        self._sections = texts.sections
+        self._text_options = TextOptions(split_special_tokens=tokenizer.split_special_tokens)
+        self._words = texts.chunk_encoder(options.lang).pipeline.words
+        self._encoder = texts.word_encoder
         self._unknown = tokenizer.unk_token_id
         self._pieces = options.to == "pieces"
         self._original = tokenizer.mode == "original"
@@ -162,7 +165,7 @@ class _Writer:
     def _pieces_of(self, line: str) -> list[tuple[str, bool]]:
         """The subwords of a line, and whether each is unknown."""
         row: list[tuple[str, bool]] = []
-        for part, added in self._sections(line, False, None):
+        for part, added in self._sections(line, self._text_options):
             if added is not None:
                 row.append((added.content, False))
             else:

@@ -10,7 +10,7 @@ import pytest
 
 import xlm_core.hub as hub
 from xlm_core.checkpoints.opening import WANTED
-from xlm_core.tokenization.files import PUBLISHED_FILES
+from xlm_core.tokenization.files.folder import PUBLISHED_FILES
 
 # What `open_checkpoint` calls.
 CALLED_TO_OPEN = "xlm_core.checkpoints.opening.fetch"
