@@ -51,7 +51,7 @@ H5PY = """
 import sys, time, h5py
 from xlm_core.checkpoints import LAYOUTS, open_checkpoint
 from conversion.convert import weights_of
-named = weights_of(open_checkpoint({a!r})).named(LAYOUTS["tf"])
+named = LAYOUTS["tf"].named(weights_of(open_checkpoint({a!r})))
 arrays = {{name: tensor.read() for name, tensor in named.items()}}
 arrays["copy"] = arrays["transformer/embeddings/weight:0"]
 start = time.perf_counter()

@@ -9,7 +9,7 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -137,6 +137,125 @@ def test_lazy_imports_are_in_use() -> None:
 )
 def test_how_files_are_read(source: str, expected: list[tuple[str, bool]]) -> None:
     assert list(imported(source)) == expected
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def modules_named(source: str, known: Collection[str]) -> set[str]:
+    """Which of the known modules some code imports, wherever: in functions, for types only."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            inner = [f"{module}.{alias.name}" for alias in node.names]
+            names = [name for name in inner if name in known]
+            names += [module] * (len(names) < len(inner))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names = [str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant)]
+        found |= {name for name in names if name in known}
+    return found
+
+
+def graph_of(package: str) -> dict[str, set[str]]:
+    """Each module of a package -> the modules of the package that it imports."""
+    sources = {module_of(file): file.read_text(encoding="utf-8") for file in files(package)}
+    return {name: modules_named(source, sources) for name, source in sources.items()}
+
+
+def room_of(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+# Room -> what of xlm_core its files may import, beside each other. No other room imports
+# checkpoints.
+ROOMS = {
+    "xlm_core.containers": {"xlm_core.errors"},
+    "xlm_core.hub": {"xlm_core.errors", "xlm_core.containers"},
+    "xlm_core.checkpoints": {
+        "xlm_core.errors",
+        "xlm_core.containers",
+        "xlm_core.hub",
+        "xlm_core.config",
+        "xlm_core.weights",
+        "xlm_core.whole_files",
+    },
+}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_one_way(room: str) -> None:
+    """The containers know bytes and the errors, the hub neither layouts nor checkpoints."""
+    wrong = [
+        (module, other)
+        for module, others in graph_of("xlm_core").items()
+        for other in sorted(others)
+        if room_of(module) == room and room_of(other) not in ROOMS[room] | {room}
+    ]
+    assert wrong == []
+    assert any(room_of(module) == room for module in graph_of("xlm_core"))
+
+
+def test_nothing_of_the_core_imports_checkpoints() -> None:
+    """They are the top of the files: whoever wants one is a family, or conversion."""
+    below = {
+        module: others
+        for module, others in graph_of("xlm_core").items()
+        if room_of(module) != "xlm_core.checkpoints"
+    }
+    assert [
+        (module, other)
+        for module, others in below.items()
+        for other in others
+        if room_of(other) == "xlm_core.checkpoints"
+    ] == []
+
+
+def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
+    """The sets of modules that reach each other."""
+    reached: dict[str, set[str]] = {}
+    for module in graph:
+        pending, seen = [module], set[str]()
+        while pending:
+            for other in graph[pending.pop()] - seen:
+                seen.add(other)
+                pending.append(other)
+        reached[module] = seen
+    return {
+        frozenset(other for other in seen if module in reached[other])
+        for module, seen in reached.items()
+        if module in seen
+    }
+
+
+def test_no_circles() -> None:
+    assert circles(graph_of("xlm_core")) == set()
+
+
+def test_circles_are_seen() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d", "a"}}
+    assert circles(graph) == {frozenset("bc"), frozenset("d")}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import p.a as a", {"p.a"}),
+        ("from p import a, name", {"p.a", "p"}),
+        ("from p.a import b", {"p.a"}),
+        ("def f():\n    from p.a import b", {"p.a"}),
+        ("if TYPE_CHECKING:\n    from p import a", {"p.a"}),
+        ("importlib.import_module('p.a')", {"p.a"}),
+        ("from other import p", set()),
+    ],
+)
+def test_how_modules_are_read(source: str, expected: set[str]) -> None:
+    assert modules_named(source, {"p", "p.a"}) == expected
 
 
 @pytest.mark.parametrize("package", OURS)

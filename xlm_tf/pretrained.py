@@ -19,7 +19,7 @@ from xlm_core.checkpoints import (
     open_checkpoint,
     save_checkpoint,
 )
-from xlm_core.checkpoints.comparing import FiniteCheck
+from xlm_core.checkpoints.finite_check import FiniteCheck
 from xlm_core.config import XLMConfig
 from xlm_core.errors import (
     CheckpointError,

@@ -21,9 +21,9 @@ from xlm_core.checkpoints import (
     open_checkpoint,
     save_checkpoint,
 )
-from xlm_core.checkpoints.comparing import FiniteCheck
-from xlm_core.checkpoints.filling import in_parallel
+from xlm_core.checkpoints.finite_check import FiniteCheck
 from xlm_core.config import XLMConfig
+from xlm_core.containers.streaming import in_parallel
 from xlm_core.errors import (
     CheckpointError,
     ConfigError,

@@ -63,7 +63,7 @@ def add_inspect(commands: Commands) -> None:
 def add_convert(commands: Commands) -> None:
     """Add `xlm convert`."""
     from xlm_core.checkpoints.layouts import LAYOUTS
-    from xlm_core.checkpoints.tensors import FLOAT_DTYPES
+    from xlm_core.containers.lazy_tensors import FLOAT_DTYPES
     from xlm_core.tokenization.text.pipeline import MODES
 
     command = commands.add_parser(

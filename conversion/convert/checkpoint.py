@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,37 +11,41 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from conversion.convert.tokenizer_files import FILES as TOKENIZER_FILES
 from conversion.convert.tokenizer_files import with_dictionary, write_tokenizer
 from conversion.reports.progress import ByteProgress
-from xlm_core.checkpoints import hub
-from xlm_core.checkpoints.comparing import compare_tensors
-from xlm_core.checkpoints.layouts import LAYOUTS, Layout
+from xlm_core.checkpoints.layouts import LAYOUTS
+from xlm_core.checkpoints.layouts.base import Layout
 from xlm_core.checkpoints.matching import match_checkpoint
 from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint
-from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
-from xlm_core.checkpoints.shards import shard_size
-from xlm_core.checkpoints.tensors import FLOAT_DTYPES, LazyTensor
-from xlm_core.checkpoints.writing import Weights, check_fits, write_alone, write_folder
+from xlm_core.checkpoints.shards import is_shard_of, shard_size
+from xlm_core.checkpoints.weights import Weights
+from xlm_core.checkpoints.writing import check_fits, write_alone, write_folder
 from xlm_core.config import differing_fields
+from xlm_core.containers.comparing import compare_tensors
+from xlm_core.containers.lazy_tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.errors import CheckpointError, ConfigError
+from xlm_core.hub import fetch
+from xlm_core.tokenization.files.folder import FOLDER_FILES, PUBLISHED_FILES
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 from xlm_core.whole_files import folder_written_whole, written_whole
 
 # Files that a conversion, or transformers, writes: only a folder of these is replaced as a whole.
 _KNOWN_NAMES = frozenset(
     (
-        "config.json",
-        ORIGINAL_FILE,
-        "codes",
-        "vocab",
-        *TOKENIZER_FILES,
+        *FOLDER_FILES,
+        *(name for layout in LAYOUTS.values() for name in layout.text_files.names),
         *(layout.file for layout in LAYOUTS.values()),
         *(layout.index for layout in LAYOUTS.values() if layout.sharded),
     )
 )
-_SHARD = re.compile(r"(model|pytorch_model|tf_model)-\d{5}-of-\d{5}\.(safetensors|bin|h5)")
-_FILE_SUFFIXES = (".safetensors", ".bin", ".h5", ".pth", ".keras", ".json")
+# A target that ends so is meant to be a file.
+_FILE_SUFFIXES = frozenset(
+    (
+        ".json",
+        *(Path(layout.file).suffix for layout in LAYOUTS.values()),
+        *(layout.alone for layout in LAYOUTS.values() if layout.alone is not None),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def convert(
     The target appears whole at the end, or not at all.
 
     Args:
-        source: As of `open_checkpoint`.
+        source: The checkpoint: a path or a published name, as `open_checkpoint` takes it.
         target: A folder; for the layouts "facebook" and "keras" also a file, .pth or .keras.
         to: Key of `LAYOUTS`.
         dtype: Float dtype of the tensors; default: as they are.
@@ -118,7 +121,8 @@ def convert(
         largest: Bytes in a file, such as "500MB"; default: one file.
         overwrite: Replace the target if it exists.
         check: Read every tensor back and compare it with the source.
-        tied: See `open_checkpoint`.
+        tied: Which of two tied tensors to keep if they differ, "embeddings" or "output".
+            Default: raise.
         codes: BPE codes of the original, for a source that is one of its files; default: codes*
             beside it.
         mode: Of the tokenizer that is made from these; see docs/tokenizer.md. Default "v4", as
@@ -148,13 +152,16 @@ def convert(
 
     with _clear_errors(target), _staged(target, alone=alone) as stage:
         began = time.perf_counter()
-        if layout.name == "facebook":
+        if layout.holds_dictionary:
             weights, said = with_dictionary(checkpoint, weights)
             notes += said
+        notes += layout.notes(weights)
         if not alone:
-            weights, said = write_tokenizer(stage, checkpoint, weights, layout, codes, mode)
+            weights, said = write_tokenizer(
+                stage, checkpoint, weights, layout.text_files, codes, mode
+            )
             notes += said
-        progress.begin("writing", sum(t.nbytes for t in weights.named(layout).values()))
+        progress.begin("writing", sum(t.nbytes for t in layout.named(weights).values()))
         if alone:
             write_alone(stage, weights, layout, progress=progress.add)
         else:
@@ -262,7 +269,7 @@ def _fetch_tokenizer(source: str | os.PathLike[str]) -> list[str]:
     if Path(source).exists() or not isinstance(source, str):
         return []
     try:
-        hub.fetch(source, files="tokenizer")
+        fetch(source, PUBLISHED_FILES)
     except CheckpointError as error:
         return [f"no tokenizer: {error}"]
     return []
@@ -321,13 +328,12 @@ def _check_target(
 
 def _is_known(file: Path) -> bool:
     name = file.name
-    return file.is_file() and (name in _KNOWN_NAMES or _SHARD.fullmatch(name) is not None)
+    is_shard = any(layout.sharded and is_shard_of(name, layout.file) for layout in LAYOUTS.values())
+    return file.is_file() and (name in _KNOWN_NAMES or is_shard)
 
 
 def _check_space(target: Path, weights: Weights, layout: Layout, *, alone: bool) -> None:
-    needed = sum(tensor.nbytes for tensor in weights.named(layout).values())
-    if layout.name == "keras" and alone:
-        needed *= 2  # the weights first, then the archive around them
+    needed = layout.bytes_needed(weights, alone=alone)
     free = shutil.disk_usage(target.parent).free
     if free < needed:
         raise CheckpointError(

@@ -7,10 +7,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from xlm_core.checkpoints.layouts import Layout
+from xlm_core.checkpoints.layouts.base import TextFiles
 from xlm_core.checkpoints.opening import Checkpoint
 from xlm_core.checkpoints.original import Original
-from xlm_core.checkpoints.writing import Weights
+from xlm_core.checkpoints.weights import Weights
 from xlm_core.config import XLMConfig
 from xlm_core.errors import CheckpointError, TokenizerError
 from xlm_core.tokenization.files.folder import FOLDER_FILES, MERGES_FILE, VOCAB_FILE
@@ -23,14 +23,9 @@ from xlm_core.tokenization.files.vocabulary_files import (
 from xlm_core.tokenization.tokenizer import XLMTokenizer
 from xlm_core.tokenization.words.bpe import END_OF_WORD
 
-_GENERATION = "generation_config.json"
-# Copied as they are from folder to folder.
-FILES = (*FOLDER_FILES, _GENERATION)
-_CODES, _VOCABULARY = "codes", "vocab"
-
 
 def with_dictionary(checkpoint: Checkpoint, weights: Weights) -> tuple[Weights, list[str]]:
-    """What the original's code wants to know of a model, as far as the source tells.
+    """Add the dictionary for a layout whose file holds one, as far as the source tells its words.
 
     Args:
         checkpoint: The source; the words of its vocabulary are those of a dictionary.
@@ -48,13 +43,6 @@ def with_dictionary(checkpoint: Checkpoint, weights: Weights) -> tuple[Weights, 
         original = replace(original, words=None, counts=None)
     elif original.words is None and _has_tokenizer(checkpoint.folder):
         original = _from_folder(checkpoint.folder, original, weights.config)
-    if original.words is None:
-        notes.append("there is no dictionary: the original's translate.py needs one")
-    if weights.architecture in ("XLMModel", "XLMForSequenceClassification"):
-        notes.append(
-            "the model has no output layer: the original's code, which builds one, loads it with "
-            "with_output=False only"
-        )
     return replace(weights, original=original), notes
 
 
@@ -62,19 +50,19 @@ def write_tokenizer(
     stage: Path,
     checkpoint: Checkpoint,
     weights: Weights,
-    layout: Layout,
+    files: TextFiles,
     codes: str | os.PathLike[str] | None,
     mode: str | None,
 ) -> tuple[Weights, list[str]]:
-    """Write the tokenizer that belongs to a checkpoint in the form that belongs to a layout.
+    """Write the tokenizer that belongs to a checkpoint, as the text files that a layout has.
 
     Args:
         stage: The new folder.
         checkpoint: The source.
         weights: What is converted.
-        layout: Of the new folder.
+        files: The text files of the new folder's layout.
         codes: BPE codes of the original; default: codes* beside the source.
-        mode: Of a tokenizer that is made from the original's files; None is "v4".
+        mode: The mode of a tokenizer that is made from the original's files; None is "v4".
 
     Returns:
         The weights, with what the original's files hold added, and notes for the user.
@@ -85,20 +73,18 @@ def write_tokenizer(
     original, folder = weights.original, checkpoint.folder
     has_folder = _has_tokenizer(folder)
     codes = _codes(folder, codes)
-    if layout.name == "facebook":
+    if files.codes is not None:
         if has_folder and original is not None:
-            _write_codes(stage / _CODES, folder / MERGES_FILE, original)
+            _write_codes(stage / files.codes, folder / MERGES_FILE, original)
         elif codes is not None:
-            shutil.copyfile(codes, stage / _CODES)
-        if original is not None and original.words is not None:
-            _write_vocabulary(stage / _VOCABULARY, original)
-        return weights, []
-    for name in FILES:
-        if (has_folder or name == _GENERATION) and (folder / name).is_file():
+            shutil.copyfile(codes, stage / files.codes)
+    if files.dictionary is not None and original is not None and original.words is not None:
+        _write_dictionary(stage / files.dictionary, original)
+    copied = (*files.copied, *(FOLDER_FILES if files.tokenizer and has_folder else ()))
+    for name in copied:
+        if (folder / name).is_file():
             shutil.copyfile(folder / name, stage / name)
-    if has_folder:
-        return weights, []
-    if original is None or original.words is None:
+    if not files.tokenizer or has_folder or original is None or original.words is None:
         return weights, []
     if codes is None:
         why = "the BPE codes of its dictionary are not beside the source. Give them (--codes)"
@@ -169,7 +155,7 @@ def _write_codes(path: Path, merges: Path, original: Original) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _write_vocabulary(path: Path, original: Original) -> None:
+def _write_dictionary(path: Path, original: Original) -> None:
     words = original.words or ()
     counts = original.counts or (0,) * len(words)
     pairs = list(zip(words, counts, strict=True))[len(SPECIAL_WORDS) :]

@@ -11,11 +11,11 @@ from conversion.inspection.files import files_of, shared_bytes
 from conversion.inspection.values import values_of
 from conversion.reports.inspection import Inspection, OriginalData, Tensor, Values
 from conversion.reports.progress import ByteProgress
-from xlm_core.checkpoints.comparing import bits
 from xlm_core.checkpoints.fitting import Fit, class_of, fit_checkpoint
 from xlm_core.checkpoints.layouts import LAYOUTS, why_not
 from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint
-from xlm_core.checkpoints.tensors import DTYPES
+from xlm_core.containers.comparing import bits
+from xlm_core.containers.lazy_tensors import DTYPES
 
 
 def inspect(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from conversion.reports.inspection import File
-from xlm_core.checkpoints.json_files import read_object
 from xlm_core.checkpoints.opening import Checkpoint
 from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
-from xlm_core.checkpoints.tensors import LazyTensor
+from xlm_core.checkpoints.shards import is_index, shards_in
+from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.tokenization.files.folder import FOLDER_FILES
 
 # Of a tokenizer, in the folder of a checkpoint; the last two are the original's.
@@ -19,15 +19,11 @@ def files_of(checkpoint: Checkpoint) -> tuple[File, ...]:
     """The files of an opened checkpoint: its weights first, then what lies beside them."""
     weights = checkpoint.file
     names = {weights: "weights"}
-    if weights.name.endswith(".index.json"):
+    if is_index(weights.name):
         names[weights] = "index"
-        shards = set(read_object(weights)["weight_map"].values())
-        names |= {weights.parent / name: "weights" for name in sorted(shards)}
+        names |= {weights.parent / name: "weights" for name in shards_in(weights)}
     folder = checkpoint.folder
-    carries_config = weights.suffix == ".keras" or (
-        checkpoint.layout == "facebook" and checkpoint.original and checkpoint.original.params
-    )
-    if not carries_config:
+    if not checkpoint.carries_config:
         names[folder / "config.json"] = "configuration"
     names[folder / ORIGINAL_FILE] = "the original's data"
     for pattern in _TOKENIZER_FILES:

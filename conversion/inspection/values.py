@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from conversion.reports.inspection import Values
-from xlm_core.checkpoints.filling import Progress, in_parallel
-from xlm_core.checkpoints.tensors import LazyTensor
+from xlm_core.containers.lazy_tensors import LazyTensor
+from xlm_core.containers.streaming import Progress, in_parallel
 
 # Small enough that the passes over a block stay in the processor's cache.
 _BLOCK = 1 << 20

@@ -12,7 +12,7 @@ from conversion.reports.output_table import bar_line, batch_line, table
 from conversion.reports.outputs import Bars, Row, first_off
 from conversion.reports.tensors import ABSENT, EQUAL, ROUNDED, TensorRow
 from conversion.reports.wording import aligned, counted, shape_of, shown, size_of, two_digits
-from xlm_core.checkpoints.tensors import DTYPES
+from xlm_core.containers.lazy_tensors import DTYPES
 
 
 @dataclass(frozen=True)

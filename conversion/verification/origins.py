@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from xlm_core.checkpoints.filling import in_parallel
-from xlm_core.checkpoints.tensors import LazyTensor
+from xlm_core.containers.lazy_tensors import LazyTensor
+from xlm_core.containers.streaming import in_parallel
 
 Digest = tuple[str, tuple[int, ...], bytes]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xlm_core.checkpoints.comparing import bits, count_not_finite
-from xlm_core.checkpoints.filling import Progress, in_parallel
-from xlm_core.checkpoints.tensors import DTYPES, Array, LazyTensor
+from xlm_core.containers.comparing import bits, count_not_finite
+from xlm_core.containers.lazy_tensors import DTYPES, Array, LazyTensor
+from xlm_core.containers.streaming import Progress, in_parallel
 
 
 @dataclass(frozen=True)

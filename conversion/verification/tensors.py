@@ -15,9 +15,9 @@ from conversion.reports.tensors import ABSENT, DIFFERENT, ROUNDED, TensorRow
 from conversion.reports.wording import shape_of
 from conversion.verification.origins import origins
 from conversion.verification.rounding import Rounding, compare_rounded
-from xlm_core.checkpoints.comparing import Comparison, compare_tensors
 from xlm_core.checkpoints.fitting import Fit
-from xlm_core.checkpoints.tensors import DTYPES, FLOAT_DTYPES, LazyTensor
+from xlm_core.containers.comparing import Comparison, compare_tensors
+from xlm_core.containers.lazy_tensors import DTYPES, FLOAT_DTYPES, LazyTensor
 from xlm_core.positions import sinusoidal_table
 
 # The modules of a layer in order of computation; encoder_attn and layer_norm15 are a decoder's.

@@ -20,12 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
 import json, sys, time
 time.sleep = lambda seconds: None
-from xlm_core.checkpoints import hub
+from tests.support.hub_fetch import fetch
 from xlm_core.errors import XLMError
 assert "huggingface_hub" not in sys.modules
 for call in json.load(sys.stdin):
     try:
-        print(json.dumps([str(hub.fetch(call.pop("name"), **call)), "", ""]))
+        print(json.dumps([str(fetch(call.pop("name"), **call)), "", ""]))
     except XLMError as error:
         print(json.dumps(["", type(error).__name__, str(error)]))
 """

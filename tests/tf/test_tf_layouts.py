@@ -14,8 +14,8 @@ from tests.support.golden import ENCODER_CASES, MT_CASES, load_golden, time_majo
 from tests.support.layout_models import make, write_all
 from tests.support.parity import assert_close_to_largest
 from xlm_core import CheckpointError, XLMWarning
-from xlm_core.checkpoints.tensors import LazyTensor
 from xlm_core.checkpoints.writing import Weights
+from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 
 KINDS = ("15 languages", "1 language", "sinusoidal")

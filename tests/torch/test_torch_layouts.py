@@ -16,8 +16,8 @@ from tests.support.layout_models import make, write_all
 from tests.support.parity import assert_close_to_largest
 from tests.support.torch_reference import as_tensors
 from xlm_core import CheckpointError, XLMWarning
-from xlm_core.checkpoints.tensors import LazyTensor
 from xlm_core.checkpoints.writing import Weights
+from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 
 KINDS = ("15 languages", "1 language", "sinusoidal")

@@ -1,11 +1,13 @@
 """Checkpoints as sets of lazy arrays: reading, writing, and matching them to a model."""
 
-from xlm_core.checkpoints.layouts import LAYOUTS, Layout, why_not
+from xlm_core.checkpoints.dtypes import float_dtype_name
+from xlm_core.checkpoints.layouts import LAYOUTS, why_not
+from xlm_core.checkpoints.layouts.base import Layout
 from xlm_core.checkpoints.matching import Match, match_checkpoint, match_tensors
 from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint
 from xlm_core.checkpoints.original import Original
-from xlm_core.checkpoints.tensors import LazyTensor, float_dtype_name
 from xlm_core.checkpoints.writing import save_checkpoint
+from xlm_core.containers.lazy_tensors import LazyTensor
 
 __all__ = [
     "LAYOUTS",

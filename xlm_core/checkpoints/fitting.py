@@ -1,6 +1,6 @@
-"""How the tensors of a checkpoint fit a class: everything that is off, told and not raised.
+"""Compare the tensors of a checkpoint with those of a class: report everything, raise nothing.
 
-`matching` decides by it whether a checkpoint opens; a report shows all of it.
+`matching` decides from the report whether a checkpoint opens; `inspect` and `verify` show it.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from xlm_core.checkpoints.comparing import same_values
 from xlm_core.checkpoints.naming import architecture_in, variants
 from xlm_core.checkpoints.opening import Checkpoint
-from xlm_core.checkpoints.tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.config import XLMConfig
+from xlm_core.containers.comparing import same_values
+from xlm_core.containers.lazy_tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.weights import (
     ARCHITECTURES,
     ENCODER_DECODER,
@@ -33,7 +33,7 @@ _MOST_NAMES = 100
 
 @dataclass(frozen=True)
 class Fit:
-    """What `fit_tensors` found.
+    """A comparison of the tensors of a file with those of a class.
 
     Attributes:
         architecture: The class.
@@ -62,12 +62,12 @@ class Fit:
     repeated: tuple[tuple[str, str], ...]
 
     def tensor(self, spec: TensorSpec) -> LazyTensor | None:
-        """The tensor that a model takes for a spec: of tied ones, that of the embeddings."""
+        """The tensor that a model takes for a spec; for a tied one, the tensor it is tied to."""
         entry = self.placed.get(spec.tied_to or spec.path)
         return None if entry is None else entry[1]
 
     def problems(self) -> list[str]:
-        """What is off, in words; whether repeated tensors are equal is not asked here."""
+        """Describe what is missing, unexpected or misshapen; tied tensors are not compared."""
         lists = (
             ("missing", [spec.path for spec in self.missing]),
             ("unexpected", [*self.unexpected]),
@@ -76,7 +76,7 @@ class Fit:
         return [listed(what, names) for what, names in lists if names]
 
     def differing_ties(self) -> list[tuple[str, str]]:
-        """Those of `repeated` whose values differ; reads them, unless they are one storage."""
+        """The pairs of `repeated` whose values differ; reads tensors that do not share storage."""
         return [
             pair
             for pair in self.repeated
@@ -85,23 +85,23 @@ class Fit:
 
 
 def listed(what: str, names: Sequence[str]) -> str:
-    """How many there are of something, and their names, up to a hundred."""
+    """Format a count and the names behind it, at most a hundred."""
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return f"{what} ({len(names)}): {', '.join(names[:_MOST_NAMES])}{more}"
 
 
 def class_of(checkpoint: Checkpoint) -> str:
-    """The class of a checkpoint; where its configuration names none we know, by its tensors."""
+    """The class that a checkpoint is: as its configuration says, else as its tensors suggest."""
     return checkpoint.architecture or architecture_in(checkpoint.tensors) or "XLMModel"
 
 
 def fit_checkpoint(checkpoint: Checkpoint, architecture: str) -> Fit:
-    """`fit_tensors` for an opened checkpoint."""
+    """Compare an opened checkpoint with a class, as `fit_tensors` does for tensors."""
     return fit_tensors(checkpoint.tensors, checkpoint.config, architecture)
 
 
 def fit_tensors(tensors: Mapping[str, LazyTensor], config: XLMConfig, architecture: str) -> Fit:
-    """Put every tensor of a file in its place; nothing is read.
+    """Assign every tensor of a file to its place in a class; no tensor is read.
 
     Args:
         tensors: Name in the PyTorch dialect -> tensor. The file may hold any head, or none.

@@ -1,15 +1,15 @@
-"""Which tensor of a file goes where in a model, and what is wrong, all at once."""
+"""Match the tensors of a file to those of a model; one error lists everything that is wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xlm_core.checkpoints.comparing import same_values
 from xlm_core.checkpoints.fitting import fit_tensors, listed
 from xlm_core.checkpoints.opening import Checkpoint
-from xlm_core.checkpoints.tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.config import XLMConfig
+from xlm_core.containers.comparing import same_values
+from xlm_core.containers.lazy_tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.errors import CheckpointError, warn
 from xlm_core.weights import TensorSpec
 
@@ -36,7 +36,10 @@ def match_checkpoint(
     ignore_mismatched_sizes: bool = False,
     quiet: bool = False,
 ) -> Match:
-    """`match_tensors` for an opened checkpoint, with the choices that were made in opening it."""
+    """Match an opened checkpoint to a class, with the choices that were made when it was opened.
+
+    The arguments and errors are those of `match_tensors`.
+    """
     return match_tensors(
         checkpoint.tensors,
         checkpoint.config,
@@ -69,12 +72,13 @@ def match_tensors(
         tensors: Name -> lazy tensor.
         config: The configuration of the model to fill.
         architecture: Its class, e.g. "XLMForTokenClassification".
-        source: What to call the file in messages.
+        source: What messages call the file.
         ignore_mismatched_sizes: A head whose shapes differ starts fresh instead of failing.
         untie: The file holds a tied language model, which is asked for untied: its output
             matrix is a copy of the embeddings.
-        tied: "embeddings" or "output": which of two tied tensors counts if they differ.
-        quiet: No warning of a head that starts fresh.
+        tied: Which of two tied tensors to keep if they differ, "embeddings" or "output".
+            Default: raise.
+        quiet: Do not warn about a head that starts fresh.
 
     Raises:
         CheckpointError: One error with everything missing, unexpected and misshapen.

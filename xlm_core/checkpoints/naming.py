@@ -1,11 +1,11 @@
-"""From the names in a file to those of the weight table."""
+"""Translate the names in a file into those of the weight table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from xlm_core.checkpoints.tensors import LazyTensor
 from xlm_core.config import XLMConfig
+from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.errors import CheckpointError
 from xlm_core.weights import (
     ARCHITECTURES,
@@ -31,12 +31,12 @@ _MANY_LAYERS, _PER_LAYER = 100, 16
 
 
 def classes_named(config: XLMConfig) -> list[str]:
-    """The classes that a configuration names, without `TF`."""
+    """The classes that a configuration names, without the prefix `TF`."""
     return [name.removeprefix("TF") for name in config.architectures or ()]
 
 
 def architecture_in(names: Iterable[str]) -> str | None:
-    """The class whose tensors some names in the PyTorch dialect are; None where it is none."""
+    """The class that some names in the PyTorch dialect belong to, or None."""
     names = [*names]
     if any(name.startswith("decoder.") for name in names):
         return ENCODER_DECODER
@@ -53,23 +53,17 @@ def canonical_names(
 
     Args:
         tensors: Name in the file -> tensor.
-        dialect: Of these names.
-        config: What determines the names that there can be.
-        source: What to call the file in messages.
+        dialect: The dialect of these names.
+        config: The configuration, which determines the names that can occur.
+        source: What messages call the file.
 
     Returns:
-        Name -> tensor; names that no model has are left as they are.
+        Name -> tensor; names that no model has are kept as they are.
 
     Raises:
         CheckpointError: If the configuration has more layers than the file has tensors for.
     """
-    if config.n_layers > _MANY_LAYERS and _PER_LAYER * config.n_layers > len(tensors):
-        raise CheckpointError(
-            f"{source}: its configuration says n_layers={config.n_layers}, but there are only "
-            f"{len(tensors)} tensors. Check that config.json belongs to these weights."
-        )
-    if dialect == "torch":
-        return dict(tensors)
+    _refuse_many_layers(tensors, config, source)
     table = _table(dialect, config, tensors)
     result: dict[str, LazyTensor] = {}
     for name, tensor in tensors.items():
@@ -79,10 +73,26 @@ def canonical_names(
     return result
 
 
+def already_canonical(
+    tensors: Mapping[str, LazyTensor], config: XLMConfig, source: str
+) -> dict[str, LazyTensor]:
+    """As `canonical_names`, for a file in the PyTorch dialect, which needs no look-up."""
+    _refuse_many_layers(tensors, config, source)
+    return dict(tensors)
+
+
+def _refuse_many_layers(tensors: Mapping[str, LazyTensor], config: XLMConfig, source: str) -> None:
+    if config.n_layers > _MANY_LAYERS and _PER_LAYER * config.n_layers > len(tensors):
+        raise CheckpointError(
+            f"{source}: its configuration says n_layers={config.n_layers}, but there are only "
+            f"{len(tensors)} tensors. Check that config.json belongs to these weights."
+        )
+
+
 def _table(
     dialect: Dialect, config: XLMConfig, names: Iterable[str]
 ) -> dict[str, tuple[TensorSpec, str]]:
-    """Every name of a file that some class has -> its entry and its PyTorch name."""
+    """Map every name of a file that some class has to its entry in the table and PyTorch name."""
     present = frozenset(names)
     declared = classes_named(config)
     tables: list[tuple[tuple[bool, int], dict[str, tuple[TensorSpec, str]]]] = []
@@ -106,6 +116,6 @@ def _table(
 
 
 def variants(config: XLMConfig) -> list[XLMConfig]:
-    """Configurations whose heads have all the names that a file for `config` may hold."""
+    """Configurations whose heads together have every name that a file for `config` may hold."""
     plain = config.copy(asm=False, summary_use_proj=True)
     return [plain, config] if config.asm else [plain]

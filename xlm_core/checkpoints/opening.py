@@ -1,54 +1,39 @@
-"""Open a checkpoint of any layout: which files it is, what they hold, under which names."""
+"""Open a checkpoint of any layout: find its files, read their structure, name their tensors."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from xlm_core.checkpoints import hub, keras_files, tf_files
-from xlm_core.checkpoints.archives import members
-from xlm_core.checkpoints.facebook import interpret, is_facebook
-from xlm_core.checkpoints.hdf5_reading import read_hdf5
-from xlm_core.checkpoints.layouts import LAYOUTS, WEIGHT_FILES
-from xlm_core.checkpoints.naming import architecture_in, canonical_names, classes_named
+from xlm_core.checkpoints.layouts import (
+    LAYOUTS,
+    PATTERNS,
+    WEIGHT_FILES,
+    container_of_shards,
+    layout_of,
+)
+from xlm_core.checkpoints.layouts.base import Content, Layout
+from xlm_core.checkpoints.layouts.weights_file import WeightsFile
+from xlm_core.checkpoints.naming import architecture_in, classes_named
 from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
 from xlm_core.checkpoints.original import Original, read_original
-from xlm_core.checkpoints.safetensors_file import read_safetensors
-from xlm_core.checkpoints.shards import read_shards
-from xlm_core.checkpoints.sources import FileSource, read_bytes
-from xlm_core.checkpoints.tensors import LazyTensor
-from xlm_core.checkpoints.torch_reading import read_torch
+from xlm_core.checkpoints.shards import is_index, read_shards, shards_in, without_index
 from xlm_core.config import ALIASES, XLMConfig
+from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.errors import CheckpointError, refuse_unknown_arguments, warn
+from xlm_core.hub import PUBLISHED, WantedFiles, fetch, is_hub_name, quirks
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 
-# In a folder without any of `WEIGHT_FILES`, the only one of these.
-_PATTERNS = ("*.keras", "*.weights.h5", "*.pth")
-Tensors = dict[str, LazyTensor]
-
-
-@dataclass(frozen=True)
-class Content:
-    """What the files of a checkpoint hold, before a configuration gives it a meaning.
-
-    Attributes:
-        layout: Key of `LAYOUTS`.
-        tensors: Name in the files -> tensor.
-        architecture: The class that the file itself names, or None.
-        config: The configuration that it carries, or None.
-        original: The original's data that it carries, or None.
-        dropped: What it holds beside, in words.
-    """
-
-    layout: str
-    tensors: Tensors
-    architecture: str | None = None
-    config: XLMConfig | None = None
-    original: Original | None = None
-    dropped: tuple[str, ...] = ()
+# Of a repository: config.json and the first weights that exist, with their shards.
+WANTED = WantedFiles(
+    "weights",
+    needed=("config.json",),
+    first_of=WEIGHT_FILES,
+    parts=lambda file: shards_in(file) if is_index(file.name) else [],
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +52,7 @@ class Checkpoint:
         prune: Heads to remove after loading, by layer: an override asks for more than the file.
         untie: An override unties the language model, which the file holds tied.
         tied: Which of two tied tensors counts if they differ: "embeddings", "output", or None.
+        carries_config: Whether the configuration is from within its file.
     """
 
     config: XLMConfig
@@ -79,6 +65,7 @@ class Checkpoint:
     prune: Mapping[int, list[int]] = field(default_factory=dict)
     untie: bool = False
     tied: str | None = None
+    carries_config: bool = field(default=False, kw_only=True)
 
     @property
     def folder(self) -> Path:
@@ -119,10 +106,10 @@ def open_checkpoint(
 
     Args:
         path: A folder, a file, an index of shards, or a name on the Hugging Face hub.
-        revision: Branch, tag or commit, of a name on the hub.
-        local_files_only: Of a name on the hub, take only what was downloaded before.
-        tied: "embeddings" or "output": which one counts where tied tensors differ, which else is
-            an error.
+        revision: For a name on the hub, the branch, tag or commit.
+        local_files_only: For a name on the hub, use only what was downloaded before.
+        tied: Which of two tied tensors to keep if they differ, "embeddings" or "output".
+            Default: raise.
         config_overrides: Fields of the configuration to replace.
 
     Raises:
@@ -132,53 +119,46 @@ def open_checkpoint(
     """
     if tied not in (None, "embeddings", "output"):
         raise CheckpointError(f"tied is {tied!r}: expected 'embeddings', 'output' or None.")
-    place, name = Path(path), os.fspath(path)
-    try:
-        exists = place.exists()
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{name!r:.80} is no path that can be opened: {error!s:.80}."
-        ) from error
-    if not exists and isinstance(path, str) and hub.is_hub_name(path):
-        place = hub.fetch(path, revision=revision, local_files_only=local_files_only)
-    quirks = hub.quirks(name)
-    file = weights_file(place)
-    folder = file.parent
-    content = _content(file)
+    file = weights_file(_place(path, revision, local_files_only))
+    layout, content = _read(file)
     config = content.config
     if config is None:
-        if not (folder / "config.json").is_file() and content.layout != "safetensors":
-            raise CheckpointError(
-                f"{file} holds weights and no configuration: put its config.json beside it."
-            )
-        config = XLMConfig.from_pretrained(folder)
+        config = layout.config_beside(file)
     if content.architecture is not None and config.architectures is None:
         config = config.copy(architectures=[content.architecture])
-    quirks = {key: value for key, value in quirks.items() if key not in config_overrides}
-    if quirks and any(getattr(config, key) != value for key, value in quirks.items()):
-        what = ", ".join(f"{key}={value!r}" for key, value in quirks.items())
-        warn(
-            f"{name} was published with a configuration that contradicts how it was trained; it is "
-            f"opened with {what}. Give the argument yourself to choose."
-        )
-        config_overrides |= quirks
+    config_overrides |= _corrections(config, os.fspath(path), config_overrides)
     config, prune, untie = _overridden(config, config_overrides, str(path))
-    tensors = canonical_names(content.tensors, LAYOUTS[content.layout].dialect, config, str(file))
+    tensors = layout.canonical(content.tensors, config, str(file))
     original = content.original
-    if original is None and (folder / ORIGINAL_FILE).is_file():
-        original = read_original(folder / ORIGINAL_FILE)
+    if original is None and (file.parent / ORIGINAL_FILE).is_file():
+        original = read_original(file.parent / ORIGINAL_FILE)
     return Checkpoint(
         config,
         tensors,
         str(path),
-        content.layout,
+        layout.name,
         file,
         original,
         content.dropped,
         prune,
         untie,
         tied,
+        carries_config=content.config is not None,
     )
+
+
+def _place(path: str | os.PathLike[str], revision: str | None, local_files_only: bool) -> Path:
+    """The place of a checkpoint on the disk; a checkpoint on the hub is fetched first."""
+    place = Path(path)
+    try:
+        exists = place.exists()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{os.fspath(path)!r:.80} is no path that can be opened: {error!s:.80}."
+        ) from error
+    if not exists and isinstance(path, str) and is_hub_name(path):
+        return fetch(path, files=WANTED, revision=revision, local_files_only=local_files_only)
+    return place
 
 
 def weights_file(path: Path) -> Path:
@@ -192,12 +172,12 @@ def weights_file(path: Path) -> Path:
     if not path.is_dir():
         raise CheckpointError(
             f"no folder at {path}, and no file: expected a checkpoint, or the name of a published "
-            f"one such as {hub.PUBLISHED[0]}."
+            f"one such as {PUBLISHED[0]}."
         )
     for name in WEIGHT_FILES:
         if (path / name).is_file():
             return path / name
-    found = sorted(file for pattern in _PATTERNS for file in path.glob(pattern) if file.is_file())
+    found = sorted(file for pattern in PATTERNS for file in path.glob(pattern) if file.is_file())
     if len(found) == 1:
         return found[0]
     if found:
@@ -205,101 +185,60 @@ def weights_file(path: Path) -> Path:
         raise CheckpointError(f"{path} holds several checkpoints: {names}. Name the file to open.")
     raise CheckpointError(
         f"{path} holds no model.safetensors and no other weights: expected "
-        f"config.json and one of {', '.join((*WEIGHT_FILES, *_PATTERNS))}."
+        f"config.json and one of {', '.join((*WEIGHT_FILES, *PATTERNS))}."
     )
 
 
-def _content(file: Path) -> Content:
-    if file.name.endswith(".index.json"):
+def _read(file: Path) -> tuple[Layout, Content]:
+    """Read a file, or all shards of an index; returns the layout and the content."""
+    if is_index(file.name):
         return _read_index(file)
-    if file.name.endswith(".safetensors"):
-        return _read_safetensors(file)
-    source = FileSource(file)
-    start = read_bytes(source, 0, min(16, source.size))
-    if start.startswith(b"\x89HDF"):
-        return _read_hdf5(file)
-    if start.startswith(b"PK"):
-        if "model.weights.h5" in (parts := members(source)):
-            return _read_keras(parts, str(file))
-        return _read_torch(file)
-    if start[8:9] == b"{":
-        return _read_safetensors(file)
-    if start.startswith(b"\x80"):
-        return _read_torch(file)
-    raise CheckpointError(
-        f"{file} is no checkpoint of a layout that this library knows, or damaged: it begins with "
-        f"{start!r}."
-    )
+    opened = WeightsFile(file)
+    layout = layout_of(opened)
+    return layout, layout.read(opened)
 
 
-def _read_safetensors(file: Path) -> Content:
-    tensors, metadata = read_safetensors(file)
-    return Content("tf-safetensors" if metadata.get("format") == "tf" else "safetensors", tensors)
+def _read_index(index: Path) -> tuple[Layout, Content]:
+    layouts: dict[str, Layout] = {}
+    container = container_of_shards(without_index(index.name))
+    # Shards of another layout in the same container are told as such, and not by their names.
+    possible = [known for known in LAYOUTS.values() if known.container == container]
 
+    def read(shard: Path) -> dict[str, LazyTensor]:
+        file = WeightsFile(shard, container)
+        layout = layout_of(file)
+        layouts[layout.name] = layout
+        return layout.read(file).tensors
 
-def _read_torch(file: Path) -> Content:
-    content = read_torch(file)
-    if is_facebook(content):
-        found = interpret(content, str(file))
-        return Content(
-            "facebook",
-            found.tensors,
-            found.architecture,
-            found.config,
-            found.original,
-            found.dropped,
-        )
-    wrong = not isinstance(content, Mapping) or not content
-    if wrong or not all(
-        isinstance(name, str) and isinstance(tensor, LazyTensor) for name, tensor in content.items()
-    ):
-        raise CheckpointError(
-            f"{file} holds a {type(content).__name__} that is neither a table of tensors nor a "
-            "checkpoint of the original (with model, or encoder and decoder)."
-        )
-    return Content("torch", dict(content))
+    def name_in_shard(name: str) -> str:
+        for layout in possible:
+            name = layout.name_in_shard(name)
+        return name
 
-
-def _read_hdf5(file: Path) -> Content:
-    root = read_hdf5(FileSource(file))
-    if "layer_names" in root.attributes or "layer_names0" in root.attributes:
-        return Content("tf", tf_files.read_tf(root, str(file)))
-    tensors, dropped = keras_files.read_keras_weights(root, str(file))
-    return Content("keras", tensors, dropped=dropped)
-
-
-def _read_keras(parts: Mapping[str, Any], name: str) -> Content:
-    config = keras_files.read_keras_config(parts, name)
-    root = read_hdf5(parts["model.weights.h5"])
-    tensors, dropped = keras_files.read_keras_weights(root, name)
-    return Content("keras", tensors, None, config, dropped=dropped)
-
-
-def _read_index(index: Path) -> Content:
-    file = index.name.removesuffix(".index.json")
-    layouts: set[str] = set()
-
-    def content(read: Callable[[Path], Content]) -> Callable[[Path], Tensors]:
-        def tensors(shard: Path) -> Tensors:
-            found = read(shard)
-            layouts.add(found.layout)
-            return found.tensors
-
-        return tensors
-
-    if file.endswith(".safetensors"):
-        # TensorFlow's index has the model's name before each tensor's, its files do not.
-        shards = read_shards(index, content(_read_safetensors), tf_files.without_model)
-    elif file.endswith(".h5"):
-        shards = read_shards(index, content(_read_hdf5), tf_files.without_model)
-    else:
-        shards = read_shards(index, content(_read_torch))
-    result: Tensors = {}
-    for _, tensors in shards:
-        result |= tensors
+    tensors = read_shards(index, read, name_in_shard)
     if len(layouts) != 1:
         raise CheckpointError(f"{index}: its shards are of different layouts: {sorted(layouts)}.")
-    return Content(layouts.pop(), result)
+    (layout,) = layouts.values()
+    return layout, Content(tensors)
+
+
+def _corrections(config: XLMConfig, name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that a published configuration has wrong, but for those that the caller gives.
+
+    Args:
+        config: As it was published.
+        name: The name of the checkpoint, or its path.
+        overrides: What the caller gives.
+    """
+    wrong = {key: value for key, value in quirks(name).items() if key not in overrides}
+    if all(getattr(config, key) == value for key, value in wrong.items()):
+        return {}
+    what = ", ".join(f"{key}={value!r}" for key, value in wrong.items())
+    warn(
+        f"{name} was published with a configuration that contradicts how it was trained; it is "
+        f"opened with {what}. Give the argument yourself to choose."
+    )
+    return wrong
 
 
 def _overridden(

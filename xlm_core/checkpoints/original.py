@@ -1,4 +1,4 @@
-"""What a checkpoint of the original holds beside its tensors, kept through every conversion.
+"""What a checkpoint of the original holds besides its tensors, kept through every conversion.
 
 A folder keeps it as facebook.json: the training parameters exactly (tuples, sets, arrays and keys
 that are no text included), the words and counts of the dictionary, the counters of training.
@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from xlm_core.checkpoints.json_files import read_object
-from xlm_core.checkpoints.tensors import DTYPES, LazyTensor
+from xlm_core.containers.json_files import read_object
+from xlm_core.containers.lazy_tensors import DTYPES, LazyTensor
 from xlm_core.errors import CheckpointError
 
 FILE = "facebook.json"
@@ -93,7 +93,7 @@ def _is_list_of(value: Any, kind: type) -> bool:
 
 
 def can_encode(value: Any, depth: int = 0) -> bool:
-    """Whether `encode` can write a value: plain data, numbers of numpy, and not too large."""
+    """Whether `encode` accepts a value: plain data and numpy's numbers, not too large."""
     if depth > _DEEPEST:
         return False
     if isinstance(value, Mapping):
@@ -109,7 +109,7 @@ def can_encode(value: Any, depth: int = 0) -> bool:
 
 
 def encode(value: Any) -> Any:
-    """A value as JSON can hold it; what JSON lacks is tagged with its type."""
+    """Encode a value for JSON; types that JSON lacks are tagged."""
     if isinstance(value, Mapping):
         if all(isinstance(key, str) for key in value) and _TAG not in value:
             return {key: encode(entry) for key, entry in value.items()}
@@ -139,7 +139,7 @@ def _encode_array(tag: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 
 def decode(value: Any, source: str) -> Any:
-    """What `encode` was given; tensors come back as `LazyTensor` in memory.
+    """Decode what `encode` returned; tensors come back as `LazyTensor` in memory.
 
     Raises:
         CheckpointError: If it is not of its form.

@@ -1,26 +1,26 @@
-"""Checkpoints in several files, and the index that says which tensor is in which."""
+"""Sharded checkpoints: several files, and an index that says which tensor is in which."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import TypeVar
 
-from xlm_core.checkpoints.json_files import read_object
-from xlm_core.checkpoints.tensors import LazyTensor
+from xlm_core.containers.json_files import read_object
+from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.errors import CheckpointError, ConfigError
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _UNITS |= {"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
-Tensors = TypeVar("Tensors", bound=Mapping[str, object])
+_INDEX = ".index.json"
+Tensors = dict[str, LazyTensor]
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several files: its name, and the tensors in it."""
+    """One file of a sharded checkpoint: its name and its tensors."""
 
     file: str
     tensors: dict[str, LazyTensor]
@@ -40,7 +40,7 @@ def shard_size(text: str | int) -> int:
 
 
 def split(tensors: Mapping[str, LazyTensor], file: str, largest: int | None) -> list[Shard]:
-    """The files for some tensors, in order.
+    """Split tensors into shards, in order.
 
     Args:
         tensors: Name -> tensor.
@@ -66,7 +66,7 @@ def split(tensors: Mapping[str, LazyTensor], file: str, largest: int | None) -> 
 
 
 def index_text(shards: list[Shard], prefix: str = "") -> str:
-    """The index of some shards, as JSON; `prefix` comes before all names."""
+    """The index of some shards as JSON; `prefix` is put before every name."""
     total = sum(tensor.nbytes for shard in shards for tensor in shard.tensors.values())
     count = sum(tensor.size for shard in shards for tensor in shard.tensors.values())
     weight_map = {prefix + name: shard.file for shard in shards for name in shard.tensors}
@@ -75,24 +75,54 @@ def index_text(shards: list[Shard], prefix: str = "") -> str:
 
 
 def is_plain_name(file: str) -> bool:
-    """Whether it names a file in the same folder, on whatever system, and nothing else."""
+    """Whether a text is the plain name of a file in the same folder, on any operating system."""
     return file.isprintable() and PureWindowsPath(file).name == file and file not in ("", ".", "..")
 
 
+def is_index(file: str) -> bool:
+    """Whether a file of this name is an index of shards."""
+    return file.endswith(_INDEX)
+
+
+def without_index(index: str) -> str:
+    """The name that a single file would have in place of the index and its shards."""
+    return index.removesuffix(_INDEX)
+
+
+def is_shard_of(file: str, whole: str) -> bool:
+    """Whether a file has the name of a shard of the file `whole`, as `split` makes it."""
+    stem, dot, suffix = whole.partition(".")
+    pattern = rf"{re.escape(stem)}-\d{{5}}-of-\d{{5}}{re.escape(dot + suffix)}"
+    return re.fullmatch(pattern, file) is not None
+
+
+def shards_in(index: Path) -> list[str]:
+    """The names of the shards that an index lists, each once.
+
+    Raises:
+        CheckpointError: If it is no index, or names what is no plain name of a file.
+    """
+    weight_map = read_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index} is no index of shards: it has no weight_map.")
+    for file in weight_map.values():
+        if not isinstance(file, str) or not is_plain_name(file):
+            raise CheckpointError(
+                f"{index} names the shard {file!r:.80}: expected the plain name of a file beside "
+                "it. Do not use this checkpoint."
+            )
+    return sorted(set(weight_map.values()))
+
+
 def read_shards(
-    index: Path,
-    read: Callable[[Path], Tensors],
-    name_in_file: Callable[[str], str] = lambda name: name,
-) -> Iterator[tuple[Path, Tensors]]:
-    """Open the files that an index names.
+    index: Path, read: Callable[[Path], Tensors], name_in_shard: Callable[[str], str]
+) -> Tensors:
+    """Read all shards that an index lists.
 
     Args:
         index: The index.
-        read: Opens one of them.
-        name_in_file: From a name of the index to that in the file.
-
-    Yields:
-        The path of each file, and what `read` gave.
+        read: Opens a shard and returns its tensors.
+        name_in_shard: From the name of a tensor in the index to its name in the shard.
 
     Raises:
         CheckpointError: If the index is damaged, names a file that is not beside it, or a file
@@ -110,8 +140,8 @@ def read_shards(
             raise CheckpointError(
                 f"{index} is not an index of shards: that of {name!r:.80} is {file!r:.80}."
             )
-        wanted.setdefault(file, set()).add(name_in_file(name))
-    seen: set[str] = set()
+        wanted.setdefault(file, set()).add(name_in_shard(name))
+    found: Tensors = {}
     for file, names in sorted(wanted.items()):
         shard = index.parent / file
         if not is_plain_name(file) or not shard.is_file():
@@ -119,11 +149,11 @@ def read_shards(
                 f"{index} names the shard {file!r:.80}, which is no file beside it."
             )
         tensors = read(shard)
-        if tensors.keys() != names or seen & tensors.keys():
-            differing = sorted((tensors.keys() ^ names) or (seen & tensors.keys()))[:5]
+        if tensors.keys() != names or found.keys() & tensors.keys():
+            differing = sorted((tensors.keys() ^ names) or (found.keys() & tensors.keys()))[:5]
             raise CheckpointError(
                 f"{shard}: its tensors are not those that {index.name} names for it; they differ "
                 f"in {differing}."
             )
-        seen |= tensors.keys()
-        yield shard, tensors
+        found |= tensors
+    return found

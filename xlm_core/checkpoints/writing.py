@@ -3,81 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from xlm_core.checkpoints.facebook import compose
-from xlm_core.checkpoints.filling import Progress
-from xlm_core.checkpoints.keras_files import write_keras, write_keras_weights
-from xlm_core.checkpoints.layouts import Layout, why_not
-from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
-from xlm_core.checkpoints.original import Original
-from xlm_core.checkpoints.safetensors_file import write_safetensors
-from xlm_core.checkpoints.shards import index_text, split
-from xlm_core.checkpoints.tensors import Array, LazyTensor
-from xlm_core.checkpoints.tf_files import MODEL_NAMES, write_tf, write_tf_shard
-from xlm_core.checkpoints.torch_writing import write_torch
+from xlm_core.checkpoints.layouts.base import Layout
+from xlm_core.checkpoints.layouts.safetensors import SafetensorsLayout
+from xlm_core.checkpoints.weights import Weights
 from xlm_core.config import XLMConfig
+from xlm_core.containers.lazy_tensors import Array, LazyTensor
+from xlm_core.containers.streaming import Progress
 from xlm_core.errors import CheckpointError
-from xlm_core.weights import (
-    ENCODER_DECODER,
-    TensorSpec,
-    is_transposed,
-    name_of,
-    tensors_of,
-)
+from xlm_core.weights import ENCODER_DECODER
 from xlm_core.whole_files import written_whole
 
-
-@dataclass(frozen=True)
-class Weights:
-    """A model as its tensors.
-
-    Attributes:
-        config: Its configuration.
-        architecture: Its class.
-        tensors: Every tensor of the weight table that is not tied, in PyTorch's orientation.
-        original: What it had beside its tensors in the original's file.
-    """
-
-    config: XLMConfig
-    architecture: str
-    tensors: Sequence[tuple[TensorSpec, LazyTensor]]
-    original: Original | None = None
-
-    @property
-    def dtypes(self) -> list[str]:
-        """Names of the dtypes of the tensors."""
-        return sorted({tensor.dtype for _, tensor in self.tensors})
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all tensors."""
-        return sum(tensor.nbytes for _, tensor in self.tensors)
-
-    def named(self, layout: Layout) -> dict[str, LazyTensor]:
-        """The tensors as they lie in a layout, under their names there.
-
-        Tied ones come again in the layouts that list them twice.
-        """
-        owned = {spec.path: tensor for spec, tensor in self.tensors}
-        repeats = layout.name in ("torch", "facebook")
-        result: dict[str, LazyTensor] = {}
-        for spec in tensors_of(self.config, self.architecture):
-            if spec.tied_to is not None and not repeats:
-                continue
-            name = name_of(spec, layout.dialect, self.architecture)
-            tensor = owned.get(spec.tied_to or spec.path)
-            if name is not None and tensor is not None:
-                transposed = is_transposed(spec, layout.dialect)
-                result[name] = tensor.transposed() if transposed else tensor
-        return result
+__all__ = [
+    "Weights",
+    "check_fits",
+    "save_checkpoint",
+    "saved_config",
+    "write_alone",
+    "write_folder",
+]
 
 
 def check_fits(weights: Weights, layout: Layout, largest: int | None = None) -> None:
     """Raise `CheckpointError` where a model has no place in a layout, with the reason."""
-    reason = why_not(layout, weights.config, weights.architecture, weights.dtypes)
+    reason = layout.why_not(weights.config, weights.architecture, weights.dtypes)
     if reason is None and largest is not None and not layout.sharded:
         reason = "it is always one file"
     if reason is not None:
@@ -94,63 +46,31 @@ def write_folder(
     largest: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write a folder: the weights, config.json, and the original's data if there is any.
+    """Write a folder: the weights, and the layout's text files but for the tokenizer's.
 
     Args:
         folder: An existing folder; the caller makes sure that it appears whole.
         weights: What to write; `check_fits` was asked.
         layout: How.
         largest: Bytes in a file, to split larger ones; None for a single file.
-        progress: See `filling.fill`.
+        progress: Called with numbers of bytes, from several threads.
     """
-    config = saved_config(weights)
-    if layout.dialect == "tf" and weights.architecture == "XLMForMultipleChoice":
-        # transformers' TensorFlow class reads it, though its configuration has no such field.
-        config.extra.setdefault("initializer_range", config.init_std)
-    if layout.dialect == "facebook":
-        write_alone(folder / layout.file, weights, layout, progress=progress)
-        return
-    named = weights.named(layout)
-    if layout.name == "keras":
-        write_keras_weights(folder / layout.file, named, progress)
-    else:
-        shards = split(named, layout.file, largest)
-        alone = len(shards) == 1
-        for shard in shards:
-            path = folder / shard.file
-            if layout.name == "torch":
-                write_torch(path, shard.tensors, progress=progress)
-            elif layout.name != "tf":
-                form = "tf" if layout.dialect == "tf" else "pt"
-                write_safetensors(path, shard.tensors, {"format": form}, progress)
-            elif alone:
-                write_tf(path, shard.tensors, weights.architecture, progress)
-            else:
-                write_tf_shard(path, shard.tensors, progress)
-        if not alone:
-            # TensorFlow's index has the model's name before each variable's.
-            model = f"{MODEL_NAMES[weights.architecture]}/" if layout.dialect == "tf" else ""
-            (folder / layout.index).write_text(index_text(shards, model), encoding="utf-8")
-    config.save_pretrained(folder)
-    if weights.original is not None:
-        (folder / ORIGINAL_FILE).write_text(weights.original.to_json(), encoding="utf-8")
+    config = layout.config_in_folder(saved_config(weights), weights.architecture)
+    weights = replace(weights, config=config)
+    layout.write_weights(folder, weights, largest=largest, progress=progress)
+    files = layout.text_files
+    if files.config:
+        config.save_pretrained(folder)
+    if files.original is not None and weights.original is not None:
+        (folder / files.original).write_text(weights.original.to_json(), encoding="utf-8")
 
 
 def write_alone(
     path: Path, weights: Weights, layout: Layout, *, progress: Progress | None = None
 ) -> None:
     """Write one file that holds everything, configuration included; see `write_folder`."""
-    named, config = weights.named(layout), saved_config(weights)
-    if layout.name == "facebook":
-        original = weights.original or Original()
-        content = compose(named, config, weights.architecture, original)
-        # The form that the original's PyTorch knows, and every later one.
-        write_torch(path, content, legacy=True, progress=progress)
-    elif layout.name == "keras":
-        dtype = config.dtype or "float32"
-        write_keras(path, named, config, weights.architecture, dtype, progress)
-    else:
-        raise CheckpointError(f"{layout.name} is a folder, not a file: {path} cannot hold it.")
+    weights = replace(weights, config=saved_config(weights))
+    layout.write_alone(path, weights, progress=progress)
 
 
 def saved_config(weights: Weights) -> XLMConfig:
@@ -181,6 +101,7 @@ def save_checkpoint(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     lazy = {name: LazyTensor.of(array) for name, array in tensors.items()}
-    with written_whole(folder / "model.safetensors") as file:
-        write_safetensors(file, lazy, {"format": "pt"})
+    layout = SafetensorsLayout()
+    with written_whole(folder / layout.file) as file:
+        layout.write_shard(file, lazy, None)
     config.save_pretrained(folder)

@@ -23,7 +23,7 @@ from benchmarks.speed.sides.torch_side import HEAD, TorchSide
 from benchmarks.speed.tasks import IGNORED, Task
 from xlm_core import XLMConfig
 from xlm_core.checkpoints import LAYOUTS, open_checkpoint
-from xlm_core.checkpoints.facebook import params_of
+from xlm_core.checkpoints.original_params import params_of
 from xlm_core.checkpoints.writing import Weights
 from xlm_core.weights import name_of, tensors_of
 
@@ -94,7 +94,7 @@ class OriginalSide(TorchSide):
             for spec in tensors_of(checkpoint.config, HEAD)
             if spec.tied_to is None
         ]
-        named = Weights(checkpoint.config, HEAD, tensors).named(LAYOUTS["facebook"])
+        named = LAYOUTS["facebook"].named(Weights(checkpoint.config, HEAD, tensors))
         model = self.build(checkpoint.config)
         model.load_state_dict({key: torch.from_numpy(t.read()) for key, t in named.items()})
         return BatchFirst(model)

@@ -18,8 +18,9 @@ from conversion.cli import main, terminal
 from tests.conversion import pairs
 from tests.conversion.small_checkpoints import write_checkpoint
 from tests.support.conversion_tools import import_no_tensorflow, replace_verify
+from tests.support.hub_fetch import replace_fetch
 from xlm_core.checkpoints import LazyTensor
-from xlm_core.checkpoints.torch_writing import write_torch
+from xlm_core.containers.torch_files import write_torch
 
 ROOT = Path(__file__).resolve().parents[3]
 Change = Callable[[pairs.Tensors], None]
@@ -83,7 +84,7 @@ class TestInspect:
             asked.append(name)
             return folder
 
-        monkeypatch.setattr("xlm_core.checkpoints.hub.fetch", fetch)
+        replace_fetch(monkeypatch, fetch)
         assert main(["inspect", "somebody/something"]) == 0
         out = capsys.readouterr().out
         assert asked == ["somebody/something"]

@@ -13,6 +13,7 @@ import pytest
 
 from conversion.cli import main
 from conversion.convert import convert, weights_of
+from tests.support.containers import fill, replace_fill
 from tests.support.conversion_tools import replace_read_back
 from tests.support.layout_models import assert_same, make, write_all
 from xlm_core import CheckpointError, ConfigError
@@ -231,15 +232,13 @@ class TestTensors:
     def test_a_faulty_disk_is_seen(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
     ) -> None:
-        function = {"facebook": "torch_writing", "safetensors": "safetensors_file"}
-        where = f"xlm_core.checkpoints.{function.get(layout, 'hdf5_writing')}.fill"
-        import xlm_core.checkpoints.filling as filling
+        containers = {"facebook": "torch", "safetensors": "safetensors"}
 
         def faulty(descriptor: int, jobs: Any, progress: Any = None) -> None:
-            filling.fill(descriptor, jobs, progress)
+            fill(descriptor, jobs, progress)
             os.pwrite(descriptor, b"\x77\x77", jobs[7].offset)
 
-        monkeypatch.setattr(where, faulty)
+        replace_fill(monkeypatch, containers.get(layout, "hdf5"), faulty)
         with pytest.raises(CheckpointError, match=r"came back different in 1 of|tied by the conf"):
             convert(source, tmp_path / "target", to=layout)
         assert not (tmp_path / "target").exists()

@@ -13,8 +13,8 @@ from conversion.inspection import inspect
 from conversion.reports.inspection_text import text_of
 from tests.conversion.small_checkpoints import small_config
 from xlm_core.checkpoints import LazyTensor
-from xlm_core.checkpoints.facebook import params_of
-from xlm_core.checkpoints.torch_writing import write_torch
+from xlm_core.checkpoints.original_params import params_of
+from xlm_core.containers.torch_files import write_torch
 from xlm_core.errors import CheckpointError
 from xlm_core.weights import ENCODER_DECODER, name_of, tensors_of
 

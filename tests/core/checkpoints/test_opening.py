@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from tests.support.layout_models import assert_same, make, write_all
 from xlm_core import CheckpointError, ConfigError, UnknownArgumentError, XLMConfig, XLMWarning
 from xlm_core.checkpoints import LAYOUTS, LazyTensor, match_checkpoint, open_checkpoint
-from xlm_core.checkpoints.safetensors_file import read_safetensors, write_safetensors
 from xlm_core.checkpoints.shards import shard_size, split
 from xlm_core.checkpoints.writing import write_folder
+from xlm_core.containers.safetensors import read_safetensors, write_safetensors
 from xlm_core.weights import ENCODER_DECODER
 
 ORDER = ("safetensors", "torch", "tf", "keras")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from xlm_core.errors import CheckpointError, TokenizerError
+from xlm_core.hub import WantedFiles, fetch, is_hub_name
 from xlm_core.tokenization.files.vocabulary_files import read_json
 from xlm_core.tokenization.settings import whole_number
 from xlm_core.tokenization.text.segmenters import DEFAULT_KYTEA_MODEL
@@ -23,6 +24,12 @@ CONFIG_FILE = "tokenizer_config.json"
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 ADDED_TOKENS_FILE = "added_tokens.json"
 FOLDER_FILES = (VOCAB_FILE, MERGES_FILE, CONFIG_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE)
+# In a repository on the hub: the vocabulary and the merges, and the smaller files beside them.
+PUBLISHED_FILES = WantedFiles(
+    "tokenizer",
+    needed=(MERGES_FILE, VOCAB_FILE),
+    optional=("config.json", CONFIG_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE),
+)
 
 # Settings of tokenizer_config.json that are arguments of XLMTokenizer, and attributes.
 SETTINGS = (
@@ -212,13 +219,11 @@ def config_of(
 
 def _published(name: str, revision: str | None, local_files_only: bool) -> Path | None:
     """The folder of a published checkpoint's tokenizer; None if `name` is no such name."""
-    from xlm_core.checkpoints import hub  # checkpoints are not needed for a folder
-
-    if not hub.is_hub_name(name):
+    if not is_hub_name(name):
         return None
     options: dict[str, Any] = {"revision": revision, "local_files_only": local_files_only}
     try:
-        return hub.fetch(name, files="tokenizer", **options)
+        return fetch(name, PUBLISHED_FILES, **options)
     except CheckpointError as error:
         raise TokenizerError(str(error)) from error
 

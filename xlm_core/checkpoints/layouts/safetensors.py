@@ -1,0 +1,50 @@
+"""safetensors, as transformers' PyTorch and this library write it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from xlm_core.checkpoints.layouts.base import Content
+from xlm_core.checkpoints.layouts.sharded import ShardedLayout
+from xlm_core.checkpoints.layouts.weights_file import WeightsFile
+from xlm_core.checkpoints.naming import already_canonical
+from xlm_core.config import XLMConfig
+from xlm_core.containers.lazy_tensors import LazyTensor
+from xlm_core.containers.safetensors import write_safetensors
+from xlm_core.containers.streaming import Progress
+
+
+class SafetensorsLayout(ShardedLayout):
+    """The layout of `save_pretrained`: model.safetensors, names and orientation of PyTorch."""
+
+    name = "safetensors"
+    title = "safetensors, as transformers' PyTorch and this library write it"
+    dialect = "torch"
+    file = "model.safetensors"
+    container = "safetensors"
+
+    def recognises(self, file: WeightsFile) -> bool:
+        """Any safetensors file."""
+        return file.is_safetensors
+
+    def read(self, file: WeightsFile) -> Content:
+        """See `Layout.read`."""
+        tensors, _ = file.safetensors
+        return Content(tensors)
+
+    def config_beside(self, file: Path) -> XLMConfig:
+        """The configuration of the folder, which is what `XLMConfig.from_pretrained` opens."""
+        return XLMConfig.from_pretrained(file.parent)
+
+    def canonical(
+        self, tensors: Mapping[str, LazyTensor], config: XLMConfig, source: str
+    ) -> dict[str, LazyTensor]:
+        """See `Layout.canonical`."""
+        return already_canonical(tensors, config, source)
+
+    def write_shard(
+        self, path: Path, tensors: Mapping[str, LazyTensor], progress: Progress | None
+    ) -> None:
+        """See `ShardedLayout.write_shard`."""
+        write_safetensors(path, tensors, {"format": "pt"}, progress)
