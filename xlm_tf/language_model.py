@@ -12,9 +12,10 @@ import tensorflow as tf
 from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
 from xlm_tf.adaptive_softmax import AdaptiveLogSoftmax, TailCluster
+from xlm_tf.fast.graphs import are_plain, are_traced, as_written, compiled, linear, shared_matrix
+from xlm_tf.fast.unpadding import gather_rows
 from xlm_tf.inputs import check_labels
 from xlm_tf.keras_model import model_call, wants_loss_alone
-from xlm_tf.kernels import are_plain, are_traced, as_written, compiled, linear, shared_matrix
 from xlm_tf.layers import Linear, ParameterLayer, shape_of
 from xlm_tf.losses import (
     IGNORED,
@@ -25,7 +26,6 @@ from xlm_tf.losses import (
 )
 from xlm_tf.model import TFXLMModel, only
 from xlm_tf.outputs import MaskedLMOutput
-from xlm_tf.padding import gather_rows
 from xlm_tf.pretrained import TFXLMPreTrainedModel
 
 

@@ -18,12 +18,8 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.inputs import check_cache
-from xlm_tf.inputs import as_index, check_inputs
-from xlm_tf.keras_model import model_call
-from xlm_tf.kernels import are_plain, as_written, compiled, embedding, linear
-from xlm_tf.layers import Embedding, LayerNorm, Linear, dropout, shape_of, softmax
-from xlm_tf.outputs import BaseModelOutput
-from xlm_tf.padding import (
+from xlm_tf.fast.graphs import are_plain, as_written, compiled, embedding, linear
+from xlm_tf.fast.unpadding import (
     Rows,
     all_rows,
     asked_rows,
@@ -32,6 +28,10 @@ from xlm_tf.padding import (
     rows_of,
     wanted_rows,
 )
+from xlm_tf.inputs import as_index, check_inputs
+from xlm_tf.keras_model import model_call
+from xlm_tf.layers import Embedding, LayerNorm, Linear, dropout, shape_of, softmax
+from xlm_tf.outputs import BaseModelOutput
 from xlm_tf.pretrained import TFXLMPreTrainedModel
 from xlm_tf.quantization import QuantizedLinear
 

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import BaseResourceVariable
 
-from xlm_tf.kernels import are_plain, are_traced
+from xlm_tf.fast.graphs import are_plain, are_traced
 
 # Smaller variables are decayed through a copy: it is no more than this, and as fast.
 SMALLEST_IN_PARTS = 2**20

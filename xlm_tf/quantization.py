@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from xlm_core.errors import ConfigError, InputError
 from xlm_core.quantization import LARGEST, linear_layers
-from xlm_tf.kernels import forget_graphs, integer_product
+from xlm_tf.fast.graphs import forget_graphs, integer_product
 from xlm_tf.layers import Linear, ParameterLayer, shape_of, unfilled
 from xlm_tf.losses import at_least_float32
 

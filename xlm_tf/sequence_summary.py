@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_tf.activations import ACTIVATIONS
-from xlm_tf.kernels import are_plain, as_written
+from xlm_tf.fast.graphs import are_plain, as_written
 from xlm_tf.layers import Linear, dropout
 
 

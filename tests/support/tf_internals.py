@@ -18,11 +18,13 @@ import tensorflow as tf
 import xlm_tf.model
 from tests.support.cases import Array
 from xlm_core.weights import TensorSpec
-from xlm_tf import kernels, language_model, losses, optimizers, padding
-from xlm_tf.kernels import are_traced, linear, tracing
+from xlm_tf import language_model, losses, optimizers
+from xlm_tf.fast import graphs as kernels
+from xlm_tf.fast import unpadding as padding
+from xlm_tf.fast.graphs import are_traced, linear, tracing
+from xlm_tf.fast.unpadding import Rows as Unpadding
+from xlm_tf.fast.unpadding import gather_rows
 from xlm_tf.losses import linear_cross_entropy, may_keep_logits
-from xlm_tf.padding import Rows as Unpadding
-from xlm_tf.padding import gather_rows
 
 __all__ = [
     "Unpadding",
@@ -234,7 +236,7 @@ def _without_residual(layer: Any, x: Any, activation: str = "none", residual: An
 
 
 WRONG_OPERATIONS: dict[str, tuple[str, Any]] = {
-    "scale": ("xlm_tf.padding.attention", _without_scale),
+    "scale": ("xlm_tf.fast.unpadding.attention", _without_scale),
     "residual": ("xlm_tf.model.linear", _without_residual),
 }
 

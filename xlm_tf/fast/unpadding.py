@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from xlm_tf.kernels import are_traced, attention
+from xlm_tf.fast.graphs import are_traced, attention
 from xlm_tf.layers import shape_of
 
 _Step = Callable[[tf.Tensor], tf.Tensor]
