@@ -16,7 +16,7 @@ from xlm_tf.classification import (
     TFXLMForSequenceClassification,
     TFXLMForTokenClassification,
 )
-from xlm_tf.fast.graphs import plain_kernels
+from xlm_tf.kernels import plain_kernels
 from xlm_tf.language_model import TFXLMWithLMHeadModel
 from xlm_tf.model import TFXLMModel
 from xlm_tf.optimizers import AdamW
