@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError, refuse_unknown_arguments
-from xlm_tf.fast.graphs import tracing
+from xlm_tf.fast.rule import tracing
 from xlm_tf.layers import Checkpointed
 from xlm_tf.losses import IGNORED
 from xlm_tf.quantization import QuantizedLinear, is_quantized

@@ -1,5 +1,5 @@
 """Names that moved to `xlm_tf.fast`; they stay here for one version."""
 
-from xlm_tf.fast.graphs import plain_kernels
+from xlm_tf.fast.rule import formulas_only
 
-__all__ = ["plain_kernels"]
+plain_kernels = formulas_only

@@ -10,21 +10,24 @@ import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import tensorflow as tf
 
-import xlm_tf.model
 from tests.support.cases import Array
 from xlm_core.weights import TensorSpec
-from xlm_tf import language_model, losses, optimizers
-from xlm_tf.fast import graphs as kernels
-from xlm_tf.fast import unpadding as padding
-from xlm_tf.fast.graphs import are_traced, linear, tracing
-from xlm_tf.fast.unpadding import Rows as Unpadding
-from xlm_tf.fast.unpadding import gather_rows
-from xlm_tf.losses import linear_cross_entropy, may_keep_logits
+from xlm_tf import language_model, optimizers
+from xlm_tf.fast import attention, graphs, integers, path, vocabulary_loss
+from xlm_tf.fast import embedding as embeddings
+from xlm_tf.fast import layer as layers
+from xlm_tf.fast import linear as linears
+from xlm_tf.fast.linear import linear
+from xlm_tf.fast.rule import are_traced, tracing
+from xlm_tf.fast.unpadding import Unpadding, choose_unpadding, gather_rows
+from xlm_tf.fast.vocabulary_loss import linear_cross_entropy, may_keep_logits
+from xlm_tf.model import FormulaPath
 
 __all__ = [
     "Unpadding",
@@ -61,17 +64,17 @@ def owned_specs(model: Any) -> list[TensorSpec]:
 
 def smallest_graph_width(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     """Let models from this width on run their eager calls as graphs."""
-    monkeypatch.setattr(kernels, "SMALLEST_WIDTH", width)
+    monkeypatch.setattr(graphs, "SMALLEST_WIDTH", width)
 
 
 def graphs_of(model: Any) -> list[Any]:
     """The graphs of eager calls of `model`, without those of parts of it."""
-    return list(kernels._GRAPHS.get(model, {}).values())
+    return list(graphs._GRAPHS.get(model, {}).values())
 
 
 def forget_all_graphs() -> None:
     """Drop the graphs of every model."""
-    kernels._GRAPHS.clear()
+    graphs._GRAPHS.clear()
 
 
 # -- which tokens are computed ---------------------------------------------------------------------
@@ -80,92 +83,93 @@ def forget_all_graphs() -> None:
 def note_unpadding(monkeypatch: pytest.MonkeyPatch) -> list[Unpadding]:
     """What is decided to compute of each batch: once for each graph, or each call without one."""
     found: list[Unpadding] = []
-    decide = padding.rows_of
 
     def noted(*arguments: Any, **options: Any) -> Unpadding:
-        found.append(decide(*arguments, **options))
+        found.append(choose_unpadding(*arguments, **options))
         return found[-1]
 
-    monkeypatch.setattr(xlm_tf.model, "rows_of", noted)
+    monkeypatch.setattr(path, "choose_unpadding", noted)
     return found
 
 
 def unpadding_of(mask: Array, *, static: bool = False, causal: bool = False) -> Unpadding:
     """What is decided for a mask; `static`: as where shapes must not depend on values."""
     if not static:
-        return padding.rows_of(tf.constant(mask), causal=causal)
+        return choose_unpadding(tf.constant(mask), causal=causal)
     with tracing():
-        return padding.rows_of(tf.constant(mask), causal=causal)
+        return choose_unpadding(tf.constant(mask), causal=causal)
 
 
-def whole_batch(mask: Array, *, causal: bool = False) -> Unpadding:
+def whole_batch(mask: Array, *, causal: bool = False) -> FormulaPath:
     """Every position is computed, in the shape of the batch."""
-    return padding.all_rows(tf.constant(mask), causal=causal)
+    encoder: Any = SimpleNamespace(config=SimpleNamespace(causal=causal))
+    return FormulaPath(encoder, tf.constant(mask), cache=None, cached=0, head_masks=[])
 
 
-def flattened(unpadding: Unpadding) -> Unpadding:
+def flattened(whole: FormulaPath) -> Unpadding:
     """The same positions, as rows of one matrix."""
-    return replace(unpadding, flat=True)
+    shape, tokens = whole.tokens.shape[:2], tf.reshape(whole.tokens, (-1, 1))
+    return Unpadding(tuple(shape), whole.attention_mask, tokens=tokens)
 
 
 def computed_tokens(unpadding: Unpadding) -> tf.Tensor | None:
     """Where in the flattened batch the computed tokens are; None: every position is computed."""
-    return unpadding.places
+    return unpadding.positions
 
 
 def is_flat(unpadding: Unpadding) -> bool:
     """Whether positions are rows of one matrix."""
-    return unpadding.flat
+    return isinstance(unpadding, Unpadding)
 
 
 def computes_everything(unpadding: Unpadding) -> bool:
     """Whether nothing is left out, and nothing prepares to put it back."""
-    return unpadding.places is unpadding.slots is unpadding.back is None
+    return unpadding.positions is unpadding.aligned is unpadding.back is None
 
 
-def unpad(unpadding: Unpadding, x: tf.Tensor) -> tf.Tensor:
+def unpad(unpadding: Unpadding | FormulaPath, x: tf.Tensor) -> tf.Tensor:
     """(batch, new, ...) to what is computed."""
-    return unpadding.pack(x)
+    return unpadding.unpad(x)
 
 
 def unpad_positions(unpadding: Unpadding, ids: tf.Tensor) -> tf.Tensor:
     """One number for each position, shape (new,), to what is computed."""
-    return unpadding.of_positions(ids)
+    return unpadding.unpad_shared(ids)
 
 
-def pad(unpadding: Unpadding, x: tf.Tensor) -> tf.Tensor:
+def pad(unpadding: Unpadding | FormulaPath, x: tf.Tensor) -> tf.Tensor:
     """What is computed to (batch, new, ...), zeros elsewhere."""
-    return unpadding.unpack(x)
+    return unpadding.pad(x)
 
 
-def mask_padding(unpadding: Unpadding, x: tf.Tensor) -> tf.Tensor:
+def mask_padding(unpadding: Unpadding | FormulaPath, x: tf.Tensor) -> tf.Tensor:
     """Zeros where there is padding among what is computed."""
-    return unpadding.mask(x)
+    return unpadding.zero_padding(x)
 
 
 def attend(
     unpadding: Unpadding, query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, *, n_heads: int
 ) -> tf.Tensor:
     """Attention within each sentence, over computed tokens, without dropout."""
-    return unpadding.attend(query, key, value, n_heads, 0.0, None)
+    return attention.attend_within_sentences(unpadding, query, key, value, n_heads, 0.0, None)
 
 
 WRONG_UNPADDING: dict[str, Callable[[Unpadding], Unpadding]] = {
     "a token is taken from its neighbour": lambda u: replace(
-        u, places=u.places + tf.one_hot(2, u.places.shape[0], dtype=tf.int32)
+        u, positions=u.positions + tf.one_hot(2, u.positions.shape[0], dtype=tf.int32)
     ),
     "a token stands in another's slot": lambda u: replace(u, back=tf.reverse(u.back, [0])),
-    "padding is seen": lambda u: replace(u, visible=tf.ones_like(u.visible)),
+    "padding is seen": lambda u: replace(u, attention_mask=tf.ones_like(u.attention_mask)),
     "a sentence begins late": lambda u: replace(
-        u, slots=tf.concat([u.slots[:1], tf.maximum(u.slots[1:] - 1, 0)], 0)
+        u, aligned=tf.concat([u.aligned[:1], tf.maximum(u.aligned[1:] - 1, 0)], 0)
     ),
 }
 
 
 def decide_wrongly(monkeypatch: pytest.MonkeyPatch, mutation: str) -> None:
     """Let every decision from here on be one of `WRONG_UNPADDING`."""
-    right, wrong = xlm_tf.model.rows_of, WRONG_UNPADDING[mutation]
-    monkeypatch.setattr(xlm_tf.model, "rows_of", lambda *a, **o: wrong(right(*a, **o)))
+    right, wrong = path.choose_unpadding, WRONG_UNPADDING[mutation]
+    monkeypatch.setattr(path, "choose_unpadding", lambda *a, **o: wrong(right(*a, **o)))
 
 
 # -- output positions ------------------------------------------------------------------------------
@@ -173,14 +177,14 @@ def decide_wrongly(monkeypatch: pytest.MonkeyPatch, mutation: str) -> None:
 
 def note_last_layers(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether the last layer left positions out: once for each graph, or each call without one."""
-    decide, found = padding.last_rows, []
+    decide, found = path.select_last, []
 
     def noted(*arguments: Any) -> Any:
         result = decide(*arguments)
         found.append(result[0] is not None)
         return result
 
-    monkeypatch.setattr(xlm_tf.model, "last_rows", noted)
+    monkeypatch.setattr(path, "select_last", noted)
     return found
 
 
@@ -201,13 +205,14 @@ def nothing_is_pending() -> bool:
 
 def note_fast_layers(monkeypatch: pytest.MonkeyPatch, model: Any) -> list[int]:
     """The index of each layer of an encoder that runs the fast way, each time that it does."""
-    calls, layer_of = [], model._fused_layer
+    calls, run = [], path.run_layer
 
-    def counted(layer: int, *rest: Any) -> Any:
-        calls.append(layer)
-        return layer_of(layer, *rest)
+    def counted(encoder: Any, index: int, *rest: Any) -> Any:
+        if encoder is model:
+            calls.append(index)
+        return run(encoder, index, *rest)
 
-    monkeypatch.setattr(model, "_fused_layer", counted)
+    monkeypatch.setattr(path, "run_layer", counted)
     return calls
 
 
@@ -221,23 +226,21 @@ def fused_attention(
     seed: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """softmax(query key^T / sqrt(head_dim)) value, where a bool mask is True, if there is one."""
-    additive = None
-    if attention_mask is not None:
-        additive = tf.where(attention_mask, tf.zeros((), query.dtype), query.dtype.min)
-    return kernels.attention(query, key, value, additive, rate=rate, seed=seed)
+    return attention.fused_attention(query, key, value, attention_mask, rate=rate, seed=seed)
 
 
-def _without_scale(query: Any, key: Any, value: Any, hidden: Any, **_: Any) -> Any:
-    return tf.matmul(tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + hidden), value)
+def _without_scale(query: Any, key: Any, value: Any, attention_mask: Any, **_: Any) -> Any:
+    scores = tf.matmul(query, key, transpose_b=True)
+    return tf.matmul(tf.nn.softmax(tf.where(attention_mask, scores, scores.dtype.min)), value)
 
 
 def _without_residual(layer: Any, x: Any, activation: str = "none", residual: Any = None) -> Any:
-    return kernels._ACTIVATIONS[activation](layer(x))
+    return linears._ACTIVATIONS[activation](layer(x))
 
 
-WRONG_OPERATIONS: dict[str, tuple[str, Any]] = {
-    "scale": ("xlm_tf.fast.unpadding.attention", _without_scale),
-    "residual": ("xlm_tf.model.linear", _without_residual),
+WRONG_OPERATIONS: dict[str, tuple[Any, str, Any]] = {
+    "scale": (attention, "fused_attention", _without_scale),
+    "residual": (layers, "linear", _without_residual),
 }
 
 
@@ -253,9 +256,9 @@ def look_up_shared(
     layer: Any, ids: tf.Tensor, weight: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Embeddings of `ids`, the matrix for the output, and those of a later call without it."""
-    with kernels.shared_matrix(weight) as output:
-        looked_up = kernels.embedding(layer, ids)
-    return looked_up, output, kernels.embedding(layer, ids)
+    output, matrix = embeddings.share(weight)
+    looked_up = embeddings.embedding(layer, ids, matrix)
+    return looked_up, output, embeddings.embedding(layer, ids)
 
 
 # -- the loss of the vocabulary --------------------------------------------------------------------
@@ -263,8 +266,8 @@ def look_up_shared(
 
 def set_logits_limits(monkeypatch: pytest.MonkeyPatch, *, kept: int, part: int) -> None:
     """Bytes of logits that are kept for the backward pass, and that are computed at a time."""
-    monkeypatch.setattr(losses, "KEPT_LOGITS", kept)
-    monkeypatch.setattr(losses, "CHUNK_OF_LOGITS", part)
+    monkeypatch.setattr(vocabulary_loss, "KEPT_LOGITS", kept)
+    monkeypatch.setattr(vocabulary_loss, "PART_OF_LOGITS", part)
 
 
 def compute_words_at_a_time(
@@ -278,13 +281,13 @@ def compute_words_at_a_time(
 def note_logits_of_parts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many words each product of the loss has."""
     sizes: list[int] = []
-    multiply = losses._logits
+    multiply = vocabulary_loss._logits
 
     def noted(hidden: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         sizes.append(int(weight.shape[0]))
         return multiply(hidden, weight, bias)
 
-    monkeypatch.setattr(losses, "_logits", noted)
+    monkeypatch.setattr(vocabulary_loss, "_logits", noted)
     return sizes
 
 
@@ -292,8 +295,8 @@ def change_logits_of_parts(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[tf.Tensor], tf.Tensor]
 ) -> None:
     """Let the loss compute with other logits."""
-    right = losses._logits
-    monkeypatch.setattr(losses, "_logits", lambda *arguments: change(right(*arguments)))
+    right = vocabulary_loss._logits
+    monkeypatch.setattr(vocabulary_loss, "_logits", lambda *arguments: change(right(*arguments)))
 
 
 def note_scored_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -307,21 +310,21 @@ def note_scored_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return score(self, *arguments)
 
     monkeypatch.setattr(layer, "call", call)
-    monkeypatch.setitem(language_model._OWN_LAYERS, layer, call)  # else it would be met
+    monkeypatch.setitem(language_model._LAYERS, layer, call)  # else it would be met
     return made
 
 
 # -- products of integers --------------------------------------------------------------------------
 
-multiplies_integers = kernels.MULTIPLIES_INTEGERS
+multiplies_integers = integers.MULTIPLIES_INTEGERS
 
 
 def sums_integers_exactly(product: Any = None, monkeypatch: Any = None) -> bool:
     """Whether the machine's product of integers passes its check; or another product."""
     if product is None:
-        return bool(kernels._sums_exactly())
-    monkeypatch.setattr(kernels, "_scaled_products", lambda: product)
-    return bool(kernels._sums_exactly.__wrapped__())
+        return bool(integers._sums_exactly())
+    monkeypatch.setattr(integers, "_scaled_products", lambda: product)
+    return bool(integers._sums_exactly.__wrapped__())
 
 
 # -- optimizers ------------------------------------------------------------------------------------

@@ -1,254 +1,179 @@
-"""What is computed of a batch: all of it, or its tokens alone, without the padding."""
+"""Which tokens of a batch are computed: all positions, or the tokens without the padding."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-from xlm_tf.fast.graphs import are_traced, attention
+from xlm_tf.attention import attention_mask_of
+from xlm_tf.fast.rule import are_traced
 from xlm_tf.layers import shape_of
-
-_Step = Callable[[tf.Tensor], tf.Tensor]
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The rows of a batch that layers work on, and which of them see each other.
+class Unpadding:
+    """Which tokens of a batch are computed, and which of them see each other.
 
     Everything in a layer but attention treats each token by itself, so padding can be left out:
-    `pack` takes the tokens of all sentences as rows of one matrix, `attend` lets each sentence see
-    itself only, and `unpack` puts the rows back among zeros.
+    `unpad` takes the tokens of all sentences as the rows of one matrix, and `pad` puts the rows
+    back among zeros. Attention sees them as a left-aligned batch, in which sentences begin at 0
+    and the longest has no padding.
 
     Attributes:
         shape: (batch, new), of the positions of this call.
-        flat: Rows are those of one matrix, (rows, ...), else they have shape (batch, new, ...).
-        places: int32, shape (tokens,): where in the flattened batch the tokens are; None: nothing
-            is left out.
-        slots: int32, shape (batch, longest): which row stands at each place of a batch in which
-            sentences begin at 0 and the longest has no padding; for padding, a row of the same
-            sentence, if it has one.
-        back: int32, shape (tokens,): where each row stands in the flattened `slots`.
-        visible: bool, broadcastable to (batch, heads, query, key): which key each position sees,
-            among `slots` where padding is left out.
-        tokens: bool, shape (batch, new, 1), or (rows, 1) where flat: False for padding; None:
-            there is none among the rows.
+        attention_mask: bool, broadcastable to (batch, heads, query, key): True where visible, in
+            the left-aligned batch where padding is left out; None: see nothing, where only single
+            tokens are computed.
+        positions: int32, shape (tokens,): where in the flattened batch the tokens are; None:
+            nothing is left out, and all positions are rows.
+        aligned: int32, shape (batch, longest): which token stands at each place of the
+            left-aligned batch; at padding, one of the same sentence, if it has any.
+        back: int32, shape (tokens,): where each token stands in the flattened `aligned`.
+        tokens: bool, shape (rows, 1): False for padding; None: there is none.
     """
 
     shape: tuple[Any, Any]
-    visible: tf.Tensor
-    flat: bool = False
-    places: tf.Tensor | None = None
-    slots: tf.Tensor | None = None
+    attention_mask: tf.Tensor | None = None
+    positions: tf.Tensor | None = None
+    aligned: tf.Tensor | None = None
     back: tf.Tensor | None = None
     tokens: tf.Tensor | None = None
 
-    def pack(self, x: tf.Tensor) -> tf.Tensor:
-        """(batch, new, ...) to rows."""
-        if not self.flat:
-            return x
+    def unpad(self, x: tf.Tensor) -> tf.Tensor:
+        """(batch, new, ...) to (tokens, ...)."""
         x = tf.reshape(x, (-1, *shape_of(x)[2:]))
-        if self.places is None:
+        if self.positions is None:
             return x
-        return gather_rows(x, self.places) if x.dtype.is_floating else tf.gather(x, self.places)
+        if not x.dtype.is_floating:
+            return tf.gather(x, self.positions)
+        return gather_rows(x, self.positions)
 
-    def of_positions(self, ids: tf.Tensor) -> tf.Tensor:
-        """One number for each position, shape (new,), to rows."""
-        return self.pack(tf.tile(ids[None], (self.shape[0], 1))) if self.flat else ids[None]
+    def unpad_shared(self, x: tf.Tensor) -> tf.Tensor:
+        """(new,), the same for all sentences, to (tokens,)."""
+        return self.unpad(tf.tile(x[None], (self.shape[0], 1)))
 
-    def unpack(self, rows: tf.Tensor) -> tf.Tensor:
-        """Rows to (batch, new, ...), with zeros for padding."""
-        if not self.flat:
-            return rows
+    def pad(self, x: tf.Tensor) -> tf.Tensor:
+        """(tokens, width) to (batch, new, width), with zeros for padding."""
         batch, new = self.shape
-        width = rows.shape[-1]
-        if self.places is not None:
-            rows = tf.scatter_nd(self.places[:, None], rows, (batch * new, width))
-        return tf.reshape(rows, (batch, new, width))
+        width = x.shape[-1]
+        if self.positions is not None:
+            x = tf.scatter_nd(self.positions[:, None], x, (batch * new, width))
+        return tf.reshape(x, (batch, new, width))
 
-    def mask(self, rows: tf.Tensor) -> tf.Tensor:
-        """Zeros where there is padding."""
-        return rows if self.tokens is None else rows * tf.cast(self.tokens, rows.dtype)
+    def zero_padding(self, x: tf.Tensor) -> tf.Tensor:
+        """Zeros where padding was not left out."""
+        return x if self.tokens is None else x * tf.cast(self.tokens, x.dtype)
 
-    def only(self, wanted: tf.Tensor) -> tuple[tf.Tensor, Rows]:
-        """Fewer rows: which of these they are, int32, shape (wanted tokens,), and what they are of.
-
-        For what treats each row by itself: they do not say who sees whom.
+    def select(self, wanted: tf.Tensor) -> tuple[tf.Tensor, Unpadding]:
+        """Restrict to the wanted positions.
 
         Args:
             wanted: bool, shape (batch, new): False for padding.
-        """
-        wanted = tf.reshape(wanted, (-1,))
-        places = kept = tf.cast(tf.where(wanted)[:, 0], tf.int32)
-        if self.places is not None:
-            kept = tf.cast(tf.where(tf.gather(wanted, self.places))[:, 0], tf.int32)
-        return kept, Rows(self.shape, self.visible, flat=True, places=places)
-
-    def attend(
-        self,
-        query: tf.Tensor,
-        key: tf.Tensor,
-        value: tf.Tensor,
-        heads: int,
-        rate: float,
-        seed: tf.Tensor | None,
-    ) -> tf.Tensor:
-        """Attention within each sentence, for flat rows.
-
-        Args:
-            query, key, value: float, shape (rows, heads * head_dim).
-            heads: How many.
-            rate: At which weights are dropped.
-            seed: Of the dropout, in training.
 
         Returns:
-            As query.
+            Which of the computed tokens these are, int32, shape (wanted tokens,), and their
+            unpadding, without an attention mask: for position-wise use only.
         """
-        inner = query.shape[-1]
-        split, merge = self._by_heads(heads, inner // heads)
-        hidden = tf.where(self.visible, tf.zeros((), query.dtype), query.dtype.min)
-        context = attention(split(query), split(key), split(value), hidden, rate=rate, seed=seed)
-        return tf.reshape(merge(context), (-1, inner))
-
-    def _by_heads(self, heads: int, width: int) -> tuple[_Step, _Step]:
-        """Rows to (batch, heads, query, head_dim), and that to (rows, heads, head_dim)."""
-        if self.slots is None or self.back is None:
-            shape = (*self.shape, heads, width)
-
-            def turn(x: tf.Tensor) -> tf.Tensor:
-                return tf.transpose(x, (0, 2, 1, 3))
-
-            return lambda x: turn(tf.reshape(x, shape)), turn
-        # Heads are gathered with the rows, which saves turning them.
-        head, longest = tf.range(heads), shape_of(self.slots)[1]
-        slots = self.slots[:, None] * heads + head[:, None]
-        sentence, column = self.back[:, None] // longest, self.back[:, None] % longest
-        back = tf.reshape((sentence * heads + head) * longest + column, (-1,))
-        return (
-            lambda x: _spread(tf.reshape(x, (-1, width)), slots, back),
-            lambda x: gather_rows(tf.reshape(x, (-1, width)), back),
-        )
+        wanted = tf.reshape(wanted, (-1,))
+        positions = selected = _indices_where(wanted)
+        if self.positions is not None:
+            selected = _indices_where(tf.gather(wanted, self.positions))
+        return selected, Unpadding(self.shape, positions=positions)
 
 
 @tf.custom_gradient
-def _spread(rows: tf.Tensor, slots: tf.Tensor, back: tf.Tensor) -> Any:
-    """The rows at each of `slots`; a row's gradient comes from its own slot, `back`, alone."""
-
-    def gradient(of_slots: tf.Tensor) -> tuple[tf.Tensor, None, None]:
-        return gather_rows(tf.reshape(of_slots, (-1, of_slots.shape[-1])), back), None, None
-
-    return tf.gather(rows, slots), gradient
-
-
-@tf.custom_gradient
-def gather_rows(x: tf.Tensor, places: tf.Tensor) -> Any:
-    """The rows of `x`, (rows, width), at places, each of which is named once."""
+def gather_rows(x: tf.Tensor, indices: tf.Tensor) -> Any:
+    """The rows of `x`, (rows, width), at indices, each of which is named once."""
     # Of the graph in which this is called, which may be that of a gradient: so it has its own.
-    places = tf.identity(places)
+    indices = tf.identity(indices)
 
     def gradient(of_rows: tf.Tensor) -> tuple[tf.Tensor, None]:
-        return tf.scatter_nd(places[:, None], of_rows, tf.shape(x)), None
+        return tf.scatter_nd(indices[:, None], of_rows, tf.shape(x)), None
 
-    return tf.gather(x, places), gradient
+    return tf.gather(x, indices), gradient
 
 
-def rows_of(tokens: tf.Tensor, *, causal: bool) -> Rows:
-    """What to compute of a batch: flat rows, without padding unless shapes must not depend on it.
+def choose_unpadding(tokens: tf.Tensor, *, causal: bool) -> Unpadding:
+    """Decide what to compute of a batch.
+
+    Padding is left out unless shapes must not depend on values.
 
     Args:
         tokens: bool, shape (batch, sequence): False for padding.
         causal: Positions see earlier ones and themselves only.
     """
-    batch, sequence = shape_of(tokens)
     if are_traced():
-        visible = _visible(tokens, causal)
-        return Rows((batch, sequence), visible, flat=True, tokens=tf.reshape(tokens, (-1, 1)))
+        return keep_padding(tokens, causal=causal)
+    batch, sequence = shape_of(tokens)
     lengths = tf.reduce_sum(tf.cast(tokens, tf.int32), axis=1)
-    places = tf.cast(tf.where(tf.reshape(tokens, (-1,)))[:, 0], tf.int32)
+    positions = _indices_where(tf.reshape(tokens, (-1,)))
     longest = tf.maximum(tf.reduce_max(lengths), 0)  # which is less where there is no sentence
     column = tf.range(longest)
     starts = tf.cumsum(lengths, exclusive=True)
     taken = column < lengths[:, None]
     # At padding a sentence sees a row of its own, not NaN of another; without tokens, any.
     first = tf.where(lengths > 0, starts, 0)
-    slots = tf.where(taken, starts[:, None] + column, first[:, None])
-    back = tf.cast(tf.where(tf.reshape(taken, (-1,)))[:, 0], tf.int32)
-    return Rows((batch, sequence), _visible(taken, causal), True, places, slots, back)
+    return Unpadding(
+        (batch, sequence),
+        attention_mask_of(taken, causal=causal),
+        positions=positions,
+        aligned=tf.where(taken, starts[:, None] + column, first[:, None]),
+        back=_indices_where(tf.reshape(taken, (-1,))),
+    )
 
 
-def all_rows(tokens: tf.Tensor, *, causal: bool, cached: int = 0) -> Rows:
-    """Rows with nothing left out, of the shape of the batch.
+def keep_padding(tokens: tf.Tensor, *, causal: bool, cached: int | tf.Tensor = 0) -> Unpadding:
+    """Leave nothing out: padding is computed, and zeroed.
+
+    Padding may see anything, since it is zeroed afterwards; it has to see something, because in
+    half types weights are NaN where a query sees no key, and zero times NaN is NaN.
 
     Args:
-        tokens, causal: As of `rows_of`.
+        tokens: bool, shape (batch, sequence): False for padding.
+        causal: Positions see earlier ones and themselves only.
         cached: Positions that are in a cache and not computed again.
     """
     batch, sequence = shape_of(tokens)
-    visible = _visible(tokens, causal, cached)
-    return Rows((batch, sequence - cached), visible, tokens=tokens[:, cached:, None])
+    attention_mask = attention_mask_of(tokens, causal=causal, cached=cached)
+    if causal:
+        key = tf.range(sequence)
+        attention_mask = attention_mask | (key == key[cached:, None])
+    else:
+        attention_mask = attention_mask | ~tf.reduce_any(tokens, axis=1)[:, None, None, None]
+    return Unpadding(
+        (batch, sequence - cached),
+        attention_mask,
+        tokens=tf.reshape(tokens[:, cached:], (-1, 1)),
+    )
 
 
-# -- where the last layer ends ---------------------------------------------------------------------
-
-_WANTED: ContextVar[tuple[Any, tf.Tensor | int] | None] = ContextVar("wanted", default=None)
-
-
-@contextmanager
-def wanted_rows(encoder: Any, wanted: tf.Tensor | int | None) -> Iterator[None]:
-    """Under it, the next call of `encoder` need not compute other positions' last hidden states.
-
-    Args:
-        encoder: Who is asked; any other that runs meanwhile is not.
-        wanted: bool, shape (batch, new): True for positions that matter; or the one position of
-            each sentence that does; None: all do.
-    """
-    token = _WANTED.set(None if wanted is None else (encoder, wanted))
-    try:
-        yield
-    finally:
-        _WANTED.reset(token)
-
-
-def asked_rows(encoder: Any) -> tf.Tensor | int | None:
-    """What `wanted_rows` says to `encoder`: once."""
-    asked = _WANTED.get()
-    if asked is None or asked[0] is not encoder:
-        return None
-    _WANTED.set(None)
-    return asked[1]
-
-
-def last_rows(
-    rows: Rows, tokens: tf.Tensor, wanted: tf.Tensor | int | None
-) -> tuple[tf.Tensor | None, Rows]:
-    """Which rows of the last layer are wanted, None for all, and the rows that it ends with.
+def select_last(
+    unpadding: Unpadding, tokens: tf.Tensor, wanted: tf.Tensor | int | None
+) -> tuple[tf.Tensor | None, Unpadding]:
+    """Restrict the last layer to the wanted positions.
 
     After the last attention every position is on its own, so who asks for a few has no use for the
     others: a tenth of a masked language model's step.
 
     Args:
-        rows: Those of the other layers.
+        unpadding: That of the other layers.
         tokens: bool, shape (batch, new): False for padding.
-        wanted: See `wanted_rows`.
+        wanted: bool, shape (batch, new): True for positions that matter; or the one position of
+            each sentence that does; None: all do.
+
+    Returns:
+        As in `Unpadding.select`; None and `unpadding` where shapes must not depend on values.
     """
     if wanted is None or are_traced():
-        return None, rows
+        return None, unpadding
     if isinstance(wanted, int):
         sequence = shape_of(tokens)[1]
         wanted = (tf.range(sequence) == (wanted if wanted >= 0 else sequence + wanted))[None]
-    return rows.only(wanted & tokens)
+    return unpadding.select(wanted & tokens)
 
 
-# -- what sees what --------------------------------------------------------------------------------
-
-
-def _visible(tokens: tf.Tensor, causal: bool, cached: int = 0) -> tf.Tensor:
-    visible = tokens[:, None, None, :]
-    if causal:
-        key = tf.range(shape_of(tokens)[1])
-        visible = visible & (key <= key[cached:, None])
-    return visible
+def _indices_where(flags: tf.Tensor) -> tf.Tensor:
+    """int32: the indices at which flags of shape (n,) are True."""
+    return tf.cast(tf.where(flags)[:, 0], tf.int32)

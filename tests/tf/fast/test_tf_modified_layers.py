@@ -22,8 +22,9 @@ from tests.support.tf_fast_paths import (
     small_model,
 )
 from tests.support.tf_internals import Unpadding, note_unpadding
+from xlm_tf.attention import MultiHeadAttention
+from xlm_tf.feed_forward import TransformerFFN
 from xlm_tf.layers import LayerNorm, Linear
-from xlm_tf.model import MultiHeadAttention, TransformerFFN
 
 BATCH = small_batch(labels=True)
 
