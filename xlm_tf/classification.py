@@ -165,6 +165,8 @@ class TFXLMForMultipleChoice(TFXLMModelWithHead):
         Returns:
             `MultipleChoiceModelOutput`, or with return_dict=False the tuple of what it holds.
         """
+        if unknown:
+            self.refuse(unknown)
         name, leading, rank = (
             ("input_ids", input_ids, 3)
             if input_ids is not None
@@ -172,18 +174,17 @@ class TFXLMForMultipleChoice(TFXLMModelWithHead):
         )
         if leading is None:
             check_call(self.config, {})  # raises: it needs either
-        batch, choices = choice_shape(name, describe(name, leading).shape, rank)
-        shape = (batch, choices)
+        batch, choices = leading_axes = choice_shape(name, describe(name, leading).shape, rank)
         encoded = self.encode(
-            _flatten_choices("input_ids", input_ids, shape, 1),
-            _flatten_choices("attention_mask", attention_mask, shape, 1),
-            _flatten_choices("langs", langs, shape, 1),
-            _flatten_choices("token_type_ids", token_type_ids, shape, 1),
-            _flatten_choices("position_ids", position_ids, shape, 1),
-            _flatten_choices("lengths", lengths, shape, 0),
+            _merge_choices("input_ids", input_ids, leading_axes, 1),
+            _merge_choices("attention_mask", attention_mask, leading_axes, 1),
+            _merge_choices("langs", langs, leading_axes, 1),
+            _merge_choices("token_type_ids", token_type_ids, leading_axes, 1),
+            _merge_choices("position_ids", position_ids, leading_axes, 1),
+            _merge_choices("lengths", lengths, leading_axes, 0),
             cache,
             head_mask,
-            _flatten_choices("inputs_embeds", inputs_embeds, shape, 2),
+            _merge_choices("inputs_embeds", inputs_embeds, leading_axes, 2),
             output_attentions,
             output_hidden_states,
             unknown,
@@ -207,7 +208,7 @@ class TFXLMForMultipleChoice(TFXLMModelWithHead):
         return self.in_asked_form(output, return_dict)
 
 
-def _flatten_choices(
+def _merge_choices(
     name: str, tensor: tf.Tensor | None, leading: tuple[int | None, int | None], trailing: int
 ) -> tf.Tensor | None:
     """(batch, choices, ...) to (batch * choices, ...)."""

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+import xlm_tf.model
 from tests.support.cases import Array
 from xlm_core.weights import TensorSpec
-from xlm_tf import language_model, optimizers
+from xlm_tf import heads, language_model, optimizers, sequence_summary
 from xlm_tf.fast import attention, graphs, integers, path, vocabulary_loss
 from xlm_tf.fast import embedding as embeddings
 from xlm_tf.fast import layer as layers
@@ -339,3 +340,26 @@ def decay_in_parts(monkeypatch: pytest.MonkeyPatch, *, smallest: int, part: int)
 def forget_optimizer_functions() -> None:
     """Let AdamW make its functions anew."""
     optimizers._in_parts.cache_clear()
+
+
+# -- without fast paths ----------------------------------------------------------------------------
+
+
+def answer_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every question whether a fast path serves be answered "no", and none of them run."""
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a fast path ran")
+
+    monkeypatch.setattr(xlm_tf.model, "fast_path", lambda *_, **__: None)
+    for module in (heads, language_model, sequence_summary):
+        monkeypatch.setattr(module, "are_unmodified", lambda *_: False)
+    for module, name in (
+        (layers, "linear"),
+        (layers, "fused_attention"),
+        (layers, "attend_within_sentences"),
+        (path, "choose_unpadding"),
+        (embeddings, "_shared"),
+        (language_model, "linear_cross_entropy"),
+    ):
+        monkeypatch.setattr(module, name, fail)

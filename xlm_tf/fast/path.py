@@ -95,12 +95,24 @@ def fast_path(
     ):
         return None
     if cache is not None:
-        whole = keep_padding(tokens, causal=config.causal, cached=cached)
-        return FastPath(encoder, whole, partial(attend_to_cache, whole, cache), None, whole)
-    unpadding = choose_unpadding(tokens, causal=config.causal)
-    selected, last = None, unpadding
-    if not output_hidden_states:
-        selected, last = select_last(unpadding, tokens, output_positions)
+        return _with_cache(encoder, tokens, cache, cached)
+    return _unpadded(encoder, tokens, None if output_hidden_states else output_positions)
+
+
+def _with_cache(
+    encoder: Any, tokens: tf.Tensor, cache: KeyValueCache, cached: int | tf.Tensor
+) -> FastPath:
+    """Attention to the cached positions and the new ones, all of which are computed."""
+    whole = keep_padding(tokens, causal=encoder.config.causal, cached=cached)
+    return FastPath(encoder, whole, partial(attend_to_cache, whole, cache), None, whole)
+
+
+def _unpadded(
+    encoder: Any, tokens: tf.Tensor, output_positions: tf.Tensor | int | None
+) -> FastPath:
+    """Attention within each sentence, padding left out unless shapes must not depend on values."""
+    unpadding = choose_unpadding(tokens, causal=encoder.config.causal)
+    selected, last = select_last(unpadding, tokens, output_positions)
     return FastPath(encoder, unpadding, partial(attend_to_sentence, unpadding), selected, last)
 
 
