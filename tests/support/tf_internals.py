@@ -356,7 +356,7 @@ def answer_no(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "are_unmodified", lambda *_: False)
     for module, name in (
         (layers, "linear"),
-        (layers, "fused_attention"),
+        (attention, "fused_attention"),
         (layers, "attend_within_sentences"),
         (path, "choose_unpadding"),
         (embeddings, "_shared"),

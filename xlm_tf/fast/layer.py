@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from xlm_tf.attention import MultiHeadAttention
-from xlm_tf.fast.attention import attend_within_sentences, fused_attention
+from xlm_tf.fast.attention import attend_within_sentences
 from xlm_tf.fast.linear import linear
 from xlm_tf.fast.unpadding import Unpadding, gather_rows
 from xlm_tf.layers import dropout
@@ -87,17 +87,14 @@ def attend_to_cache(
     hidden: tf.Tensor,
     seed: tf.Tensor | None,
 ) -> tf.Tensor:
-    """Attention to the cached positions and the new ones, of which none is left out."""
+    """The formula's attention to the cached positions and the new ones; none is left out."""
     query, key, value = (
         attention.split_heads(unpadding.pad(linear(layer, hidden)))
         for layer in (attention.q_lin, attention.k_lin, attention.v_lin)
     )
     key, value = cache.update(key, value, attention.layer)
-    context = fused_attention(
-        query, key, value, unpadding.attention_mask, rate=attention.rate, seed=seed
-    )
-    context = tf.transpose(context, (0, 2, 1, 3))
-    return tf.reshape(context, (-1, attention.n_heads * attention.head_dim))
+    context, _ = attention.attend(query, key, value, unpadding.attention_mask, seed=seed)
+    return unpadding.unpad(context)
 
 
 def _select(x: tf.Tensor, selected: tf.Tensor | None) -> tf.Tensor:

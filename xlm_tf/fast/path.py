@@ -14,7 +14,7 @@ from xlm_tf.cache import KeyValueCache
 from xlm_tf.fast.layer import Attend, attend_to_cache, attend_to_sentence, run_layer
 from xlm_tf.fast.linear import OWN_LINEAR
 from xlm_tf.fast.rule import are_unmodified, code_of
-from xlm_tf.fast.unpadding import Unpadding, choose_unpadding, keep_padding, select_last
+from xlm_tf.fast.unpadding import Unpadding, choose_unpadding, keep_new_positions, select_last
 from xlm_tf.feed_forward import TransformerFFN
 from xlm_tf.layers import Embedding, LayerNorm
 
@@ -103,7 +103,7 @@ def _with_cache(
     encoder: Any, tokens: tf.Tensor, cache: KeyValueCache, cached: int | tf.Tensor
 ) -> FastPath:
     """Attention to the cached positions and the new ones, all of which are computed."""
-    whole = keep_padding(tokens, causal=encoder.config.causal, cached=cached)
+    whole = keep_new_positions(tokens, cached=cached)
     return FastPath(encoder, whole, partial(attend_to_cache, whole, cache), None, whole)
 
 

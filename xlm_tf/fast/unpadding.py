@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
@@ -128,7 +128,8 @@ def keep_padding(tokens: tf.Tensor, *, causal: bool, cached: int | tf.Tensor = 0
     """Leave nothing out: padding is computed, and zeroed.
 
     Padding may see anything, since it is zeroed afterwards; it has to see something, because in
-    half types weights are NaN where a query sees no key, and zero times NaN is NaN.
+    half types an additive mask makes weights NaN where a query sees no key, and zero times NaN is
+    NaN.
 
     Args:
         tokens: bool, shape (batch, sequence): False for padding.
@@ -147,6 +148,17 @@ def keep_padding(tokens: tf.Tensor, *, causal: bool, cached: int | tf.Tensor = 0
         attention_mask,
         tokens=tf.reshape(tokens[:, cached:], (-1, 1)),
     )
+
+
+def keep_new_positions(tokens: tf.Tensor, *, cached: int | tf.Tensor) -> Unpadding:
+    """Leave nothing out of a causal call with a cache, for the formula's attention.
+
+    Args:
+        tokens: bool, shape (batch, sequence): False for padding.
+        cached: Positions that are in the cache and not computed again.
+    """
+    whole = keep_padding(tokens, causal=True, cached=cached)
+    return replace(whole, attention_mask=attention_mask_of(tokens, causal=True, cached=cached))
 
 
 def select_last(
