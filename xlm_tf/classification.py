@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.heads import choice_shape, problem_type_of
-from xlm_core.inputs import TensorInfo, check_call, check_tensor
+from xlm_core.inputs import DtypeKind, TensorInfo, check_call, check_tensor
 from xlm_tf.heads import TFXLMModelWithHead
 from xlm_tf.inputs import check_labels, describe
 from xlm_tf.keras_model import model_call
@@ -100,7 +100,7 @@ class TFXLMForSequenceClassification(TFXLMModelWithHead):
             )
             return cross_entropy(logits, labels)
         if problem == "regression" and classes == 1:
-            kinds = ("float", "integer")
+            kinds: tuple[DtypeKind, ...] = ("float", "integer")
             labels = check_labels(self, "labels", labels, (batch,), "(batch,)", kinds=kinds)
             return mean_squared_error(tf.squeeze(logits, axis=-1), labels)
         labels = check_labels(

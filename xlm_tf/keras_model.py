@@ -242,7 +242,7 @@ class KerasModel(Checkpointed, keras.Model):
         if input_signature is None:
             names = ["input_ids", "attention_mask"]
             names += ["langs"] if self.config.has_lang_embeddings else []
-            shape = (None, None)
+            shape: tuple[None, ...] = (None, None)
             if self.architecture == "XLMForMultipleChoice":
                 shape = (None, None, None)
             input_signature = [{name: tf.TensorSpec(shape, tf.int32, name=name) for name in names}]

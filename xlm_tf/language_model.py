@@ -249,8 +249,11 @@ class TFXLMWithLMHeadModel(TFXLMModelWithHead):
 
     def _labelled(self, labels: tf.Tensor | None) -> tf.Tensor | None:
         """The positions that the loss alone looks at, as `output_positions`; None: all."""
-        numbers = tf.is_tensor(labels) and labels.dtype != tf.bool  # others are refused later
-        return labels != IGNORED if numbers and self.pred_layer.picks_labelled() else None
+        if (
+            labels is None or not tf.is_tensor(labels) or labels.dtype == tf.bool
+        ):  # which is refused later
+            return None
+        return labels != IGNORED if self.pred_layer.picks_labelled() else None
 
     def _shared_matrix(self, labels: tf.Tensor | None) -> tuple[tf.Tensor | None, tf.Tensor | None]:
         """The output's matrix and the word embeddings' as two that share a gradient.

@@ -400,10 +400,10 @@ def _if_fitting(
 
     Whoever asked for them refuses the labels that they come from, when the encoder is done.
     """
-    if not tf.is_tensor(output_positions):
+    if output_positions is None or isinstance(output_positions, int):
         return output_positions
-    input_ids = inputs["input_ids"]
-    shaped = input_ids if input_ids is not None else inputs["inputs_embeds"]
+    input_ids, inputs_embeds = inputs["input_ids"], inputs["inputs_embeds"]
+    shaped: tf.Tensor = input_ids if input_ids is not None else inputs_embeds
     fitting = output_positions.shape.is_compatible_with(shaped.shape[:2])
     return output_positions if fitting else None
 

@@ -86,7 +86,7 @@ class QuantizedLinear(ParameterLayer):
         values = {"kernel": tf.transpose(integers), "scale": scale[:, 0]}
         if layer.bias is not None:
             values["bias"] = tf.convert_to_tensor(layer.bias)
-        self.bias = None
+        self.bias: keras.Variable | None = None
         self._shapes = {name: (tuple(v.shape), v.dtype.name) for name, v in values.items()}
         with unfilled():
             self.build()

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.heads import both_or_neither
+from xlm_core.inputs import DtypeKind
 from xlm_tf.heads import TFXLMModelWithHead
 from xlm_tf.inputs import check_flags, check_labels, values_are_visible
 from xlm_tf.keras_model import model_call
@@ -175,7 +176,7 @@ class TFXLMForQuestionAnswering(TFXLMModelWithHead):
             )
             if tensor is not None
         }
-        flags = ("bool", "integer", "float")
+        flags: tuple[DtypeKind, ...] = ("bool", "integer", "float")
         if is_impossible is not None:
             is_impossible = check_labels(
                 self,

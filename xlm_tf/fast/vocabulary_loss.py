@@ -123,8 +123,8 @@ def _in_parts(
         def backward(
             first: tf.Tensor, for_hidden: tf.Tensor, for_weight: tf.Tensor, for_bias: tf.Tensor
         ) -> Any:
-            x, *matrix_and_bias, sums, scale = fixed
-            logits, matrix, mine = part(x, *matrix_and_bias, first)
+            x, whole, whole_bias, sums, scale = fixed
+            logits, matrix, mine = part(x, whole, whole_bias, first)
             scores = (tf.exp(logits - sums[:, None]) - mine) * scale
             scores = tf.cast(scores, x.dtype)
             places = tf.range(first, first + tf.shape(matrix)[0])
@@ -148,7 +148,10 @@ def _in_parts(
         found = tf.while_loop(within, backward, empty, parallel_iterations=1)
 
         # Of the graph in which this is called, since `second` may be called in a third.
-        *inputs, factor, words_of_rows = map(tf.identity, (hidden, weight, bias, upstream, labels))
+        x, whole, whole_bias, factor, words_of_rows = map(
+            tf.identity, (hidden, weight, bias, upstream, labels)
+        )
+        inputs = [x, whole, whole_bias]
 
         def second(*of_gradients: tf.Tensor) -> list[tf.Tensor]:
             """By the formula, whose derivatives have derivatives."""
@@ -156,7 +159,7 @@ def _in_parts(
                 outer.watch([*inputs, factor])
                 with tf.GradientTape() as inner:
                     inner.watch(inputs)
-                    total = _sum_of_losses(*inputs, words_of_rows)
+                    total = _sum_of_losses(x, whole, whole_bias, words_of_rows)
                 first = inner.gradient(total, inputs, factor)
             return outer.gradient(first, [*inputs, factor], of_gradients)
 
