@@ -104,7 +104,7 @@ class XLMPredLayer(keras.layers.Layer):
             labels: integer, shape (...).
             scores: self(hidden), if known.
             matrix: float, shape (vocabulary, hidden): the word embeddings, for a tied output.
-            keeps_logits: See `linear_cross_entropy`.
+            keeps_logits: As in `linear_cross_entropy`.
         """
         if not self.picks_labelled():
             return self.loss(self(hidden, matrix) if scores is None else scores, labels)
@@ -236,7 +236,7 @@ class TFXLMWithLMHeadModel(TFXLMModelWithHead):
         Args:
             tensors: hidden, labels and the matrix of the word embeddings.
             wants_logits: Whether logits are asked for.
-            keeps_logits: See `linear_cross_entropy`.
+            keeps_logits: As in `linear_cross_entropy`.
         """
         hidden, labels, matrix = (tensors[name] for name in ("hidden", "labels", "matrix"))
         logits = self.pred_layer(hidden, matrix) if wants_logits else None
