@@ -16,6 +16,7 @@ from xlm_tf.classification import (
     TFXLMForSequenceClassification,
     TFXLMForTokenClassification,
 )
+from xlm_tf.fast import formulas_only
 from xlm_tf.kernels import plain_kernels
 from xlm_tf.language_model import TFXLMWithLMHeadModel
 from xlm_tf.model import TFXLMModel
@@ -37,6 +38,7 @@ __all__ = [  # noqa: RUF022  (one order for both families)
     "TFXLMModel",
     "TFXLMPreTrainedModel",
     "TFXLMWithLMHeadModel",
+    "formulas_only",
     "from_pretrained",
     "plain_kernels",
     "quantize",

@@ -9,31 +9,28 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.heads import choice_shape, problem_type_of
-from xlm_core.inputs import TensorInfo, check_call, check_tensor
+from xlm_core.inputs import DtypeKind, TensorInfo, check_call, check_tensor
+from xlm_tf.heads import TFXLMModelWithHead
 from xlm_tf.inputs import check_labels, describe
 from xlm_tf.keras_model import model_call
 from xlm_tf.layers import Linear, dropout, shape_of
 from xlm_tf.losses import binary_cross_entropy, cross_entropy, mean_squared_error
-from xlm_tf.model import TFXLMModel, only
 from xlm_tf.outputs import (
     MultipleChoiceModelOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
-from xlm_tf.pretrained import TFXLMPreTrainedModel
-from xlm_tf.sequence_summary import SequenceSummary, summarised
+from xlm_tf.sequence_summary import SequenceSummary, summarised_position
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")
-class TFXLMForSequenceClassification(TFXLMPreTrainedModel):
+class TFXLMForSequenceClassification(TFXLMModelWithHead):
     """XLM with a classifier or a regressor over the sequence summary."""
 
     architecture = "XLMForSequenceClassification"
 
     def __init__(self, config: XLMConfig, **options: Any) -> None:
         super().__init__(config, **options)
-        with keras.name_scope(self.name):
-            self.transformer = TFXLMModel(config, **self.encoder_options())
         self.sequence_summary = SequenceSummary(
             config, name="sequence_summary", dtype=self.dtype_policy
         )
@@ -72,24 +69,12 @@ class TFXLMForSequenceClassification(TFXLMPreTrainedModel):
         Returns:
             `SequenceClassifierOutput`, or with return_dict=False the tuple of what it holds.
         """
-        if unknown:
-            self.refuse(unknown)
-        with only(self.transformer, summarised(self.sequence_summary)):
-            encoded = self.transformer(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                langs=langs,
-                token_type_ids=token_type_ids,
-                position_ids=position_ids,
-                lengths=lengths,
-                cache=cache,
-                head_mask=head_mask,
-                inputs_embeds=inputs_embeds,
-                output_attentions=output_attentions,
-                output_hidden_states=output_hidden_states,
-                return_dict=True,
-                training=training,
-            )
+        encoded = self.encode(
+            input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
+            head_mask, inputs_embeds, output_attentions, output_hidden_states, unknown,
+            output_positions=summarised_position(self.sequence_summary),
+            training=training,
+        )  # fmt: skip
         logits = self.sequence_summary(encoded.last_hidden_state, seed=self.draw_seed(training))
         loss = None if labels is None else self._loss(logits, labels)
         output = SequenceClassifierOutput(
@@ -98,8 +83,7 @@ class TFXLMForSequenceClassification(TFXLMPreTrainedModel):
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
-        return_dict = self.config.use_return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        return self.in_asked_form(output, return_dict)
 
     def _loss(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         batch, classes = logits.shape[0], self.config.num_labels
@@ -116,7 +100,7 @@ class TFXLMForSequenceClassification(TFXLMPreTrainedModel):
             )
             return cross_entropy(logits, labels)
         if problem == "regression" and classes == 1:
-            kinds = ("float", "integer")
+            kinds: tuple[DtypeKind, ...] = ("float", "integer")
             labels = check_labels(self, "labels", labels, (batch,), "(batch,)", kinds=kinds)
             return mean_squared_error(tf.squeeze(logits, axis=-1), labels)
         labels = check_labels(
@@ -135,15 +119,13 @@ class TFXLMForSequenceClassification(TFXLMPreTrainedModel):
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")
-class TFXLMForMultipleChoice(TFXLMPreTrainedModel):
+class TFXLMForMultipleChoice(TFXLMModelWithHead):
     """XLM that scores each of several choices and picks among them."""
 
     architecture = "XLMForMultipleChoice"
 
     def __init__(self, config: XLMConfig, **options: Any) -> None:
         super().__init__(config, **options)
-        with keras.name_scope(self.name):
-            self.transformer = TFXLMModel(config, **self.encoder_options())
         self.sequence_summary = SequenceSummary(
             config, name="sequence_summary", dtype=self.dtype_policy
         )
@@ -192,23 +174,23 @@ class TFXLMForMultipleChoice(TFXLMPreTrainedModel):
         )
         if leading is None:
             check_call(self.config, {})  # raises: it needs either
-        batch, choices = choice_shape(name, describe(name, leading).shape, rank)
-        with only(self.transformer, summarised(self.sequence_summary)):
-            encoded = self.transformer(
-                input_ids=_rows("input_ids", input_ids, (batch, choices), 1),
-                attention_mask=_rows("attention_mask", attention_mask, (batch, choices), 1),
-                langs=_rows("langs", langs, (batch, choices), 1),
-                token_type_ids=_rows("token_type_ids", token_type_ids, (batch, choices), 1),
-                position_ids=_rows("position_ids", position_ids, (batch, choices), 1),
-                lengths=_rows("lengths", lengths, (batch, choices), 0),
-                cache=cache,
-                head_mask=head_mask,
-                inputs_embeds=_rows("inputs_embeds", inputs_embeds, (batch, choices), 2),
-                output_attentions=output_attentions,
-                output_hidden_states=output_hidden_states,
-                return_dict=True,
-                training=training,
-            )
+        batch, choices = leading_axes = choice_shape(name, describe(name, leading).shape, rank)
+        encoded = self.encode(
+            _merge_choices("input_ids", input_ids, leading_axes, 1),
+            _merge_choices("attention_mask", attention_mask, leading_axes, 1),
+            _merge_choices("langs", langs, leading_axes, 1),
+            _merge_choices("token_type_ids", token_type_ids, leading_axes, 1),
+            _merge_choices("position_ids", position_ids, leading_axes, 1),
+            _merge_choices("lengths", lengths, leading_axes, 0),
+            cache,
+            head_mask,
+            _merge_choices("inputs_embeds", inputs_embeds, leading_axes, 2),
+            output_attentions,
+            output_hidden_states,
+            unknown,
+            output_positions=summarised_position(self.sequence_summary),
+            training=training,
+        )
         summary = self.sequence_summary(encoded.last_hidden_state, seed=self.draw_seed(training))
         logits = tf.reshape(self.logits_proj(summary), (-1, shape_of(leading)[1]))
         loss = None
@@ -223,11 +205,10 @@ class TFXLMForMultipleChoice(TFXLMPreTrainedModel):
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
-        return_dict = self.config.use_return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        return self.in_asked_form(output, return_dict)
 
 
-def _rows(
+def _merge_choices(
     name: str, tensor: tf.Tensor | None, leading: tuple[int | None, int | None], trailing: int
 ) -> tf.Tensor | None:
     """(batch, choices, ...) to (batch * choices, ...)."""
@@ -246,15 +227,13 @@ def _rows(
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")
-class TFXLMForTokenClassification(TFXLMPreTrainedModel):
+class TFXLMForTokenClassification(TFXLMModelWithHead):
     """XLM with a classifier over every token."""
 
     architecture = "XLMForTokenClassification"
 
     def __init__(self, config: XLMConfig, **options: Any) -> None:
         super().__init__(config, **options)
-        with keras.name_scope(self.name):
-            self.transformer = TFXLMModel(config, **self.encoder_options())
         self.classifier = Linear(
             config.emb_dim, config.num_labels, name="classifier", dtype=self.dtype_policy
         )
@@ -290,23 +269,11 @@ class TFXLMForTokenClassification(TFXLMPreTrainedModel):
         Returns:
             `TokenClassifierOutput`, or with return_dict=False the tuple of what it holds.
         """
-        if unknown:
-            self.refuse(unknown)
-        encoded = self.transformer(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            langs=langs,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            lengths=lengths,
-            cache=cache,
-            head_mask=head_mask,
-            inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
+        encoded = self.encode(
+            input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
+            head_mask, inputs_embeds, output_attentions, output_hidden_states, unknown,
             training=training,
-        )
+        )  # fmt: skip
         hidden = dropout(
             encoded.last_hidden_state, self.config.dropout, self.draw_seed(training), site=0
         )
@@ -329,5 +296,4 @@ class TFXLMForTokenClassification(TFXLMPreTrainedModel):
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
-        return_dict = self.config.use_return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        return self.in_asked_form(output, return_dict)

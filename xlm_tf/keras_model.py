@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError, refuse_unknown_arguments
-from xlm_tf.kernels import tracing
+from xlm_tf.fast.rule import tracing
 from xlm_tf.layers import Checkpointed
 from xlm_tf.losses import IGNORED
 from xlm_tf.quantization import QuantizedLinear, is_quantized
@@ -242,7 +242,7 @@ class KerasModel(Checkpointed, keras.Model):
         if input_signature is None:
             names = ["input_ids", "attention_mask"]
             names += ["langs"] if self.config.has_lang_embeddings else []
-            shape = (None, None)
+            shape: tuple[None, ...] = (None, None)
             if self.architecture == "XLMForMultipleChoice":
                 shape = (None, None, None)
             input_signature = [{name: tf.TensorSpec(shape, tf.int32, name=name) for name in names}]

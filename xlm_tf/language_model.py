@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
@@ -12,21 +11,21 @@ import tensorflow as tf
 from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
 from xlm_tf.adaptive_softmax import AdaptiveLogSoftmax, TailCluster
+from xlm_tf.fast.embedding import share
+from xlm_tf.fast.graphs import compiled
+from xlm_tf.fast.rule import are_traced, are_unmodified, code_of
+from xlm_tf.fast.unpadding import gather_rows
+from xlm_tf.fast.vocabulary_loss import linear_cross_entropy, may_keep_logits
+from xlm_tf.heads import TFXLMModelWithHead
 from xlm_tf.inputs import check_labels
 from xlm_tf.keras_model import model_call, wants_loss_alone
-from xlm_tf.kernels import are_plain, are_traced, as_written, compiled, linear, shared_matrix
 from xlm_tf.layers import Linear, ParameterLayer, shape_of
 from xlm_tf.losses import (
     IGNORED,
     cross_entropy,
-    linear_cross_entropy,
-    may_keep_logits,
     negative_log_likelihood,
 )
-from xlm_tf.model import TFXLMModel, only
 from xlm_tf.outputs import MaskedLMOutput
-from xlm_tf.padding import gather_rows
-from xlm_tf.pretrained import TFXLMPreTrainedModel
 
 
 class TiedLinear(ParameterLayer):
@@ -83,7 +82,7 @@ class XLMPredLayer(keras.layers.Layer):
         """
         if isinstance(self.proj, TiedLinear):
             return self.proj(hidden, embeddings)
-        return linear(self.proj, hidden)
+        return self.proj(hidden)
 
     def loss(self, scores: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Mean over the labels that are not -100; scores as `call` returns them."""
@@ -105,9 +104,9 @@ class XLMPredLayer(keras.layers.Layer):
             labels: integer, shape (...).
             scores: self(hidden), if known.
             matrix: float, shape (vocabulary, hidden): the word embeddings, for a tied output.
-            keeps_logits: See `linear_cross_entropy`.
+            keeps_logits: As in `linear_cross_entropy`.
         """
-        if not self.picks_rows():
+        if not self.picks_labelled():
             return self.loss(self(hidden, matrix) if scores is None else scores, labels)
         hidden = tf.reshape(hidden, (-1, hidden.shape[-1]))
         labels = tf.reshape(labels, (-1,))
@@ -121,16 +120,16 @@ class XLMPredLayer(keras.layers.Layer):
         bias = tf.cast(tf.convert_to_tensor(self.proj.bias), hidden.dtype)
         return linear_cross_entropy(hidden, matrix, bias, labels, keeps_logits=keeps_logits)
 
-    def picks_rows(self) -> bool:
+    def picks_labelled(self) -> bool:
         """Whether `loss_of` computes labelled rows only; XLA and exports cannot."""
-        return are_plain(self._flatten_layers(), _OWN_LAYERS) and not are_traced()
+        return are_unmodified(self._flatten_layers(), _LAYERS) and not are_traced()
 
 
-_OWN_LAYERS = as_written(XLMPredLayer, AdaptiveLogSoftmax, TailCluster, TiedLinear, Linear)
+_LAYERS = code_of(XLMPredLayer, AdaptiveLogSoftmax, TailCluster, TiedLinear, Linear)
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")
-class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
+class TFXLMWithLMHeadModel(TFXLMModelWithHead):
     """XLM with its language-model head, for masked and for causal language modelling.
 
     Attributes:
@@ -142,8 +141,6 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
 
     def __init__(self, config: XLMConfig, **options: Any) -> None:
         super().__init__(config, **options)
-        with keras.name_scope(self.name):
-            self.transformer = TFXLMModel(config, **self.encoder_options())
         self.pred_layer = XLMPredLayer(config, name="pred_layer", dtype=self.dtype_policy)
         self.post_init()
 
@@ -184,29 +181,19 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
         Returns:
             `MaskedLMOutput`, or with return_dict=False the tuple of what it holds.
         """
-        if unknown:
-            self.refuse(unknown)
         if labels is None and output_logits is False:
             raise InputError("output_logits is False, and there are no labels to give a loss for.")
         if output_logits is None:
             output_logits = self.output_logits and not wants_loss_alone()
-        wanted = None if output_logits or labels is None else self._labelled(labels)
-        with self._sharing(labels) as matrix, only(self.transformer, wanted):
-            encoded = self.transformer(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                langs=langs,
-                token_type_ids=token_type_ids,
-                position_ids=position_ids,
-                lengths=lengths,
-                cache=cache,
-                head_mask=head_mask,
-                inputs_embeds=inputs_embeds,
-                output_attentions=output_attentions,
-                output_hidden_states=output_hidden_states,
-                return_dict=True,
-                training=training,
-            )
+        looks_at_labels = labels is not None and not output_logits
+        output_matrix, embedding_matrix = self._shared_matrix(labels)
+        encoded = self.encode(
+            input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
+            head_mask, inputs_embeds, output_attentions, output_hidden_states, unknown,
+            output_positions=self._labelled(labels) if looks_at_labels else None,
+            embedding_matrix=embedding_matrix,
+            training=training,
+        )  # fmt: skip
         hidden = encoded.last_hidden_state
         if labels is not None:
             labels = check_labels(
@@ -218,12 +205,12 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
                 limit=self.config.vocab_size,
                 rule="the vocabulary, or -100 where nothing is to be predicted",
             )
-        if matrix is None:
-            matrix = tf.convert_to_tensor(self.transformer.embeddings.embeddings)
+        if output_matrix is None:
+            output_matrix = tf.convert_to_tensor(self.transformer.embeddings.embeddings)
         loss, logits = compiled(
             self,
             "_score",
-            {"hidden": hidden, "labels": labels, "matrix": matrix},
+            {"hidden": hidden, "labels": labels, "matrix": output_matrix},
             wants_logits=labels is None or output_logits,
             keeps_logits=may_keep_logits(
                 hidden.shape[:2].num_elements(), self.config.vocab_size, hidden.dtype
@@ -235,8 +222,7 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
-        return_dict = self.config.use_return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        return self.in_asked_form(output, return_dict)
 
     def _score(
         self,
@@ -250,7 +236,7 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
         Args:
             tensors: hidden, labels and the matrix of the word embeddings.
             wants_logits: Whether logits are asked for.
-            keeps_logits: See `linear_cross_entropy`.
+            keeps_logits: As in `linear_cross_entropy`.
         """
         hidden, labels, matrix = (tensors[name] for name in ("hidden", "labels", "matrix"))
         logits = self.pred_layer(hidden, matrix) if wants_logits else None
@@ -261,21 +247,27 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
             )
         return loss, logits
 
-    def _labelled(self, labels: tf.Tensor) -> tf.Tensor | None:
-        """Which positions the loss alone looks at, of `wanted_rows`; None: all."""
-        numbers = tf.is_tensor(labels) and labels.dtype != tf.bool  # others are refused later
-        return labels != IGNORED if numbers and self.pred_layer.picks_rows() else None
+    def _labelled(self, labels: tf.Tensor | None) -> tf.Tensor | None:
+        """The positions that the loss alone looks at, as `output_positions`; None: all."""
+        if (
+            labels is None or not tf.is_tensor(labels) or labels.dtype == tf.bool
+        ):  # which is refused later
+            return None
+        return labels != IGNORED if self.pred_layer.picks_labelled() else None
 
-    def _sharing(self, labels: tf.Tensor | None) -> AbstractContextManager[tf.Tensor | None]:
-        """`shared_matrix` of the output and the word embeddings, if a gradient may come of it."""
+    def _shared_matrix(self, labels: tf.Tensor | None) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        """The output's matrix and the word embeddings' as two that share a gradient.
+
+        Both None where no gradient may come of it.
+        """
         if (
             labels is not None
             and not tf.executing_eagerly()
             and isinstance(self.pred_layer.proj, TiedLinear)
-            and self.pred_layer.picks_rows()
+            and self.pred_layer.picks_labelled()
         ):
-            return shared_matrix(tf.convert_to_tensor(self.transformer.embeddings.embeddings))
-        return nullcontext()
+            return share(tf.convert_to_tensor(self.transformer.embeddings.embeddings))
+        return None, None
 
     def get_output_embeddings(self) -> keras.layers.Layer:
         """The output projection."""

@@ -125,7 +125,7 @@ class Linear(ParameterLayer):
 
     def build(self, input_shape: Any = None) -> None:
         """Make the variables."""
-        self.bias = None
+        self.bias: Any = None
         self.create("kernel", self._first_shape)
         if self._use_bias:
             self.create("bias", self._first_shape[1:])

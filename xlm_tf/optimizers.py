@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import BaseResourceVariable
 
-from xlm_tf.kernels import are_plain, are_traced
+from xlm_tf.fast.rule import are_traced, only_formulas
 
 # Smaller variables are decayed through a copy: it is no more than this, and as fast.
 SMALLEST_IN_PARTS = 2**20
@@ -28,7 +28,7 @@ class AdamW(keras.optimizers.AdamW):
 
     It does what Keras' does by Keras' own code wherever the operation does not apply: for sparse
     gradients, amsgrad, variables of other dtypes than float32 and float64 or not on a CPU, under
-    XLA and distribution strategies, and under `plain_kernels()`.
+    XLA and distribution strategies, and inside `formulas_only`.
 
     In float32, the operation takes 1 - beta_2 after rounding beta_2, as the bias correction of
     both does; Keras before. That changes the second moments by 1.3e-5 of their size.
@@ -85,7 +85,7 @@ class AdamW(keras.optimizers.AdamW):
     def _is_in_place(self, variable: Any, gradient: Any) -> bool:
         """Whether the operations apply to a variable of TensorFlow, and to its gradient."""
         return (
-            are_plain((), {})
+            not only_formulas()
             and not self.amsgrad
             and all(isinstance(x, float) for x in (self.beta_1, self.beta_2, self.epsilon))
             and isinstance(variable, BaseResourceVariable)

@@ -49,7 +49,8 @@ def _register(output_class: type[ModelOutput]) -> None:
             dict.__setitem__(output, name, value)
         return output
 
-    optree.register_pytree_node(output_class, flatten, unflatten, namespace="keras")
+    # optree's types name str where they mean anything.
+    optree.register_pytree_node(output_class, flatten, unflatten, namespace="keras")  # type: ignore[arg-type]
 
 
 def _register_encoding() -> None:
@@ -62,7 +63,7 @@ def _register_encoding() -> None:
     def unflatten(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, Any]:
         return dict(zip(names, values, strict=True))
 
-    optree.register_pytree_node(BatchEncoding, flatten, unflatten, namespace="keras")
+    optree.register_pytree_node(BatchEncoding, flatten, unflatten, namespace="keras")  # type: ignore[arg-type]
 
 
 # Keras' predict, functional models and symbolic calls look inside what models return.

@@ -28,6 +28,7 @@ from xlm_core.errors import (
     refuse_unknown_arguments,
 )
 from xlm_core.heads import check_head
+from xlm_core.outputs import ModelOutput
 from xlm_core.positions import sinusoidal_table
 from xlm_core.weights import Kind, TensorSpec, name_of, tensors_of
 from xlm_tf.keras_model import KerasModel
@@ -382,6 +383,11 @@ class TFXLMPreTrainedModel(KerasModel):
         self.gradient_checkpointing = False
 
     # -- calls ---------------------------------------------------------------------------------
+
+    def in_asked_form(self, output: ModelOutput, return_dict: bool | None) -> Any:
+        """`output`, or where `return_dict`, or the configuration, says False, its tuple."""
+        return_dict = self.config.use_return_dict if return_dict is None else return_dict
+        return output if return_dict else output.to_tuple()
 
     def refuse(self, unknown: Mapping[str, Any]) -> NoReturn:
         """Raise for keyword arguments that `call` does not have."""

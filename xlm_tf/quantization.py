@@ -14,7 +14,10 @@ import tensorflow as tf
 
 from xlm_core.errors import ConfigError, InputError
 from xlm_core.quantization import LARGEST, linear_layers
-from xlm_tf.kernels import forget_graphs, integer_product
+from xlm_tf.fast.graphs import forget_graphs
+from xlm_tf.fast.integers import integer_product
+from xlm_tf.fast.linear import OWN_LINEAR
+from xlm_tf.fast.rule import code_of
 from xlm_tf.layers import Linear, ParameterLayer, shape_of, unfilled
 from xlm_tf.losses import at_least_float32
 
@@ -83,7 +86,7 @@ class QuantizedLinear(ParameterLayer):
         values = {"kernel": tf.transpose(integers), "scale": scale[:, 0]}
         if layer.bias is not None:
             values["bias"] = tf.convert_to_tensor(layer.bias)
-        self.bias = None
+        self.bias: keras.Variable | None = None
         self._shapes = {name: (tuple(v.shape), v.dtype.name) for name, v in values.items()}
         with unfilled():
             self.build()
@@ -126,6 +129,9 @@ class QuantizedLinear(ParameterLayer):
         kernel = tf.cast(tf.convert_to_tensor(self.kernel), scale.dtype) * scale
         y = tf.matmul(rows, tf.cast(kernel, rows.dtype))
         return y if self.bias is None else tf.nn.bias_add(y, tf.cast(self.bias, rows.dtype))
+
+
+OWN_LINEAR.update(code_of(QuantizedLinear))
 
 
 def quantize(model: Model, *, activations: bool = True) -> Model:

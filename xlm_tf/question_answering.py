@@ -9,26 +9,24 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.heads import both_or_neither
+from xlm_core.inputs import DtypeKind
+from xlm_tf.heads import TFXLMModelWithHead
 from xlm_tf.inputs import check_flags, check_labels, values_are_visible
 from xlm_tf.keras_model import model_call
 from xlm_tf.layers import Linear, shape_of
 from xlm_tf.losses import cross_entropy
-from xlm_tf.model import TFXLMModel
 from xlm_tf.outputs import QuestionAnsweringModelOutput, XLMForQuestionAnsweringOutput
-from xlm_tf.pretrained import TFXLMPreTrainedModel
 from xlm_tf.squad_head import SQuADHead
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")
-class TFXLMForQuestionAnsweringSimple(TFXLMPreTrainedModel):
+class TFXLMForQuestionAnsweringSimple(TFXLMModelWithHead):
     """XLM with a start logit and an end logit for every token."""
 
     architecture = "XLMForQuestionAnsweringSimple"
 
     def __init__(self, config: XLMConfig, **options: Any) -> None:
         super().__init__(config, **options)
-        with keras.name_scope(self.name):
-            self.transformer = TFXLMModel(config, **self.encoder_options())
         self.qa_outputs = Linear(
             config.emb_dim, config.num_labels, name="qa_outputs", dtype=self.dtype_policy
         )
@@ -66,24 +64,12 @@ class TFXLMForQuestionAnsweringSimple(TFXLMPreTrainedModel):
         Returns:
             `QuestionAnsweringModelOutput`, or with return_dict=False the tuple of what it holds.
         """
-        if unknown:
-            self.refuse(unknown)
         with_loss = both_or_neither(start_positions, end_positions)
-        encoded = self.transformer(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            langs=langs,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            lengths=lengths,
-            cache=cache,
-            head_mask=head_mask,
-            inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
+        encoded = self.encode(
+            input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
+            head_mask, inputs_embeds, output_attentions, output_hidden_states, unknown,
             training=training,
-        )
+        )  # fmt: skip
         start_logits, end_logits = tf.unstack(self.qa_outputs(encoded.last_hidden_state), axis=-1)
         loss = None
         if with_loss:
@@ -107,20 +93,17 @@ class TFXLMForQuestionAnsweringSimple(TFXLMPreTrainedModel):
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
-        return_dict = self.config.use_return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        return self.in_asked_form(output, return_dict)
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")
-class TFXLMForQuestionAnswering(TFXLMPreTrainedModel):
+class TFXLMForQuestionAnswering(TFXLMModelWithHead):
     """XLM with the SQuAD beam head: the end depends on the start, and a question may have none."""
 
     architecture = "XLMForQuestionAnswering"
 
     def __init__(self, config: XLMConfig, **options: Any) -> None:
         super().__init__(config, **options)
-        with keras.name_scope(self.name):
-            self.transformer = TFXLMModel(config, **self.encoder_options())
         self.qa_outputs = SQuADHead(config, name="qa_outputs", dtype=self.dtype_policy)
         self.post_init()
 
@@ -167,24 +150,12 @@ class TFXLMForQuestionAnswering(TFXLMPreTrainedModel):
         Raises:
             InputError: Also for a sequence shorter than config.start_n_top or end_n_top.
         """
-        if unknown:
-            self.refuse(unknown)
         with_loss = both_or_neither(start_positions, end_positions)
-        encoded = self.transformer(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            langs=langs,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            lengths=lengths,
-            cache=cache,
-            head_mask=head_mask,
-            inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
+        encoded = self.encode(
+            input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
+            head_mask, inputs_embeds, output_attentions, output_hidden_states, unknown,
             training=training,
-        )
+        )  # fmt: skip
         hidden = encoded.last_hidden_state
         batch, sequence = hidden.shape[0], hidden.shape[1]
         positions = {
@@ -205,7 +176,7 @@ class TFXLMForQuestionAnswering(TFXLMPreTrainedModel):
             )
             if tensor is not None
         }
-        flags = ("bool", "integer", "float")
+        flags: tuple[DtypeKind, ...] = ("bool", "integer", "float")
         if is_impossible is not None:
             is_impossible = check_labels(
                 self,
@@ -239,5 +210,4 @@ class TFXLMForQuestionAnswering(TFXLMPreTrainedModel):
             output = self.qa_outputs(hidden, positions.get("cls_index"), p_mask)
         output.hidden_states = encoded.hidden_states
         output.attentions = encoded.attentions
-        return_dict = self.config.use_return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        return self.in_asked_form(output, return_dict)

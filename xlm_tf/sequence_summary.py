@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_tf.activations import ACTIVATIONS
-from xlm_tf.kernels import are_plain, as_written
+from xlm_tf.fast.rule import are_unmodified, code_of
 from xlm_tf.layers import Linear, dropout
 
 
@@ -63,15 +63,15 @@ class SequenceSummary(keras.layers.Layer):
         return dropout(self.activation(picked), self.last_dropout, seed, site=1)
 
 
-_OWN_LAYERS = as_written(SequenceSummary, Linear)
+_LAYERS = code_of(SequenceSummary, Linear)
 
 
-def summarised(summary: keras.layers.Layer) -> int | None:
-    """The position that a summary without a cls_index looks at, of `wanted_rows`; None: all.
+def summarised_position(summary: keras.layers.Layer) -> int | None:
+    """The one position that a summary without a cls_index looks at; None: it may look at all.
 
     Args:
         summary: A `SequenceSummary`, or whatever was put in its place.
     """
-    if not are_plain(summary._flatten_layers(), _OWN_LAYERS):
+    if not are_unmodified(summary._flatten_layers(), _LAYERS):
         return None
     return {"first": 0, "last": -1, "cls_index": -1}.get(summary.summary_type)

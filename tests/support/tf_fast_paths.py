@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import xlm_tf.model
 from tests.support.cases import Array
 from tests.support.parity import as_array
+from tests.support.tf_internals import graphs_of, smallest_graph_width
 from tests.tf.helpers import results, tensors, tiny_model
-from xlm_tf import kernels, padding
+from xlm_tf import plain_kernels
 
 WITHOUT_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "summary_first_dropout": 0.0}
 MASK = np.array(
@@ -24,20 +24,7 @@ MASK = np.array(
 
 def compile_every_width(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let models of any width run their eager calls as graphs."""
-    monkeypatch.setattr(kernels, "SMALLEST_WIDTH", 0)
-
-
-def note_decisions(monkeypatch: pytest.MonkeyPatch) -> list[padding.Rows]:
-    """What is decided to compute of each batch: once for each graph, or each call without one."""
-    found: list[padding.Rows] = []
-    decide = padding.rows_of
-
-    def rows_of(*arguments: Any, **options: Any) -> padding.Rows:
-        found.append(decide(*arguments, **options))
-        return found[-1]
-
-    monkeypatch.setattr(xlm_tf.model, "rows_of", rows_of)
-    return found
+    smallest_graph_width(monkeypatch, 0)
 
 
 def small_model(architecture: str = "XLMWithLMHeadModel", **values: Any) -> Any:
@@ -59,14 +46,14 @@ def small_batch(mask: Array = MASK, *, labels: bool = False) -> dict[str, Array]
     return batch
 
 
-def graphs_of(model: Any) -> int:
+def count_graphs(model: Any) -> int:
     """How many graphs there are for eager calls of `model`, without those of parts of it."""
-    return len(kernels._GRAPHS.get(model, {}))
+    return len(graphs_of(model))
 
 
 def plainly(plain: bool) -> Any:
     """`plain_kernels()`, or nothing."""
-    return kernels.plain_kernels() if plain else contextlib.nullcontext()
+    return plain_kernels() if plain else contextlib.nullcontext()
 
 
 def outputs_and_gradients(

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tests.support.cases import Array, Case, random_weights
+from tests.support.tf_internals import set_tensor
 from tests.support.torch_reference import flatten
 from xlm_tf import MODEL_CLASSES
 
@@ -21,7 +22,7 @@ def tf_model(case: Case, dtype: str = "float64", **overrides: Any) -> Any:
     model = MODEL_CLASSES[case.architecture](config, dtype=dtype, initialize=False)
     for spec in model.tensor_specs():
         if spec.tied_to is None:
-            model._set_variable(spec, weights[spec.path])
+            set_tensor(model, spec, weights[spec.path])
     return model
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tests.support.cases import Array, random_weights
 from tests.support.parity import as_array
+from tests.support.tf_internals import array_of, set_tensor
 from tests.support.torch_reference import flatten
 from xlm_core import XLMConfig
 from xlm_core.weights import ARCHITECTURES
@@ -53,7 +54,7 @@ def fill(model: Any, seed: int = 0) -> None:
     weights = random_weights(model.config, model.architecture, np.random.default_rng(seed))
     for spec in model.tensor_specs():
         if spec.tied_to is None:
-            model._set_variable(spec, weights[spec.path])
+            set_tensor(model, spec, weights[spec.path])
 
 
 def tiny_batch(
@@ -109,7 +110,7 @@ def results(output: Any) -> dict[str, Array]:
 
 def states(model: Any) -> dict[str, Array]:
     """Path of the weight table -> array, in PyTorch's orientation."""
-    return {s.path: model._array_of(s) for s in model.tensor_specs() if s.tied_to is None}
+    return {s.path: array_of(model, s) for s in model.tensor_specs() if s.tied_to is None}
 
 
 def dataset(features: Any, *rest: Any, rows: int = 2) -> tf.data.Dataset:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tests.support.cases import Array
 from tests.support.parity import as_array, assert_all_close
+from tests.support.tf_internals import tracing
 from tests.tf.helpers import (
     ADAPTIVE,
     FLAGS,
@@ -21,7 +22,6 @@ from tests.tf.helpers import (
 )
 from xlm_core import InputError
 from xlm_core.weights import ARCHITECTURES
-from xlm_tf.kernels import tracing
 
 BOUND = 1e-13
 WITH_AND_WITHOUT = [

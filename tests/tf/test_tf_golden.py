@@ -13,6 +13,7 @@ import tensorflow as tf
 import xlm_tf
 from tests.support.golden import ENCODER_CASES, MT_CASES, Golden, labels_of, load_golden, time_major
 from tests.support.parity import assert_close_to_largest, assert_equal
+from tests.support.tf_internals import set_tensor
 from tests.support.tf_models import as_tf
 
 
@@ -20,7 +21,7 @@ def _model(golden: Golden, dtype: str = "float64") -> Any:
     model = xlm_tf.TFXLMWithLMHeadModel(golden.config, dtype=dtype, initialize=False)
     for spec in model.tensor_specs():
         if spec.tied_to is None:
-            model._set_variable(spec, golden.weights[spec.path])
+            set_tensor(model, spec, golden.weights[spec.path])
     return model
 
 

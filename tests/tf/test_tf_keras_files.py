@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support.layout_models import assert_same, make
+from tests.support.tf_internals import array_of, owned_specs
 from tests.tf.helpers import ADAPTIVE, tiny_model
 from xlm_core.checkpoints import LAYOUTS, LazyTensor, open_checkpoint
 from xlm_core.checkpoints.writing import Weights, write_alone, write_folder
@@ -36,7 +37,7 @@ CASES = [
 
 
 def weights_in(model: Any) -> Weights:
-    tensors = [(spec, LazyTensor.of(model._array_of(spec))) for spec in model._owned_specs()]
+    tensors = [(spec, LazyTensor.of(array_of(model, spec))) for spec in owned_specs(model)]
     return Weights(model.config, model.architecture, tensors)
 
 
@@ -86,12 +87,12 @@ def test_keras_loads_what_is_written(
     assert type(model) is MODEL_CLASSES[architecture]
     assert model.variable_dtype == dtype
     for spec, tensor in weights.tensors:
-        assert np.array_equal(model._array_of(spec), tensor.read()), spec.path
+        assert np.array_equal(array_of(model, spec), tensor.read()), spec.path
     write_folder(tmp_path, weights, LAYOUTS["keras"])
     again = MODEL_CLASSES[architecture](weights.config, dtype=dtype)
     again.load_weights(tmp_path / "model.weights.h5")
     for spec, tensor in weights.tensors:
-        assert np.array_equal(again._array_of(spec), tensor.read()), spec.path
+        assert np.array_equal(array_of(again, spec), tensor.read()), spec.path
 
 
 def test_the_archive_says_what_keras_says(tmp_path: Path) -> None:

@@ -13,16 +13,13 @@ import xlm_tf
 from tests.support.golden import ENCODER_CASES, MT_CASES, load_golden, time_major
 from tests.support.layout_models import make, write_all
 from tests.support.parity import assert_close_to_largest
+from tests.support.tf_internals import array_of
 from xlm_core import CheckpointError, XLMWarning
 from xlm_core.checkpoints.writing import Weights
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 
 KINDS = ("15 languages", "1 language", "sinusoidal")
-
-
-def array_of(model: Any, spec: Any) -> Any:
-    return model._array_of(spec)
 
 
 def as_array(tensor: Any) -> Any:

@@ -15,8 +15,8 @@ import xlm_tf
 from tests.support.cases import Array
 from tests.support.parity import as_array, assert_all_close, assert_equal
 from tests.support.tf_fast_paths import operations, plainly, small_batch, small_model
+from tests.support.tf_internals import decay_in_parts, forget_optimizer_functions
 from tests.tf.helpers import dataset
-from xlm_tf import optimizers
 
 SHAPES = ((70, 5), (7,), (3, 4, 5), ())
 STEPS = 20
@@ -41,8 +41,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def _all_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights of every size decay in parts, of several rows, the last part a smaller one."""
-    monkeypatch.setattr(optimizers, "SMALLEST_IN_PARTS", 0)
-    monkeypatch.setattr(optimizers, "PART", 600)
+    decay_in_parts(monkeypatch, smallest=0, part=600)
 
 
 def _optimizer(kind: type[Any], **options: Any) -> Any:
@@ -249,10 +248,10 @@ def test_what_was_read_before_stays(monkeypatch: pytest.MonkeyPatch, how: str) -
         assert np.abs(variable.numpy() - value).max() > 1e-3
     assert _shares_memory(variables[0].value)
     monkeypatch.setattr(tf.raw_ops, "DisableCopyOnRead", lambda resource: None)
-    optimizers._in_parts.cache_clear()
+    forget_optimizer_functions()
     optimizer = _optimizer(xlm_tf.AdamW, weight_decay=0.3)
     _stepped(optimizer, variables, how, steps=1)
-    optimizers._in_parts.cache_clear()
+    forget_optimizer_functions()
     assert not _shares_memory(variables[0].value)
 
 

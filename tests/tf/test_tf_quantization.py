@@ -18,22 +18,22 @@ from tests.support.cases import Array
 from tests.support.parity import as_array, assert_close_to_largest, assert_equal
 from tests.support.tf_fast_paths import (
     compile_every_width,
-    graphs_of,
-    note_decisions,
+    count_graphs,
     operations,
     plainly,
     small_batch,
     small_model,
 )
+from tests.support.tf_internals import multiplies_integers, note_unpadding, sums_integers_exactly
 from tests.tf.helpers import dataset, tensors, tiny_batch
 from xlm_core.errors import CheckpointError, ConfigError, InputError, UnknownArgumentError
 from xlm_core.weights import ARCHITECTURES
-from xlm_tf import kernels, quantize
+from xlm_tf import quantize
 from xlm_tf.layers import Linear
 from xlm_tf.quantization import QuantizedLinear, rounded
 
 needs_integers = pytest.mark.skipif(
-    not kernels.MULTIPLIES_INTEGERS, reason="this processor has no exact products of int8"
+    not multiplies_integers, reason="this processor has no exact products of int8"
 )
 
 
@@ -107,7 +107,7 @@ def test_the_fast_product(inputs: int, bias: bool, shape: tuple[int, ...]) -> No
     x = np.random.default_rng(2).normal(size=(*shape, inputs)).astype("float32")
     graph = tf.function(ours, input_signature=[tf.TensorSpec(x.shape)])
     assert "_QuantizedMatMul" in operations(graph.get_concrete_function())
-    with kernels.plain_kernels():
+    with plainly(True):
         plain = ours(x)
         same = tf.function(ours).get_concrete_function(tf.TensorSpec(x.shape))
         assert "_QuantizedMatMul" not in operations(same)
@@ -122,12 +122,11 @@ def test_the_fast_product(inputs: int, bias: bool, shape: tuple[int, ...]) -> No
 
 @needs_integers
 def test_it_is_not_taken_where_it_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kernels._sums_exactly()
+    assert sums_integers_exactly()
     saturated = tf.function(lambda integers, kernel, scales: tf.zeros((17, 48)))
     missing = tf.function(lambda integers, kernel, scales: tf.raw_ops.Placeholder(dtype=tf.int8))
     for product in (saturated, missing):
-        monkeypatch.setattr(kernels, "_scaled_products", lambda product=product: product)
-        assert not kernels._sums_exactly.__wrapped__()
+        assert not sums_integers_exactly(product, monkeypatch)
 
 
 @needs_integers
@@ -239,9 +238,9 @@ def test_every_way_to_run_one(
     model = quantize(small_model(architecture))
     expected = _last(model, plain=True)
     compile_every_width(monkeypatch)
-    decided = note_decisions(monkeypatch)
+    decided = note_unpadding(monkeypatch)
     assert_close_to_largest(_last(model), expected, 1e-12)
-    assert graphs_of(model.encoder()) == 1
+    assert count_graphs(model.encoder()) == 1
     assert [rows.flat for rows in decided] == [True]
     assert decided[0].places is not None
 
@@ -263,9 +262,9 @@ def test_graphs_of_before_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     compile_every_width(monkeypatch)
     model = small_model("XLMModel", n_layers=1)
     first = _last(model)
-    assert graphs_of(model) == 1
+    assert count_graphs(model) == 1
     quantize(model)
-    assert graphs_of(model) == 0
+    assert count_graphs(model) == 0
     assert np.abs(_last(model) - first).max() > 1e-5
     assert_close_to_largest(_last(model), _last(model, plain=True), 1e-12)
     for layer in model._flatten_layers():

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tests.support.cases import Array
 from tests.support.parity import as_array, assert_all_close, assert_close_to_largest, assert_equal
+from tests.support.tf_internals import note_fast_layers
 from tests.tf.helpers import (
     FLAGS,
     HEADS,
@@ -143,13 +144,7 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradient(architecture: 
 
 def test_gradient_checkpointing_computes_layers_twice(monkeypatch: Any) -> None:
     model = tiny_model("XLMWithLMHeadModel", dtype="float64")
-    calls, layer_of = [], model.transformer._fused_layer
-
-    def counted(layer: int, *rest: Any) -> Any:
-        calls.append(layer)
-        return layer_of(layer, *rest)
-
-    monkeypatch.setattr(model.transformer, "_fused_layer", counted)
+    calls = note_fast_layers(monkeypatch, model.transformer)
     _gradients(model)
     assert calls == [0, 1]
     model.gradient_checkpointing_enable()

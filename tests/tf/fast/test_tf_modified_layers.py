@@ -15,16 +15,16 @@ from tests.support.cases import Array
 from tests.support.parity import as_array, assert_all_close, assert_close_to_largest, assert_equal
 from tests.support.tf_fast_paths import (
     compile_every_width,
-    graphs_of,
-    note_decisions,
+    count_graphs,
     outputs_and_gradients,
     plainly,
     small_batch,
     small_model,
 )
+from tests.support.tf_internals import Unpadding, note_unpadding
+from xlm_tf.attention import MultiHeadAttention
+from xlm_tf.feed_forward import TransformerFFN
 from xlm_tf.layers import LayerNorm, Linear
-from xlm_tf.model import MultiHeadAttention, TransformerFFN
-from xlm_tf.padding import Rows
 
 BATCH = small_batch(labels=True)
 
@@ -35,8 +35,8 @@ def _every_width(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def decided(monkeypatch: pytest.MonkeyPatch) -> list[Rows]:
-    return note_decisions(monkeypatch)
+def decided(monkeypatch: pytest.MonkeyPatch) -> list[Unpadding]:
+    return note_unpadding(monkeypatch)
 
 
 def _logits(model: Any, plain: bool = False, **options: Any) -> Array:
@@ -64,7 +64,7 @@ def _paths(model: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["q_lin", "out_lin", "lin1", "lin2"])
-def test_a_subclass_is_called(decided: list[Rows], name: str) -> None:
+def test_a_subclass_is_called(decided: list[Unpadding], name: str) -> None:
     """At each call, with the whole batch, whatever else its code depends on."""
     model = small_model(n_layers=1)
     before = _logits(model)
@@ -82,7 +82,7 @@ def test_a_subclass_is_called(decided: list[Rows], name: str) -> None:
     assert_close_to_largest(results[3], before, 1e-12)
 
 
-def test_a_call_of_ones_own_and_a_regularizer_are_met(decided: list[Rows]) -> None:
+def test_a_call_of_ones_own_and_a_regularizer_are_met(decided: list[Unpadding]) -> None:
     model = small_model(n_layers=1)
     first = _logits(model)
     layer = model.transformer.attentions[0]
@@ -103,7 +103,7 @@ def test_a_call_of_ones_own_and_a_regularizer_are_met(decided: list[Rows]) -> No
 @pytest.mark.parametrize("kind", [MultiHeadAttention, TransformerFFN, LayerNorm, Linear])
 @pytest.mark.parametrize("late", [False, True])
 def test_a_patched_class_is_called(
-    decided: list[Rows], monkeypatch: pytest.MonkeyPatch, kind: Any, late: bool
+    decided: list[Unpadding], monkeypatch: pytest.MonkeyPatch, kind: Any, late: bool
 ) -> None:
     """At each call, before and after there is a graph."""
     model, call, calls = small_model(n_layers=1), kind.call, []
@@ -143,7 +143,7 @@ def test_the_head_is_met() -> None:
 # -- how it is run ---------------------------------------------------------------------------------
 
 
-def test_functions_run_eagerly(decided: list[Rows]) -> None:
+def test_functions_run_eagerly(decided: list[Unpadding]) -> None:
     model = small_model(n_layers=1)
     tf.config.run_functions_eagerly(True)
     try:
@@ -152,16 +152,16 @@ def test_functions_run_eagerly(decided: list[Rows]) -> None:
     finally:
         tf.config.run_functions_eagerly(False)
     assert len(decided) == 2
-    assert not graphs_of(model)
+    assert not count_graphs(model)
     assert_close_to_largest(_logits(model), found, 1e-12)
-    assert graphs_of(model) == 1
+    assert count_graphs(model) == 1
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(policy: str) -> None:
     model, exact = small_model(n_layers=1, dtype=policy), small_model(n_layers=1)
     output = model(BATCH)
-    assert graphs_of(model) == 1
+    assert count_graphs(model) == 1
     assert output.logits.dtype == policy.removeprefix("mixed_")
     assert output.loss.dtype == tf.float32
     bound = 0.1 if policy == "mixed_bfloat16" else 0.01
@@ -195,7 +195,7 @@ def test_two_threads() -> None:
         assert len(found[number]) == 5
         for logits in found[number]:
             assert_close_to_largest(logits, expected[number], 1e-12)
-    assert graphs_of(model) == 1
+    assert count_graphs(model) == 1
 
 
 def test_many_models_are_no_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -212,7 +212,7 @@ def test_nothing_is_kept_on_models_or_written_to_inputs() -> None:
     states = model.get_weights()
     batch = {name: array.copy() for name, array in BATCH.items()}
     outputs_and_gradients(model, batch)
-    assert graphs_of(model) == 1
+    assert count_graphs(model) == 1
     new = [set(layer.__dict__) - names[id(layer)] for layer in model._flatten_layers()]
     assert set().union(*new) <= {"_call_context_args", "_called", "built"}
     assert_all_close(dict(enumerate(model.get_weights())), dict(enumerate(states)), 0.0)

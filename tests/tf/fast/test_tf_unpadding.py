@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import functools
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.cases import Array
 from tests.support.parity import as_array, assert_all_close, assert_close_to_largest, assert_equal
 from tests.support.tf_fast_paths import (
     MASK,
-    note_decisions,
-    small_model,
 )
-from xlm_tf import kernels
-from xlm_tf.padding import Rows, all_rows, gather_rows, rows_of
+from tests.support.tf_internals import (
+    attend,
+    computed_tokens,
+    flattened,
+    gather_rows,
+    is_flat,
+    mask_padding,
+    pad,
+    unpad,
+    unpad_positions,
+    unpadding_of,
+    whole_batch,
+)
 
 HEADS, WIDTH = 2, 6
-ANY_MASK = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture
-def decided(monkeypatch: pytest.MonkeyPatch) -> list[Rows]:
-    return note_decisions(monkeypatch)
-
-
-@functools.cache
-def _model(causal: bool = False) -> Any:
-    return small_model("XLMModel", causal=causal)
 
 
 @st.composite
@@ -57,30 +51,25 @@ def _random(*shape: int, seed: int = 0) -> tf.Tensor:
 @example(mask=np.zeros((0, 3), bool))
 @example(mask=np.zeros((2, 0), bool))
 def test_pack_and_unpack(static: bool, mask: Array) -> None:
-    rows, x = _rows(mask, static), _random(*mask.shape, 3)
-    packed = rows.pack(x)
-    assert rows.flat
-    assert (rows.places is None) is static
+    rows, x = unpadding_of(mask, static=static), _random(*mask.shape, 3)
+    packed = unpad(rows, x)
+    assert is_flat(rows)
+    assert (computed_tokens(rows) is None) is static
     assert_equal(packed, as_array(x).reshape(-1, 3) if static else as_array(x)[mask])
     zeroed = as_array(x) * mask[..., None]
-    assert_equal(rows.unpack(rows.mask(packed)), zeroed)
+    assert_equal(pad(rows, mask_padding(rows, packed)), zeroed)
     ids = tf.range(mask.size)[:, None]
     assert_equal(
-        rows.pack(tf.reshape(ids, mask.shape)), ids[:, 0] if static else ids[mask.ravel()][:, 0]
+        unpad(rows, tf.reshape(ids, mask.shape)), ids[:, 0] if static else ids[mask.ravel()][:, 0]
     )
     positions = tf.range(mask.shape[1]) * 3
     everywhere = np.broadcast_to(as_array(positions), mask.shape)
-    assert_equal(rows.of_positions(positions), everywhere.ravel() if static else everywhere[mask])
-    dense = all_rows(tf.constant(mask), causal=False)
-    assert dense.pack(x) is dense.unpack(x) is x
-    assert_equal(dense.mask(x), zeroed)
-
-
-def _rows(mask: Array, static: bool, causal: bool = False) -> Rows:
-    if not static:
-        return rows_of(tf.constant(mask), causal=causal)
-    with kernels.tracing():
-        return rows_of(tf.constant(mask), causal=causal)
+    assert_equal(
+        unpad_positions(rows, positions), everywhere.ravel() if static else everywhere[mask]
+    )
+    dense = whole_batch(mask)
+    assert unpad(dense, x) is pad(dense, x) is x
+    assert_equal(mask_padding(dense, x), zeroed)
 
 
 def _dense_attention(query: Array, key: Array, value: Array, mask: Array, causal: bool) -> Array:
@@ -104,15 +93,15 @@ def _dense_attention(query: Array, key: Array, value: Array, mask: Array, causal
 @example(mask=np.zeros((0, 3), bool), causal=False)
 def test_attend(static: bool, mask: Array, causal: bool) -> None:
     """What sentences see, with derivatives: no padding and no other sentence, for any mask."""
-    rows = _rows(mask, static, causal)
-    dense = all_rows(tf.constant(mask), causal=causal)
+    rows = unpadding_of(mask, static=static, causal=causal)
+    dense = whole_batch(mask, causal=causal)
     inputs = [_random(*mask.shape, WIDTH, seed=seed) for seed in range(3)]
     gradients = []
-    for way in (rows, replace(dense, flat=True)):
+    for way in (rows, flattened(dense)):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            context = way.attend(*(way.pack(x) for x in inputs), HEADS, 0.0, None)
-            context = dense.mask(way.unpack(context))
+            context = attend(way, *(unpad(way, x) for x in inputs), n_heads=HEADS)
+            context = mask_padding(dense, pad(way, context))
             objective = tf.reduce_sum(tf.sin(context) * _random(*mask.shape, WIDTH, seed=9))
         gradients.append(dict(zip("qkv", tape.gradient(objective, inputs), strict=True)))
         expected = _dense_attention(*map(as_array, inputs), mask, causal)

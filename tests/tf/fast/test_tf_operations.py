@@ -1,4 +1,4 @@
-"""TensorFlow's kernels compute what the plain formulas do, derivatives included."""
+"""TensorFlow's fast operations compute what the formulas do, derivatives included."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ import tensorflow as tf
 
 from tests.support.parity import as_array, assert_all_close, assert_close_to_largest
 from tests.support.tf_fast_paths import (
-    note_decisions,
+    plainly,
     small_batch,
     small_model,
 )
-from xlm_tf import kernels, losses
-from xlm_tf.kernels import attention, linear
+from tests.support.tf_internals import (
+    compute_words_at_a_time,
+    fused_attention,
+    linear,
+    linear_cross_entropy,
+    may_keep_logits,
+    note_unpadding,
+)
 from xlm_tf.layers import Linear, dropout
-from xlm_tf.losses import cross_entropy, linear_cross_entropy, may_keep_logits
+from xlm_tf.losses import cross_entropy
 
 BATCH = small_batch(labels=True)
 
@@ -53,7 +59,7 @@ def test_linear(activation: str, bias: bool, residual: bool, shape: tuple[int, .
     assert_close_to_largest(traced(x), expected, 1e-14)
 
 
-HIDDEN = {
+MASKS = {
     "nothing": None,
     "some keys": [[1, 0, 1, 1], [0, 0, 0, 1]],
     "some for each query": np.tril(np.ones((4, 4))),
@@ -61,20 +67,19 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("kind", HIDDEN)
+@pytest.mark.parametrize("kind", MASKS)
 def test_attention(kind: str, dtype: str) -> None:
     query, key, value = (tf.cast(_random(2, 3, 4, 5, seed=seed), dtype) for seed in range(3))
     exact = [as_array(tf.cast(x, "float64")) for x in (query, key, value)]
     scores = exact[0] @ exact[1].swapaxes(2, 3) / np.sqrt(5)
-    hidden = None
-    if HIDDEN[kind] is not None:
-        seen = np.array(HIDDEN[kind], bool)
+    seen = None
+    if MASKS[kind] is not None:
+        seen = np.array(MASKS[kind], bool)
         seen = seen[:, None, None, :] if seen.shape == (2, 4) else seen
-        hidden = tf.where(seen, tf.zeros((), query.dtype), query.dtype.min)
         scores = np.where(seen, scores, -np.inf)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     expected = weights / weights.sum(-1, keepdims=True) @ exact[2]
-    found = attention(query, key, value, hidden)
+    found = fused_attention(query, key, value, seen)
     assert found.dtype == dtype
     bound = {"float64": 1e-14, "float32": 1e-6, "float16": 3e-3, "bfloat16": 2e-2}[dtype]
     assert_close_to_largest(tf.cast(found, "float64"), expected, bound)
@@ -83,8 +88,8 @@ def test_attention(kind: str, dtype: str) -> None:
 def test_attention_drops_weights() -> None:
     query, key, value = (_random(1, 1, 4, 4, seed=seed) for seed in range(3))
     seed = tf.constant([3, 4], tf.int64)
-    weights = attention(query, key, tf.eye(4, dtype="float64")[None, None], None)
-    found = attention(query, key, value, None, rate=0.5, seed=seed)
+    weights = fused_attention(query, key, tf.eye(4, dtype="float64")[None, None], None)
+    found = fused_attention(query, key, value, None, rate=0.5, seed=seed)
     dropped = dropout(weights, 0.5, seed, site=0)
     assert (as_array(dropped) == 0).any()
     assert_close_to_largest(found, dropped @ value, 1e-14)
@@ -93,17 +98,10 @@ def test_attention_drops_weights() -> None:
 # -- the loss by itself ----------------------------------------------------------------------------
 
 
-def _in_parts(monkeypatch: pytest.MonkeyPatch, words: int | None, rows: int) -> None:
-    """So many words at a time, of float64."""
-    if words:
-        monkeypatch.setattr(losses, "KEPT_LOGITS", 0)
-        monkeypatch.setattr(losses, "CHUNK_OF_LOGITS", words * 8 * rows)
-
-
 @pytest.mark.parametrize("words", [None, 3, 1])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 def test_by_itself(monkeypatch: pytest.MonkeyPatch, dtype: str, words: int | None) -> None:
-    _in_parts(monkeypatch, words, rows=4)
+    compute_words_at_a_time(monkeypatch, words, labelled=4)
     rng = np.random.default_rng(0)
     exact = {n: rng.normal(size=s) for n, s in (("h", (4, 3)), ("w", (11, 3)), ("b", (11,)))}
     labels = tf.constant([0, 10, 4, 4])
@@ -136,12 +134,12 @@ def test_what_may_be_kept() -> None:
 
 
 def test_plain_kernels_ends_with_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    decided = note_decisions(monkeypatch)
+    decided = note_unpadding(monkeypatch)
     model = small_model("XLMModel", n_layers=1)
 
     def fail() -> None:
-        with kernels.plain_kernels():
-            with kernels.plain_kernels():
+        with plainly(True):
+            with plainly(True):
                 model(small_batch())
             model(small_batch())
             assert not decided

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import xlm_tf.model
 from tests.support.cases import Array
 from tests.support.parity import assert_close_to_largest, assert_same_results
 from tests.support.tf_fast_paths import (
@@ -20,7 +19,8 @@ from tests.support.tf_fast_paths import (
     small_model,
     unknown_sizes,
 )
-from xlm_tf import TFXLMModel, padding
+from tests.support.tf_internals import note_last_layers, nothing_is_pending
+from xlm_tf import TFXLMModel
 from xlm_tf.layers import Linear
 
 WHOLE = np.ones_like(MASK)
@@ -30,15 +30,7 @@ WHOLE = np.ones_like(MASK)
 def lasts(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether rows were left out: once for each graph, or each call without one."""
     compile_every_width(monkeypatch)
-    decide, found = padding.last_rows, []
-
-    def last_rows(*arguments: Any) -> Any:
-        result = decide(*arguments)
-        found.append(result[0] is not None)
-        return result
-
-    monkeypatch.setattr(xlm_tf.model, "last_rows", last_rows)
-    return found
+    return note_last_layers(monkeypatch)
 
 
 def _case(name: str, mask: Array) -> tuple[Any, dict[str, Array], dict[str, Any]]:
@@ -169,7 +161,7 @@ def test_all_rows_with_logits_and_for_the_encoder_itself(lasts: list[bool]) -> N
     model(batch)
     model.transformer(small_batch())
     assert lasts == [False]  # one graph for both
-    assert padding._WANTED.get() is None
+    assert nothing_is_pending()
 
 
 def test_another_encoder_that_runs_meanwhile_is_not_asked(lasts: list[bool]) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.support.cases import Array
 from tests.support.parity import (
@@ -18,24 +15,29 @@ from tests.support.parity import (
 from tests.support.tf_fast_paths import (
     MASK,
     compile_every_width,
-    graphs_of,
-    note_decisions,
+    count_graphs,
     outputs_and_gradients,
+    plainly,
     small_batch,
     small_model,
     unknown_sizes,
 )
+from tests.support.tf_internals import (
+    Unpadding,
+    break_operation,
+    forget_all_graphs,
+    note_unpadding,
+    smallest_graph_width,
+)
 from tests.tf.helpers import fixed_seed, tiny_batch, tiny_labels
 from xlm_core.weights import ARCHITECTURES
-from xlm_tf import kernels
-from xlm_tf.padding import Rows
 
 HEADS = ("XLMModel", "XLMWithLMHeadModel", "XLMForQuestionAnswering", "XLMForTokenClassification")
 
 
 @pytest.fixture
-def decided(monkeypatch: pytest.MonkeyPatch) -> list[Rows]:
-    return note_decisions(monkeypatch)
+def decided(monkeypatch: pytest.MonkeyPatch) -> list[Unpadding]:
+    return note_unpadding(monkeypatch)
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def _kept(found: dict[str, Array]) -> dict[str, Array]:
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_heads(decided: list[Rows], architecture: str, causal: bool) -> None:
+def test_heads(decided: list[Unpadding], architecture: str, causal: bool) -> None:
     """Outputs, hidden states and all gradients."""
     model = small_model(architecture, causal=causal)
     arguments = _arguments(architecture)
@@ -63,20 +65,20 @@ def test_heads(decided: list[Rows], architecture: str, causal: bool) -> None:
     found = outputs_and_gradients(model, arguments, output_hidden_states=True)
     assert_same_results(_kept(found), _kept(expected))
     assert len(decided) == 1
-    assert not graphs_of(model)
+    assert not count_graphs(model)
 
 
 @pytest.mark.usefixtures("every_width")
 @pytest.mark.parametrize("architecture", HEADS)
-def test_eager_calls_as_graphs(decided: list[Rows], architecture: str) -> None:
+def test_eager_calls_as_graphs(decided: list[Unpadding], architecture: str) -> None:
     model, arguments = small_model(architecture, causal=True), _arguments(architecture)
     expected = outputs_and_gradients(model, arguments, plain=True, output_hidden_states=True)
-    assert not graphs_of(model.encoder())
+    assert not count_graphs(model.encoder())
     for _ in range(2):
         found = outputs_and_gradients(model, arguments, output_hidden_states=True)
         assert_same_results(_kept(found), _kept(expected))
-    assert graphs_of(model.encoder()) == len(decided) == 1
-    assert graphs_of(model) == (architecture in ("XLMModel", "XLMWithLMHeadModel"))
+    assert count_graphs(model.encoder()) == len(decided) == 1
+    assert count_graphs(model) == (architecture in ("XLMModel", "XLMWithLMHeadModel"))
 
 
 INPUTS = ("langs", "position_ids", "token_type_ids", "inputs_embeds", "lengths", "nothing")
@@ -102,7 +104,7 @@ def _given(kind: str) -> dict[str, Array]:
 
 @pytest.mark.parametrize("kind", INPUTS)
 @pytest.mark.parametrize("causal", [False, True])
-def test_inputs(decided: list[Rows], causal: bool, kind: str) -> None:
+def test_inputs(decided: list[Unpadding], causal: bool, kind: str) -> None:
     batch = _given(kind)
     model = small_model(causal=causal)
     expected = outputs_and_gradients(model, batch, plain=True, output_hidden_states=True)
@@ -119,7 +121,7 @@ def test_inputs_of_graphs(kind: str) -> None:
     model, batch = small_model(n_layers=1), _given(kind)
     expected = outputs_and_gradients(model, batch, plain=True)
     assert_same_results(outputs_and_gradients(model, batch), expected)
-    assert graphs_of(model) == graphs_of(model.transformer) == 1
+    assert count_graphs(model) == count_graphs(model.transformer) == 1
     inside = outputs_and_gradients(model, batch, around=lambda f: unknown_sizes(f, batch))
     assert_same_results(inside, expected)
     if kind == "inputs_embeds":
@@ -130,7 +132,7 @@ def test_inputs_of_graphs(kind: str) -> None:
 
 
 @pytest.mark.usefixtures("every_width")
-def test_one_graph_for_all_shapes(decided: list[Rows]) -> None:
+def test_one_graph_for_all_shapes(decided: list[Unpadding]) -> None:
     model = small_model(n_layers=1)
     first = None
     for rows, sequence in ((4, 9), (1, 7), (6, 1), (2, 20), (4, 9)):
@@ -142,15 +144,15 @@ def test_one_graph_for_all_shapes(decided: list[Rows]) -> None:
         again = model(batch)
         for name in ("loss", "logits"):
             assert_equal(again[name], output[name])
-        with kernels.plain_kernels():
+        with plainly(True):
             assert_close_to_largest(output.logits, model(batch).logits, 1e-12)
-        assert graphs_of(model) == graphs_of(model.transformer) == len(decided) == 1
+        assert count_graphs(model) == count_graphs(model.transformer) == len(decided) == 1
         first = output.logits if first is None else first
     assert_equal(output.logits, first)
     del batch["langs"], batch["labels"]  # other arguments, another graph
     with pytest.warns(UserWarning, match="langs"):
         model(batch)
-    assert graphs_of(model) == graphs_of(model.transformer) == 2
+    assert count_graphs(model) == count_graphs(model.transformer) == 2
 
 
 @pytest.mark.usefixtures("every_width")
@@ -160,7 +162,7 @@ def test_head_masks_of_all_kinds() -> None:
     for mask in (np.array([1.0, 0, 0.5]), np.array([[1, 0, 1], [1, 1, 0]])):
         expected = outputs_and_gradients(model, small_batch(), plain=True, head_mask=mask)
         assert_same_results(outputs_and_gradients(model, small_batch(), head_mask=mask), expected)
-    assert graphs_of(model) == 2
+    assert count_graphs(model) == 2
 
 
 # -- training --------------------------------------------------------------------------------------
@@ -184,16 +186,16 @@ def test_dropout_is_drawn_at_each_call() -> None:
     for one in drawn:
         assert not one[MASK == 0].any()
         assert (one[MASK == 1] != 0).any(-1).all()
-    assert graphs_of(model) == 1
+    assert count_graphs(model) == 1
     fixed_seed(model)
-    kernels._GRAPHS.clear()
+    forget_all_graphs()
     assert_equal(call(), drawn[0])  # in a graph made anew
 
 
 @pytest.mark.parametrize("width", [0, 2**30], ids=["as a graph", "eagerly"])
 def test_gradient_checkpointing(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     """Dropout included, since its seeds are drawn once."""
-    monkeypatch.setattr(kernels, "SMALLEST_WIDTH", width)
+    smallest_graph_width(monkeypatch, width)
     model, batch = small_model(dropout=0.3, attention_dropout=0.2), small_batch(labels=True)
     found = []
     for recompute in (False, True):
@@ -202,30 +204,18 @@ def test_gradient_checkpointing(monkeypatch: pytest.MonkeyPatch, width: int) -> 
         fixed_seed(model)
         found.append(outputs_and_gradients(model, batch, training=True))
     assert_same_results(found[1], found[0])
-    assert graphs_of(model.transformer) == (2 if width == 0 else 0)
+    assert count_graphs(model.transformer) == (2 if width == 0 else 0)
 
 
 # -- the comparison can fail -----------------------------------------------------------------------
 
 
-def _without_scale(query: Any, key: Any, value: Any, hidden: Any, **_: Any) -> Any:
-    return tf.matmul(tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + hidden), value)
-
-
-def _without_residual(layer: Any, x: Any, activation: str = "none", residual: Any = None) -> Any:
-    return kernels._ACTIVATIONS[activation](layer(x))
-
-
 @pytest.mark.usefixtures("every_width")
-@pytest.mark.parametrize(
-    ("place", "wrong"),
-    [("xlm_tf.padding.attention", _without_scale), ("xlm_tf.model.linear", _without_residual)],
-    ids=["scale", "residual"],
-)
-def test_a_wrong_kernel_is_seen(monkeypatch: pytest.MonkeyPatch, place: str, wrong: Any) -> None:
+@pytest.mark.parametrize("missing", ["scale", "residual"])
+def test_a_wrong_operation_is_seen(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     model, batch = small_model("XLMModel", n_layers=1), small_batch()
     expected = outputs_and_gradients(model, batch, plain=True)
-    monkeypatch.setattr(place, wrong)
+    break_operation(monkeypatch, missing)
     with pytest.raises(AssertionError, match="differs by"):
         assert_same_results(outputs_and_gradients(model, batch), expected, 1e-4)
-    assert graphs_of(model) == 1
+    assert count_graphs(model) == 1

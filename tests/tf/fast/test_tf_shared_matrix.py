@@ -17,9 +17,8 @@ from tests.support.tf_fast_paths import (
     small_model,
     unknown_sizes,
 )
+from tests.support.tf_internals import look_up_shared, set_logits_limits
 from tests.tf.helpers import tensors
-from xlm_tf import losses
-from xlm_tf.kernels import embedding, shared_matrix
 from xlm_tf.layers import Embedding
 
 BATCH = small_batch(labels=True)
@@ -67,8 +66,7 @@ def test_every_use_of_the_embeddings_is_trained(
     with plainly(True):
         expected = _gradients(model, tensors(BATCH), uses)
     if parts:
-        monkeypatch.setattr(losses, "KEPT_LOGITS", 0)
-        monkeypatch.setattr(losses, "CHUNK_OF_LOGITS", 8 * 7 * 15)
+        set_logits_limits(monkeypatch, kept=0, part=8 * 7 * 15)
     function = unknown_sizes(lambda given: _gradients(model, given, uses), BATCH)
     for _ in range(3):
         found = function(tensors(BATCH))
@@ -134,8 +132,7 @@ def test_embedding_reads_the_shared_matrix() -> None:
         weight = tf.convert_to_tensor(layer.embeddings)
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(weight)
-            with shared_matrix(weight) as output:
-                rows = embedding(layer, ids)
+            rows, output, later = look_up_shared(layer, ids, weight)
             total = tf.reduce_sum(rows**2) + tf.reduce_sum(output)
         assert_equal(rows, factor * as_array(weight)[as_array(ids)])
         expected = np.ones((7, 3))
@@ -143,4 +140,4 @@ def test_embedding_reads_the_shared_matrix() -> None:
             for word, times in ((3, 1), (4, 2)):
                 expected[word] += times * 2 * as_array(weight)[word]
         assert_close_to_largest(tf.convert_to_tensor(tape.gradient(total, weight)), expected, 1e-14)
-    assert_equal(embedding(layer, ids), layer(ids))  # no longer
+    assert_equal(later, layer(ids))  # no longer

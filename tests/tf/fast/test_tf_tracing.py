@@ -19,8 +19,7 @@ from tests.support.parity import (
 from tests.support.tf_fast_paths import (
     MASK,
     compile_every_width,
-    graphs_of,
-    note_decisions,
+    count_graphs,
     operations,
     outputs_and_gradients,
     plainly,
@@ -28,16 +27,23 @@ from tests.support.tf_fast_paths import (
     small_model,
     unknown_sizes,
 )
+from tests.support.tf_internals import (
+    Unpadding,
+    are_traced,
+    computed_tokens,
+    computes_everything,
+    is_flat,
+    note_unpadding,
+    tracing,
+)
 from tests.tf.helpers import ADAPTIVE, tensors, tiny_batch, tiny_labels
-from xlm_tf import kernels
-from xlm_tf.padding import Rows
 
 HEADS = ("XLMModel", "XLMWithLMHeadModel", "XLMForQuestionAnswering", "XLMForTokenClassification")
 
 
 @pytest.fixture
-def decided(monkeypatch: pytest.MonkeyPatch) -> list[Rows]:
-    return note_decisions(monkeypatch)
+def decided(monkeypatch: pytest.MonkeyPatch) -> list[Unpadding]:
+    return note_unpadding(monkeypatch)
 
 
 @pytest.fixture
@@ -51,19 +57,19 @@ def _arguments(architecture: str) -> dict[str, Array]:
 
 @pytest.mark.parametrize("tape", ["outside", "inside"])
 @pytest.mark.parametrize("architecture", ["XLMModel", "XLMWithLMHeadModel"])
-def test_in_a_function_of_ones_own(decided: list[Rows], architecture: str, tape: str) -> None:
+def test_in_a_function_of_ones_own(decided: list[Unpadding], architecture: str, tape: str) -> None:
     """One that knows no sizes, with the tape outside and inside."""
     model, arguments = small_model(architecture), _arguments(architecture)
     expected = outputs_and_gradients(model, arguments, plain=True)
     graph = {"within" if tape == "outside" else "around": lambda f: unknown_sizes(f, arguments)}
     found = outputs_and_gradients(model, arguments, **graph)
     assert_same_results(found, expected)
-    assert decided[0].places.shape.as_list() == [None]
-    assert not graphs_of(model)
+    assert computed_tokens(decided[0]).shape.as_list() == [None]
+    assert not count_graphs(model)
 
 
 @pytest.mark.parametrize("values", [{}, {"causal": True, "tie_word_embeddings": False}, ADAPTIVE])
-def test_xla(decided: list[Rows], values: dict[str, Any]) -> None:
+def test_xla(decided: list[Unpadding], values: dict[str, Any]) -> None:
     """Shapes follow those of the inputs alone."""
     model, arguments = small_model(n_layers=1, **values), _arguments("XLMWithLMHeadModel")
     expected = outputs_and_gradients(model, arguments, plain=True)
@@ -73,8 +79,8 @@ def test_xla(decided: list[Rows], values: dict[str, Any]) -> None:
     assert_same_results(compiled, expected)
     assert decided
     for rows in decided:
-        assert rows.places is rows.slots is rows.back is None
-        assert rows.flat
+        assert computes_everything(rows)
+        assert is_flat(rows)
     function = tf.function(lambda given: model(given).loss, jit_compile=True)
     concrete = function.get_concrete_function(tensors(arguments))
     assert "Where" not in operations(concrete)
@@ -103,7 +109,7 @@ def test_gradient_penalty(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     found = (tf.function(penalty) if where == "in a function" else penalty)()
     with plainly(True):
         assert_all_close(found, penalty(), 1e-11, one_scale=True)
-    assert graphs_of(model) == (where == "as a graph")
+    assert count_graphs(model) == (where == "as a graph")
 
 
 # -- for elsewhere ---------------------------------------------------------------------------------
@@ -117,7 +123,7 @@ def test_exports_remove_nothing(tmp_path: Path, architecture: str) -> None:
     batch = tiny_batch(architecture, int_type="int32")
     model(batch)
     model.export(tmp_path / "served", verbose=False)
-    assert graphs_of(model.transformer) == 1
+    assert count_graphs(model.transformer) == 1
     loaded = tf.saved_model.load(str(tmp_path / "served"))
     assert "Where" not in operations(loaded.signatures["serving_default"])
     served = loaded.serve(tensors(batch))
@@ -126,13 +132,13 @@ def test_exports_remove_nothing(tmp_path: Path, architecture: str) -> None:
             assert_close_to_largest(served[name], value, 1e-5, name)
 
 
-def test_tracing_ends_with_its_block(decided: list[Rows]) -> None:
+def test_tracing_ends_with_its_block(decided: list[Unpadding]) -> None:
     model, batch = small_model("XLMModel", n_layers=1), small_batch()
     for static in (False, True, False):
-        with kernels.tracing() if static else contextlib.nullcontext():
-            assert kernels.are_traced() is static
+        with tracing() if static else contextlib.nullcontext():
+            assert are_traced() is static
             found = model(batch).last_hidden_state
-        assert (decided[-1].places is None) is static
+        assert (computed_tokens(decided[-1]) is None) is static
         assert not as_array(found)[MASK == 0].any()
     assert len(decided) == 3
 
@@ -140,8 +146,8 @@ def test_tracing_ends_with_its_block(decided: list[Rows]) -> None:
 @pytest.mark.usefixtures("every_width")
 def test_an_eager_call_under_tracing_leaves_no_graph() -> None:
     model, batch = small_model("XLMModel", n_layers=1), small_batch()
-    with kernels.tracing():
+    with tracing():
         first = model(batch).last_hidden_state
-    assert not graphs_of(model)
+    assert not count_graphs(model)
     assert_close_to_largest(model(batch).last_hidden_state, first, 1e-12)
-    assert graphs_of(model) == 1
+    assert count_graphs(model) == 1

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-import xlm_tf.model
 from tests.support.cases import Array
 from tests.support.parity import (
     as_array,
@@ -23,22 +20,26 @@ from tests.support.parity import (
 )
 from tests.support.tf_fast_paths import (
     MASK,
-    note_decisions,
     outputs_and_gradients,
+    plainly,
     small_batch,
     small_model,
 )
+from tests.support.tf_internals import (
+    WRONG_UNPADDING,
+    Unpadding,
+    computed_tokens,
+    decide_wrongly,
+    note_unpadding,
+)
 from tests.tf.helpers import dataset
-from xlm_tf import kernels
-from xlm_tf.padding import Rows
 
-HEADS, WIDTH = 2, 6
 ANY_MASK = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
-def decided(monkeypatch: pytest.MonkeyPatch) -> list[Rows]:
-    return note_decisions(monkeypatch)
+def decided(monkeypatch: pytest.MonkeyPatch) -> list[Unpadding]:
+    return note_unpadding(monkeypatch)
 
 
 @functools.cache
@@ -54,10 +55,6 @@ def masks(draw: st.DrawFn) -> Array:
     return np.array(draw(st.lists(flags, min_size=batch, max_size=batch)))
 
 
-def _random(*shape: int, seed: int = 0) -> tf.Tensor:
-    return tf.constant(np.random.default_rng(seed).normal(size=shape))
-
-
 # -- whole models ----------------------------------------------------------------------------------
 
 
@@ -67,7 +64,7 @@ def _random(*shape: int, seed: int = 0) -> tf.Tensor:
 @example(mask=MASK, causal=True)
 @example(mask=np.zeros((2, 3), int), causal=True)
 @example(mask=np.ones((2, 3), int), causal=True)
-def test_any_mask(decided: list[Rows], mask: Array, causal: bool) -> None:
+def test_any_mask(decided: list[Unpadding], mask: Array, causal: bool) -> None:
     decided.clear()
     model, batch = _model(causal), small_batch(mask.astype(int))
     expected = outputs_and_gradients(model, batch, plain=True, output_hidden_states=True)
@@ -78,7 +75,7 @@ def test_any_mask(decided: list[Rows], mask: Array, causal: bool) -> None:
     else:  # without any token, nothing depends on anything
         assert_all_close(found, expected, 0.0)
     (rows,) = decided
-    assert_equal(rows.places, np.flatnonzero(mask))
+    assert_equal(computed_tokens(rows), np.flatnonzero(mask))
     states = [value for name, value in found.items() if "state" in name]
     assert len(states) == 4
     for state in states:
@@ -87,7 +84,7 @@ def test_any_mask(decided: list[Rows], mask: Array, causal: bool) -> None:
 
 
 @pytest.mark.parametrize("how", ["bool", "float32", "int8", "lengths", "from the ids"])
-def test_ways_to_say_what_is_padding(decided: list[Rows], how: str) -> None:
+def test_ways_to_say_what_is_padding(decided: list[Unpadding], how: str) -> None:
     mask = np.array([[1] * 6, [1] * 2 + [0] * 4, [0] * 6, [1] * 5 + [0]])
     batch = small_batch(mask)
     expected = _model()(batch).last_hidden_state
@@ -98,11 +95,11 @@ def test_ways_to_say_what_is_padding(decided: list[Rows], how: str) -> None:
     else:
         batch["attention_mask"] = mask.astype(how)
     assert_equal(_model()(batch).last_hidden_state, expected)
-    assert [rows.places.shape for rows in decided] == [(13,)] * 2
+    assert [computed_tokens(rows).shape for rows in decided] == [(13,)] * 2
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_sentences_never_see_each_other(decided: list[Rows], causal: bool) -> None:
+def test_sentences_never_see_each_other(decided: list[Unpadding], causal: bool) -> None:
     """Another sentence, NaN or any other: bit for bit, the rest of the batch stays."""
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(*MASK.shape, 12))
@@ -134,16 +131,16 @@ def test_what_is_at_padding_does_not_matter(causal: bool) -> None:
     "asked", [{"output_attentions": True}, {"head_mask": np.array([1.0, 0, 1])}]
 )
 def test_what_needs_attention_weights_takes_the_formula(
-    decided: list[Rows], asked: dict[str, Any]
+    decided: list[Unpadding], asked: dict[str, Any]
 ) -> None:
     state = _model()(small_batch(), **asked).last_hidden_state
-    with kernels.plain_kernels():
+    with plainly(True):
         assert_equal(_model()(small_batch(), **asked).last_hidden_state, state)
     assert not decided
     assert not as_array(state)[MASK == 0].any()
 
 
-def test_chunks_take_the_formula(decided: list[Rows]) -> None:
+def test_chunks_take_the_formula(decided: list[Unpadding]) -> None:
     chunked = small_model("XLMModel", chunk_size_feed_forward=2)
     state = chunked(small_batch()).last_hidden_state
     assert not decided
@@ -154,7 +151,7 @@ def test_chunks_take_the_formula(decided: list[Rows]) -> None:
 # -- fit and predict -------------------------------------------------------------------------------
 
 
-def test_predict_and_fit_leave_padding_out(decided: list[Rows]) -> None:
+def test_predict_and_fit_leave_padding_out(decided: list[Unpadding]) -> None:
     """In graphs that know no sizes, with the numbers of the formulas."""
     histories, predictions = [], []
     for plain in (False, True):
@@ -168,7 +165,7 @@ def test_predict_and_fit_leave_padding_out(decided: list[Rows]) -> None:
         histories.append(model.fit(data, epochs=2, verbose=0).history["loss"])
         assert bool(decided) is not plain
         for rows in decided:  # made for any number of tokens
-            assert rows.places.shape.as_list() == [None]
+            assert computed_tokens(rows).shape.as_list() == [None]
         decided.clear()
     assert_close_to_largest(predictions[0], predictions[1], 1e-12)
     assert_close_to_largest(histories[0], histories[1], 1e-12)
@@ -177,25 +174,12 @@ def test_predict_and_fit_leave_padding_out(decided: list[Rows]) -> None:
 
 # -- the comparison can fail -----------------------------------------------------------------------
 
-MUTATIONS = {
-    "a token is taken from its neighbour": lambda rows: replace(
-        rows, places=rows.places + tf.one_hot(2, rows.places.shape[0], dtype=tf.int32)
-    ),
-    "a token stands in another's slot": lambda rows: replace(rows, back=tf.reverse(rows.back, [0])),
-    "padding is seen": lambda rows: replace(rows, visible=tf.ones_like(rows.visible)),
-    "a sentence begins late": lambda rows: replace(
-        rows, slots=tf.concat([rows.slots[:1], tf.maximum(rows.slots[1:] - 1, 0)], 0)
-    ),
-}
 
-
-@pytest.mark.parametrize("mutation", MUTATIONS)
+@pytest.mark.parametrize("mutation", WRONG_UNPADDING)
 def test_a_wrong_decision_is_seen(monkeypatch: pytest.MonkeyPatch, mutation: str) -> None:
     model, batch = _model(causal=True), small_batch()
     expected = outputs_and_gradients(model, batch, plain=True)
     assert_same_results(outputs_and_gradients(model, batch), expected)
-    right = xlm_tf.model.rows_of
-    wrong = MUTATIONS[mutation]
-    monkeypatch.setattr(xlm_tf.model, "rows_of", lambda *a, **o: wrong(right(*a, **o)))
+    decide_wrongly(monkeypatch, mutation)
     with pytest.raises(AssertionError, match="differs by"):
         assert_same_results(outputs_and_gradients(model, batch), expected, 1e-4)

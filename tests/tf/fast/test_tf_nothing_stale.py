@@ -24,17 +24,15 @@ from tests.support.parity import (
 )
 from tests.support.tf_fast_paths import (
     compile_every_width,
-    graphs_of,
-    note_decisions,
+    count_graphs,
     outputs_and_gradients,
     plainly,
     small_batch,
     small_model,
 )
+from tests.support.tf_internals import Unpadding, graphs_of, note_unpadding
 from tests.tf.helpers import dataset
-from xlm_tf import kernels
 from xlm_tf.layers import Linear
-from xlm_tf.padding import Rows
 
 BATCH = small_batch(labels=True)
 
@@ -45,8 +43,8 @@ def _every_width(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def decided(monkeypatch: pytest.MonkeyPatch) -> list[Rows]:
-    return note_decisions(monkeypatch)
+def decided(monkeypatch: pytest.MonkeyPatch) -> list[Unpadding]:
+    return note_unpadding(monkeypatch)
 
 
 def _logits(model: Any, plain: bool = False, **options: Any) -> Array:
@@ -117,10 +115,10 @@ CHANGES: dict[str, Callable[[Any, Path], None]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_model(decided: list[Rows], tmp_path: Path, change: str) -> None:
+def test_a_changed_model(decided: list[Unpadding], tmp_path: Path, change: str) -> None:
     model = small_model(n_layers=1)
     before = _logits(model)
-    assert graphs_of(model) == 1
+    assert count_graphs(model) == 1
     CHANGES[change](model, tmp_path)
     expected = outputs_and_gradients(model, BATCH, plain=True)
     decided.clear()
@@ -135,17 +133,17 @@ def test_a_changed_model(decided: list[Rows], tmp_path: Path, change: str) -> No
     else:
         assert np.abs(expected["logits"] - before).max() > 1e-3
     # Graphs of what is gone are gone too; those of other settings stay, for their return.
-    assert graphs_of(model.transformer) == (2 if change == "causal" else 1)
+    assert count_graphs(model.transformer) == (2 if change == "causal" else 1)
 
 
-def test_settings_that_come_back(decided: list[Rows]) -> None:
+def test_settings_that_come_back(decided: list[Unpadding]) -> None:
     model = small_model(n_layers=1)
     both = {causal: _logits(small_model(n_layers=1, causal=causal)) for causal in (False, True)}
     decided.clear()
     for causal in (False, True, False, True):
         model.config.causal = causal
         assert_equal(_logits(model), both[causal])
-    assert len(decided) == graphs_of(model.transformer) == 2
+    assert len(decided) == count_graphs(model.transformer) == 2
 
 
 def test_dropout_set_after_the_first_call() -> None:
@@ -170,7 +168,7 @@ def test_what_is_trainable_is_read_at_each_call() -> None:
         assert_same_results(outputs_and_gradients(model, BATCH), expected)
         frozen.trainable = True
     assert_same_results(outputs_and_gradients(model, BATCH), whole)
-    assert graphs_of(model) == 1
+    assert count_graphs(model) == 1
 
 
 # -- where a model goes ----------------------------------------------------------------------------
@@ -180,9 +178,9 @@ def test_models_are_freed() -> None:
     for _ in range(2):
         model = small_model(n_layers=1)
         model(BATCH)
-        assert graphs_of(model) == 1
+        assert count_graphs(model) == 1
         references = [weakref.ref(model), weakref.ref(model.transformer.ffns[0].lin1)]
-        references += [weakref.ref(graph) for graph in kernels._GRAPHS[model].values()]
+        references += [weakref.ref(graph) for graph in graphs_of(model)]
         del model
         gc.collect()
         assert [reference() for reference in references] == [None] * 3
@@ -202,9 +200,9 @@ def test_copies_share_nothing(tmp_path: Path, way: str) -> None:
     else:
         other = type(model).from_config(model.get_config())
         other.set_weights(model.get_weights())
-    assert not graphs_of(other)
+    assert not count_graphs(other)
     assert_equal(_logits(other), first)
-    assert graphs_of(other) == 1
+    assert count_graphs(other) == 1
     _assigned(other, tmp_path)
     assert np.abs(_logits(other) - first).max() > 1e-3
     assert_equal(_logits(model), first)

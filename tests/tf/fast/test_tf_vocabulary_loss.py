@@ -20,16 +20,24 @@ from tests.support.parity import (
 from tests.support.tf_fast_paths import (
     MASK,
     compile_every_width,
-    graphs_of,
+    count_graphs,
     outputs_and_gradients,
     plainly,
     small_batch,
     small_model,
     unknown_sizes,
 )
+from tests.support.tf_internals import (
+    change_logits_of_parts,
+    compute_words_at_a_time,
+    linear_cross_entropy,
+    note_logits_of_parts,
+    note_scored_calls,
+)
 from tests.tf.helpers import ADAPTIVE, dataset, tensors
 from xlm_core.errors import InputError
-from xlm_tf import language_model, losses
+from xlm_tf import TFXLMWithLMHeadModel
+from xlm_tf.losses import cross_entropy
 
 KINDS = {"tied": {}, "untied": {"tie_word_embeddings": False}, "asm": ADAPTIVE}
 EACH = pytest.mark.parametrize("values", KINDS.values(), ids=KINDS)
@@ -39,11 +47,9 @@ BATCH = small_batch(labels=True)
 LABELLED = int((BATCH["labels"] != -100).sum())
 
 
-def _in_parts(monkeypatch: pytest.MonkeyPatch, words: int | None, rows: int = LABELLED) -> None:
-    """So many words at a time, for so many labelled rows of float64."""
-    if words:
-        monkeypatch.setattr(losses, "KEPT_LOGITS", 0)
-        monkeypatch.setattr(losses, "CHUNK_OF_LOGITS", words * 8 * rows)
+def _in_parts(monkeypatch: pytest.MonkeyPatch, words: int | None, labelled: int = LABELLED) -> None:
+    """See `compute_words_at_a_time`; by default for the labels of `BATCH`."""
+    compute_words_at_a_time(monkeypatch, words, labelled)
 
 
 def _without_logits(results: dict[str, Array]) -> dict[str, Array]:
@@ -89,7 +95,7 @@ def test_in_graphs(monkeypatch: pytest.MonkeyPatch, kind: str, where: str) -> No
         options["around"] = lambda f: tf.function(f, jit_compile=True)
     found = outputs_and_gradients(model, BATCH, output_logits=False, **options)
     assert_same_results(found, _without_logits(expected))
-    assert graphs_of(model) == (where == "as a graph")
+    assert count_graphs(model) == (where == "as a graph")
 
 
 # -- which labels ----------------------------------------------------------------------------------
@@ -102,7 +108,7 @@ def test_labels(monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], words: 
     ids = batch["input_ids"]
     one = np.full_like(ids, -100)
     one[1, 5] = 0  # on padding
-    _in_parts(monkeypatch, words, rows=ids.size)
+    _in_parts(monkeypatch, words, labelled=ids.size)
     for labels in (ids, ids.astype(np.int32), one, np.full_like(ids, 49)):
         given = batch | {"labels": labels}
         expected = _without_logits(outputs_and_gradients(model, given, plain=True))
@@ -116,7 +122,7 @@ def test_labels(monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], words: 
 def test_no_label_at_all(
     monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], words: int | None, output_logits: bool
 ) -> None:
-    _in_parts(monkeypatch, words, rows=1)
+    _in_parts(monkeypatch, words, labelled=1)
     batch = small_batch()
     batch["labels"] = np.full_like(batch["input_ids"], -100)
     model = small_model(n_layers=1, **values)
@@ -180,15 +186,7 @@ def test_output_logits() -> None:
 @pytest.mark.parametrize("metrics", [False, True])
 def test_fit_and_evaluate(monkeypatch: pytest.MonkeyPatch, metrics: bool) -> None:
     """Without metrics nobody looks at logits, so there are none; the loss is the same."""
-    made, layer = [], language_model.XLMPredLayer
-    score = layer.call
-
-    def call(self: Any, *arguments: Any) -> Any:
-        made.append(1)
-        return score(self, *arguments)
-
-    monkeypatch.setattr(layer, "call", call)
-    monkeypatch.setitem(language_model._OWN_LAYERS, layer, call)  # else it would be met
+    made = note_scored_calls(monkeypatch)
     model = small_model(n_layers=1)
     expected = float(model(BATCH, output_logits=False).loss)
     assert not made
@@ -215,7 +213,7 @@ def test_labels_that_are_no_numbers() -> None:
 
 
 def test_a_loss_of_ones_own_finds_logits() -> None:
-    class Own(language_model.TFXLMWithLMHeadModel):
+    class Own(TFXLMWithLMHeadModel):
         def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, *_: Any) -> Any:
             return tf.reduce_mean(tf.square(y_pred["logits"]))
 
@@ -230,14 +228,7 @@ def test_a_loss_of_ones_own_finds_logits() -> None:
 
 def test_parts_bound_what_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forward and backward, no product of rows and words is larger than a part."""
-    sizes = []
-    multiply = losses._logits
-
-    def noted(hidden: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        sizes.append(int(weight.shape[0]))
-        return multiply(hidden, weight, bias)
-
-    monkeypatch.setattr(losses, "_logits", noted)
+    sizes = note_logits_of_parts(monkeypatch)
     _in_parts(monkeypatch, 7)
     outputs_and_gradients(small_model(n_layers=1), BATCH, output_logits=False)
     assert sizes == [*[7] * 7, 1] * 2
@@ -249,15 +240,13 @@ def test_a_wrong_part_is_seen(monkeypatch: pytest.MonkeyPatch, mutation: str) ->
     expected = _without_logits(outputs_and_gradients(model, BATCH, plain=True))
     _in_parts(monkeypatch, 7)
     assert_same_results(outputs_and_gradients(model, BATCH, output_logits=False), expected)
-    right = losses._logits
 
-    def wrong(hidden: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        logits = right(hidden, weight, bias)
+    def wrong(logits: tf.Tensor) -> tf.Tensor:
         if mutation == "a word left out":
             return logits - 50.0 * tf.one_hot(2, logits.shape[1], dtype=logits.dtype)
         return logits - 50.0 * float(logits.shape[1] < 7)
 
-    monkeypatch.setattr(losses, "_logits", wrong)
+    change_logits_of_parts(monkeypatch, wrong)
     with pytest.raises(AssertionError, match="differs by"):
         assert_same_results(
             outputs_and_gradients(model, BATCH, output_logits=False), expected, 1e-3
@@ -288,7 +277,7 @@ def _orders(loss: Any, given: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 def test_derivatives_of_the_loss_by_itself(
     monkeypatch: pytest.MonkeyPatch, words: int, where: str
 ) -> None:
-    _in_parts(monkeypatch, words, rows=4)
+    _in_parts(monkeypatch, words, labelled=4)
     rng = np.random.default_rng(0)
     sizes = {"h": (4, 3), "w": (11, 3), "b": (11,)}
     given = {name: tf.constant(rng.normal(size=size)) for name, size in sizes.items()}
@@ -296,8 +285,8 @@ def test_derivatives_of_the_loss_by_itself(
     found, expected = (
         _orders(loss, given) if where == "eager" else tf.function(_orders)(loss, given)
         for loss in (
-            lambda h, w, b: losses.linear_cross_entropy(h, w, b, labels),
-            lambda h, w, b: losses.cross_entropy(h @ tf.transpose(w) + b, labels),
+            lambda h, w, b: linear_cross_entropy(h, w, b, labels),
+            lambda h, w, b: cross_entropy(h @ tf.transpose(w) + b, labels),
         )
     )
     assert_all_close(found, expected, 1e-10)
