@@ -86,7 +86,7 @@ def keep(written: dict[str, np.ndarray[Any, Any]], name: str, array: np.ndarray[
         written[name] = array
         return
     # An odd step meets every column of a matrix whose sizes are powers of two.
-    written[name] = array.reshape(-1)[:: array.size // KEPT_VALUES | 1]
+    written[name] = array.reshape(-1)[:: array.size // KEPT_VALUES | 1].copy()
     digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
     written[f"{name}#digest"] = np.array(f"{array.dtype} {array.shape} {digest}")
 
