@@ -57,28 +57,23 @@ class Comparison:
 def compare(old_file: Path, new_file: Path, only: str | None = None) -> Comparison:
     """Compare two files of `compute`; of them, the cases that match `only`."""
     found = Comparison()
-
-    def is_compared(name: str) -> bool:
-        case = name.rpartition("/")[0]
-        return not name.endswith("#digest") and (only is None or bool(re.search(only, case)))
-
-    with np.load(old_file) as old, np.load(new_file) as new:
-        for name in sorted(set(old.files) ^ set(new.files)):
-            if is_compared(name):
-                where = "old" if name in old.files else "new"
-                found.wrong.append(f"{name}: in the {where} file only")
-        names = [n for n in old.files if n in new.files and is_compared(n)]
-        scales = _scales(old, names)
-        for name in names:
-            a, b = old[name], new[name]
-            if _same_bits(name, a, b, old, new):
-                found.same[_group(name)] += 1
-                if name.endswith("/FAILED"):
-                    found.wrong.append(f"{name}: {a} (in both)")
-                continue
-            if a.dtype != b.dtype or a.shape != b.shape or a.dtype.kind != "f":
-                found.wrong.append(f"{name}: {_described(a)}, now {_described(b)}")
-                continue
+    old, new = _loaded(old_file, only), _loaded(new_file, only)
+    names = [name for name in old if not name.endswith("#digest")]
+    for name in sorted(old.keys() ^ new.keys()):
+        if not name.endswith("#digest"):
+            found.wrong.append(f"{name}: in the {'old' if name in old else 'new'} file only")
+    scales = _scales(old, names)
+    for name in names:
+        if name not in new:
+            continue
+        a, b = old[name], new[name]
+        if _same_bits(name, old, new):
+            found.same[_group(name)] += 1
+            if name.endswith("/FAILED"):
+                found.wrong.append(f"{name}: {a} (in both)")
+        elif a.dtype != b.dtype or a.shape != b.shape or a.dtype.kind != "f":
+            found.wrong.append(f"{name}: {_described(a)}, now {_described(b)}")
+        else:
             tensor = _judged(name, a, b, old, scales[name])
             found.others.append(tensor)
             if tensor.verdict.startswith("WRONG"):
@@ -91,16 +86,25 @@ def compare(old_file: Path, new_file: Path, only: str | None = None) -> Comparis
     return found
 
 
-def _same_bits(name: str, a: Array, b: Array, old: Any, new: Any) -> bool:
+def _loaded(file: Path, only: str | None) -> dict[str, Array]:
+    """The arrays of the cases that match."""
+    with np.load(file) as arrays:
+        return {
+            name: arrays[name]
+            for name in arrays.files
+            if only is None or re.search(only, _case_and_output(name)[0])
+        }
+
+
+def _same_bits(name: str, old: dict[str, Array], new: dict[str, Array]) -> bool:
     digest = f"{name}#digest"
-    if digest in old.files or digest in new.files:
-        if not (digest in old.files and digest in new.files):
-            return False
-        return str(old[digest]) == str(new[digest])
+    if digest in old or digest in new:
+        return str(old.get(digest)) == str(new.get(digest))
+    a, b = old[name], new[name]
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
-def _scales(old: Any, names: Iterable[str]) -> dict[str, float]:
+def _scales(old: dict[str, Array], names: Iterable[str]) -> dict[str, float]:
     """The largest value of each output; for a gradient, the largest of the case's gradients."""
     largest: dict[str, float] = defaultdict(float)
     group_of = {}
@@ -114,7 +118,7 @@ def _scales(old: Any, names: Iterable[str]) -> dict[str, float]:
     return {name: largest[group] for name, group in group_of.items()}
 
 
-def _judged(name: str, a: Array, b: Array, old: Any, scale: float) -> Tensor:
+def _judged(name: str, a: Array, b: Array, old: dict[str, Array], scale: float) -> Tensor:
     x, y = a.astype(np.float64), b.astype(np.float64)
     both_infinite = (x == y) | (np.isnan(x) & np.isnan(y))
     difference = np.where(both_infinite, 0.0, np.abs(x - y))
@@ -131,10 +135,10 @@ def _judged(name: str, a: Array, b: Array, old: Any, scale: float) -> Tensor:
     return tensor
 
 
-def _judge_by_float64(tensor: Tensor, x: Array, y: Array, old: Any) -> None:
+def _judge_by_float64(tensor: Tensor, x: Array, y: Array, old: dict[str, Array]) -> None:
     case, dtype, output = _case_and_output(tensor.name)
     judge = f"{case.replace(f'/{dtype}/', '/float64/')}/{output}"
-    if judge in old.files and old[judge].shape == x.shape:
+    if judge in old and old[judge].shape == x.shape:
         reference = old[judge].astype(np.float64)
         finite = np.isfinite(reference)
         norm = float(np.sqrt(np.mean(reference[finite] ** 2))) or 1.0
