@@ -132,7 +132,7 @@ def _plan(model: Model, dtype: str, family: str) -> Iterator[tuple[str, tuple[st
     is_slow = family == "tf" and model.wide
     if dtype == "bfloat16":
         if is_first:
-            yield "right", ("eval", "attentions", "gradient", "int8")
+            yield "right", ("eval", "gradient", "int8", *(("attentions",) if is_encoder else ()))
             yield "full", ("eval",)
         return
     core: tuple[str, ...] = ("eval", "gradient")

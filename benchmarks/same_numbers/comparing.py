@@ -14,8 +14,9 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 BOUND = 1e-12  # of the largest value, in float64
-# An error that is rounding is now larger, now smaller. All of a family together must not have
-# grown by more than the first; none by more than the second.
+# An error that is rounding is now larger, now smaller. Those of a family in a dtype together must
+# not have grown by more than the first; none may be larger than what was, its own or that of all
+# together, by more than the second.
 GROWTH, GROWTH_OF_ONE = 1.02, 2.0
 # A float32 result further than this from its float64 judge has another judge: other random
 # numbers, or an integer that rounding turned into its neighbour (int8).
@@ -74,11 +75,17 @@ def compare(old_file: Path, new_file: Path, only: str | None = None) -> Comparis
         elif a.dtype != b.dtype or a.shape != b.shape or a.dtype.kind != "f":
             found.wrong.append(f"{name}: {_described(a)}, now {_described(b)}")
         else:
-            tensor = _judged(name, a, b, old, scales[name])
-            found.others.append(tensor)
-            if tensor.verdict.startswith("WRONG"):
-                found.wrong.append(f"{name}: {tensor.verdict}")
-    for family, (before, now) in _pooled(found.others).items():
+            found.others.append(_judged(name, a, b, old, scales[name]))
+    pooled = _pooled(found.others)
+    for tensor in found.others:
+        if tensor.errors is not None:
+            before, now = tensor.errors
+            usual = pooled[_family_and_dtype(tensor.name)][0]
+            grown = now > GROWTH_OF_ONE * max(before, usual)
+            tensor.verdict = f"WRONG: error {before:.2e}, now {now:.2e}" if grown else "rounding"
+        if tensor.verdict.startswith("WRONG"):
+            found.wrong.append(f"{tensor.name}: {tensor.verdict}")
+    for family, (before, now) in pooled.items():
         if now > GROWTH * before:
             found.wrong.append(
                 f"{family}: errors against float64 have grown, {before:.3e} to {now:.3e}"
@@ -145,8 +152,6 @@ def _judge_by_float64(tensor: Tensor, x: Array, y: Array, old: dict[str, Array])
         before, now = (float(np.sqrt(np.mean((v - reference)[finite] ** 2))) / norm for v in (x, y))
         if before < NO_JUDGE * (1000 if dtype == "bfloat16" else 1):
             tensor.errors = before, now
-            grown = now > GROWTH_OF_ONE * max(before, 1e-7)
-            tensor.verdict = f"WRONG: error {before:.2e}, now {now:.2e}" if grown else "rounding"
             return
     bound = 1e-2 if dtype == "bfloat16" or "int8" in tensor.name else 1e-5
     tensor.verdict = (
@@ -161,12 +166,16 @@ def _pooled(tensors: list[Tensor]) -> dict[str, tuple[float, float]]:
     squares: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for tensor in tensors:
         if tensor.errors is not None:
-            family, _, dtype, *_ = tensor.name.split("/")
-            squares[f"{family} {dtype}"].append(tensor.errors)
+            squares[_family_and_dtype(tensor.name)].append(tensor.errors)
     return {
         group: tuple(np.sqrt(np.mean(np.square(errors), axis=0)).tolist())
         for group, errors in squares.items()
     }
+
+
+def _family_and_dtype(name: str) -> str:
+    family, _, dtype, *_ = name.split("/")
+    return f"{family} {dtype}"
 
 
 def _case_and_output(name: str) -> tuple[str, str, str]:
