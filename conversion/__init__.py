@@ -1,21 +1,26 @@
-"""Tools over both families: inspect, convert, verify, and the `xlm` command line."""
+"""Tools over both families: convert, inspect, verify, tokenize, and the `xlm` command line.
+
+A folder for each tool, `reports` with what they show, and `cli` above all of them. The folders
+`inspection` and `verification` are not called after their commands because `conversion.inspect`
+and `conversion.verify` are functions.
+"""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
 
-# Name -> the module that has it; imported when it is asked for, since a command needs one of them.
+# The module of each name, imported when the name is first used: a command needs one or two.
 _MODULES = {
-    "BARS": "compare",
-    "Bars": "compare",
-    "Inspection": "inspection",
-    "PairReport": "pair_report",
-    "Report": "report",
-    "Row": "compare",
+    "BARS": "reports.outputs",
+    "Bars": "reports.outputs",
+    "Inspection": "reports.inspection",
+    "PairReport": "reports.pair",
+    "Report": "reports.verification",
+    "Row": "reports.outputs",
     "inspect": "inspection",
     "verify": "verification",
-    "verify_pair": "pair_verification",
+    "verify_pair": "verification",
 }
 __all__ = [*_MODULES]
 

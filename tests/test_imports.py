@@ -35,7 +35,7 @@ NOT_NAMED = {
 }
 # File -> what it may import inside functions, and why.
 LAZY_IMPORTS: dict[str, tuple[set[str], str]] = {
-    "xlm_core/tokenization/frameworks.py": (
+    "xlm_core/tokenization/calls/frameworks.py": (
         {"torch", "tensorflow"},
         "tensors that a caller asks for by name",
     ),

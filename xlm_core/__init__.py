@@ -14,9 +14,9 @@ from xlm_core.errors import (
     XLMError,
     XLMWarning,
 )
-from xlm_core.tokenization.added_tokens import AddedToken
-from xlm_core.tokenization.encoding import BatchEncoding
+from xlm_core.tokenization.calls.encoding import BatchEncoding
 from xlm_core.tokenization.tokenizer import XLMTokenizer
+from xlm_core.tokenization.words.added_tokens import AddedToken
 
 __all__ = [
     "AddedToken",

@@ -20,7 +20,7 @@ from xlm_core.outputs import (
     TokenClassifierOutput,
     XLMForQuestionAnsweringOutput,
 )
-from xlm_core.tokenization.encoding import BatchEncoding
+from xlm_core.tokenization.calls.encoding import BatchEncoding
 
 __all__ = [
     "BaseModelOutput",

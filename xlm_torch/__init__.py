@@ -8,7 +8,9 @@ from xlm_torch.classification import (
     XLMForSequenceClassification,
     XLMForTokenClassification,
 )
-from xlm_torch.kernels import pack_weights, plain_kernels, unpack_weights
+from xlm_torch.fast import formulas_only
+from xlm_torch.fast.packing import pack_weights, unpack_weights
+from xlm_torch.kernels import plain_kernels
 from xlm_torch.language_model import XLMWithLMHeadModel
 from xlm_torch.model import XLMModel
 from xlm_torch.pretrained import XLMPreTrainedModel
@@ -27,6 +29,7 @@ __all__ = [
     "XLMModel",
     "XLMPreTrainedModel",
     "XLMWithLMHeadModel",
+    "formulas_only",
     "from_pretrained",
     "pack_weights",
     "plain_kernels",

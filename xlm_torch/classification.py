@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xlm_core.config import XLMConfig
 from xlm_core.heads import choice_shape, problem_type_of
-from xlm_core.inputs import TensorInfo, check_call, check_tensor
+from xlm_core.inputs import DtypeKind, TensorInfo, check_call, check_tensor
+from xlm_torch.heads import XLMModelWithHead
 from xlm_torch.inputs import check_labels, describe
 from xlm_torch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
-from xlm_torch.model import XLMModel, only
 from xlm_torch.outputs import (
     MultipleChoiceModelOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
-from xlm_torch.pretrained import XLMPreTrainedModel
-from xlm_torch.sequence_summary import SequenceSummary, summarised
+from xlm_torch.sequence_summary import SequenceSummary, summarised_position
 
 
-class XLMForSequenceClassification(XLMPreTrainedModel):
+class XLMForSequenceClassification(XLMModelWithHead):
     """XLM with a classifier or a regressor over the sequence summary."""
 
     architecture = "XLMForSequenceClassification"
 
     def __init__(self, config: XLMConfig) -> None:
         super().__init__(config)
-        self.transformer = XLMModel(config)
         self.sequence_summary = SequenceSummary(config)
         self.post_init()
 
@@ -64,23 +62,11 @@ class XLMForSequenceClassification(XLMPreTrainedModel):
         Returns:
             `SequenceClassifierOutput`, or with return_dict=False the tuple of what it holds.
         """
-        if unknown:
-            self.refuse(unknown)
-        with only(self.transformer, summarised(self.sequence_summary)):
-            encoded = self.transformer(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                langs=langs,
-                token_type_ids=token_type_ids,
-                position_ids=position_ids,
-                lengths=lengths,
-                cache=cache,
-                head_mask=head_mask,
-                inputs_embeds=inputs_embeds,
-                output_attentions=output_attentions,
-                output_hidden_states=output_hidden_states,
-                return_dict=True,
-            )
+        encoded = self.encode(
+            input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
+            head_mask, inputs_embeds, output_attentions, output_hidden_states, unknown,
+            output_positions=summarised_position(self.sequence_summary),
+        )  # fmt: skip
         logits = self.sequence_summary(encoded.last_hidden_state)
         loss = None if labels is None else self._loss(logits, labels)
         output = SequenceClassifierOutput(
@@ -89,8 +75,7 @@ class XLMForSequenceClassification(XLMPreTrainedModel):
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
-        return_dict = self.config.use_return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        return self.in_asked_form(output, return_dict)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         batch, classes = logits.shape[0], self.config.num_labels
@@ -107,7 +92,7 @@ class XLMForSequenceClassification(XLMPreTrainedModel):
             )
             return cross_entropy(logits, labels)
         if problem == "regression" and classes == 1:
-            kinds = ("float", "integer")
+            kinds: tuple[DtypeKind, ...] = ("float", "integer")
             labels = check_labels(self, "labels", labels, (batch,), "(batch,)", kinds=kinds)
             return mean_squared_error(logits.squeeze(-1), labels)
         labels = check_labels(
@@ -125,14 +110,13 @@ class XLMForSequenceClassification(XLMPreTrainedModel):
         return loss(logits, labels)
 
 
-class XLMForMultipleChoice(XLMPreTrainedModel):
+class XLMForMultipleChoice(XLMModelWithHead):
     """XLM that scores each of several choices and picks among them."""
 
     architecture = "XLMForMultipleChoice"
 
     def __init__(self, config: XLMConfig) -> None:
         super().__init__(config)
-        self.transformer = XLMModel(config)
         self.sequence_summary = SequenceSummary(config)
         self.logits_proj = nn.Linear(config.num_labels, 1)
         self.post_init()
@@ -177,22 +161,24 @@ class XLMForMultipleChoice(XLMPreTrainedModel):
         )
         if leading is None:
             check_call(self.config, {})  # raises: it needs either
-        batch, choices = choice_shape(name, describe(name, leading).shape, rank)
-        with only(self.transformer, summarised(self.sequence_summary)):
-            encoded = self.transformer(
-                input_ids=_rows("input_ids", input_ids, (batch, choices), 1),
-                attention_mask=_rows("attention_mask", attention_mask, (batch, choices), 1),
-                langs=_rows("langs", langs, (batch, choices), 1),
-                token_type_ids=_rows("token_type_ids", token_type_ids, (batch, choices), 1),
-                position_ids=_rows("position_ids", position_ids, (batch, choices), 1),
-                lengths=_rows("lengths", lengths, (batch, choices), 0),
-                cache=cache,
-                head_mask=head_mask,
-                inputs_embeds=_rows("inputs_embeds", inputs_embeds, (batch, choices), 2),
-                output_attentions=output_attentions,
-                output_hidden_states=output_hidden_states,
-                return_dict=True,
-            )
+        shape = choice_shape(name, describe(name, leading).shape, rank)
+        batch, choices = cast(tuple[int, int], shape)  # PyTorch knows its shapes
+        leading_axes = (batch, choices)
+        encoded = self.encode(
+            _merge_choices("input_ids", input_ids, leading_axes, 1),
+            _merge_choices("attention_mask", attention_mask, leading_axes, 1),
+            _merge_choices("langs", langs, leading_axes, 1),
+            _merge_choices("token_type_ids", token_type_ids, leading_axes, 1),
+            _merge_choices("position_ids", position_ids, leading_axes, 1),
+            _merge_choices("lengths", lengths, leading_axes, 0),
+            cache,
+            head_mask,
+            _merge_choices("inputs_embeds", inputs_embeds, leading_axes, 2),
+            output_attentions,
+            output_hidden_states,
+            unknown,
+            output_positions=summarised_position(self.sequence_summary),
+        )
         scores = self.logits_proj(self.sequence_summary(encoded.last_hidden_state))
         logits = scores.reshape(batch, choices)
         loss = None
@@ -207,11 +193,10 @@ class XLMForMultipleChoice(XLMPreTrainedModel):
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
-        return_dict = self.config.use_return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        return self.in_asked_form(output, return_dict)
 
 
-def _rows(
+def _merge_choices(
     name: str, tensor: Tensor | None, leading: tuple[int, int], trailing: int
 ) -> Tensor | None:
     """(batch, choices, ...) to (batch * choices, ...)."""
@@ -228,14 +213,13 @@ def _rows(
     return tensor.flatten(0, 1)
 
 
-class XLMForTokenClassification(XLMPreTrainedModel):
+class XLMForTokenClassification(XLMModelWithHead):
     """XLM with a classifier over every token."""
 
     architecture = "XLMForTokenClassification"
 
     def __init__(self, config: XLMConfig) -> None:
         super().__init__(config)
-        self.transformer = XLMModel(config)
         self.classifier = nn.Linear(config.emb_dim, config.num_labels)
         self.post_init()
 
@@ -267,22 +251,10 @@ class XLMForTokenClassification(XLMPreTrainedModel):
         Returns:
             `TokenClassifierOutput`, or with return_dict=False the tuple of what it holds.
         """
-        if unknown:
-            self.refuse(unknown)
-        encoded = self.transformer(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            langs=langs,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            lengths=lengths,
-            cache=cache,
-            head_mask=head_mask,
-            inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
+        encoded = self.encode(
+            input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
+            head_mask, inputs_embeds, output_attentions, output_hidden_states, unknown,
+        )  # fmt: skip
         hidden = F.dropout(encoded.last_hidden_state, self.config.dropout, self.training)
         logits = self.classifier(hidden)
         loss = None
@@ -303,5 +275,4 @@ class XLMForTokenClassification(XLMPreTrainedModel):
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
-        return_dict = self.config.use_return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        return self.in_asked_form(output, return_dict)

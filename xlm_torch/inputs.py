@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xlm_core import inputs as rules
 from xlm_core.errors import InputError, warn
-from xlm_torch.kernels import are_traced
+from xlm_torch.fast.rule import are_traced
 
 if TYPE_CHECKING:
     from xlm_torch.pretrained import XLMPreTrainedModel
@@ -76,9 +76,9 @@ def check_inputs(
     return batch, sequence
 
 
-def as_index(tensor: Tensor | None) -> Tensor | None:
+def as_index(tensor: Tensor) -> Tensor:
     """An integer tensor in a width that look-ups take."""
-    if tensor is None or tensor.dtype in (torch.int64, torch.int32):
+    if tensor.dtype in (torch.int64, torch.int32):
         return tensor
     return tensor.long()
 

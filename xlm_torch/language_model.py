@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,24 +10,18 @@ from torch import Tensor, nn
 from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
 from xlm_torch.adaptive_softmax import AdaptiveLogSoftmax
+from xlm_torch.fast.embedding import only_looks_up, share
+from xlm_torch.fast.memory import memory_of
+from xlm_torch.fast.rule import are_traced, are_unmodified, code_of
+from xlm_torch.fast.vocabulary_loss import linear_cross_entropy
+from xlm_torch.heads import XLMModelWithHead
 from xlm_torch.inputs import check_labels
-from xlm_torch.kernels import (
-    are_plain,
-    are_traced,
-    as_written,
-    only_looks_up,
-    recycled,
-    shared_matrix,
-)
 from xlm_torch.losses import (
     IGNORED,
     cross_entropy,
-    linear_cross_entropy,
     negative_log_likelihood,
 )
-from xlm_torch.model import XLMModel, only
 from xlm_torch.outputs import MaskedLMOutput
-from xlm_torch.pretrained import XLMPreTrainedModel
 
 
 class XLMPredLayer(nn.Module):
@@ -65,36 +58,37 @@ class XLMPredLayer(nn.Module):
             hidden: float, shape (..., hidden).
             labels: integer, shape (...).
             scores: self(hidden), if known.
-            matrix: Stands for the matrix of the projection, see `shared_matrix`.
+            matrix: Stands for the matrix of the projection, see `xlm_torch.fast.embedding.share`.
         """
-        if not self.picks_rows(hidden):
+        if not self.picks_labelled(hidden):
             return self.loss(self(hidden) if scores is None else scores, labels)
         hidden, labels = hidden.flatten(0, -2), labels.flatten()
         counted = (labels != IGNORED).nonzero().squeeze(1)
         hidden, labels = hidden.index_select(0, counted), labels.index_select(0, counted).long()
         if self.asm:
             return self.loss(self.proj(hidden), labels)
-        matrix = self.proj.weight if matrix is None else matrix
-        return linear_cross_entropy(hidden, matrix, self.proj.bias, labels, recycled(self))
+        proj = cast(nn.Linear, self.proj)
+        matrix = proj.weight if matrix is None else matrix
+        return linear_cross_entropy(hidden, matrix, proj.bias, labels, memory_of(self))
 
-    def picks_rows(self, hidden: Tensor) -> bool:
+    def picks_labelled(self, hidden: Tensor) -> bool:
         """Whether `loss_of` computes labelled rows only; what is traced has no say in its shapes.
 
         Args:
             hidden: As `loss_of` gets, or any parameter of the model.
         """
         return (
-            are_plain(self.modules(), _OWN_MODULES)
+            are_unmodified(self.modules(), _MODULES)
             and not are_traced(hidden, *self.parameters())
             and not torch.is_autocast_enabled(hidden.device.type)
             and not (hidden.is_cuda and torch.cuda.is_current_stream_capturing())
         )
 
 
-_OWN_MODULES = as_written(XLMPredLayer, AdaptiveLogSoftmax, nn.Linear, nn.ModuleList, nn.Sequential)
+_MODULES = code_of(XLMPredLayer, AdaptiveLogSoftmax, nn.Linear, nn.ModuleList, nn.Sequential)
 
 
-class XLMWithLMHeadModel(XLMPreTrainedModel):
+class XLMWithLMHeadModel(XLMModelWithHead):
     """XLM with its language-model head, for masked and for causal language modelling.
 
     Attributes:
@@ -106,7 +100,6 @@ class XLMWithLMHeadModel(XLMPreTrainedModel):
 
     def __init__(self, config: XLMConfig) -> None:
         super().__init__(config)
-        self.transformer = XLMModel(config)
         self.pred_layer = XLMPredLayer(config)
         self.post_init()
 
@@ -144,28 +137,18 @@ class XLMWithLMHeadModel(XLMPreTrainedModel):
         Returns:
             `MaskedLMOutput`, or with return_dict=False the tuple of what it holds.
         """
-        if unknown:
-            self.refuse(unknown)
         if labels is None and output_logits is False:
             raise InputError("output_logits is False, and there are no labels to give a loss for.")
         if output_logits is None:
             output_logits = self.output_logits
-        wanted = None if output_logits or labels is None else self._labelled(labels)
-        with self._sharing(labels) as matrix, only(self.transformer, wanted):
-            encoded = self.transformer(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                langs=langs,
-                token_type_ids=token_type_ids,
-                position_ids=position_ids,
-                lengths=lengths,
-                cache=cache,
-                head_mask=head_mask,
-                inputs_embeds=inputs_embeds,
-                output_attentions=output_attentions,
-                output_hidden_states=output_hidden_states,
-                return_dict=True,
-            )
+        looks_at_labels = labels is not None and not output_logits
+        output_matrix, embedding_matrix = self._shared_matrix(labels)
+        encoded = self.encode(
+            input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
+            head_mask, inputs_embeds, output_attentions, output_hidden_states, unknown,
+            output_positions=self._labelled(labels) if looks_at_labels else None,
+            embedding_matrix=embedding_matrix,
+        )  # fmt: skip
         hidden = encoded.last_hidden_state
         loss = None
         if labels is not None:
@@ -180,35 +163,38 @@ class XLMWithLMHeadModel(XLMPreTrainedModel):
             )
         logits = self.pred_layer(hidden) if labels is None or output_logits else None
         if labels is not None:
-            loss = self.pred_layer.loss_of(hidden, labels, logits, matrix)
+            loss = self.pred_layer.loss_of(hidden, labels, logits, output_matrix)
         output = MaskedLMOutput(
             loss=loss,
             logits=logits,
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
-        return_dict = self.config.use_return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        return self.in_asked_form(output, return_dict)
 
-    def _labelled(self, labels: Tensor) -> Tensor | None:
-        """Which positions the loss alone looks at, of `wanted_rows`; None: all."""
+    def _labelled(self, labels: Tensor | None) -> Tensor | None:
+        """The positions that the loss alone looks at, as `output_positions`; None: all."""
         weight = self.transformer.embeddings.weight
-        picks = isinstance(labels, Tensor) and self.pred_layer.picks_rows(weight)
-        return labels != IGNORED if picks else None  # what is no tensor is refused later
+        if not isinstance(labels, Tensor):  # which is refused later
+            return None
+        return labels != IGNORED if self.pred_layer.picks_labelled(weight) else None
 
-    def _sharing(self, labels: Tensor | None) -> AbstractContextManager[Tensor | None]:
-        """`shared_matrix` of the output and the word embeddings, if a gradient may come of it."""
+    def _shared_matrix(self, labels: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """The output's matrix and the word embeddings' as two that share a gradient.
+
+        Both None where no gradient may come of it.
+        """
         weight = self.transformer.embeddings.weight
         if (
             labels is not None
             and torch.is_grad_enabled()
-            and self.pred_layer.picks_rows(weight)
+            and self.pred_layer.picks_labelled(weight)
             and only_looks_up(self.transformer.embeddings)
             and getattr(self.pred_layer.proj, "weight", None) is weight
             and weight.requires_grad
         ):
-            return shared_matrix(weight)
-        return nullcontext()
+            return share(weight)
+        return None, None
 
     def tie_weights(self) -> None:
         """Make the output matrix the word embedding, if config.tie_word_embeddings says so."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeVar
 
 import numpy as np
 import torch
@@ -31,9 +31,12 @@ from xlm_core.errors import (
     refuse_unknown_arguments,
 )
 from xlm_core.heads import check_head
+from xlm_core.outputs import ModelOutput
 from xlm_core.positions import sinusoidal_table
 from xlm_core.weights import Kind, TensorSpec, name_of, tensors_of
 from xlm_torch.quantization import is_quantized
+
+Output = TypeVar("Output", bound=ModelOutput)
 
 
 class XLMPreTrainedModel(nn.Module):
@@ -381,6 +384,11 @@ class XLMPreTrainedModel(nn.Module):
         self.gradient_checkpointing = False
 
     # -- calls ---------------------------------------------------------------------------------
+
+    def in_asked_form(self, output: Output, return_dict: bool | None) -> Output | tuple[Any, ...]:
+        """`output`, or where `return_dict`, or the configuration, says False, its tuple."""
+        return_dict = self.config.use_return_dict if return_dict is None else return_dict
+        return output if return_dict else output.to_tuple()
 
     def refuse(self, unknown: Mapping[str, Any]) -> NoReturn:
         """Raise for keyword arguments that `forward` does not have."""

@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from xlm_core.errors import ConfigError, InputError
 from xlm_core.quantization import LARGEST, linear_layers
-from xlm_torch.kernels import LINEAR, OWN_LINEAR, are_plain, as_written, integer_product
+from xlm_torch.fast.integers import integer_product
+from xlm_torch.fast.linear import OWN_LINEAR
+from xlm_torch.fast.onednn import LINEAR
+from xlm_torch.fast.rule import are_unmodified, code_of
 from xlm_torch.losses import at_least_float32
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -124,7 +127,7 @@ class QuantizedLinear(nn.Module):
         )
 
 
-OWN_LINEAR.update(as_written(QuantizedLinear))
+OWN_LINEAR.update(code_of(QuantizedLinear))
 
 
 def quantize(model: Model, *, activations: bool = True) -> Model:
@@ -152,7 +155,7 @@ def quantize(model: Model, *, activations: bool = True) -> Model:
         layer = getattr(parent, attribute)
         if isinstance(layer, QuantizedLinear):
             raise ConfigError(f"{name} is int8 already: quantize a model once.")
-        if not are_plain((layer,), LINEAR):
+        if not are_unmodified((layer,), LINEAR):
             raise ConfigError(
                 f"{name} is a {type(layer).__name__} or has hooks: quantize() takes models whose "
                 "linear layers are untouched. Merge or remove what was put there first."

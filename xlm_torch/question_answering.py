@@ -8,22 +8,21 @@ from torch import Tensor, nn
 
 from xlm_core.config import XLMConfig
 from xlm_core.heads import both_or_neither
+from xlm_core.inputs import DtypeKind
+from xlm_torch.heads import XLMModelWithHead
 from xlm_torch.inputs import check_flags, check_labels, values_are_visible
 from xlm_torch.losses import cross_entropy
-from xlm_torch.model import XLMModel
 from xlm_torch.outputs import QuestionAnsweringModelOutput, XLMForQuestionAnsweringOutput
-from xlm_torch.pretrained import XLMPreTrainedModel
 from xlm_torch.squad_head import SQuADHead
 
 
-class XLMForQuestionAnsweringSimple(XLMPreTrainedModel):
+class XLMForQuestionAnsweringSimple(XLMModelWithHead):
     """XLM with a start logit and an end logit for every token."""
 
     architecture = "XLMForQuestionAnsweringSimple"
 
     def __init__(self, config: XLMConfig) -> None:
         super().__init__(config)
-        self.transformer = XLMModel(config)
         self.qa_outputs = nn.Linear(config.emb_dim, config.num_labels)
         self.post_init()
 
@@ -57,23 +56,11 @@ class XLMForQuestionAnsweringSimple(XLMPreTrainedModel):
         Returns:
             `QuestionAnsweringModelOutput`, or with return_dict=False the tuple of what it holds.
         """
-        if unknown:
-            self.refuse(unknown)
         with_loss = both_or_neither(start_positions, end_positions)
-        encoded = self.transformer(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            langs=langs,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            lengths=lengths,
-            cache=cache,
-            head_mask=head_mask,
-            inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
+        encoded = self.encode(
+            input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
+            head_mask, inputs_embeds, output_attentions, output_hidden_states, unknown,
+        )  # fmt: skip
         start_logits, end_logits = self.qa_outputs(encoded.last_hidden_state).unbind(-1)
         loss = None
         if with_loss:
@@ -95,18 +82,16 @@ class XLMForQuestionAnsweringSimple(XLMPreTrainedModel):
             hidden_states=encoded.hidden_states,
             attentions=encoded.attentions,
         )
-        return_dict = self.config.use_return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        return self.in_asked_form(output, return_dict)
 
 
-class XLMForQuestionAnswering(XLMPreTrainedModel):
+class XLMForQuestionAnswering(XLMModelWithHead):
     """XLM with the SQuAD beam head: the end depends on the start, and a question may have none."""
 
     architecture = "XLMForQuestionAnswering"
 
     def __init__(self, config: XLMConfig) -> None:
         super().__init__(config)
-        self.transformer = XLMModel(config)
         self.qa_outputs = SQuADHead(config)
         self.post_init()
 
@@ -151,23 +136,11 @@ class XLMForQuestionAnswering(XLMPreTrainedModel):
         Raises:
             InputError: Also for a sequence shorter than config.start_n_top or end_n_top.
         """
-        if unknown:
-            self.refuse(unknown)
         with_loss = both_or_neither(start_positions, end_positions)
-        encoded = self.transformer(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            langs=langs,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-            lengths=lengths,
-            cache=cache,
-            head_mask=head_mask,
-            inputs_embeds=inputs_embeds,
-            output_attentions=output_attentions,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-        )
+        encoded = self.encode(
+            input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
+            head_mask, inputs_embeds, output_attentions, output_hidden_states, unknown,
+        )  # fmt: skip
         hidden = encoded.last_hidden_state
         batch, sequence = hidden.shape[:2]
         positions = {
@@ -188,7 +161,7 @@ class XLMForQuestionAnswering(XLMPreTrainedModel):
             )
             if tensor is not None
         }
-        flags = ("bool", "integer", "float")
+        flags: tuple[DtypeKind, ...] = ("bool", "integer", "float")
         if is_impossible is not None:
             is_impossible = check_labels(
                 self,
@@ -222,5 +195,4 @@ class XLMForQuestionAnswering(XLMPreTrainedModel):
             output = self.qa_outputs(hidden, positions.get("cls_index"), p_mask)
         output.hidden_states = encoded.hidden_states
         output.attentions = encoded.attentions
-        return_dict = self.config.use_return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        return self.in_asked_form(output, return_dict)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xlm_core.config import XLMConfig
 from xlm_torch.activations import ACTIVATIONS
-from xlm_torch.kernels import are_plain, as_written
+from xlm_torch.fast.rule import are_unmodified, code_of
 
 
 class SequenceSummary(nn.Module):
@@ -48,15 +50,16 @@ class SequenceSummary(nn.Module):
         return F.dropout(self.activation(picked), self.last_dropout, self.training)
 
 
-_OWN_MODULES = as_written(SequenceSummary, nn.Linear)
+_MODULES = code_of(SequenceSummary, nn.Linear)
 
 
-def summarised(summary: nn.Module) -> int | None:
-    """The position that a summary without a cls_index looks at, of `wanted_rows`; None: all.
+def summarised_position(summary: nn.Module) -> int | None:
+    """The one position that a summary without a cls_index looks at; None: it may look at all.
 
     Args:
         summary: A `SequenceSummary`, or whatever was put in its place.
     """
-    if not are_plain(summary.modules(), _OWN_MODULES):
+    if not are_unmodified(summary.modules(), _MODULES):
         return None
-    return {"first": 0, "last": -1, "cls_index": -1}.get(summary.summary_type)
+    positions = {"first": 0, "last": -1, "cls_index": -1}
+    return positions.get(cast(SequenceSummary, summary).summary_type)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conversion.helpers import write_checkpoint
+from tests.conversion.small_checkpoints import write_checkpoint
 from xlm_core.checkpoints import open_checkpoint, save_checkpoint
 
 Array = np.ndarray[Any, Any]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conversion.helpers import write_checkpoint
+from tests.conversion.small_checkpoints import write_checkpoint
 from tests.support.hub_server import HubServer, hub_server
 from tests.support.layout_models import make
 from tests.support.small_tokenizer import write_folder as write_tokenizer

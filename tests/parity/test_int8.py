@@ -10,10 +10,10 @@ import xlm_torch
 from tests.support.cases import random_case
 from tests.support.parity import as_array, assert_all_close, assert_equal
 from tests.support.tf_models import run_tf, tf_model
+from tests.support.torch_internals import QuantizedLinear
 from tests.support.torch_reference import INDEX_NAMES, our_model, run
 from xlm_core.weights import ARCHITECTURES
 from xlm_tf.quantization import QuantizedLinear as TFQuantizedLinear
-from xlm_torch.quantization import QuantizedLinear
 
 
 @pytest.mark.parametrize("activations", [True, False])

@@ -4,7 +4,7 @@ By hand, from the project's root, once with each version that our tokenizer repr
 
     PYTHON -m tests.support.record_transformers
 
-It writes tests/core/tokenizer/fixtures/transformers_4.json or _5.json, after the version that
+It writes tests/core/tokenization/fixtures/transformers_4.json or _5.json, after the version that
 PYTHON finds. Of every block of texts eight bytes of BLAKE2b are kept for the ids, for the ids
 decoded, and for the ids decoded without special tokens; `--show RUN BLOCK` prints what they stand
 for.

@@ -15,13 +15,25 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import xlm_torch.model
-from tests.support.fast_paths import MASK, Taken, results, small_batch, small_model, take_fast_paths
 from tests.support.parity import assert_close_to_largest, assert_equal, assert_same_results
+from tests.support.torch_fast_paths import (
+    MASK,
+    Taken,
+    results,
+    small_batch,
+    small_model,
+    take_fast_paths,
+)
+from tests.support.torch_internals import (
+    attend,
+    formulas_only,
+    has_varlen,
+    have_varlen,
+    make_unpadding,
+)
 from tests.support.torch_reference import flatten
 from xlm_core.weights import ARCHITECTURES
-from xlm_torch import MODEL_CLASSES, XLMModel, kernels
-from xlm_torch.padding import Rows, has_varlen
+from xlm_torch import MODEL_CLASSES, XLMModel
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 varlen = pytest.importorskip("torch.nn.attention.varlen")
@@ -68,7 +80,7 @@ def test_padding_is_left_out_by_varlen(
     taken: Taken, monkeypatch: pytest.MonkeyPatch, causal: bool
 ) -> None:
     calls = []
-    monkeypatch.setattr(xlm_torch.model, "has_varlen", lambda *_: True)
+    have_varlen(monkeypatch)
     monkeypatch.setattr(
         varlen, "varlen_attn", lambda *a, **o: calls.append(len(a[0])) or _varlen(*a, **o)
     )
@@ -77,7 +89,7 @@ def test_padding_is_left_out_by_varlen(
     assert not calls
     assert_same_results(results(model, batch), expected, 1e-12)
     assert calls == [int(MASK.sum())] * model.config.n_layers
-    assert taken.packed == 1
+    assert taken.unpadded == 1
 
 
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
@@ -90,9 +102,11 @@ def test_the_operation_takes_what_it_is_given(causal: bool, device: str) -> None
         )
         query.requires_grad_(device == "cpu")  # no graph of derivatives on a GPU that is not there
         bounds = torch.empty(4, device=device, dtype=torch.int32)
-        places = torch.empty(11, device=device, dtype=torch.int64)
-        rows = Rows((4, 6), causal, places, (6, 3, 2), bounds)
-        attended = rows.attend(query, key, value, 0.0)
+        positions = torch.empty(11, device=device, dtype=torch.int64)
+        unpadding = make_unpadding(
+            (4, 6), causal, positions=positions, lengths=(6, 3, 2), bounds=bounds
+        )
+        attended = attend(unpadding, query, key, value)
         assert (attended.shape, attended.dtype) == ((11, 64), torch.bfloat16)
         assert attended.device.type == device
         if query.requires_grad:
@@ -200,8 +214,8 @@ def test_varlen_beside_the_formula(taken: Taken, causal: bool) -> None:
     with torch.no_grad():
         expected = exact(**batch).last_hidden_state
         found = model(**_on_gpu(batch)).last_hidden_state
-        assert taken.packed == 1
-        with kernels.plain_kernels():
+        assert taken.unpadded == 1
+        with formulas_only():
             plain = model(**_on_gpu(batch)).last_hidden_state
     bound = 2 * float((plain.cpu().double() - expected).abs().max() / expected.abs().max())
     assert_close_to_largest(found.cpu().double(), expected, max(bound, 1e-2))

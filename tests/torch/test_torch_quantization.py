@@ -14,15 +14,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.fast_paths import MASK, small_batch, small_model
 from tests.support.parity import assert_all_close, assert_close_to_largest, assert_equal
+from tests.support.torch_fast_paths import MASK, small_batch, small_model
+from tests.support.torch_internals import (
+    MULTIPLIES_INTEGERS,
+    QuantizedLinear,
+    formulas_only,
+    packed_layers,
+    rounded,
+)
 from xlm_core.errors import CheckpointError, ConfigError, InputError
 from xlm_core.weights import ARCHITECTURES
-from xlm_torch import MODEL_CLASSES, XLMModel, XLMWithLMHeadModel, kernels, quantize
-from xlm_torch.quantization import QuantizedLinear, rounded
+from xlm_torch import MODEL_CLASSES, XLMModel, XLMWithLMHeadModel, quantize
 
 needs_integers = pytest.mark.skipif(
-    not kernels.MULTIPLIES_INTEGERS, reason="this processor has no exact products of int8"
+    not MULTIPLIES_INTEGERS, reason="this processor has no exact products of int8"
 )
 
 
@@ -85,8 +91,8 @@ def test_the_fast_product(inputs: int, bias: bool, shape: tuple[int, ...]) -> No
     ours = QuantizedLinear(nn.Linear(inputs, 31, bias=bias).requires_grad_(False))
     x = torch.randn(*shape, inputs)
     actual = ours(x)
-    assert ours in kernels._PACKED
-    with kernels.plain_kernels():
+    assert ours in packed_layers()
+    with formulas_only():
         plain = ours(x)
     integers, scale = rounded(x)
     exact = integers.double() @ ours.weight.double().t() * scale * ours.scale.double()
@@ -113,7 +119,7 @@ def test_dtypes(dtype: torch.dtype, activations: bool) -> None:
     expected = QuantizedLinear(layer, activations=activations)(x.to(dtype).double())
     ours = QuantizedLinear(layer.to(dtype), activations=activations)
     assert ours.scale.dtype == torch.float32
-    for way in (kernels.plain_kernels, lambda: torch.no_grad()):
+    for way in (formulas_only, lambda: torch.no_grad()):
         with way():
             y = ours(x.to(dtype))
         assert y.dtype == dtype
@@ -195,7 +201,7 @@ def test_heads(architecture: str, activations: bool) -> None:
     assert len(layers) == 6 * model.config.n_layers
     assert not any(p.requires_grad for p in model.parameters())
     outputs = _outputs(model, **batch)
-    with kernels.plain_kernels():
+    with formulas_only():
         for name, value in _outputs(model, **batch).items():
             assert_close_to_largest(outputs[name], value, 1e-12, name)
     for name, value in dense.items():
@@ -205,13 +211,13 @@ def test_heads(architecture: str, activations: bool) -> None:
 
 
 def test_padding_is_left_out_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.support.fast_paths import take_fast_paths
+    from tests.support.torch_fast_paths import take_fast_paths
 
     taken = take_fast_paths(monkeypatch)
     model = quantize(small_model(XLMModel).double().eval())
     fast = _outputs(model)
-    assert taken.packed == 1
-    with kernels.plain_kernels():
+    assert taken.unpadded == 1
+    with formulas_only():
         assert_close_to_largest(
             fast["last_hidden_state"], _outputs(model)["last_hidden_state"], 1e-12
         )
@@ -224,7 +230,7 @@ def test_the_fast_way_is_as_near_to_the_truth() -> None:
     exact = _outputs(copy.deepcopy(model).double())["last_hidden_state"]
     quantize(model)
     fast = _outputs(model)["last_hidden_state"]
-    with kernels.plain_kernels():
+    with formulas_only():
         plain = _outputs(model)["last_hidden_state"]
     errors = [float((y - exact).norm() / exact.norm()) for y in (fast, plain)]
     assert 0.5 < errors[0] / errors[1] < 2

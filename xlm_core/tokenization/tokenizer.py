@@ -1,46 +1,57 @@
-"""XLM's tokenizer."""
+"""XLM's tokenizer: what it can do, and the parts that do it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+import copy
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from xlm_core.errors import (
-    InputError,
-    refuse_unknown_arguments,
+from xlm_core.errors import InputError, TokenizerError, refuse_unknown_arguments
+from xlm_core.tokenization.attributes import PartAttribute, Role, RoleId, Setting
+from xlm_core.tokenization.calls.arguments import Arguments
+from xlm_core.tokenization.calls.batching import Batching
+from xlm_core.tokenization.calls.encoding import BatchEncoding
+from xlm_core.tokenization.calls.framing import Framing
+from xlm_core.tokenization.decoding import Decoder, join_punctuation, join_subwords
+from xlm_core.tokenization.files.folder import (
+    ADDED_TOKENS_FILE,
+    CONFIG_FILE,
+    MERGES_FILE,
+    SETTINGS,
+    SPECIAL_TOKENS_FILE,
+    VOCAB_FILE,
+    FolderWriter,
+    TokenizerFolder,
+    config_of,
 )
-from xlm_core.tokenization.added_tokens import AddedToken, AddedTokens, list_of_tokens
-from xlm_core.tokenization.aligned import AlignedText, hull
-from xlm_core.tokenization.batching import BatchingMixin
-from xlm_core.tokenization.bpe import BPE
-from xlm_core.tokenization.decoding import DecodingMixin
-from xlm_core.tokenization.fast import FastPath, fill_holes
-from xlm_core.tokenization.files import FilesMixin
-from xlm_core.tokenization.languages import KNOWN_LANGUAGES, check_language
-from xlm_core.tokenization.pipeline import MODES, Pipeline
-from xlm_core.tokenization.segmenters import DEFAULT_KYTEA_MODEL, Japanese
-from xlm_core.tokenization.settings import (
-    Setting,
-    added_tokens,
-    language_tables,
-    one_of,
-    truth,
-    whole_number,
+from xlm_core.tokenization.files.vocabulary_files import (
+    Merges,
+    check_vocabulary,
+    original_vocabulary,
+    read_merges,
+    read_vocabulary,
 )
-from xlm_core.tokenization.special_tokens import (
-    DEFAULT_ADDITIONAL_SPECIAL_TOKENS,
-    SpecialTokensMixin,
-)
-from xlm_core.tokenization.vocabulary import Merges, check_vocabulary, read_merges, read_vocabulary
-from xlm_core.tokenization.words import DEFAULT_CACHE_SIZE, Aligned, Memory, WordEncoder
+from xlm_core.tokenization.settings import one_of, truth, whole_number
+from xlm_core.tokenization.text.languages import Languages
+from xlm_core.tokenization.text.pipeline import MODES
+from xlm_core.tokenization.text.segmenters import DEFAULT_KYTEA_MODEL
+from xlm_core.tokenization.text_encoder import Origin, TextEncoder, TextOptions
+from xlm_core.tokenization.words.added_tokens import AddedToken, added_tokens_of, list_of_tokens
+from xlm_core.tokenization.words.bpe import BPE
+from xlm_core.tokenization.words.memory import DEFAULT_CACHE_SIZE
+from xlm_core.tokenization.words.vocabulary import DEFAULT_ADDITIONAL_SPECIAL_TOKENS, Vocabulary
 
 VERY_LARGE = int(1e30)
 
 
-class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin):
+class XLMTokenizer:
     """Texts to ids and back, exactly as one of three peers does it.
+
+    The work is done by parts: a `Vocabulary` (tokens and their ids), `Languages`, a `TextEncoder`
+    (texts to ids), a `Framing` (special tokens around sequences), a `Batching` (calls) and a
+    `Decoder` (ids to text). Those that depend on a setting are made anew when it is set.
 
     Args:
         vocab_file: vocab.json, or the ids themselves.
@@ -63,9 +74,13 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
             alone) and attention_mask.
         kytea_model: File of the model with which KyTea splits Japanese.
         cache_size: How many words and chunks are remembered, at most; see
-            `xlm_core.tokenization.words.Memory`.
+            `xlm_core.tokenization.words.memory.Memory`.
         added_tokens_decoder: Tokens found in a text as they are, by id.
         name_or_path: Where it came from.
+
+    Attributes:
+        encoder: Id of each subword of the vocabulary, as vocab.json has it.
+        decoder: Subword of each id.
 
     Raises:
         TokenizerError: The files or tables cannot be used.
@@ -111,14 +126,13 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
             more = type(self).__init__.__code__.co_kwonlyargcount
             refuse_unknown_arguments("XLMTokenizer", unknown, names[1 : count + more])
         if isinstance(vocab_file, Mapping):
-            self.encoder = dict(vocab_file)
-            check_vocabulary(self.encoder, "The vocabulary")
+            encoder = dict(vocab_file)
+            check_vocabulary(encoder, "The vocabulary")
         else:
-            self.encoder = read_vocabulary(vocab_file)
-        self.decoder = {i: token for token, i in self.encoder.items()}
+            encoder = read_vocabulary(vocab_file)
         self._merges = merges_file if isinstance(merges_file, Merges) else read_merges(merges_file)
         self._bpe = BPE(self._merges.ranks())
-        self.lang2id, self.id2lang = language_tables(lang2id, id2lang)
+        self._languages = Languages(lang2id, id2lang)
         self.mode = mode
         self.do_lowercase_and_remove_accent = do_lowercase_and_remove_accent
         self.lang = lang
@@ -135,8 +149,9 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
         self.split_special_tokens = truth("split_special_tokens", split_special_tokens)
         self._model_input_names = list_of_tokens(model_input_names) if model_input_names else None
         self.name_or_path = str(name_or_path)
-        self._kept_settings: dict[str, Any] = {}
-        self._set_up_special_tokens(
+        self._unknown_settings: dict[str, Any] = {}
+        self._vocabulary = Vocabulary(
+            encoder,
             {
                 "bos_token": bos_token,
                 "eos_token": eos_token,
@@ -147,20 +162,40 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
                 "mask_token": mask_token,
             },
             additional_special_tokens,
-            added_tokens(added_tokens_decoder),
+            added_tokens_of(added_tokens_decoder),
         )
+        self._make_parts()
 
-    # -- settings ---------------------------------------------------------------------------
+    def _make_parts(self) -> None:
+        """Make the parts that depend on settings; called whenever one of these changes."""
+        if "_vocabulary" not in self.__dict__:
+            return  # settings are still being set for the first time
+        self._text_encoder = TextEncoder(
+            self._bpe,
+            self._vocabulary,
+            mode=self.mode,
+            lang=self.lang,
+            check_language=self._languages.check,
+            lowercase=self.do_lowercase_and_remove_accent,
+            kytea_model=self.kytea_model,
+            cache_size=self.cache_size,
+        )
+        self._framing = Framing(self._vocabulary, self.mode)
+        self._batching = Batching(self, self._framing)
+        self._decoder = Decoder(self._vocabulary, self.mode)
+
+    # -- settings -----------------------------------------------------------------------------
 
     mode = Setting(lambda _, value: one_of("mode", value, MODES))
-    lang = Setting(
-        lambda self, value: check_language(value, KNOWN_LANGUAGES | set(self.lang2id or ()))
-    )
+    lang = Setting(lambda self, value: self._languages.check_default(value))
     do_lowercase_and_remove_accent = Setting(
         lambda _, value: truth("do_lowercase_and_remove_accent", value)
     )
     kytea_model = Setting(lambda _, value: str(value))
     cache_size = Setting(lambda _, value: whole_number("cache_size", value))
+
+    lang2id: PartAttribute[dict[str, int] | None] = PartAttribute("_languages")
+    id2lang: PartAttribute[dict[int, str] | None] = PartAttribute("_languages")
 
     @property
     def do_lower_case(self) -> bool:
@@ -182,11 +217,327 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
     def model_input_names(self, names: Sequence[str]) -> None:
         self._model_input_names = list(names)
 
+    @property
+    def max_len_single_sentence(self) -> int:
+        """The longest sequence that fits in a row of `model_max_length`."""
+        return self.model_max_length - self.num_special_tokens_to_add()
+
+    @property
+    def max_len_sentences_pair(self) -> int:
+        """The longest pair, both lengths together, that fits in a row of `model_max_length`."""
+        return self.model_max_length - self.num_special_tokens_to_add(pair=True)
+
     def clear_cache(self) -> None:
         """Forget the words that were seen; they are split anew."""
-        self._memory.clear()
+        self._text_encoder.memory.clear()
 
-    # -- texts to tokens --------------------------------------------------------------------
+    # -- texts to encodings -------------------------------------------------------------------
+
+    def __call__(
+        self,
+        text: Any = None,
+        text_pair: Any = None,
+        text_target: Any = None,
+        text_pair_target: Any = None,
+        add_special_tokens: bool = True,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        stride: int = 0,
+        is_split_into_words: bool = False,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_tensors: str | None = None,
+        return_token_type_ids: bool | None = None,
+        return_attention_mask: bool | None = None,
+        return_overflowing_tokens: bool = False,
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+        return_length: bool = False,
+        verbose: bool = True,
+        **more: Any,
+    ) -> BatchEncoding:
+        """Tokenize a text, a pair, or a batch of either.
+
+        A str is one text, a list of str a batch; with `is_split_into_words` a list of str is one
+        text and a list of such lists a batch. Entries may be pairs (first, second), and lists of
+        ids in place of a text.
+
+        Args:
+            text: What to tokenize.
+            text_pair: Second texts, one for each.
+            text_target, text_pair_target: Tokenized as well; their ids become `labels`, or the
+                whole result where `text` is None.
+            add_special_tokens: Frame the sequences: `<s> A </s>`, `<s> A </s> B </s>` (with
+                mode="original" `</s>` in place of `<s>`).
+            padding: True or "longest", "max_length", False or "do_not_pad".
+            truncation: True or "longest_first", "only_first", "only_second", False or
+                "do_not_truncate". None is False, but True where `max_length` is given and
+                `padding` is False.
+            max_length: The length that padding and truncation go to; default, the model's.
+            stride: How many tokens overflowing tokens or windows share with what was kept.
+            is_split_into_words: Lists of str are texts that are split into words.
+            pad_to_multiple_of: Padded lengths are multiples of it.
+            padding_side: "right" or "left", in place of the tokenizer's.
+            return_tensors: "np", "pt" or "tf".
+            return_token_type_ids, return_attention_mask: Default, whether `model_input_names`
+                has them.
+            return_overflowing_tokens: `overflowing_tokens` and `num_truncated_tokens`.
+            return_special_tokens_mask: 1 for the frame and padding, else 0.
+            return_offsets_mapping: `offset_mapping`, characters (start, end) of each token.
+            return_length: The length of each row: without padding in a batch, with it for one
+                text, as in transformers.
+            verbose: False keeps warnings about lengths quiet.
+            **more: Not in transformers:
+                lang: The language of the texts, or a list of one each.
+                lang_pair: That of the second texts; default `lang`.
+                return_langs: `langs`, the number of the language at each position: of a pair the
+                    second one for its second sequence, the `</s>` after it and padding after that.
+                bypass_tokenizer: Words, separated by spaces, go straight to BPE.
+                split_special_tokens: Special tokens in a text are split like words.
+                workers: Number of processes.
+                return_windows: As many rows a text as cover it, each of at most `max_length`,
+                    neighbours sharing `stride` tokens, and `overflow_to_sample_mapping`, the
+                    sample of each row. As fast tokenizers do for return_overflowing_tokens.
+
+        Returns:
+            Key -> list of ints for one text, lists of them for a batch; with return_tensors
+            int64 (TensorFlow int32) of shape (batch, length), batch 1 for one text.
+
+        Raises:
+            InputError: For texts or arguments that make no sense, with what to do. transformers
+                leaves rows long where truncation cannot shorten them, gives ragged object arrays
+                and takes a list for one text's pair; these are refused.
+            UnknownArgumentError: For an unknown argument.
+        """
+        arguments = Arguments.of(
+            "the tokenizer",
+            add_special_tokens=add_special_tokens,
+            padding=padding,
+            truncation=truncation,
+            max_length=max_length,
+            stride=stride,
+            is_split_into_words=is_split_into_words,
+            pad_to_multiple_of=pad_to_multiple_of,
+            padding_side=padding_side,
+            return_tensors=return_tensors,
+            return_token_type_ids=return_token_type_ids,
+            return_attention_mask=return_attention_mask,
+            return_overflowing_tokens=return_overflowing_tokens,
+            return_special_tokens_mask=return_special_tokens_mask,
+            return_offsets_mapping=return_offsets_mapping,
+            return_length=return_length,
+            verbose=verbose,
+            **more,
+        )
+        return self._batching.call(text, text_pair, text_target, text_pair_target, arguments)
+
+    def encode(
+        self,
+        text: Any,
+        text_pair: Any = None,
+        add_special_tokens: bool = True,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        stride: int = 0,
+        padding_side: str | None = None,
+        return_tensors: str | None = None,
+        **more: Any,
+    ) -> Any:
+        """The ids of one text or pair: `encode_plus` reduced to its `input_ids`.
+
+        Returns:
+            A list of ints; with return_tensors int64 (TensorFlow int32) of shape (1, length).
+        """
+        return self.encode_plus(
+            text,
+            text_pair,
+            add_special_tokens,
+            padding,
+            truncation,
+            max_length,
+            stride,
+            padding_side=padding_side,
+            return_tensors=return_tensors,
+            **more,
+        )["input_ids"]
+
+    def encode_plus(
+        self,
+        text: Any,
+        text_pair: Any = None,
+        add_special_tokens: bool = True,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        stride: int = 0,
+        is_split_into_words: bool = False,
+        **more: Any,
+    ) -> BatchEncoding:
+        """Tokenize one text or pair; a list is its tokens, words (if split) or ids.
+
+        Args:
+            text, text_pair: A str, or a list of str or int.
+            add_special_tokens, padding, truncation, max_length, stride, is_split_into_words: As in
+                `__call__`.
+            **more: Its other arguments.
+
+        Returns:
+            As `__call__` for one text.
+        """
+        arguments = Arguments.of(
+            "encode_plus",
+            add_special_tokens=add_special_tokens,
+            padding=padding,
+            truncation=truncation,
+            max_length=max_length,
+            stride=stride,
+            is_split_into_words=is_split_into_words,
+            **more,
+        )
+        return self._batching.one(text, text_pair, arguments)
+
+    def batch_encode_plus(
+        self,
+        batch_text_or_text_pairs: Any,
+        add_special_tokens: bool = True,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        stride: int = 0,
+        is_split_into_words: bool = False,
+        **more: Any,
+    ) -> BatchEncoding:
+        """Tokenize a batch of texts, or of pairs (first, second).
+
+        Args:
+            batch_text_or_text_pairs: One entry a sample: a str, a list of words (if split) or
+                ids, or a pair of these.
+            add_special_tokens, padding, truncation, max_length, stride, is_split_into_words: As in
+                `__call__`.
+            **more: Its other arguments.
+
+        Returns:
+            As `__call__` for a batch.
+        """
+        arguments = Arguments.of(
+            "batch_encode_plus",
+            add_special_tokens=add_special_tokens,
+            padding=padding,
+            truncation=truncation,
+            max_length=max_length,
+            stride=stride,
+            is_split_into_words=is_split_into_words,
+            **more,
+        )
+        return self._batching.many(batch_text_or_text_pairs, None, arguments)
+
+    def prepare_for_model(
+        self,
+        ids: list[int],
+        pair_ids: list[int] | None = None,
+        add_special_tokens: bool = True,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        stride: int = 0,
+        *,
+        prepend_batch_axis: bool = False,
+        **more: Any,
+    ) -> BatchEncoding:
+        """Truncate, frame, mask and pad the ids of one text or pair.
+
+        Args:
+            ids, pair_ids: Lists of ints, without special tokens.
+            add_special_tokens, padding, truncation, max_length, stride: As in `__call__`.
+            prepend_batch_axis: Give tensors an axis of one row.
+            **more: The other arguments of `__call__`.
+
+        Returns:
+            As `__call__` for one text; tensors of shape (length,).
+        """
+        arguments = Arguments.of(
+            "prepare_for_model",
+            add_special_tokens=add_special_tokens,
+            padding=padding,
+            truncation=truncation,
+            max_length=max_length,
+            stride=stride,
+            **more,
+        )
+        return self._batching.prepare(ids, pair_ids, arguments, batch_axis=prepend_batch_axis)
+
+    def truncate_sequences(
+        self,
+        ids: list[int],
+        pair_ids: list[int] | None = None,
+        num_tokens_to_remove: int = 0,
+        truncation_strategy: str = "longest_first",
+        stride: int = 0,
+    ) -> tuple[list[int], list[int] | None, list[int]]:
+        """Remove tokens from one sequence or two.
+
+        Args:
+            ids, pair_ids: Lists of ints, without special tokens.
+            num_tokens_to_remove: How many; below 1 none.
+            truncation_strategy: "longest_first", "only_first", "only_second" or
+                "do_not_truncate".
+            stride: How many kept tokens come along with those removed.
+
+        Returns:
+            The shortened ids, the shortened pair_ids or None, and the overflowing tokens: those
+            removed and `stride` beside them; none for pairs with "longest_first".
+
+        Raises:
+            InputError: If the strategy cannot remove as many.
+        """
+        return self._batching.truncate(
+            ids, pair_ids, num_tokens_to_remove, truncation_strategy, stride
+        )
+
+    def pad(
+        self,
+        encoded_inputs: Any,
+        padding: bool | str = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = None,
+        verbose: bool = True,
+    ) -> BatchEncoding:
+        """Pad what was encoded before, as data collators do.
+
+        Args:
+            encoded_inputs: A mapping of one sample or of a batch, or a list of mappings of one
+                sample each; values are lists, arrays or tensors. transformers writes into what it
+                is given; here it stays as it is.
+            padding, max_length, pad_to_multiple_of, padding_side: As in `__call__`.
+            return_attention_mask: Add `attention_mask` where there is none, and pad it; default,
+                whether `model_input_names` has it.
+            return_tensors: "np", "pt" or "tf"; default, what the ids were given as.
+            verbose: False keeps warnings about lengths quiet.
+
+        Returns:
+            input_ids, token_type_ids, special_tokens_mask, attention_mask and langs, where there,
+            padded; other keys as they were. Without alignment.
+
+        Raises:
+            InputError: If there are no input_ids, or keys do not fit together.
+        """
+        return self._batching.pad(
+            encoded_inputs,
+            padding=padding,
+            max_length=max_length,
+            multiple=pad_to_multiple_of,
+            side=padding_side,
+            return_attention_mask=return_attention_mask,
+            return_tensors=return_tensors,
+            verbose=verbose,
+        )
+
+    # -- texts to words and subwords ----------------------------------------------------------
 
     def tokenize(
         self,
@@ -201,23 +552,16 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
         Args:
             text: The text.
             lang: Its language; default, the tokenizer's `lang`.
-            bypass_tokenizer: It is split into words already, with blanks between them: only BPE.
-            split_special_tokens: Special tokens in it are split like words.
+            bypass_tokenizer: The text is split into words already, with blanks between them, and
+                goes straight to BPE.
+            split_special_tokens: Split special tokens in the text like words.
 
         Raises:
-            InputError: It is not a string.
+            InputError: The text is not a string.
             UnknownLanguageError: The tokenizer does not know `lang`.
         """
-        text = _text(text)
-        path = self._path(lang)
-        tokens: list[str] = []
-        for part, added in self._sections(text, bypass_tokenizer, split_special_tokens):
-            if added is not None:
-                tokens.append(added.content)
-                continue
-            words = part.split() if bypass_tokenizer else path.pipeline.words(part)
-            tokens += chain.from_iterable(map(self._encoder.pieces, words))
-        return tokens
+        options = self._text_options(split_special_tokens, bypass=bypass_tokenizer)
+        return self._text_encoder.subwords(text, lang, options)
 
     def words(
         self, text: str, *, lang: str | None = None, split_special_tokens: bool | None = None
@@ -227,175 +571,442 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
         Args:
             text: The text.
             lang: Its language; default, the tokenizer's `lang`.
-            split_special_tokens: Special tokens in it are split like words.
+            split_special_tokens: Split special tokens in the text like words.
+
+        Raises:
+            InputError: The text is not a string.
+            UnknownLanguageError: The tokenizer does not know `lang`.
         """
-        pipeline = self._path(lang).pipeline
-        words: list[str] = []
-        for part, added in self._sections(_text(text), False, split_special_tokens):
-            words += pipeline.words(part) if added is None else [added.content]
-        return words
+        return self._text_encoder.words(text, lang, self._text_options(split_special_tokens))
 
-    def _sections(
-        self, text: str, bypass: bool, split_special: bool | None
-    ) -> Iterator[tuple[str, AddedToken | None]]:
-        """`text` as transformers tokenizes it: parts of text, and added tokens between them."""
-        if self._lowercases_first(bypass):
-            text = self._added_tokens.lowercase(text)
-        if split_special is None:
-            split_special = self.split_special_tokens
-        if split_special or not self._added_tokens.found_in(text):
-            yield text, None
-            return
-        for begin, end, added in self._added_tokens.sections(text):
-            yield text[begin:end], added
-
-    def _lowercases_first(self, bypass: bool) -> bool:
-        # transformers 4 lowercases before Moses: it takes do_lowercase_and_remove_accent for the
-        # do_lower_case of other tokenizers.
-        return self.mode == "v4" and self.do_lowercase_and_remove_accent and not bypass
-
-    def _ids_of_text(
-        self, text: str, path: FastPath, bypass: bool, split_special: bool
-    ) -> list[int]:
-        # Most texts hold no added token: `_sections`, without its loop.
-        if self._lowercases_first(bypass):
-            text = self._added_tokens.lowercase(text)
-        found = not split_special and self._added_tokens.found_in(text)
-        if not found and not bypass:
-            return path.ids(text)
-        cuts = self._added_tokens.sections(text) if found else [(0, len(text), None)]
-        ids: list[int] = []
-        for begin, end, added in cuts:
-            if added is not None:
-                ids.append(self._added_ids[added.content])
-            elif bypass:
-                ids += chain.from_iterable(map(self._encoder.ids, text[begin:end].split()))
-            else:
-                ids += path.ids(text[begin:end])
-        return ids
+    def _text_options(self, split_special: bool | None, *, bypass: bool = False) -> TextOptions:
+        split = self.split_special_tokens if split_special is None else split_special
+        return TextOptions(bypass=bypass, split_special_tokens=split)
 
     def _ids_of_texts(
         self,
-        texts: list[str] | list[list[str]],
-        langs: list[str | None],
+        texts: Sequence[Any],
+        langs: Sequence[str | None],
+        options: TextOptions,
         *,
-        words: bool,
-        bypass: bool,
-        split_special_tokens: bool,
-        workers: int,
+        workers: int = 1,
     ) -> list[list[int]]:
         """Ids of each text, without special tokens around them."""
         if workers > 1:
-            from xlm_core.tokenization.parallel import ids_in_processes
+            from xlm_core.tokenization.workers.pool import ids_in_processes
 
-            options = {
-                "words": words,
-                "bypass": bypass,
-                "split_special_tokens": split_special_tokens,
-            }
             return ids_in_processes(self, texts, langs, options, workers)
-        result: list[list[int]] = []
-        for text, lang in zip(texts, langs, strict=True):
-            path = self._path(lang, segmented=words)
-            if isinstance(text, str):
-                result.append(self._ids_of_text(text, path, bypass, split_special_tokens))
-            else:
-                parts = (self._ids_of_text(p, path, bypass, split_special_tokens) for p in text)
-                result.append(list(chain.from_iterable(parts)))
-        return result
+        return self._text_encoder.ids(texts, langs, options)
 
-    def _alignment_of(
-        self,
-        text: str | list[str],
-        lang: str | None,
-        *,
-        words: bool,
-        bypass: bool,
-        split_special_tokens: bool,
-    ) -> list[tuple[int, int, int | None]]:
-        """Where each id comes from: begin and end in the text or word, and the number of its word.
+    def _align_text(self, text: Any, lang: str | None, options: TextOptions) -> list[Origin]:
+        """Where each id of a text comes from."""
+        return self._text_encoder.align(text, lang, options)
 
-        With words=True every text is a list of words, and each of them is numbered as it stands.
+    # -- special tokens around sequences ------------------------------------------------------
+
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """Frame one sequence or two.
+
+        Args:
+            token_ids_0, token_ids_1: Their ids.
+
+        Returns:
+            A new list of ids.
         """
-        path = self._path(lang, segmented=words)
-        found: list[tuple[int, int, int | None]] = []
-        for at, part in enumerate(text if words else [_text(text)]):
-            tokens: list[Aligned] = []
-            for section in self._aligned_sections(part, path, bypass, split_special_tokens):
-                first = tokens[-1][2] + 1 if tokens else 0
-                tokens += [(begin, end, first + number) for begin, end, number in section]
-            fill_holes(tokens)
-            found += [(begin, end, at) for begin, end, _ in tokens] if words else tokens
-        return found
+        pair = None if token_ids_1 is None else [token_ids_1]
+        return self._framing.frame([token_ids_0], pair)[0]
 
-    def _aligned_sections(
-        self, text: str, path: FastPath, bypass: bool, split_special: bool
-    ) -> Iterator[list[Aligned]]:
-        """The subwords of each part of `text`, words numbered from 0 within each."""
-        aligned = AlignedText.of(text)
-        if self._lowercases_first(bypass):
-            aligned = self._added_tokens.lowercase_aligned(aligned)
-        cuts: list[tuple[int, int, AddedToken | None]] = [(0, len(aligned), None)]
-        if not split_special and self._added_tokens.found_in(aligned.text):
-            cuts = self._added_tokens.sections(aligned.text)
-        for begin, end, added in cuts:
-            part = aligned[begin:end]
-            if added is not None:
-                yield [(*hull(part.spans), 0)]
-            elif bypass:
-                yield self._encoder.align(part.split())
-            elif part.text:
-                yield path.align(part)
+    def create_token_type_ids_from_sequences(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """The token types of one sequence or two, framed.
 
-    # -- parts ------------------------------------------------------------------------------
+        Args:
+            token_ids_0, token_ids_1: Their ids, without special tokens.
 
-    def _check_lang(self, lang: str) -> str:
-        return check_language(lang, KNOWN_LANGUAGES if self.lang2id is None else self.lang2id)
+        Returns:
+            0 for the first sequence with its two special tokens, 1 for the second with its one.
+        """
+        pair = None if token_ids_1 is None else len(token_ids_1)
+        return self._framing.token_types(len(token_ids_0), pair)
 
-    def _path(self, lang: str | None, *, segmented: bool = False) -> FastPath:
-        """The way from text to ids of a language."""
-        key = (lang, segmented)
-        path = self._paths.get(key)
-        if path is None:
-            language = self.lang if lang is None else self._check_lang(lang)
-            pipeline = Pipeline(
-                self.mode,
-                language,
-                lowercase=self.do_lowercase_and_remove_accent,
-                segmented=segmented,
-                japanese=self._japanese,
+    def get_special_tokens_mask(
+        self,
+        token_ids_0: list[int],
+        token_ids_1: list[int] | None = None,
+        already_has_special_tokens: bool = False,
+    ) -> list[int]:
+        """Where the special tokens of framed sequences are.
+
+        Args:
+            token_ids_0, token_ids_1: Ids without special tokens.
+            already_has_special_tokens: `token_ids_0` is a whole row; what is special is seen by
+                its id.
+
+        Returns:
+            1 for a special token, else 0.
+
+        Raises:
+            InputError: For a second sequence beside a whole row.
+        """
+        if not already_has_special_tokens:
+            pair = None if token_ids_1 is None else len(token_ids_1)
+            return self._framing.special_tokens_mask(len(token_ids_0), pair)
+        if token_ids_1 is not None:
+            raise InputError(
+                "get_special_tokens_mask got token_ids_1 with already_has_special_tokens=True, "
+                "which takes one whole row: give it all as token_ids_0."
             )
-            path = FastPath(pipeline, self._encoder, self._memory)
-            self._paths[key] = path
-        return path
+        special = set(self.all_special_ids)
+        return [int(token in special) for token in token_ids_0]
 
-    def _forget(self) -> None:
-        if "_added" not in self.__dict__:
-            return  # still being made
-        # What batches that were made before can tell by that something has changed.
-        self._state = object()
-        self._memory = Memory(self.cache_size)
-        self._paths: dict[tuple[str | None, bool], FastPath] = {}
-        self._japanese = Japanese(self.kytea_model)
-        kept = [t.content for t in self._added.values() if not t.special and t.normalized]
-        self._added_tokens = AddedTokens(self._added.values(), [*self.all_special_tokens, *kept])
-        self._encoder = WordEncoder(
-            self._bpe,
-            self.get_vocab(),
-            self._unknown_id,
-            self._memory,
-            perl=self.mode == "original",
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        """How many special tokens frame one sequence (2), or a pair (3)."""
+        return self._framing.count(pair)
+
+    # -- ids to text --------------------------------------------------------------------------
+
+    def decode(
+        self,
+        token_ids: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+        *,
+        spaces_between_special_tokens: bool = True,
+        **unknown: Any,
+    ) -> str:
+        """Text of ids.
+
+        Each mode spaces added tokens as its peer does: "v4" puts blanks around those that are not
+        special, "v5" around none, "original" around all, as they stand in the original's files.
+
+        Args:
+            token_ids: One id or several; also an array or tensor.
+            skip_special_tokens: Leave special tokens out.
+            clean_up_tokenization_spaces: Take away blanks before punctuation; default, the
+                tokenizer's setting.
+            spaces_between_special_tokens: In "v4", whether there are these blanks.
+        """
+        refuse_unknown_arguments(
+            "decode",
+            unknown.keys() - {"use_source_tokenizer"},
+            (
+                "token_ids",
+                "skip_special_tokens",
+                "clean_up_tokenization_spaces",
+                "spaces_between_special_tokens",
+            ),
         )
+        ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
+        text = self._decoder.join(
+            self.convert_ids_to_tokens([ids] if isinstance(ids, int) else ids, skip_special_tokens),
+            self.convert_tokens_to_string,
+            skip_special_tokens=skip_special_tokens,
+            blanks=spaces_between_special_tokens,
+        )
+        if clean_up_tokenization_spaces is None:
+            clean_up_tokenization_spaces = self.clean_up_tokenization_spaces
+        return self.clean_up_tokenization(text) if clean_up_tokenization_spaces else text
+
+    def batch_decode(
+        self,
+        sequences: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+        **more: Any,
+    ) -> list[str]:
+        """`decode` of each of several rows of ids; also an array or tensor `(batch, sequence)`."""
+        return [
+            self.decode(row, skip_special_tokens, clean_up_tokenization_spaces, **more)
+            for row in sequences
+        ]
+
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        """Subwords joined, with a blank where a word ends."""
+        return join_subwords(tokens)
+
+    @staticmethod
+    def clean_up_tokenization(text: str) -> str:
+        """Without the blanks that English tokenizers put before punctuation and contractions."""
+        return join_punctuation(text)
+
+    # -- tokens and ids -----------------------------------------------------------------------
+
+    encoder: PartAttribute[dict[str, int]] = PartAttribute("_vocabulary")
+    decoder: PartAttribute[dict[int, str]] = PartAttribute("_vocabulary")
+
+    @property
+    def vocab_size(self) -> int:
+        """Size of the vocabulary, without added tokens."""
+        return len(self.encoder)
+
+    def __len__(self) -> int:
+        """Size of the vocabulary, with added tokens."""
+        return len(self._vocabulary)
+
+    def get_vocab(self) -> dict[str, int]:
+        """Id of every subword and added token."""
+        return self._vocabulary.ids()
+
+    def convert_tokens_to_ids(self, tokens: Any) -> Any:
+        """Id of a token, or of each of several; that of `unk_token` for what is not known."""
+        if tokens is None:
+            return None
+        if isinstance(tokens, str):
+            return self._vocabulary.id_of(tokens)
+        wrong = [token for token in tokens if not isinstance(token, str)]
+        if wrong:
+            raise InputError(f"Tokens are strings; among them is {wrong[0]!r}.")
+        return list(map(self._vocabulary.id_of, tokens))
+
+    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
+        """Token of an id, or of each of several; `unk_token` for an id that there is not.
+
+        Args:
+            ids: A number or several, also an array or tensor of them.
+            skip_special_tokens: Leave the special tokens out.
+        """
+        ids = ids.tolist() if hasattr(ids, "tolist") else ids
+        if isinstance(ids, int):
+            return self._vocabulary.token_of(ids)
+        if isinstance(ids, str) or not isinstance(ids, Iterable):
+            raise InputError(f"Ids are whole numbers; got {ids!r}.")
+        ids = list(ids)
+        wrong = [i for i in ids if not hasattr(i, "__index__")]
+        if wrong:
+            raise InputError(
+                f"Ids are whole numbers; among them is {wrong[0]!r}. For several rows of ids, call "
+                "batch_decode."
+            )
+        skipped = set(self.all_special_ids) if skip_special_tokens else set()
+        return [self._vocabulary.token_of(int(i)) for i in ids if int(i) not in skipped]
+
+    # -- special tokens -----------------------------------------------------------------------
+
+    bos_token, bos_token_id = Role(), RoleId()
+    eos_token, eos_token_id = Role(), RoleId()
+    unk_token, unk_token_id = Role(), RoleId()
+    sep_token, sep_token_id = Role(), RoleId()
+    pad_token, pad_token_id = Role(), RoleId()
+    cls_token, cls_token_id = Role(), RoleId()
+    mask_token, mask_token_id = Role(), RoleId()
+
+    @property
+    def additional_special_tokens(self) -> list[str]:
+        """Special tokens without a role of their own."""
+        return list(self._vocabulary.additional)
+
+    @additional_special_tokens.setter
+    def additional_special_tokens(self, tokens: Iterable[Any]) -> None:
+        contents = [AddedToken.of(token).content for token in list_of_tokens(tokens)]
+        self._vocabulary.additional = contents
+        self._make_parts()
+
+    @property
+    def additional_special_tokens_ids(self) -> list[int]:
+        """Ids of the special tokens without a role."""
+        return list(map(self._vocabulary.id_of, self._vocabulary.additional))
+
+    @property
+    def all_special_tokens(self) -> list[str]:
+        """Every special token once: those with a role in the order of roles, then the others."""
+        return self._vocabulary.special_tokens()
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        """Ids of `all_special_tokens`."""
+        return list(map(self._vocabulary.id_of, self.all_special_tokens))
+
+    @property
+    def special_tokens_map(self) -> dict[str, str | list[str]]:
+        """The token of each role that has one."""
+        return self._vocabulary.special_tokens_map()
+
+    def add_special_tokens(
+        self,
+        special_tokens_dict: Mapping[str, Any],
+        replace_additional_special_tokens: bool = True,
+    ) -> int:
+        """Give tokens to roles, and add them to the vocabulary where it lacks them.
+
+        Args:
+            special_tokens_dict: Token of each role ("pad_token", ...), or a list of tokens for
+                "additional_special_tokens" (also "extra_special_tokens", transformers 5's name).
+            replace_additional_special_tokens: Whether that list takes the place of the one before.
+
+        Returns:
+            How many new ids there are; call `model.resize_token_embeddings(len(tokenizer))`.
+        """
+        count = self._vocabulary.add_special_tokens(
+            special_tokens_dict,
+            replace_additional=replace_additional_special_tokens,
+            lowercase=self.do_lowercase_and_remove_accent,
+        )
+        self._make_parts()
+        return count
+
+    # -- added tokens -------------------------------------------------------------------------
+
+    def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
+        """Add tokens that are found in a text as they are.
+
+        A token that the vocabulary has keeps its id; others get new ones, after the last. Where
+        the tokenizer lowercases, a token that is not special is added lowercased.
+
+        Args:
+            new_tokens: A string or `AddedToken`, or several.
+            special_tokens: Whether they are control tokens.
+
+        Returns:
+            How many new ids there are; call `model.resize_token_embeddings(len(tokenizer))`.
+        """
+        if new_tokens is None:
+            return 0
+        count = self._vocabulary.add_tokens(
+            new_tokens, special=special_tokens, lowercase=self.do_lowercase_and_remove_accent
+        )
+        self._make_parts()
+        return count
+
+    @property
+    def added_tokens_decoder(self) -> dict[int, AddedToken]:
+        """Every token that is found in a text as it is, by id."""
+        return dict(sorted(self._vocabulary.added.items()))
+
+    @property
+    def added_tokens_encoder(self) -> dict[str, int]:
+        """Id of every token that is found in a text as it is, by content."""
+        return {token.content: i for i, token in self.added_tokens_decoder.items()}
+
+    def get_added_vocab(self) -> dict[str, int]:
+        """Ids of the added tokens, special ones included."""
+        return dict(self._vocabulary.added_ids)
+
+    # -- files --------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        **overrides: Any,
+    ) -> Self:
+        """Open a folder: one that transformers 4 or 5 or this library wrote, or the original's.
+
+        Without a mode of its own, a folder gives the ids of its writer: "v5" where transformers 5
+        wrote it, "original" where it holds the original's codes and vocabulary (`codes*` and
+        `vocab*`), else "v4".
+
+        Args:
+            path: The folder, or the name of a published checkpoint, such as "xlm-mlm-en-2048".
+            revision: Branch, tag or commit of a published checkpoint.
+            local_files_only: Of a published checkpoint, take only what was downloaded before.
+            **overrides: Arguments of `XLMTokenizer`, in place of what the folder says.
+
+        Raises:
+            TokenizerError: There is no such folder, or its files cannot be used.
+        """
+        folder = TokenizerFolder.find(path, revision=revision, local_files_only=local_files_only)
+        arguments = folder.arguments({"name_or_path": str(path), **overrides})
+        if folder.has_subwords:
+            tokenizer = cls(folder.vocabulary, folder.merges, **arguments)
+        else:
+            codes, vocabulary = folder.original_files()
+            tokenizer = cls.from_facebook(codes, vocabulary, **arguments)
+        tokenizer._unknown_settings = folder.unknown_settings()
+        return tokenizer
+
+    @classmethod
+    def from_facebook(
+        cls,
+        codes: str | os.PathLike[str],
+        vocabulary: str | os.PathLike[str] | Mapping[int, str],
+        *,
+        max_vocab: int | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """From the original's files.
+
+        Args:
+            codes: The merges, as fastBPE wrote them.
+            vocabulary: The vocabulary file, or the word of each id (a checkpoint's `dico_id2word`).
+            max_vocab: The `--max_vocab` that the model was trained with: 95000 for XNLI-15.
+            **arguments: Of `XLMTokenizer`; `mode` is "original" unless given.
+
+        Raises:
+            TokenizerError: The files cannot be used.
+        """
+        encoder = original_vocabulary(vocabulary, max_vocab)
+        merges = read_merges(Path(codes), original=True)
+        return cls(encoder, merges, **{"mode": "original", **arguments})
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Write a folder that transformers 4 and 5 and this library open.
+
+        Args:
+            save_directory: The folder; made if it does not exist.
+            filename_prefix: Comes before all names, and a "-".
+
+        Returns:
+            The paths of the files.
+        """
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        writer = FolderWriter(folder, filename_prefix)
+        settings = {name: getattr(self, name) for name in SETTINGS}
+        settings["model_input_names"] = self._model_input_names
+        config = config_of(settings, self._vocabulary, self._unknown_settings)
+        written = [
+            writer.write_json(CONFIG_FILE, config),
+            writer.write_json(SPECIAL_TOKENS_FILE, self.special_tokens_map),
+            *self.save_vocabulary(folder, filename_prefix),
+        ]
+        added = self._vocabulary.added_ids
+        beyond = {token: i for token, i in added.items() if token not in self.encoder}
+        if beyond:
+            written.append(writer.write_json(ADDED_TOKENS_FILE, beyond))
+        return tuple(written)
+
+    def save_vocabulary(
+        self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, str]:
+        """Write vocab.json and merges.txt.
+
+        Args:
+            save_directory: An existing folder.
+            filename_prefix: Comes before both names, and a "-".
+
+        Returns:
+            The paths of both files.
+
+        Raises:
+            TokenizerError: There is no such folder.
+        """
+        folder = Path(save_directory)
+        if not folder.is_dir():
+            raise TokenizerError(f"{folder} is not a folder.")
+        writer = FolderWriter(folder, filename_prefix)
+        vocabulary = writer.write_json(VOCAB_FILE, self.encoder)
+        return vocabulary, writer.write_text(MERGES_FILE, self._merges.text())
+
+    # -- copies -------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(self.__dict__)
-        for name in ("_state", "_memory", "_paths", "_japanese", "_added_tokens", "_encoder"):
-            state.pop(name, None)
-        return state
+        made = ("_text_encoder", "_framing", "_batching", "_decoder")
+        return {name: value for name, value in self.__dict__.items() if name not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._forget()
+        # What `copy.copy` is given for a state is the very parts of the tokenizer copied.
+        self._languages = copy.copy(self._languages)
+        self._vocabulary = copy.copy(self._vocabulary)
+        self._make_parts()
 
     def __repr__(self) -> str:
         languages = "" if self.lang2id is None else f", languages={len(self.lang2id)}"
@@ -404,14 +1015,3 @@ class XLMTokenizer(FilesMixin, DecodingMixin, SpecialTokensMixin, BatchingMixin)
             f"mode={self.mode!r}, lowercase={self.do_lowercase_and_remove_accent}{languages}, "
             f"model_max_length={self.model_max_length}, special_tokens={self.special_tokens_map})"
         )
-
-
-def _text(text: Any) -> str:
-    if not isinstance(text, str):
-        what = (
-            "bytes: decode them first, as text.decode('utf-8')"
-            if isinstance(text, bytes)
-            else (f"{type(text).__name__}")
-        )
-        raise InputError(f"A text is a str; got {what}.")
-    return text

@@ -52,7 +52,7 @@ def name_of(spec: TensorSpec, dialect: Dialect, architecture: str = "XLMModel") 
     if dialect == "torch":
         return f"transformer.{spec.path}" if stem else spec.path
     if dialect == "facebook":
-        return _facebook_name(spec, architecture)
+        return _original_name(spec, architecture)
     if architecture == ENCODER_DECODER:
         return None
     parts = spec.path.split(".")
@@ -70,7 +70,7 @@ def is_transposed(spec: TensorSpec, dialect: Dialect) -> bool:
     return spec.kind is Kind.MATRIX and dialect in ("tf", "keras", "keras_file")
 
 
-def _facebook_name(spec: TensorSpec, architecture: str) -> str | None:
+def _original_name(spec: TensorSpec, architecture: str) -> str | None:
     if spec.in_encoder or spec.path.startswith("pred_layer.") or architecture == ENCODER_DECODER:
         return spec.path
     module, _, leaf = spec.path.rpartition(".")
@@ -114,5 +114,5 @@ def _keras_file_name(spec: TensorSpec, steps: list[str], simple_answering: bool)
             reached.append(_REACHED.get(step, step))
         inside = step
     # A layer's own variables, in the order in which it makes them.
-    second = spec.kind in (Kind.BIAS, Kind.NORM_SHIFT) and not spec.beside_tied
+    second = spec.kind in (Kind.BIAS, Kind.NORM_SHIFT) and not spec.weight_is_tied
     return "/".join([*reached, "vars", "1" if second else "0"])

@@ -36,7 +36,7 @@ class TensorSpec:
         in_encoder: Part of the encoder (`XLMModel`); else of a head.
         tied_to: Path of the tensor that this one is, physically, or None.
         trainable: False for the sinusoidal table.
-        beside_tied: The matrix of its layer is tied, so that the layer owns this one only.
+        weight_is_tied: True of a bias whose layer has a tied weight, so owns only the bias.
     """
 
     path: str
@@ -45,7 +45,7 @@ class TensorSpec:
     in_encoder: bool = True
     tied_to: str | None = None
     trainable: bool = True
-    beside_tied: bool = False
+    weight_is_tied: bool = False
 
     @property
     def size(self) -> int:
@@ -101,7 +101,7 @@ def _pred_layer(config: XLMConfig) -> Specs:
         tied_to = "embeddings.weight" if config.ties_output else None
         yield TensorSpec("pred_layer.proj.weight", Kind.MATRIX, (vocabulary, width), False, tied_to)
         bias = "pred_layer.proj.bias"
-        yield TensorSpec(bias, Kind.BIAS, (vocabulary,), False, beside_tied=config.ties_output)
+        yield TensorSpec(bias, Kind.BIAS, (vocabulary,), False, weight_is_tied=config.ties_output)
         return
     cutoffs = config.asm_cutoffs or []
     yield from _linear("pred_layer.proj.head", cutoffs[0] + len(cutoffs), width, head=True)

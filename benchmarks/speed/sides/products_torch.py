@@ -85,7 +85,7 @@ def streaming(task: Task, dtype: torch.dtype) -> dict[str, Any]:
 def of_few_rows(task: Task, dtype: torch.dtype) -> dict[str, float]:
     """F.linear's time over oneDNN's by the number of rows, through all layers in turn.
 
-    Where it is above 1 belongs to `xlm_torch.kernels.PREFER_ONEDNN`.
+    Where it is above 1 belongs to `xlm_torch.fast.onednn.PREFER_ONEDNN`.
     """
     if "oneDNN" not in ways():
         raise Absent("no oneDNN to ask by name")

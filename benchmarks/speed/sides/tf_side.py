@@ -105,10 +105,9 @@ class TensorFlowSide(Side):
         if not options.get("plain"):
             return nullcontext()
         try:
-            kernels = importlib.import_module(f"{self.library}.kernels")
+            return importlib.import_module(self.library).formulas_only()
         except ImportError as error:
             raise Absent(str(error)) from error
-        return kernels.plain_kernels()
 
     def call_of(
         self, task: Task, model: Any, batch: Batch, options: dict[str, Any]

@@ -107,7 +107,7 @@ class TorchSide(Side):
         """Our formulas alone, if asked for."""
         if not options.get("plain"):
             return nullcontext()
-        return importlib.import_module(f"{self.library}.kernels").plain_kernels()
+        return importlib.import_module(self.library).formulas_only()
 
     def call_of(
         self, task: Task, model: torch.nn.Module, batch: Batch, options: dict[str, Any]

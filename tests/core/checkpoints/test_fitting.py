@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conversion.helpers import small_config, write_checkpoint
 from tests.conversion.pairs import QUERY
+from tests.conversion.small_checkpoints import small_config, write_checkpoint
 from xlm_core.checkpoints import LazyTensor, match_checkpoint, open_checkpoint
 from xlm_core.checkpoints.fitting import class_of, fit_checkpoint
 from xlm_core.checkpoints.opening import Checkpoint

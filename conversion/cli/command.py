@@ -1,0 +1,78 @@
+"""The `xlm` command line: one sub-command for each tool.
+
+Exit codes: 0, done and passed; 1, a check failed; 2, it could not be done (one line on the
+standard error says why), or the arguments are wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+
+from conversion.cli.checkpoints import add_convert, add_demo, add_inspect, add_verify
+from conversion.cli.terminal import IMPOSSIBLE, INTERRUPTED
+from conversion.cli.tokenize import add_tokenize
+from conversion.reports.wording import shown
+from xlm_core.errors import XLMError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: Its arguments, without the name of the program; default: those of the process.
+
+    Returns:
+        The exit code.
+    """
+    # TensorFlow reads this when it is imported; what the user has set stays.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    options = parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            return run(options)
+        except (XLMError, OSError) as error:
+            print(
+                f"xlm {options.command}: {_one_line(error) or type(error).__name__}",
+                file=sys.stderr,
+            )
+            return IMPOSSIBLE
+        except KeyboardInterrupt:
+            print(f"xlm {options.command}: interrupted", file=sys.stderr)
+            return INTERRUPTED
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of the command and of all its sub-commands."""
+    result = argparse.ArgumentParser(
+        prog="xlm", description="Tools for XLM checkpoints.", allow_abbrev=False
+    )
+    commands = result.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    add_inspect(commands)
+    add_convert(commands)
+    add_verify(commands)
+    add_demo(commands)
+    add_tokenize(commands)
+    return result
+
+
+def _one_line(message: object) -> str:
+    """Put a message on one line and escape it, since it may hold names from files."""
+    return shown(" ".join(str(message).split()), longest=None)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as one line on the standard error, without its place in the code."""
+    print(f"warning: {_one_line(message)}", file=sys.stderr)

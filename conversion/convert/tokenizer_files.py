@@ -1,0 +1,177 @@
+"""The tokenizer's part of a conversion: dictionary and codes, vocabulary and merges."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from xlm_core.checkpoints.layouts import Layout
+from xlm_core.checkpoints.opening import Checkpoint
+from xlm_core.checkpoints.original import Original
+from xlm_core.checkpoints.writing import Weights
+from xlm_core.config import XLMConfig
+from xlm_core.errors import CheckpointError, TokenizerError
+from xlm_core.tokenization.files.folder import FOLDER_FILES, MERGES_FILE, VOCAB_FILE
+from xlm_core.tokenization.files.vocabulary_files import (
+    SPECIAL_WORDS,
+    read_code_counts,
+    read_merges,
+    read_vocabulary,
+)
+from xlm_core.tokenization.tokenizer import XLMTokenizer
+from xlm_core.tokenization.words.bpe import END_OF_WORD
+
+_GENERATION = "generation_config.json"
+# Copied as they are from folder to folder.
+FILES = (*FOLDER_FILES, _GENERATION)
+_CODES, _VOCABULARY = "codes", "vocab"
+
+
+def with_dictionary(checkpoint: Checkpoint, weights: Weights) -> tuple[Weights, list[str]]:
+    """What the original's code wants to know of a model, as far as the source tells.
+
+    Args:
+        checkpoint: The source; the words of its vocabulary are those of a dictionary.
+        weights: What is converted.
+
+    Returns:
+        The weights, with the dictionary added, and notes for the user.
+
+    Raises:
+        CheckpointError: If the vocabulary is damaged.
+    """
+    original, notes = weights.original or Original(), []
+    if original.words is not None and len(original.words) != weights.config.vocab_size:
+        notes.append("the original's dictionary is left out: the vocabulary was resized since")
+        original = replace(original, words=None, counts=None)
+    elif original.words is None and _has_tokenizer(checkpoint.folder):
+        original = _from_folder(checkpoint.folder, original, weights.config)
+    if original.words is None:
+        notes.append("there is no dictionary: the original's translate.py needs one")
+    if weights.architecture in ("XLMModel", "XLMForSequenceClassification"):
+        notes.append(
+            "the model has no output layer: the original's code, which builds one, loads it with "
+            "with_output=False only"
+        )
+    return replace(weights, original=original), notes
+
+
+def write_tokenizer(
+    stage: Path,
+    checkpoint: Checkpoint,
+    weights: Weights,
+    layout: Layout,
+    codes: str | os.PathLike[str] | None,
+    mode: str | None,
+) -> tuple[Weights, list[str]]:
+    """Write the tokenizer that belongs to a checkpoint in the form that belongs to a layout.
+
+    Args:
+        stage: The new folder.
+        checkpoint: The source.
+        weights: What is converted.
+        layout: Of the new folder.
+        codes: BPE codes of the original; default: codes* beside the source.
+        mode: Of a tokenizer that is made from the original's files; None is "v4".
+
+    Returns:
+        The weights, with what the original's files hold added, and notes for the user.
+
+    Raises:
+        CheckpointError: If `codes` cannot be used.
+    """
+    original, folder = weights.original, checkpoint.folder
+    has_folder = _has_tokenizer(folder)
+    codes = _codes(folder, codes)
+    if layout.name == "facebook":
+        if has_folder and original is not None:
+            _write_codes(stage / _CODES, folder / MERGES_FILE, original)
+        elif codes is not None:
+            shutil.copyfile(codes, stage / _CODES)
+        if original is not None and original.words is not None:
+            _write_vocabulary(stage / _VOCABULARY, original)
+        return weights, []
+    for name in FILES:
+        if (has_folder or name == _GENERATION) and (folder / name).is_file():
+            shutil.copyfile(folder / name, stage / name)
+    if has_folder:
+        return weights, []
+    if original is None or original.words is None:
+        return weights, []
+    if codes is None:
+        why = "the BPE codes of its dictionary are not beside the source. Give them (--codes)"
+        return weights, [f"no tokenizer was written: {why}"]
+    try:
+        tokenizer = _made(codes, original.words, weights.config, mode)
+        tokenizer.save_pretrained(stage)
+    except TokenizerError as error:
+        raise CheckpointError(f"{codes} and the dictionary make no tokenizer: {error}") from error
+    counts = read_code_counts(codes)
+    return replace(weights, original=replace(original, code_counts=counts)), [
+        f"the tokenizer gives the ids of mode {tokenizer.mode!r}"
+    ]
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return (folder / VOCAB_FILE).is_file() and (folder / MERGES_FILE).is_file()
+
+
+def _codes(folder: Path, codes: str | os.PathLike[str] | None) -> Path | None:
+    if codes is not None:
+        if not Path(codes).is_file():
+            raise CheckpointError(f"there is no file of BPE codes at {os.fspath(codes)}.")
+        return Path(codes)
+    found = sorted(file for file in folder.glob("codes*") if file.is_file())
+    return found[0] if len(found) == 1 else None
+
+
+def _made(codes: Path, words: tuple[str, ...], config: XLMConfig, mode: str | None) -> XLMTokenizer:
+    # A vocabulary without a single capital was made of lowercased text.
+    cased = any(word != word.lower() for word in words[len(SPECIAL_WORDS) :])
+    return XLMTokenizer.from_facebook(
+        codes,
+        dict(enumerate(words)),
+        mode=mode or "v4",
+        lang2id=config.lang2id,
+        do_lowercase_and_remove_accent=not cased,
+    )
+
+
+def _from_folder(folder: Path, original: Original, config: XLMConfig) -> Original:
+    """With the dictionary that a folder's vocabulary makes, if it makes one."""
+    try:
+        vocabulary = read_vocabulary(folder / VOCAB_FILE)
+    except TokenizerError as error:
+        raise CheckpointError(str(error)) from error
+    by_id = {index: subword for subword, index in vocabulary.items()}
+    if {*by_id} != {*range(config.vocab_size)}:
+        return original  # resized, or with holes: no dictionary of the original's kind
+    words = []
+    for index in range(len(by_id)):
+        subword = by_id[index]
+        if index < len(SPECIAL_WORDS):
+            words.append(subword)
+        elif subword.endswith(END_OF_WORD):
+            words.append(subword.removesuffix(END_OF_WORD))
+        else:
+            words.append(f"{subword}@@")
+    return original if len({*words}) < len(words) else replace(original, words=tuple(words))
+
+
+def _write_codes(path: Path, merges: Path, original: Original) -> None:
+    lines = read_merges(merges).lines
+    counts = original.code_counts or (0,) * len(lines)
+    if len(counts) != len(lines):
+        counts = (0,) * len(lines)
+    text = "".join(f"{' '.join(line)} {n}\n" for line, n in zip(lines, counts, strict=True))
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write_vocabulary(path: Path, original: Original) -> None:
+    words = original.words or ()
+    counts = original.counts or (0,) * len(words)
+    pairs = list(zip(words, counts, strict=True))[len(SPECIAL_WORDS) :]
+    text = "".join(f"{word} {count}\n" for word, count in pairs)
+    path.write_text(text, encoding="utf-8", newline="\n")

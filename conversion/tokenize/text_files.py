@@ -1,0 +1,149 @@
+"""Read files of text, also compressed ones, in batches of lines."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import os
+import stat
+import sys
+import zlib
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from xlm_core.errors import InputError
+
+# A batch of long lines ends once it has so many bytes.
+_BYTES_A_BATCH = 1 << 20
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive lines of one file.
+
+    Attributes:
+        data: The bytes of the lines; the last line of a file may lack its line feed.
+        file: The name of the file.
+        line: Number of the first line, counted from 1.
+        byte: Number of bytes before the first line.
+    """
+
+    data: bytes
+    file: str
+    line: int
+    byte: int
+
+    def lines(self) -> list[str]:
+        """The lines, without their line feeds.
+
+        Raises:
+            InputError: If they are not UTF-8.
+        """
+        try:
+            lines = self.data.decode("utf-8").split("\n")
+        except UnicodeDecodeError as error:
+            before = self.data[: error.start]
+            raise InputError(
+                f"{self.file} is not UTF-8: line {self.line + before.count(10)}, byte "
+                f"{error.start - (before.rfind(10) + 1)} of the line and {self.byte + error.start} "
+                f"of the text is 0x{self.data[error.start]:02x} ({error.reason}). Convert it, "
+                "with iconv for instance."
+            ) from error
+        if not lines[-1]:
+            lines.pop()
+        return lines
+
+
+class Reader:
+    """Reads files in batches of lines.
+
+    Args:
+        inputs: Names of files; "-" is the standard input.
+        batch_lines: Largest number of lines in a batch.
+
+    Raises:
+        InputError: If a file is missing.
+
+    Attributes:
+        total: Size of all files in bytes, compressed ones as they are; None if not known.
+    """
+
+    def __init__(self, inputs: Iterable[str], batch_lines: int) -> None:
+        self._inputs = list(inputs)
+        self._batch_lines = batch_lines
+        self._before = 0
+        self._now: BinaryIO | None = None
+        sizes = list(map(_size, self._inputs))
+        self.total = None if None in sizes else sum(size or 0 for size in sizes)
+
+    @property
+    def done(self) -> int | None:
+        """Number of bytes read so far, of `total`; None if not known."""
+        if self.total is None:
+            return None
+        return self._before + (0 if self._now is None else self._now.tell())
+
+    def batches(self) -> Generator[Batch]:
+        """Yield the lines of all files in order.
+
+        Raises:
+            InputError: If a compressed file is damaged.
+        """
+        for name in self._inputs:
+            shown = "the standard input" if name == "-" else name
+            try:
+                with _raw(name) as raw:
+                    self._now = raw
+                    yield from self._batches_of(_decompressed(raw, name), shown)
+                    self._before = self.done or 0
+            except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+                raise InputError(f"{shown} is damaged or incomplete: {error}.") from error
+            finally:
+                self._now = None
+
+    def _batches_of(self, stream: Iterable[bytes], name: str) -> Iterator[Batch]:
+        line, byte, size = 1, 0, 0
+        lines: list[bytes] = []
+        for each in stream:
+            lines.append(each)
+            size += len(each)
+            if len(lines) >= self._batch_lines or size >= _BYTES_A_BATCH:
+                yield Batch(b"".join(lines), name, line, byte)
+                line, byte, size = line + len(lines), byte + size, 0
+                lines = []
+        if lines:
+            yield Batch(b"".join(lines), name, line, byte)
+
+
+def _size(name: str) -> int | None:
+    """Size of a file in bytes; None if it is no regular file."""
+    try:
+        found = os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name)
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {name}.") from error
+    except (OSError, ValueError):
+        if name == "-":
+            return None  # no file at all, in tests and notebooks
+        raise
+    if stat.S_ISDIR(found.st_mode):
+        raise InputError(f"{name} is a folder: give the files in it.")
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+@contextmanager
+def _raw(name: str) -> Iterator[BinaryIO]:
+    if name == "-":
+        yield sys.stdin.buffer
+        return
+    with open(name, "rb") as file:
+        yield file
+
+
+def _decompressed(raw: BinaryIO, name: str) -> Iterable[bytes]:
+    if name.endswith(".gz"):
+        return gzip.GzipFile(fileobj=raw)
+    if name.endswith(".xz"):
+        return lzma.LZMAFile(raw)
+    return raw

@@ -1,0 +1,1 @@
+"""What a call to the tokenizer does with ids: frames, truncation, padding, alignment, tensors."""

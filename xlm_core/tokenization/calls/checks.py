@@ -1,0 +1,96 @@
+"""Calls whose arguments contradict each other, refused before anything is tokenized."""
+
+from __future__ import annotations
+
+from xlm_core.errors import InputError
+from xlm_core.tokenization.calls.arguments import SIDES, Arguments, Plan, check_natural
+from xlm_core.tokenization.calls.called_tokenizer import CalledTokenizer
+from xlm_core.tokenization.calls.columns import Column
+from xlm_core.tokenization.calls.truncation import refuse_stride
+
+
+def check_call(
+    tokenizer: CalledTokenizer,
+    first: Column,
+    second: Column | None,
+    arguments: Arguments,
+    plan: Plan,
+    special: int,
+) -> None:
+    """Refuse arguments that contradict each other, or the texts.
+
+    Args:
+        tokenizer: The tokenizer that is called.
+        first: The first sequences.
+        second: The second ones, or None.
+        arguments: What the call says besides.
+        plan: What its padding and truncation come to.
+        special: How many special tokens frame each row.
+
+    Raises:
+        InputError: They do; the message says how to mend it.
+    """
+    check_natural("stride", arguments.stride, 0)
+    check_natural("workers", arguments.workers, 1)
+    if plan.truncation and plan.max_length is not None and plan.max_length < special:
+        raise InputError(
+            f"max_length is {plan.max_length}, but the special tokens alone need {special}: "
+            "give a larger max_length, or add_special_tokens=False."
+        )
+    if plan.truncation and tokenizer.truncation_side not in SIDES:
+        raise InputError(
+            f"truncation_side={tokenizer.truncation_side!r} is not known: expected 'right' or "
+            "'left'. Set it on the tokenizer."
+        )
+    if arguments.return_token_type_ids and not special and tokenizer.mode != "v5":
+        raise InputError(
+            "return_token_type_ids=True with add_special_tokens=False: token types are "
+            "defined for framed sequences. Give add_special_tokens=True, or "
+            "return_token_type_ids=None."
+        )
+    if arguments.return_windows or arguments.return_overflowing_tokens:
+        _check_what_is_cut_off(tokenizer, second, arguments, plan, special)
+    for column in (first, second):
+        if column and arguments.return_offsets_mapping and column.kind in ("ids", "tokens"):
+            raise InputError(
+                f"return_offsets_mapping=True, but what was given are {column.kind}, which "
+                "have no characters: give texts."
+            )
+    if arguments.lang_pair is not None and second is None:
+        raise InputError(
+            f"lang_pair={arguments.lang_pair!r}, but there is no text_pair: give one, or "
+            "lang alone."
+        )
+    if arguments.return_langs and (arguments.lang is None or not tokenizer.lang2id):
+        lacking = "lang" if arguments.lang is None else "lang2id, which this tokenizer lacks"
+        raise InputError(
+            f"return_langs=True needs {lacking}: give lang='en', for instance, and a "
+            "tokenizer with lang2id={'en': 0, ...}."
+        )
+
+
+def _check_what_is_cut_off(
+    tokenizer: CalledTokenizer,
+    second: Column | None,
+    arguments: Arguments,
+    plan: Plan,
+    special: int,
+) -> None:
+    if arguments.return_windows and arguments.return_overflowing_tokens:
+        raise InputError(
+            "return_windows and return_overflowing_tokens both say what becomes of tokens "
+            "that are cut off: give one of them."
+        )
+    asked = "return_windows" if arguments.return_windows else "return_overflowing_tokens"
+    if second is not None and plan.truncation == "longest_first":
+        raise InputError(
+            f"{asked}=True for pairs with truncation='longest_first', which cuts both: "
+            "give 'only_first' or 'only_second'."
+        )
+    missing = plan.max_length is None and tokenizer.mode != "v5"
+    if missing or (arguments.return_windows and not plan.truncation):
+        raise InputError(f"{asked}=True needs truncation and max_length: give both.")
+    if arguments.return_windows and plan.max_length is not None:
+        room = plan.max_length - tokenizer.num_special_tokens_to_add() * bool(special)
+        if arguments.stride >= room:
+            refuse_stride(arguments.stride, room)

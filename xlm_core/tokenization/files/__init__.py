@@ -1,0 +1,1 @@
+"""A tokenizer's files: its folder, vocabularies and merges."""

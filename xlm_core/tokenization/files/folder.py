@@ -1,0 +1,267 @@
+"""Reading and writing a tokenizer's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from xlm_core.errors import CheckpointError, TokenizerError
+from xlm_core.tokenization.files.vocabulary_files import read_json
+from xlm_core.tokenization.settings import whole_number
+from xlm_core.tokenization.text.segmenters import DEFAULT_KYTEA_MODEL
+from xlm_core.tokenization.words.added_tokens import AddedToken, added_tokens_of
+from xlm_core.tokenization.words.vocabulary import NAMED_SPECIAL_TOKENS, Vocabulary
+from xlm_core.whole_files import written_whole
+
+VOCAB_FILE = "vocab.json"
+MERGES_FILE = "merges.txt"
+CONFIG_FILE = "tokenizer_config.json"
+SPECIAL_TOKENS_FILE = "special_tokens_map.json"
+ADDED_TOKENS_FILE = "added_tokens.json"
+FOLDER_FILES = (VOCAB_FILE, MERGES_FILE, CONFIG_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE)
+
+# Settings of tokenizer_config.json that are arguments of XLMTokenizer, and attributes.
+SETTINGS = (
+    "lang2id",
+    "id2lang",
+    "do_lowercase_and_remove_accent",
+    "mode",
+    "lang",
+    "model_max_length",
+    "padding_side",
+    "truncation_side",
+    "clean_up_tokenization_spaces",
+    "split_special_tokens",
+    "model_input_names",
+    "kytea_model",
+)
+# Written by transformers about itself, or written anew.
+_WRITTEN_ANEW = (
+    "tokenizer_class",
+    "backend",
+    "is_local",
+    "local_files_only",
+    "name_or_path",
+    "special_tokens_map_file",
+    "tokenizer_file",
+    "extra_special_tokens",
+    "added_tokens_decoder",
+    "additional_special_tokens",
+)
+# Settings that are not written where they have this value.
+_LEFT_OUT = {
+    "split_special_tokens": False,
+    "model_input_names": None,
+    "kytea_model": DEFAULT_KYTEA_MODEL,
+}
+
+
+@dataclass(frozen=True)
+class TokenizerFolder:
+    """A folder that transformers 4 or 5 or this library wrote, or one of the original's files.
+
+    Attributes:
+        path: The folder.
+        settings: What its tokenizer_config.json holds; empty without one.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+
+    @classmethod
+    def find(
+        cls, path: str | os.PathLike[str], *, revision: str | None, local_files_only: bool
+    ) -> Self:
+        """The folder at a path, or that of a published checkpoint.
+
+        Args:
+            path: The folder, or the name of a published checkpoint.
+            revision: Branch, tag or commit of a published checkpoint.
+            local_files_only: Take only what was downloaded before.
+
+        Raises:
+            TokenizerError: There is no such folder.
+        """
+        folder = Path(path)
+        if not folder.exists() and isinstance(path, str):
+            folder = _published(path, revision, local_files_only) or folder
+        if not folder.is_dir():
+            raise TokenizerError(
+                f"There is no folder {folder}. Give one that holds {VOCAB_FILE} and {MERGES_FILE}, "
+                "or the original's codes and vocabulary."
+            )
+        return cls(folder, _read_object(folder / CONFIG_FILE))
+
+    def arguments(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of `XLMTokenizer` that the files amount to, `overrides` in their place.
+
+        Raises:
+            TokenizerError: The files cannot be used.
+        """
+        arguments = _arguments(self.settings, self.path)
+        if arguments.get("lang2id") is None and "id2lang" not in arguments:
+            # The model's own table, where the tokenizer's file has none.
+            config = _read_object(self.path / "config.json")
+            if config.get("lang2id"):
+                arguments["lang2id"] = config["lang2id"]
+        if "lang2id" in overrides or "id2lang" in overrides:
+            # One table given replaces both of the folder.
+            arguments = {k: v for k, v in arguments.items() if k not in ("lang2id", "id2lang")}
+        return {**arguments, **overrides}
+
+    def unknown_settings(self) -> dict[str, Any]:
+        """Settings that this library does not know, and writes again as they are."""
+        known = (*SETTINGS, *_WRITTEN_ANEW, *NAMED_SPECIAL_TOKENS)
+        return {name: value for name, value in self.settings.items() if name not in known}
+
+    @property
+    def has_subwords(self) -> bool:
+        """Whether it holds vocab.json or merges.txt, rather than the original's files."""
+        return self.vocabulary.is_file() or self.merges.is_file()
+
+    @property
+    def vocabulary(self) -> Path:
+        """Path of vocab.json."""
+        return self.path / VOCAB_FILE
+
+    @property
+    def merges(self) -> Path:
+        """Path of merges.txt."""
+        return self.path / MERGES_FILE
+
+    def original_files(self) -> tuple[Path, Path]:
+        """Paths of the original's codes and vocabulary.
+
+        Raises:
+            TokenizerError: There is not just one of each.
+        """
+        codes = sorted(self.path.glob("codes*"))
+        found = sorted(self.path.glob("vocab*"))
+        vocabularies = [path for path in found if path.suffix != ".json"]
+        if len(codes) != 1 or len(vocabularies) != 1:
+            names = [path.name for path in (*codes, *vocabularies)]
+            raise TokenizerError(
+                f"{self.path} holds neither {VOCAB_FILE} and {MERGES_FILE} nor one file codes* and "
+                f"one file vocab* of the original (found: {', '.join(names) or 'none of these'})."
+            )
+        return codes[0], vocabularies[0]
+
+
+class FolderWriter:
+    """Writes the files of a tokenizer into a folder, each whole or not at all.
+
+    Args:
+        folder: The folder, which exists.
+        prefix: Comes before all names, and a "-"; None for no prefix.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], prefix: str | None) -> None:
+        self._folder = Path(folder)
+        self._prefix = f"{prefix}-" if prefix else ""
+
+    def write_json(self, name: str, value: Any) -> str:
+        """Write a JSON file and return its path."""
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        return self.write_text(name, text)
+
+    def write_text(self, name: str, text: str) -> str:
+        """Write a UTF-8 file and return its path."""
+        path = self._folder / f"{self._prefix}{name}"
+        with written_whole(path) as file:
+            file.write_bytes(text.encode("utf-8"))
+        return str(path)
+
+
+def config_of(
+    settings: Mapping[str, Any], vocabulary: Vocabulary, unknown: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What tokenizer_config.json holds, in the layout of transformers 4.
+
+    Args:
+        settings: Value of each of `SETTINGS`.
+        vocabulary: Has the special and the added tokens.
+        unknown: Settings of the folder that the tokenizer came from and that it does not know.
+    """
+    config: dict[str, Any] = {
+        **unknown,
+        **vocabulary.roles,
+        "additional_special_tokens": list(vocabulary.additional),
+        "extra_special_tokens": {},
+        "added_tokens_decoder": {
+            str(i): token.to_dict() for i, token in sorted(vocabulary.added.items())
+        },
+        "tokenizer_class": "XLMTokenizer",
+        **settings,
+    }
+    if config["eos_token"] is None:
+        del config["eos_token"]
+    if config["lang2id"] is None or config["id2lang"] is None:
+        del config["lang2id"], config["id2lang"]
+    else:
+        config["id2lang"] = {str(i): lang for i, lang in config["id2lang"].items()}
+    # Of the others, what a reader would assume anyway is left out.
+    for name, default in _LEFT_OUT.items():
+        if config[name] == default:
+            del config[name]
+    return config
+
+
+def _published(name: str, revision: str | None, local_files_only: bool) -> Path | None:
+    """The folder of a published checkpoint's tokenizer; None if `name` is no such name."""
+    from xlm_core.checkpoints import hub  # checkpoints are not needed for a folder
+
+    if not hub.is_hub_name(name):
+        return None
+    options: dict[str, Any] = {"revision": revision, "local_files_only": local_files_only}
+    try:
+        return hub.fetch(name, files="tokenizer", **options)
+    except CheckpointError as error:
+        raise TokenizerError(str(error)) from error
+
+
+def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The arguments of `XLMTokenizer` that a folder's files amount to."""
+    arguments = {name: settings[name] for name in SETTINGS if settings.get(name) is not None}
+    if "mode" not in arguments and "backend" in settings:
+        arguments["mode"] = "v5"
+    roles = {name: settings[name] for name in NAMED_SPECIAL_TOKENS if name in settings}
+    extra = settings.get("extra_special_tokens")
+    additional = settings.get("additional_special_tokens") or (
+        extra if isinstance(extra, list) else None
+    )
+    added = added_tokens_of(settings.get("added_tokens_decoder"))
+    if not added:
+        # Before transformers 4.34 the tokens were in files of their own.
+        special = _read_object(folder / SPECIAL_TOKENS_FILE)
+        roles |= {name: special[name] for name in NAMED_SPECIAL_TOKENS if name in special}
+        additional = special.get("additional_special_tokens", additional)
+        contents = {
+            AddedToken.of(token).content
+            for token in (*roles.values(), *(additional or ()))
+            if token is not None
+        }
+        added = {
+            whole_number(f"the id of {token!r} in {ADDED_TOKENS_FILE}", i): AddedToken(
+                token, special=token in contents
+            )
+            for token, i in _read_object(folder / ADDED_TOKENS_FILE).items()
+        }
+    if additional is not None:
+        arguments["additional_special_tokens"] = additional
+    if added:
+        arguments["added_tokens_decoder"] = added
+    return arguments | roles
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; an empty one if there is no file."""
+    if not path.is_file():
+        return {}
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise TokenizerError(f"{path} holds a JSON {type(value).__name__}; expected an object.")
+    return value

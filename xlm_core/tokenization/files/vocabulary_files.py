@@ -1,0 +1,250 @@
+"""Files of vocabularies and merges: transformers' vocab.json and merges.txt, the original's files.
+
+The original writes "@@" after every subword but the last of a word; transformers writes "</w>"
+after the last. Source: xlm/data/dictionary.py (read_vocab) and fastBPE of the original;
+convert_xlm_original_pytorch_checkpoint_to_pytorch.py of transformers 4 for the rule between them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xlm_core.errors import TokenizerError
+from xlm_core.tokenization.words.bpe import END_OF_WORD, Pair
+
+SPECIAL_WORDS = ("<s>", "</s>", "<pad>", "<unk>", *(f"<special{i}>" for i in range(10)))
+
+
+@dataclass(frozen=True)
+class Merges:
+    """The lines of a file of merges.
+
+    Attributes:
+        lines: The fields of each line that count: a pair, or what there is of a malformed line,
+            which merges nothing but keeps its place.
+    """
+
+    lines: tuple[tuple[str, ...], ...]
+
+    def ranks(self) -> dict[Pair, int]:
+        """The rank of each pair; the last one of a pair that comes twice."""
+        return {(line[0], line[1]): i for i, line in enumerate(self.lines) if len(line) == 2}
+
+    def text(self) -> str:
+        """The lines as transformers writes them."""
+        return "".join(" ".join(line) + "\n" for line in self.lines)
+
+
+def read_merges(path: str | Path, *, original: bool = False) -> Merges:
+    """Read merges.txt, or with `original` the codes of fastBPE: one pair a line, and its count.
+
+    A last line without its line break counts too; transformers drops it.
+
+    Raises:
+        TokenizerError: The file cannot be read or is not UTF-8.
+    """
+    lines = _lines(Path(path))
+    # fastBPE splits at blanks alone: its codes of 15 languages have pairs of no-break spaces.
+    fields = (line.split(" " if original else None) for line in lines)
+    return Merges(tuple(tuple(line[:2]) for line in fields))
+
+
+def read_code_counts(path: str | Path) -> tuple[int, ...] | None:
+    """The third column of fastBPE's codes; None unless every line has one, a whole number."""
+    fields = [line.split(" ") for line in _lines(Path(path))]
+    if not all(len(line) == 3 and line[2].isdecimal() for line in fields):
+        return None
+    return tuple(int(line[2]) for line in fields)
+
+
+def read_vocabulary(path: str | Path) -> dict[str, int]:
+    """Read vocab.json: the id of each subword.
+
+    Raises:
+        TokenizerError: It is not a JSON object of distinct subwords and distinct ids.
+    """
+    path = Path(path)
+    duplicates: list[str] = []
+
+    def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            duplicates.extend(key for key, count in counts.items() if count > 1)
+        return found
+
+    vocabulary = read_json(path, without_duplicates)
+    if not isinstance(vocabulary, dict):
+        raise TokenizerError(
+            f"{path} holds a JSON {type(vocabulary).__name__}; expected an object that gives the "
+            'id of each subword, such as {"<s>": 0, "</s>": 1, ...}.'
+        )
+    if duplicates:
+        raise TokenizerError(
+            f"{path} has more than one id for {_some(duplicates)}. Each subword must stand there "
+            "once: which id the model was trained with cannot be known."
+        )
+    check_vocabulary(vocabulary, str(path))
+    return vocabulary
+
+
+def read_json(
+    path: Path, of_pairs: Callable[[list[tuple[str, Any]]], dict[str, Any]] | None = None
+) -> Any:
+    """The value in a JSON file; `of_pairs` makes each object from its pairs.
+
+    Raises:
+        TokenizerError: It is not valid JSON.
+    """
+    try:
+        return json.loads(_read_text(path), object_pairs_hook=of_pairs)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise TokenizerError(
+            f"{path} is not valid JSON ({error}): the file is damaged or incomplete. Get it again."
+        ) from error
+
+
+def check_vocabulary(vocabulary: Mapping[str, Any], source: str) -> None:
+    """Raise `TokenizerError` unless every subword has its own id, a whole number from 0."""
+    if set(map(type, vocabulary.values())) - {int} or min(vocabulary.values(), default=0) < 0:
+        wrong = [f"{w!r}: {i!r}" for w, i in vocabulary.items() if type(i) is not int or i < 0]
+        raise TokenizerError(
+            f"{source} has ids that are not whole numbers from 0 up: {', '.join(wrong[:5])}."
+        )
+    if len(set(vocabulary.values())) < len(vocabulary):
+        word_of: dict[int, str] = {}
+        shared = [
+            f"{word_of[i]!r} and {word!r} ({i})"
+            for word, i in vocabulary.items()
+            if word_of.setdefault(i, word) != word
+        ]
+        raise TokenizerError(
+            f"{source} gives the same id to more than one subword: {', '.join(shared[:5])}."
+        )
+
+
+def read_original_vocabulary(path: str | Path, max_vocab: int | None = None) -> list[str]:
+    """Read a vocabulary file of the original: one word and its count a line, most frequent first.
+
+    Args:
+        path: The file.
+        max_vocab: Keep so many words, the 14 special ones included; None keeps all.
+
+    Returns:
+        The word of each id. As in the original, ids 0 to 13 are the special words, and lines that
+        are not two fields, hold U+2028 or repeat a word are passed over.
+
+    Raises:
+        TokenizerError: A count is not a number, or `max_vocab` leaves no word.
+    """
+    path = Path(path)
+    words = dict.fromkeys(SPECIAL_WORDS)
+    lines = _lines(path)
+    for number, line in enumerate(lines, 1):
+        fields = line.split()
+        if "\u2028" in line or len(fields) != 2:
+            continue
+        word, count = fields
+        if not count.isdigit():
+            raise TokenizerError(
+                f"Line {number} of {path} is {line[:60]!r}; expected a word and its count. Is it "
+                "the vocabulary? The codes of BPE have two subwords and a count a line."
+            )
+        words.setdefault(word)
+    merges = sum(len(fields) == 3 and fields[2].isdigit() for fields in map(str.split, lines))
+    if len(words) == len(SPECIAL_WORDS) or merges > len(lines) // 2:
+        raise TokenizerError(
+            f"Of the {len(lines)} lines of {path}, {len(words) - len(SPECIAL_WORDS)} are a word "
+            f"and its count, and {merges} two subwords and a count, as in the codes of BPE: this "
+            "is no vocabulary. Were the two files swapped?"
+        )
+    return _cut(list(words), max_vocab)
+
+
+def vocabulary_of_words(words: Iterable[str], max_vocab: int | None = None) -> dict[str, int]:
+    """The ids of transformers' vocab.json for the words of the original's dictionary, in order.
+
+    Raises:
+        TokenizerError: Two words become the same subword.
+    """
+    vocabulary: dict[str, int] = {}
+    words = _cut(list(words), max_vocab)
+    if tuple(words[: len(SPECIAL_WORDS)]) != SPECIAL_WORDS:
+        raise TokenizerError(
+            f"The dictionary begins with {words[: len(SPECIAL_WORDS)]}; one of the original begins "
+            f"with its {len(SPECIAL_WORDS)} special words, {', '.join(SPECIAL_WORDS[:5])}, ..."
+        )
+    for i, word in enumerate(words):
+        if i < len(SPECIAL_WORDS):
+            subword = word
+        elif "@@" in word:
+            subword = word.replace("@@", "")
+        else:
+            subword = word + END_OF_WORD
+        if subword in vocabulary:
+            raise TokenizerError(
+                f"Words {vocabulary[subword]} and {i} of the dictionary both become {subword!r}: "
+                'with "@@" for "more of the word follows", they cannot be told apart.'
+            )
+        vocabulary[subword] = i
+    return vocabulary
+
+
+def original_vocabulary(
+    vocabulary: str | os.PathLike[str] | Mapping[int, str], max_vocab: int | None = None
+) -> dict[str, int]:
+    """The ids of transformers' vocab.json for a vocabulary of the original.
+
+    Args:
+        vocabulary: Its file, or the word of each id (a checkpoint's `dico_id2word`).
+        max_vocab: Keep so many words; None keeps all.
+
+    Raises:
+        TokenizerError: It cannot be used.
+    """
+    if not isinstance(vocabulary, Mapping):
+        return vocabulary_of_words(read_original_vocabulary(Path(vocabulary)), max_vocab)
+    missing = set(range(len(vocabulary))) - vocabulary.keys()
+    if missing:
+        raise TokenizerError(f"The dictionary has no word for id {min(missing)}.")
+    return vocabulary_of_words([vocabulary[i] for i in range(len(vocabulary))], max_vocab)
+
+
+def _cut(words: list[str], max_vocab: int | None) -> list[str]:
+    if max_vocab is None:
+        return words
+    if max_vocab < len(SPECIAL_WORDS):
+        raise TokenizerError(
+            f"max_vocab is {max_vocab}; the {len(SPECIAL_WORDS)} special words alone are more."
+        )
+    return words[:max_vocab]
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file, as Python's text mode sees them."""
+    lines = _read_text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
+    except FileNotFoundError as error:
+        raise TokenizerError(f"There is no file {path}.") from error
+    except OSError as error:
+        raise TokenizerError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise TokenizerError(
+            f"{path} is not UTF-8 (byte {error.start}): the file is damaged or not a text."
+        ) from error
+
+
+def _some(words: list[str]) -> str:
+    shown = ", ".join(map(repr, words[:5]))
+    return shown if len(words) <= 5 else f"{shown} and {len(words) - 5} more"

@@ -1,0 +1,1 @@
+"""Texts to words: normalisation, Moses, segmenters, accents, with and without spans."""

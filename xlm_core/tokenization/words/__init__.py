@@ -1,0 +1,1 @@
+"""Words to ids: BPE, the vocabulary, added tokens, and caches."""

@@ -1,0 +1,76 @@
+"""Linear layers, with what comes after them: an activation, a residual.
+
+The layer is called where nothing is faster, or where it is not the library's own: so this serves
+adapters and other layers put in a linear layer's place too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from xlm_torch.activations import gelu, relu
+from xlm_torch.fast import onednn
+from xlm_torch.fast.packing import PACKED, packed_for
+from xlm_torch.fast.rule import are_traced, are_unmodified, code_of, needs_gradient
+
+
+def linear(
+    layer: nn.Module, x: Tensor, activation: str = "none", residual: Tensor | None = None
+) -> Tensor:
+    """activation(layer(x)) + residual.
+
+    Args:
+        layer: A linear layer, or whatever was put in its place.
+        x: float, shape (..., inputs).
+        activation: "none", "gelu" (by its exact formula) or "relu".
+        residual: float, shape (..., outputs).
+
+    Returns:
+        float, shape (..., outputs).
+    """
+    packed = packed_for(layer, x, residual) if PACKED else None
+    if packed is None and not onednn.is_preferred(layer, x):
+        y = layer(x)
+        if _may_overwrite(layer, y, residual):
+            y = _ACTIVATIONS_IN_PLACE[activation](y)
+            return y if residual is None else y.add_(residual)
+        y = _ACTIVATIONS[activation](y)
+        return y if residual is None else residual + y
+    plain = cast(nn.Linear, layer)
+    x, weight, bias = x.contiguous(), plain.weight, plain.bias
+    if needs_gradient(x, weight, bias, residual):
+        y = _ACTIVATIONS[activation](onednn.OneDNNLinear.apply(x, weight, bias))
+        return y if residual is None else residual + y
+    matrix = weight if packed is None else packed
+    if residual is not None and activation == "none" and residual.dtype == x.dtype:
+        return onednn.multiply.binary(x, residual, matrix, bias, "add")
+    y = onednn.multiply(x, matrix, bias, activation, [], "none" if activation == "gelu" else "")
+    return y if residual is None else residual + y
+
+
+def _may_overwrite(layer: nn.Module, y: Tensor, residual: Tensor | None) -> bool:
+    """Whether `y`, just computed by `layer`, is memory that nobody else sees or asks for later."""
+    return (
+        not y.requires_grad
+        and not needs_gradient(residual)
+        and torch._C._len_torch_function_stack() == 0  # a mode may hold what functions returned
+        and (residual is None or (residual.dtype == y.dtype and residual.shape == y.shape))
+        and are_unmodified((layer,), OWN_LINEAR)
+        and not are_traced(y)
+    )
+
+
+# Layers whose results nobody else holds; quantization adds its own.
+OWN_LINEAR = code_of(nn.Linear)
+
+
+_ACTIVATIONS = {"none": lambda x: x, "gelu": gelu, "relu": relu}
+_ACTIVATIONS_IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "gelu": torch.ops.aten.gelu_.default,
+    "relu": torch.relu_,
+}

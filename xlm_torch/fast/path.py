@@ -1,0 +1,149 @@
+"""The question that a model asks once a call: do the fast paths serve it?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from xlm_torch.attention import MultiHeadAttention, attention_mask_of
+from xlm_torch.cache import KeyValueCache
+from xlm_torch.fast.layer import (
+    Attend,
+    attend_to_cache,
+    attend_to_sentence,
+    attend_with_weights,
+    run_layer,
+)
+from xlm_torch.fast.linear import OWN_LINEAR
+from xlm_torch.fast.rule import are_unmodified, code_of
+from xlm_torch.fast.unpadding import (
+    Unpadding,
+    choose_unpadding,
+    has_varlen,
+    keep_new_positions,
+    select_last,
+)
+from xlm_torch.feed_forward import TransformerFFN
+
+_SUBLAYERS = code_of(MultiHeadAttention, TransformerFFN, nn.ModuleList)
+_OTHERS = code_of(nn.Embedding, nn.LayerNorm)
+
+
+@dataclass(frozen=True)
+class FastPath:
+    """How one call of an encoder is computed: `FormulaPath`'s methods, by fast operations.
+
+    Attributes:
+        encoder: The `XLMModel` that is called.
+        unpadding: Which tokens of the batch are computed.
+        attends: For each layer, how it attends.
+        selected: int64, shape (some,): which of these the last layer is computed for; None: all.
+        last: The unpadding of what the last layer returns.
+    """
+
+    encoder: Any
+    unpadding: Unpadding
+    attends: Sequence[Attend]
+    selected: Tensor | None
+    last: Unpadding
+
+    def unpad(self, x: Tensor) -> Tensor:
+        """(batch, new, ...), or (new,) for all sentences, to the computed tokens."""
+        return self.unpadding.unpad_shared(x) if x.dim() == 1 else self.unpadding.unpad(x)
+
+    def pad(self, hidden: Tensor, *, last: bool = False) -> Tensor:
+        """Hidden states of the computed tokens, or those after the `last` layer, to the batch."""
+        return (self.last if last else self.unpadding).pad(hidden)
+
+    def zero_padding(self, hidden: Tensor) -> Tensor:
+        """Zeros where padding is computed."""
+        return self.unpadding.zero_padding(hidden)
+
+    def layer(self, index: int, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+        """One layer, as in `XLMModel._layer`."""
+        selected = self.selected if index == self.encoder.config.n_layers - 1 else None
+        hidden, weights = run_layer(self.encoder, index, hidden, self.attends[index], selected)
+        return (self.zero_padding(hidden) if selected is None else hidden), weights
+
+
+def fast_path(
+    encoder: Any,
+    tokens: Tensor,
+    *,
+    cache: Any,
+    cached: int,
+    head_masks: Sequence[Tensor | None],
+    output_attentions: bool,
+    output_hidden_states: bool,
+    output_positions: Tensor | int | None,
+) -> FastPath | None:
+    """How the fast paths compute this call; None where the formulas have to.
+
+    Sublayers must be the library's own: where anything inside them is not, each is called as it
+    is, with the whole batch. Attention is fused where nobody asks for its weights.
+
+    Args:
+        encoder: The `XLMModel` that is called.
+        tokens: bool, shape (batch, sequence): False for padding.
+        cache: What holds earlier keys and values, or None.
+        cached: Positions that it holds.
+        head_masks: For each layer, what its weights are multiplied by, if anything.
+        output_attentions, output_hidden_states, output_positions: As in `XLMModel.forward`.
+    """
+    config = encoder.config
+    if config.chunk_size_feed_forward or not are_unmodified(_sublayers(encoder), _SUBLAYERS):
+        return None
+    fuses = (
+        not output_attentions
+        and all(mask is None for mask in head_masks)
+        and (cache is None or type(cache) is KeyValueCache)
+        and are_unmodified(_inside(encoder), _SUBLAYERS | _OTHERS | OWN_LINEAR)
+    )
+    if not fuses:
+        return _with_weights(encoder, tokens, cache, cached, head_masks)
+    if cache is not None:
+        return _with_cache(encoder, tokens, cache, cached)
+    return _unpadded(encoder, tokens, None if output_hidden_states else output_positions)
+
+
+def _with_weights(
+    encoder: Any, tokens: Tensor, cache: Any, cached: int, head_masks: Sequence[Tensor | None]
+) -> FastPath:
+    """The formula's attention between fast linear layers; all positions are computed."""
+    causal = encoder.config.causal
+    shape = (tokens.shape[0], tokens.shape[1] - cached)
+    whole = Unpadding(shape, causal, tokens=tokens[:, cached:, None])
+    mask = attention_mask_of(tokens, causal=causal, cached=cached)
+    attends = [partial(attend_with_weights, mask, head_mask, cache) for head_mask in head_masks]
+    return FastPath(encoder, whole, attends, None, whole)
+
+
+def _with_cache(encoder: Any, tokens: Tensor, cache: KeyValueCache, cached: int) -> FastPath:
+    """Fused attention to the cached positions and the new ones, all of which are computed."""
+    whole = keep_new_positions(tokens, cached=cached)
+    attends = [partial(attend_to_cache, whole, cache)] * encoder.config.n_layers
+    return FastPath(encoder, whole, attends, None, whole)
+
+
+def _unpadded(encoder: Any, tokens: Tensor, output_positions: Tensor | int | None) -> FastPath:
+    """Fused attention within each sentence, padding left out where that saves work."""
+    config = encoder.config
+    dropout = config.attention_dropout if encoder.training else 0.0
+    varlen = has_varlen(encoder.embeddings.weight, config.head_dim, dropout)
+    unpadding = choose_unpadding(tokens, causal=config.causal, width=config.emb_dim, varlen=varlen)
+    selected, last = select_last(unpadding, tokens, output_positions)
+    attends = [partial(attend_to_sentence, unpadding)] * config.n_layers
+    return FastPath(encoder, unpadding, attends, selected, last)
+
+
+def _sublayers(encoder: Any) -> list[nn.Module]:
+    lists = [encoder.attentions, encoder.layer_norm1, encoder.ffns, encoder.layer_norm2]
+    return [*lists, *encoder.attentions, *encoder.ffns]
+
+
+def _inside(encoder: Any) -> list[nn.Module]:
+    return [module for module in encoder.modules() if module is not encoder]
