@@ -1,7 +1,7 @@
 """Which module imports which, read from the text of the packages; nothing is loaded.
 
-Every import counts: at the top of a file, inside functions, under TYPE_CHECKING, and
-`importlib.import_module` of a literal name.
+Every import counts: at the top of a file, inside functions, under TYPE_CHECKING, and by
+`importlib.import_module`: of a literal name, or of a computed one that `COMPUTED` lists.
 """
 
 from __future__ import annotations
@@ -13,6 +13,19 @@ from pathlib import Path
 
 PACKAGES = ("xlm_core", "xlm_torch", "xlm_tf", "conversion")
 Graph = dict[str, set[str]]
+
+# Module that calls `import_module` with a computed name -> what of ours may come of it.
+COMPUTED = {
+    "conversion": {
+        "conversion.inspection",
+        "conversion.reports.inspection",
+        "conversion.reports.outputs",
+        "conversion.reports.pair",
+        "conversion.reports.verification",
+        "conversion.verification",
+    },
+    "conversion.verification.run": {"xlm_torch", "xlm_tf"},
+}
 
 
 def modules_of(root: Path, packages: Iterable[str] = PACKAGES) -> dict[str, Path]:
@@ -26,7 +39,7 @@ def modules_of(root: Path, packages: Iterable[str] = PACKAGES) -> dict[str, Path
 
 
 def named_imports(source: str) -> Iterator[tuple[str, str]]:
-    """(module, name taken from it or "") of every import."""
+    """(module, name taken from it or "") of every import; ("", "") for a computed name."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)
@@ -35,8 +48,8 @@ def named_imports(source: str) -> Iterator[tuple[str, str]]:
                 raise ValueError(f"line {node.lineno}: a relative import")
             yield from ((node.module or "", alias.name) for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            literals = [a.value for a in node.args[:1] if isinstance(a, ast.Constant)]
-            yield from ((str(literal), "") for literal in literals)
+            name = node.args[0]
+            yield (name.value if isinstance(name, ast.Constant) else "", "")
 
 
 def import_graph(root: Path, packages: Iterable[str] = PACKAGES) -> Graph:
@@ -51,7 +64,9 @@ def import_graph(root: Path, packages: Iterable[str] = PACKAGES) -> Graph:
         targets = set()
         for source, name in named_imports(file.read_text(encoding="utf-8")):
             target = f"{source}.{name}" if f"{source}.{name}" in modules else source
-            if target in modules and target != module:
+            if not source:
+                targets |= COMPUTED.get(module, set())
+            elif target in modules and target != module:
                 targets.add(target)
         graph[module] = targets
     return graph
@@ -71,7 +86,7 @@ def circles(graph: Mapping[str, Iterable[str]]) -> list[list[str]]:
             continue
         index[start] = lowest[start] = len(index)
         waiting.append(start)
-        path = [(start, iter(sorted(graph[start])))]
+        path = [(start, iter(sorted(graph.get(start, ()))))]
         while path:
             node, targets = path[-1]
             for target in targets:

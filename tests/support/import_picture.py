@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from tests.support.import_graph import between_rooms, import_graph
+from tests.support.import_graph import between_rooms, circles, import_graph
 from tests.support.rooms import ROOMS, Room, room_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +72,9 @@ def picture(root: Path) -> str:
     graph = import_graph(root)
     rooms = {module: room_of(module) for module in graph}
     edges = set(between_rooms(graph, rooms))
+    in_circles = circles({a: {b for x, b in edges if x == a} for a in {a for a, _ in edges}})
+    if in_circles:
+        raise ValueError(f"rooms that import each other cannot be drawn: {in_circles}")
     frames = {package: _frame(package, rooms, edges) for package in COLOURS}
     families = [frames["xlm_torch"], frames["xlm_tf"]]
     width = max(frame.width for frame in frames.values())

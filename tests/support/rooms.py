@@ -44,7 +44,7 @@ _CORE = (
         ("errors", "configuration"),
     ),
     Room("containers", _within("xlm_core", "containers"), ("errors",)),
-    Room("hub", _within("xlm_core", "hub"), ("errors", "containers")),
+    Room("hub", _within("xlm_core", "hub"), ("errors",)),
     Room(
         "parts of checkpoints",
         _within(
@@ -113,20 +113,26 @@ _CORE = (
         ),
     ),
     Room("corpus", _within("xlm_core", "corpus"), ("errors", "tokenizer")),
-    Room("xlm_core", ("xlm_core",), ("errors", "configuration", "calls", "words", "tokenizer")),
+    Room("xlm_core", ("xlm_core",), ("errors", "configuration", "words", "calls", "tokenizer")),
 )
 
 
-def _family(package: str) -> tuple[Room, ...]:
-    """The rooms of a family: the same in both."""
+def _family(package: str, *, parts: tuple[str, ...] = ()) -> tuple[Room, ...]:
+    """The rooms of a family: the same in both.
+
+    Args:
+        package: Of the family.
+        parts: What its parts alone import beside what those of the other family do.
+    """
 
     def named(*names: str) -> tuple[str, ...]:
         return tuple(f"{package}: {name}" for name in names)
 
-    def room(name: str, modules: tuple[str, ...], imports: tuple[str, ...]) -> Room:
+    def room(name: str, modules: tuple[str, ...], *imports: str) -> Room:
         return Room(f"{package}: {name}", modules, imports)
 
-    parts = ("activations", "cache", "layers", "losses", "outputs")
+    parts_of_models = ("activations", "cache", "layers", "losses", "outputs")
+    every_model = ("inputs", "keras_model", "optimizers", "pretrained")
     heads = (
         "heads",
         "language_model",
@@ -136,75 +142,139 @@ def _family(package: str) -> tuple[Room, ...]:
         "sequence_summary",
         "squad_head",
     )
-    base = ("inputs", "keras_model", "optimizers", "pretrained")
-    rules = ("errors", "configuration", "weight table", "rules of models")
+    described = ("errors", "configuration", "weight table")
     return (
-        room("parts", _within(package, *parts), ("rules of models",)),
+        room("parts", _within(package, *parts_of_models), "rules of models", *parts),
         room(
             "formulas",
             _within(package, "attention", "feed_forward"),
-            ("configuration", *named("parts")),
+            "configuration",
+            *named("parts"),
         ),
-        room("fast paths", _within(package, "fast"), named("parts", "formulas")),
+        room("fast paths", _within(package, "fast"), *named("parts", "formulas")),
         room(
             "int8",
             _within(package, "quantization"),
-            ("errors", "rules of models", *named("parts", "fast paths")),
+            "errors",
+            "rules of models",
+            *named("parts", "fast paths"),
         ),
         room(
             "every model",
-            _within(package, *base),
-            (
-                *rules,
-                "containers",
-                "parts of checkpoints",
-                "checkpoints",
-                *named("parts", "fast paths", "int8"),
-            ),
+            _within(package, *every_model),
+            *described,
+            "rules of models",
+            "checkpoints",
+            *named("parts", "fast paths", "int8"),
         ),
         room(
             "model",
             _within(package, "model"),
-            (*rules, *named("parts", "formulas", "fast paths", "every model")),
+            "configuration",
+            "rules of models",
+            *named("parts", "formulas", "fast paths", "every model"),
         ),
         room(
             "heads",
             _within(package, *heads),
-            (*rules, *named("parts", "fast paths", "every model", "model")),
+            *described,
+            "rules of models",
+            *named("parts", "fast paths", "every model", "model"),
         ),
         room(
             "family",
             (package,),
-            (
-                *rules,
-                "checkpoints",
-                *named("parts", "fast paths", "int8", "every model", "model", "heads"),
-            ),
+            *described,
+            "checkpoints",
+            *named("parts", "fast paths", "int8", "every model", "model", "heads"),
         ),
     )
 
 
-_FILES = ("errors", "configuration", "weight table", "containers", "hub", "layouts")
-_FILES += ("parts of checkpoints", "checkpoints", "rules of models")
-_TEXTS = ("text", "words", "calls", "workers", "files of a tokenizer", "tokenizer", "corpus")
+_BASE = ("errors", "configuration", "weight table")
 _CONVERSION = (
-    Room("reports", _within("conversion", "reports"), _FILES),
-    Room("tokenize", _within("conversion", "tokenize"), ("errors", "reports", *_TEXTS)),
-    Room("convert", _within("conversion", "convert"), ("reports", *_FILES, *_TEXTS)),
-    Room("inspect", _within("conversion", "inspection"), ("reports", *_FILES, *_TEXTS)),
+    Room("reports", _within("conversion", "reports"), (*_BASE, "containers", "layouts")),
+    Room(
+        "tokenize",
+        _within("conversion", "tokenize"),
+        (
+            "errors",
+            "words",
+            "tokens of a text",
+            "calls",
+            "workers",
+            "files of a tokenizer",
+            "tokenizer",
+            "corpus",
+            "reports",
+        ),
+    ),
+    Room(
+        "convert",
+        _within("conversion", "convert"),
+        (
+            *_BASE,
+            "containers",
+            "hub",
+            "parts of checkpoints",
+            "layouts",
+            "checkpoints",
+            "words",
+            "files of a tokenizer",
+            "tokenizer",
+            "reports",
+        ),
+    ),
+    Room(
+        "inspect",
+        _within("conversion", "inspection"),
+        (
+            "containers",
+            "parts of checkpoints",
+            "layouts",
+            "checkpoints",
+            "files of a tokenizer",
+            "reports",
+        ),
+    ),
     Room(
         "verify",
         _within("conversion", "verification"),
-        ("reports", *_FILES, "xlm_torch: family", "xlm_tf: family"),
+        (
+            *_BASE,
+            "rules of models",
+            "containers",
+            "checkpoints",
+            "xlm_torch: family",
+            "xlm_tf: family",
+            "reports",
+        ),
     ),
     Room(
         "command line",
         ("conversion",),
-        ("reports", "tokenize", "convert", "inspect", "verify", *_FILES, *_TEXTS),
+        (
+            *_BASE,
+            "containers",
+            "layouts",
+            "checkpoints",
+            "text",
+            "reports",
+            "tokenize",
+            "convert",
+            "inspect",
+            "verify",
+        ),
     ),
 )
 
-ROOMS: tuple[Room, ...] = (*_CORE, *_family("xlm_torch"), *_family("xlm_tf"), *_CONVERSION)
+ROOMS: tuple[Room, ...] = (
+    *_CORE,
+    *_family("xlm_torch"),
+    # optree is told that what a tokenizer returns is a dictionary.
+    *_family("xlm_tf", parts=("calls",)),
+    *_CONVERSION,
+)
 
 
 def room_of(module: str, rooms: Iterable[Room] = ROOMS) -> str:
