@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 
 from tests.support.import_graph import between_rooms, circles, import_graph
@@ -25,7 +26,7 @@ PICTURE = "docs/architecture.svg"
 # All lengths in pixels. Letters of a proportional font are at most so wide, on average.
 LETTER, LINE, GAP, MARGIN, TITLE = 5.6, 13, 26, 16, 24
 BOX_LETTERS = 26
-BOX = BOX_LETTERS * LETTER + 12
+BOX, PLACE = BOX_LETTERS * LETTER + 12, 8.0
 COLOURS = {
     "conversion": "#f6efe2",
     "xlm_torch": "#f9e9e4",
@@ -37,33 +38,49 @@ Edges = set[tuple[str, str]]
 
 @dataclass
 class Box:
-    """A room as it is drawn: `x`, `y` is its upper left corner."""
+    """A room as it is drawn, or the place where an arrow passes between two of them.
+
+    Attributes:
+        title, lines: What is written in it; a place has none.
+        x, y: The upper left corner.
+        width, height: A place is as high as its layer.
+    """
 
     title: str
     lines: list[str]
+    width: float = BOX
+    height: float = 0
     x: float = 0
     y: float = 0
 
     @property
-    def height(self) -> float:
-        """With its title."""
-        return (len(self.lines) + 1) * LINE + 10
+    def middle(self) -> float:
+        """Where arrows end and begin."""
+        return self.x + self.width / 2
 
 
 @dataclass
 class Frame:
-    """A package as it is drawn; its corner is that of the picture until it is moved."""
+    """A package as it is drawn; its corner is that of the picture until it is moved.
+
+    Attributes:
+        boxes: Those of its rooms.
+        arrows: The boxes and places that each arrow connects, from above.
+    """
 
     package: str
-    boxes: dict[str, Box]
-    edges: Edges
-    width: float = 0
-    height: float = 0
+    boxes: list[Box]
+    arrows: list[list[Box]]
+    width: float
+    height: float
+    x: float = 0
+    y: float = 0
 
     def move(self, x: float, y: float) -> None:
         """Shift everything in it."""
         self.x, self.y = x, y
-        for box in self.boxes.values():
+        everything = [*self.boxes, *(place for arrow in self.arrows for place in arrow[1:-1])]
+        for box in everything:
             box.x, box.y = box.x + x, box.y + y
 
 
@@ -93,37 +110,58 @@ def picture(root: Path) -> str:
 
 
 def _frame(package: str, rooms: Mapping[str, str], edges: Edges) -> Frame:
-    """The boxes of a package in layers: each room above all that it imports."""
+    """The boxes of a package in layers: each room above all that it imports.
+
+    Long arrows get a place in every layer that they cross. The order within a layer follows that of
+    the neighbours above and below (Sugiyama's method).
+    """
     own = [room for room in ROOMS if room.package == package]
     names = {room.name for room in own}
-    inside = {(a, b) for a, b in edges if a in names and b in names}
+    inside = _reduced({(a, b) for a, b in edges if a in names and b in names})
     boxes = {room.name: _box(room, rooms) for room in own}
-    layers: dict[int, list[str]] = defaultdict(list)
-    for room in own:
-        layers[_depth(room.name, inside)].append(room.name)
-    per_row = 4
-    y, widest = TITLE + 10.0, 1
-    for depth in sorted(layers, reverse=True):
-        for start in range(0, len(layers[depth]), per_row):
-            row = layers[depth][start : start + per_row]
-            widest = max(widest, len(row))
-            for number, name in enumerate(row):
-                boxes[name].x = MARGIN + number * (BOX + GAP)
-                boxes[name].y = y
-            y += max(boxes[name].height for name in row) + GAP
-    width = 2 * MARGIN + widest * (BOX + GAP) - GAP
-    for row_boxes in _rows(boxes.values()):
-        free = width - 2 * MARGIN - len(row_boxes) * (BOX + GAP) + GAP
-        for box in row_boxes:
-            box.x += free / 2
-    return Frame(package, boxes, _reduced(inside), width, y - GAP + MARGIN)
+    depth = {name: _depth(name, inside) for name in boxes}
+    layers: list[list[Box]] = [[] for _ in range(max(depth.values()) + 1)]
+    for name, box in boxes.items():
+        layers[depth[name]].append(box)
+    arrows = []
+    for above, below in sorted(inside):
+        places = [Box("", [], width=PLACE) for _ in range(depth[below] + 1, depth[above])]
+        for layer, place in enumerate(places, depth[below] + 1):
+            layers[layer].append(place)
+        arrows.append([boxes[above], *reversed(places), boxes[below]])
+    _put_in_order(layers, arrows)
+    widths = [sum(box.width + GAP for box in layer) - GAP for layer in layers]
+    y: float = TITLE + 10
+    for layer, width in zip(reversed(layers), reversed(widths), strict=True):
+        x, height = MARGIN + (max(widths) - width) / 2, max(box.height for box in layer)
+        for box in layer:
+            box.x, box.y = x, y
+            box.height = box.height or height
+            x += box.width + GAP
+        y += height + GAP
+    return Frame(package, list(boxes.values()), arrows, max(widths) + 2 * MARGIN, y - GAP + MARGIN)
 
 
-def _rows(boxes: Iterable[Box]) -> Iterable[list[Box]]:
-    by_height: dict[float, list[Box]] = defaultdict(list)
-    for box in boxes:
-        by_height[box.y].append(box)
-    return by_height.values()
+def _put_in_order(layers: list[list[Box]], arrows: list[list[Box]]) -> None:
+    """Sort each layer by where the neighbours of its boxes are, downwards and upwards in turn."""
+    neighbours: dict[int, list[Box]] = defaultdict(list)
+    for arrow in arrows:
+        for above, below in pairwise(arrow):
+            neighbours[id(above)].append(below)
+            neighbours[id(below)].append(above)
+    for sweep in range(8):
+        order = range(len(layers)) if sweep % 2 else reversed(range(len(layers)))
+        for number in order:
+            fixed = number - 1 if sweep % 2 else number + 1
+            if not 0 <= fixed < len(layers):
+                continue
+            place = {id(box): (i + 0.5) / len(layers[fixed]) for i, box in enumerate(layers[fixed])}
+            count = len(layers[number])
+            wanted = {}
+            for i, box in enumerate(layers[number]):
+                known = [place[id(n)] for n in neighbours[id(box)] if id(n) in place]
+                wanted[id(box)] = sum(known) / len(known) if known else (i + 0.5) / count
+            layers[number].sort(key=lambda box: wanted[id(box)])
 
 
 def _box(room: Room, rooms: Mapping[str, str]) -> Box:
@@ -140,7 +178,8 @@ def _box(room: Room, rooms: Mapping[str, str]) -> Box:
         leaf = prefix.rpartition(".")[2]
         for name in below if is_whole else [leaf] if prefix in inside or below else []:
             names[name] = None
-    return Box(room.name.rpartition(": ")[2], _wrapped(list(names)))
+    lines = _wrapped(list(names))
+    return Box(room.name.rpartition(": ")[2], lines, height=(len(lines) + 1) * LINE + 10)
 
 
 def _wrapped(names: list[str]) -> list[str]:
@@ -191,13 +230,11 @@ def _drawn(frame: Frame) -> list[str]:
         ),
         _words(frame.x + MARGIN, frame.y + 20, frame.package, 14, bold=True),
     ]
-    for above, below in sorted(frame.edges):
-        a, b = frame.boxes[above], frame.boxes[below]
-        marks.append(_arrow(a.x + BOX / 2, a.y + a.height, b.x + BOX / 2, b.y))
-    for box in frame.boxes.values():
+    marks += [_arrow(arrow) for arrow in frame.arrows]
+    for box in frame.boxes:
         marks.append(
-            f'<rect x="{box.x:.0f}" y="{box.y:.0f}" width="{BOX:.0f}" height="{box.height:.0f}" '
-            'rx="4" fill="#fff" stroke="#666"/>'
+            f'<rect x="{box.x:.0f}" y="{box.y:.0f}" width="{box.width:.0f}" '
+            f'height="{box.height:.0f}" rx="4" fill="#fff" stroke="#666"/>'
         )
         marks.append(_words(box.x + 6, box.y + 15, box.title, 11, bold=True))
         for number, line in enumerate(box.lines, 1):
@@ -205,12 +242,18 @@ def _drawn(frame: Frame) -> list[str]:
     return marks
 
 
-def _arrow(x1: float, y1: float, x2: float, y2: float) -> str:
-    bend = max(18.0, (y2 - y1) / 2)
-    return (
-        f'<path d="M{x1:.0f},{y1:.0f} C{x1:.0f},{y1 + bend:.0f} {x2:.0f},{y2 - bend:.0f} '
-        f'{x2:.0f},{y2:.0f}" fill="none" stroke="#456" marker-end="url(#head)"/>'
-    )
+def _arrow(boxes: list[Box]) -> str:
+    """From the lower edge of the first through places to the upper edge of the last."""
+    x, y = boxes[0].middle, boxes[0].y + boxes[0].height
+    path = f"M{x:.0f},{y:.0f}"
+    for box in boxes[1:]:
+        bend = max(14.0, (box.y - y) / 2)
+        path += f" C{x:.0f},{y + bend:.0f} {box.middle:.0f},{box.y - bend:.0f} "
+        path += f"{box.middle:.0f},{box.y:.0f}"
+        x, y = box.middle, box.y + box.height
+        if box is not boxes[-1]:
+            path += f" V{y:.0f}"
+    return f'<path d="{path}" fill="none" stroke="#456" marker-end="url(#head)"/>'
 
 
 def _arrow_between(above: Frame, below: Frame) -> str:
