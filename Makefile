@@ -12,7 +12,7 @@ PARALLEL := $(ONE_THREAD) $(PYTEST) -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := setup
 .PHONY: setup demo test test-full test-core test-torch test-tf test-conversion parity bench \
-	bench-quick lint format types check clean
+	bench-quick lint format types commits picture check clean
 
 setup: $(STAMP)
 
@@ -36,7 +36,7 @@ test-full: $(STAMP)
 	XLM_FULL=1 $(PARALLEL) tests
 
 test-core: $(STAMP)
-	$(PYTEST) tests/core tests/test_imports.py tests/test_mirror.py
+	$(PYTEST) tests/core tests/test_imports.py tests/test_import_graph.py tests/test_mirror.py
 
 test-torch: $(STAMP)
 	$(PYTEST) tests/torch
@@ -75,8 +75,16 @@ format: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-check: lint types
-	$(PYTEST) -q tests/test_imports.py tests/test_mirror.py
+# Subjects of commits, where there is a history.
+commits: $(STAMP)
+	$(BIN)/python -m tests.support.commit_subjects
+
+# docs/architecture.svg, from the imports.
+picture: $(STAMP)
+	$(BIN)/python -m tests.support.import_picture
+
+check: lint types commits
+	$(PYTEST) -q tests/test_imports.py tests/test_import_graph.py tests/test_mirror.py
 
 # Caches and build products; .venv stays.
 clean:

@@ -55,42 +55,32 @@ CONTENDERS = {
 
 
 class Process:
-    """A worker that is there or says why not; requests are answered in their order."""
+    """A worker that is there or says why not; requests are answered in their order.
+
+    Args:
+        command: Starts it.
+        environment: Its variables, beside those that there are.
+        absent: Why there is none: then nothing is started.
+    """
 
     def __init__(
-        self,
-        contender: Contender,
-        folder: Path,
-        peers_python: str | None,
-        original: str | None = None,
+        self, command: list[str], environment: dict[str, str] | None = None, absent: str = ""
     ) -> None:
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed in `close`)
-        self.absent = ""
+        self.absent = absent
         self.greeted = False
         self.process: subprocess.Popen[str] | None = None
-        python = peers_python if contender.in_peers else sys.executable
-        if not python:
-            self.absent = f"its environment is not named ({PEERS_PYTHON})"
+        if absent:
             return
-        if contender.in_checkout and not original:
-            self.absent = f"its checkout is not named ({ORIGINAL})"
-            return
-        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "HF_HUB_OFFLINE": "1"}
-        # transformers 4 imports the other framework as well if it may.
-        environment["USE_TORCH" if contender.side == "tf_side" else "USE_TF"] = "0"
-        environment.pop("TF_USE_LEGACY_KERAS", None)
-        environment["PYTHONPATH"] = str(ROOT)
-        environment[ORIGINAL] = original or ""
-        if contender.legacy_keras:
-            environment["TF_USE_LEGACY_KERAS"] = "1"
-        module = "benchmarks.speed.worker"
+        inherited = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
-            [python, "-m", module, contender.side, contender.library, str(folder)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
-            env=environment,
+            env=inherited | quiet | (environment or {}),
             cwd=ROOT,
         )
 
@@ -149,6 +139,33 @@ class Process:
         self.log.close()
 
 
+def worker_of(
+    contender: Contender, folder: Path, peers_python: str | None, original: str | None
+) -> Process:
+    """The worker of a contender; absent, if it lives where nobody has said.
+
+    Args:
+        contender: Whose.
+        folder: Of the weights.
+        peers_python: Of the peers' environment.
+        original: Checkout of the original code.
+    """
+    python = peers_python if contender.in_peers else sys.executable
+    absent = ""
+    if not python:
+        absent = f"its environment is not named ({PEERS_PYTHON})"
+    elif contender.in_checkout and not original:
+        absent = f"its checkout is not named ({ORIGINAL})"
+    # transformers 4 imports the other framework as well if it may.
+    environment = {"USE_TORCH" if contender.side == "tf_side" else "USE_TF": "0"}
+    environment[ORIGINAL] = original or ""
+    if contender.legacy_keras:
+        environment["TF_USE_LEGACY_KERAS"] = "1"
+    module = "benchmarks.speed.worker"
+    command = [python or "", "-m", module, contender.side, contender.library, str(folder)]
+    return Process(command, environment, absent)
+
+
 class Pool:
     """Workers by the name of their contender.
 
@@ -172,7 +189,7 @@ class Pool:
 
     def fresh(self, name: str) -> Process:
         """A worker of one's own, to be closed by whoever asked."""
-        return Process(CONTENDERS[name], self.folder, self.peers_python, self.original)
+        return worker_of(CONTENDERS[name], self.folder, self.peers_python, self.original)
 
     def end(self, names: Iterable[str]) -> None:
         """End the workers of these contenders, all at one time."""

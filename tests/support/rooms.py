@@ -1,0 +1,294 @@
+"""The rooms of the house: which modules make one, and which others it may import.
+
+A room may import the rooms that it names, all of which stand above it in the list: so imports
+point one way. A module belongs to the room with the longest matching name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Room:
+    """A part of a package.
+
+    Attributes:
+        name: As in the picture; the package, then what it is.
+        modules: Names of modules and packages, all that lies below them included.
+        imports: Names of the rooms that it may import.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    imports: tuple[str, ...] = ()
+
+    @property
+    def package(self) -> str:
+        """Top-level package."""
+        return self.modules[0].partition(".")[0]
+
+
+def _within(package: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{package}.{name}" for name in names)
+
+
+_CORE = (
+    Room("errors", _within("xlm_core", "errors", "whole_files")),
+    Room("configuration", _within("xlm_core", "config", "config_rules"), ("errors",)),
+    Room("weight table", _within("xlm_core", "weights"), ("configuration",)),
+    Room(
+        "rules of models",
+        _within("xlm_core", "inputs", "heads", "outputs", "positions", "changes", "quantization"),
+        ("errors", "configuration"),
+    ),
+    Room("containers", _within("xlm_core", "containers"), ("errors",)),
+    Room("hub", _within("xlm_core", "hub"), ("errors",)),
+    Room(
+        "parts of checkpoints",
+        _within(
+            "xlm_core.checkpoints",
+            "dtypes",
+            "finite_check",
+            "naming",
+            "original",
+            "original_params",
+            "shards",
+            "weights",
+        ),
+        ("errors", "configuration", "weight table", "containers"),
+    ),
+    Room(
+        "layouts",
+        _within("xlm_core.checkpoints", "layouts"),
+        ("errors", "configuration", "weight table", "containers", "parts of checkpoints"),
+    ),
+    Room(
+        "checkpoints",
+        _within("xlm_core", "checkpoints"),
+        (
+            "errors",
+            "configuration",
+            "weight table",
+            "containers",
+            "hub",
+            "parts of checkpoints",
+            "layouts",
+        ),
+    ),
+    Room("text", _within("xlm_core.tokenization", "settings", "text"), ("errors",)),
+    Room("words", _within("xlm_core.tokenization", "words"), ("errors", "text")),
+    Room(
+        "tokens of a text",
+        _within("xlm_core.tokenization", "text_encoder", "decoding", "attributes"),
+        ("errors", "text", "words"),
+    ),
+    Room(
+        "calls",
+        _within("xlm_core.tokenization", "calls"),
+        ("errors", "text", "words", "tokens of a text"),
+    ),
+    Room(
+        "workers",
+        _within("xlm_core.tokenization", "workers"),
+        ("errors", "tokens of a text", "calls"),
+    ),
+    Room(
+        "files of a tokenizer",
+        _within("xlm_core.tokenization", "files"),
+        ("errors", "hub", "text", "words"),
+    ),
+    Room(
+        "tokenizer",
+        _within("xlm_core", "tokenization"),
+        (
+            "errors",
+            "text",
+            "words",
+            "tokens of a text",
+            "calls",
+            "workers",
+            "files of a tokenizer",
+        ),
+    ),
+    Room("corpus", _within("xlm_core", "corpus"), ("errors", "tokenizer")),
+    Room("xlm_core", ("xlm_core",), ("errors", "configuration", "words", "calls", "tokenizer")),
+)
+
+
+def _family(package: str, *, parts: tuple[str, ...] = ()) -> tuple[Room, ...]:
+    """The rooms of a family: the same in both.
+
+    Args:
+        package: Of the family.
+        parts: What its parts alone import beside what those of the other family do.
+    """
+
+    def named(*names: str) -> tuple[str, ...]:
+        return tuple(f"{package}: {name}" for name in names)
+
+    def room(name: str, modules: tuple[str, ...], *imports: str) -> Room:
+        return Room(f"{package}: {name}", modules, imports)
+
+    parts_of_models = ("activations", "cache", "layers", "losses", "outputs")
+    every_model = ("inputs", "keras_model", "optimizers", "pretrained")
+    heads = (
+        "heads",
+        "language_model",
+        "classification",
+        "question_answering",
+        "adaptive_softmax",
+        "sequence_summary",
+        "squad_head",
+    )
+    described = ("errors", "configuration", "weight table")
+    return (
+        room("parts", _within(package, *parts_of_models), "rules of models", *parts),
+        room(
+            "formulas",
+            _within(package, "attention", "feed_forward"),
+            "configuration",
+            *named("parts"),
+        ),
+        room("fast paths", _within(package, "fast"), *named("parts", "formulas")),
+        room(
+            "int8",
+            _within(package, "quantization"),
+            "errors",
+            "rules of models",
+            *named("parts", "fast paths"),
+        ),
+        room(
+            "every model",
+            _within(package, *every_model),
+            *described,
+            "rules of models",
+            "checkpoints",
+            *named("parts", "fast paths", "int8"),
+        ),
+        room(
+            "model",
+            _within(package, "model"),
+            "configuration",
+            "rules of models",
+            *named("parts", "formulas", "fast paths", "every model"),
+        ),
+        room(
+            "heads",
+            _within(package, *heads),
+            *described,
+            "rules of models",
+            *named("parts", "fast paths", "every model", "model"),
+        ),
+        room(
+            "family",
+            (package,),
+            *described,
+            "checkpoints",
+            *named("parts", "fast paths", "int8", "every model", "model", "heads"),
+        ),
+    )
+
+
+_BASE = ("errors", "configuration", "weight table")
+_CONVERSION = (
+    Room("reports", _within("conversion", "reports"), (*_BASE, "containers", "layouts")),
+    Room(
+        "tokenize",
+        _within("conversion", "tokenize"),
+        (
+            "errors",
+            "words",
+            "tokens of a text",
+            "calls",
+            "workers",
+            "files of a tokenizer",
+            "tokenizer",
+            "corpus",
+            "reports",
+        ),
+    ),
+    Room(
+        "convert",
+        _within("conversion", "convert"),
+        (
+            *_BASE,
+            "containers",
+            "hub",
+            "parts of checkpoints",
+            "layouts",
+            "checkpoints",
+            "words",
+            "files of a tokenizer",
+            "tokenizer",
+            "reports",
+        ),
+    ),
+    Room(
+        "inspect",
+        _within("conversion", "inspection"),
+        (
+            "containers",
+            "parts of checkpoints",
+            "layouts",
+            "checkpoints",
+            "files of a tokenizer",
+            "reports",
+        ),
+    ),
+    Room(
+        "verify",
+        _within("conversion", "verification"),
+        (
+            *_BASE,
+            "rules of models",
+            "containers",
+            "checkpoints",
+            "xlm_torch: family",
+            "xlm_tf: family",
+            "reports",
+        ),
+    ),
+    Room(
+        "command line",
+        ("conversion",),
+        (
+            *_BASE,
+            "containers",
+            "layouts",
+            "checkpoints",
+            "text",
+            "reports",
+            "tokenize",
+            "convert",
+            "inspect",
+            "verify",
+        ),
+    ),
+)
+
+ROOMS: tuple[Room, ...] = (
+    *_CORE,
+    *_family("xlm_torch"),
+    # optree is told that what a tokenizer returns is a dictionary.
+    *_family("xlm_tf", parts=("calls",)),
+    *_CONVERSION,
+)
+
+
+def room_of(module: str, rooms: Iterable[Room] = ROOMS) -> str:
+    """The name of a module's room.
+
+    Raises:
+        KeyError: If it has none.
+    """
+    matches = {
+        prefix: room.name
+        for room in rooms
+        for prefix in room.modules
+        if module == prefix or module.startswith(prefix + ".")
+    }
+    if not matches:
+        raise KeyError(f"{module} is in no room: tests/support/rooms.py lists them")
+    return matches[max(matches, key=len)]
