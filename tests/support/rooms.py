@@ -164,6 +164,8 @@ def _family(package: str, *, parts: tuple[str, ...] = ()) -> tuple[Room, ...]:
             _within(package, *every_model),
             *described,
             "rules of models",
+            "containers",
+            "parts of checkpoints",
             "checkpoints",
             *named("parts", "fast paths", "int8"),
         ),
