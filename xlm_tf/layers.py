@@ -65,7 +65,7 @@ class Checkpointed:
     """
 
     def _trackable_children(self, save_type: str = "checkpoint", **options: Any) -> dict[str, Any]:
-        children: dict[str, Any] = super()._trackable_children(save_type, **options)  # type: ignore[misc]
+        children: dict[str, Any] = super()._trackable_children(save_type, **options)
         if save_type == "checkpoint":
             for name, value in vars(self).items():
                 if isinstance(value, keras.random.SeedGenerator):

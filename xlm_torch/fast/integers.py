@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xlm_torch.fast.onednn import HAS_ONEDNN
 from xlm_torch.fast.packing import PACKED, PackedMatrix
@@ -11,7 +13,7 @@ from xlm_torch.fast.rule import are_traced, is_on_cpu, only_formulas
 
 
 def integer_product(
-    layer: nn.Module, integers: Tensor, scale: Tensor, dtype: torch.dtype
+    layer: Any, integers: Tensor, scale: Tensor, dtype: torch.dtype
 ) -> Tensor | None:
     """(integers * scale) (layer.weight * layer.scale)^T + layer.bias, where int8 is fast.
 
