@@ -124,7 +124,7 @@ def attention_mask_of(tokens: tf.Tensor, *, causal: bool, cached: int | tf.Tenso
     Args:
         tokens: bool, shape (batch, sequence): False for padding.
         causal: Positions see earlier ones and themselves only.
-        cached: Positions that are in a cache and ask no more.
+        cached: Positions that are in a cache and no longer query.
 
     Returns:
         bool, broadcastable to (batch, heads, query, key): True where visible.

@@ -122,10 +122,10 @@ class XLMPredLayer(keras.layers.Layer):
 
     def picks_labelled(self) -> bool:
         """Whether `loss_of` computes labelled rows only; XLA and exports cannot."""
-        return are_unmodified(self._flatten_layers(), _LAYERS) and not are_traced()
+        return are_unmodified(self._flatten_layers(), _CODE) and not are_traced()
 
 
-_LAYERS = code_of(XLMPredLayer, AdaptiveLogSoftmax, TailCluster, TiedLinear, Linear)
+_CODE = code_of(XLMPredLayer, AdaptiveLogSoftmax, TailCluster, TiedLinear, Linear)
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")

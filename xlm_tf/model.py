@@ -113,15 +113,16 @@ class TFXLMModel(TFXLMPreTrainedModel):
             cache: An object with `update(key, value, layer)` and `get_seq_length()`, for causal
                 models. All tensors hold the whole sequence; only what the cache lacks is
                 computed and returned.
-            head_mask: float, shape (heads,) or (layers, heads): 1 keeps a head, 0 silences it.
+            head_mask: float, bool or integer, shape (heads,), (layers, heads) or (layers, batch or
+                1, heads or 1, query or 1, key or 1): 1 keeps an attention head, 0 silences it.
             inputs_embeds: float, shape (batch, sequence, hidden), in place of word embeddings.
             output_attentions, output_hidden_states, return_dict: Defaults from the config.
             training: Whether dropout is active; Keras sets it.
-            output_positions: The positions whose last hidden state the caller looks at; those of
-                others may be zeros. bool, shape (batch, new), or one position of each sentence.
-                Default: all.
-            embedding_matrix: float, shape (vocabulary, hidden): stands for the word embeddings'
-                matrix, the same values with another gradient, see `xlm_tf.fast.embedding`.
+            output_positions: For heads: the positions whose last hidden state the caller looks at;
+                those of others may be zeros. bool, shape (batch, new) (ignored if it has another),
+                or the index of one position, the same for all sentences. Default: all.
+            embedding_matrix: For heads: the word embeddings' matrix under another name, never
+                other values; float, shape (vocabulary, hidden), see `xlm_tf.fast.embedding`.
 
         Returns:
             `BaseModelOutput`, or with return_dict=False the tuple of what it holds.
@@ -222,7 +223,7 @@ class TFXLMModel(TFXLMPreTrainedModel):
         for layer in range(self.config.n_layers):
             if output_hidden_states:
                 hidden_states.append(path.pad(hidden))
-                hidden = path.unpad(hidden_states[-1])  # on one path of derivatives
+                hidden = path.unpad(hidden_states[-1])  # so that gradients flow through it
             run = _recomputed(path.layer) if recompute else path.layer
             hidden, weights = run(layer, hidden, self.draw_seed(training))
             attentions.append(weights)

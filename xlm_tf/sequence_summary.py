@@ -63,7 +63,7 @@ class SequenceSummary(keras.layers.Layer):
         return dropout(self.activation(picked), self.last_dropout, seed, site=1)
 
 
-_LAYERS = code_of(SequenceSummary, Linear)
+_CODE = code_of(SequenceSummary, Linear)
 
 
 def summarised_position(summary: keras.layers.Layer) -> int | None:
@@ -72,6 +72,6 @@ def summarised_position(summary: keras.layers.Layer) -> int | None:
     Args:
         summary: A `SequenceSummary`, or whatever was put in its place.
     """
-    if not are_unmodified(summary._flatten_layers(), _LAYERS):
+    if not are_unmodified(summary._flatten_layers(), _CODE):
         return None
     return {"first": 0, "last": -1, "cls_index": -1}.get(summary.summary_type)

@@ -78,14 +78,14 @@ class XLMPredLayer(nn.Module):
             hidden: As `loss_of` gets, or any parameter of the model.
         """
         return (
-            are_unmodified(self.modules(), _MODULES)
+            are_unmodified(self.modules(), _CODE)
             and not are_traced(hidden, *self.parameters())
             and not torch.is_autocast_enabled(hidden.device.type)
             and not (hidden.is_cuda and torch.cuda.is_current_stream_capturing())
         )
 
 
-_MODULES = code_of(XLMPredLayer, AdaptiveLogSoftmax, nn.Linear, nn.ModuleList, nn.Sequential)
+_CODE = code_of(XLMPredLayer, AdaptiveLogSoftmax, nn.Linear, nn.ModuleList, nn.Sequential)
 
 
 class XLMWithLMHeadModel(XLMModelWithHead):

@@ -50,7 +50,7 @@ class SequenceSummary(nn.Module):
         return F.dropout(self.activation(picked), self.last_dropout, self.training)
 
 
-_MODULES = code_of(SequenceSummary, nn.Linear)
+_CODE = code_of(SequenceSummary, nn.Linear)
 
 
 def summarised_position(summary: nn.Module) -> int | None:
@@ -59,7 +59,7 @@ def summarised_position(summary: nn.Module) -> int | None:
     Args:
         summary: A `SequenceSummary`, or whatever was put in its place.
     """
-    if not are_unmodified(summary.modules(), _MODULES):
+    if not are_unmodified(summary.modules(), _CODE):
         return None
     positions = {"first": 0, "last": -1, "cls_index": -1}
     return positions.get(cast(SequenceSummary, summary).summary_type)

@@ -14,7 +14,7 @@ from tests.support.cases import Array
 from tests.support.parity import as_array
 from tests.support.tf_internals import graphs_of, smallest_graph_width
 from tests.tf.helpers import results, tensors, tiny_model
-from xlm_tf import plain_kernels
+from xlm_tf import formulas_only
 
 WITHOUT_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "summary_first_dropout": 0.0}
 MASK = np.array(
@@ -52,8 +52,8 @@ def count_graphs(model: Any) -> int:
 
 
 def plainly(plain: bool) -> Any:
-    """`plain_kernels()`, or nothing."""
-    return plain_kernels() if plain else contextlib.nullcontext()
+    """`formulas_only()`, or nothing."""
+    return formulas_only() if plain else contextlib.nullcontext()
 
 
 def outputs_and_gradients(

@@ -10,12 +10,21 @@ from typing import Any
 
 import tensorflow as tf
 
+from xlm_tf.attention import MultiHeadAttention
 from xlm_tf.cache import KeyValueCache
-from xlm_tf.fast.rule import is_tracing, only_formulas, runs_its_class_alone
+from xlm_tf.fast.rule import (
+    code_of,
+    have_their_methods,
+    is_tracing,
+    only_formulas,
+    runs_its_class_alone,
+)
+from xlm_tf.feed_forward import TransformerFFN
 
 # Making a graph takes half a second for 6 layers, which a narrower model would not win back soon.
 SMALLEST_WIDTH = 128
 
+_SUBLAYERS = code_of(MultiHeadAttention, TransformerFFN)
 _GRAPHS: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
 _GRAPHS_LOCK = threading.Lock()
 
@@ -55,13 +64,15 @@ def compiled(
         or only_formulas()
         or not (cache is None or type(cache) is KeyValueCache)
         or not all(map(_is_own, layers))
+        or not have_their_methods(layers, _SUBLAYERS)
     ):
         if cache is not None:
             options |= {"cache": cache, "cached": cached}
         return getattr(model, method)(tensors, **options)
     call = _Call(method, tensors, options, cache)
     fields = tuple(getattr(model.config, name) for name in _FIELDS)
-    state = tuple(map(_state, [model, *layers]))
+    own_layer = model.__dict__.get("_layer", getattr(type(model), "_layer", None))
+    state = (own_layer, *map(_state, [model, *layers]))
     key = (*call.key, fields, state)
     with _GRAPHS_LOCK:
         graphs = _GRAPHS.setdefault(model, {})

@@ -13,7 +13,7 @@ from xlm_tf.attention import MultiHeadAttention
 from xlm_tf.cache import KeyValueCache
 from xlm_tf.fast.layer import Attend, attend_to_cache, attend_to_sentence, run_layer
 from xlm_tf.fast.linear import OWN_LINEAR
-from xlm_tf.fast.rule import are_unmodified, code_of
+from xlm_tf.fast.rule import are_unmodified, code_of, have_their_methods
 from xlm_tf.fast.unpadding import Unpadding, choose_unpadding, keep_new_positions, select_last
 from xlm_tf.feed_forward import TransformerFFN
 from xlm_tf.layers import Embedding, LayerNorm
@@ -91,7 +91,9 @@ def fast_path(
         or any(mask is not None for mask in head_masks)
         or not (cache is None or type(cache) is KeyValueCache)
         or config.chunk_size_feed_forward
-        or not are_unmodified(_inside(encoder), _SUBLAYERS | _OTHERS | OWN_LINEAR)
+        or not _runs_own_layer(encoder)
+        or not are_unmodified(inside := _inside(encoder), _SUBLAYERS | _OTHERS | OWN_LINEAR)
+        or not have_their_methods(inside, _SUBLAYERS)
     ):
         return None
     if cache is not None:
@@ -114,6 +116,12 @@ def _unpadded(
     unpadding = choose_unpadding(tokens, causal=encoder.config.causal)
     selected, last = select_last(unpadding, tokens, output_positions)
     return FastPath(encoder, unpadding, partial(attend_to_sentence, unpadding), selected, last)
+
+
+def _runs_own_layer(encoder: Any) -> bool:
+    """Whether `_layer` is that of `TFXLMModel`: a subclass's own, or a patched one, is called."""
+    layer = type(encoder)._layer
+    return "_layer" not in encoder.__dict__ and layer.__module__ == "xlm_tf.model"
 
 
 def _inside(encoder: Any) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FunctionType
 from typing import Any
 
 import tensorflow as tf
@@ -64,29 +65,51 @@ def are_traced() -> bool:
 
 # -- unmodified layers -----------------------------------------------------------------------------
 
-Code = dict[type[Any], Any]
+Code = dict[type[Any], dict[str, Any]]
 
 
 def code_of(*classes: type[Any]) -> Code:
-    """Remember the code of these classes as it is now, so that a later patch is seen."""
-    return {each: each.call for each in classes}
+    """Remember the methods of these classes as they are now, so that a later patch is seen."""
+    return {each: _methods(each) for each in classes}
+
+
+def _methods(of: type[Any]) -> dict[str, Any]:
+    """`call`, and every other method that the class defines itself."""
+    own = {name: each for name, each in vars(of).items() if isinstance(each, FunctionType)}
+    own.pop("build", None)  # which Keras wraps in every layer
+    return own | {"call": of.call}
 
 
 def are_unmodified(layers: Iterable[Any], code: Code) -> bool:
     """Whether calling each of `layers` would run the remembered code of its class alone.
 
-    Never inside `formulas_only`.
+    So it has no activity regularizer, and nothing in the place of its `call`. Never inside
+    `formulas_only`.
 
     Args:
-        layers: Without an activity regularizer or a `call` of their own.
+        layers: Any.
         code: The classes that count, from `code_of`.
     """
     return not only_formulas() and all(
         type(layer) in code
-        and code[type(layer)] is type(layer).call
+        and code[type(layer)]["call"] is type(layer).call
         and runs_its_class_alone(layer)
         for layer in layers
     )
+
+
+def have_their_methods(layers: Iterable[Any], code: Code) -> bool:
+    """Whether nothing is in the place of any other method of `layers` either.
+
+    Args:
+        layers: Of any classes; those in `code` are looked at.
+        code: From `code_of`.
+    """
+    return all(
+        getattr(each, name, None) is method
+        for each, methods in code.items()
+        for name, method in methods.items()
+    ) and all(code.get(type(layer), {}).keys().isdisjoint(layer.__dict__) for layer in layers)
 
 
 def runs_its_class_alone(layer: Any) -> bool:

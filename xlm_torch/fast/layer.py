@@ -35,8 +35,8 @@ def run_layer(
             tokens only; None: for all.
 
     Returns:
-        The hidden states, of the shape of `hidden` or (some, hidden), and what `attend` says of
-        the weights.
+        The hidden states, of the shape of `hidden` or (some, hidden), and the weights
+        that `attend` returns.
     """
     attention, feed_forward = encoder.attentions[index], encoder.ffns[index]
     residual = _select(hidden, selected)

@@ -19,7 +19,7 @@ from xlm_torch.fast.layer import (
     run_layer,
 )
 from xlm_torch.fast.linear import OWN_LINEAR
-from xlm_torch.fast.rule import are_unmodified, code_of
+from xlm_torch.fast.rule import are_unmodified, code_of, have_their_methods
 from xlm_torch.fast.unpadding import (
     Unpadding,
     choose_unpadding,
@@ -95,7 +95,12 @@ def fast_path(
         output_attentions, output_hidden_states, output_positions: As in `XLMModel.forward`.
     """
     config = encoder.config
-    if config.chunk_size_feed_forward or not are_unmodified(_sublayers(encoder), _SUBLAYERS):
+    if (
+        config.chunk_size_feed_forward
+        or not _runs_own_layer(encoder)
+        or not are_unmodified(sublayers := _sublayers(encoder), _SUBLAYERS)
+        or not have_their_methods(sublayers, _SUBLAYERS)
+    ):
         return None
     fuses = (
         not output_attentions
@@ -143,6 +148,12 @@ def _unpadded(encoder: Any, tokens: Tensor, output_positions: Tensor | int | Non
 def _sublayers(encoder: Any) -> list[nn.Module]:
     lists = [encoder.attentions, encoder.layer_norm1, encoder.ffns, encoder.layer_norm2]
     return [*lists, *encoder.attentions, *encoder.ffns]
+
+
+def _runs_own_layer(encoder: Any) -> bool:
+    """Whether `_layer` is that of `XLMModel`: a subclass's own, or a patched one, is called."""
+    layer = type(encoder)._layer
+    return "_layer" not in encoder.__dict__ and layer.__module__ == "xlm_torch.model"
 
 
 def _inside(encoder: Any) -> list[nn.Module]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -56,29 +57,36 @@ def _are_transformed() -> bool:
 
 # -- unmodified modules ----------------------------------------------------------------------------
 
-Code = dict[type[nn.Module], Any]
+Code = dict[type[nn.Module], dict[str, Any]]
 
 
 def code_of(*classes: type[nn.Module]) -> Code:
-    """Remember the code of these classes as it is now, so that a later patch is seen."""
-    return {each: each.forward for each in classes}
+    """Remember the methods of these classes as they are now, so that a later patch is seen."""
+    return {each: _methods(each) for each in classes}
+
+
+def _methods(of: type[nn.Module]) -> dict[str, Any]:
+    """`forward`, and every other method that the class defines itself."""
+    own = {name: each for name, each in vars(of).items() if isinstance(each, FunctionType)}
+    return own | {"forward": of.forward}
 
 
 def are_unmodified(modules: Iterable[nn.Module], code: Code) -> bool:
     """Whether calling each of `modules` would run the remembered code of its class alone.
 
+    So it has no hooks, adapters or parametrizations, and nothing in the place of its `forward`.
     Never inside `formulas_only`, nor under function transforms and forward-mode derivatives, for
     which fused operations lack rules.
 
     Args:
-        modules: Without hooks, adapters, parametrizations or a `forward` of their own.
+        modules: Any.
         code: The classes that count, from `code_of`.
     """
     if not torch.compiler.is_compiling() and (only_formulas() or _are_transformed()):
         return False
     return not _has_global_hooks() and all(
         type(module) in code
-        and (torch.compiler.is_compiling() or code[type(module)] is type(module).forward)
+        and (torch.compiler.is_compiling() or code[type(module)]["forward"] is type(module).forward)
         and "forward" not in module.__dict__
         and not module._forward_hooks
         and not module._forward_pre_hooks
@@ -87,6 +95,22 @@ def are_unmodified(modules: Iterable[nn.Module], code: Code) -> bool:
         and module._compiled_call_impl is None
         for module in modules
     )
+
+
+def have_their_methods(modules: Iterable[nn.Module], code: Code) -> bool:
+    """Whether nothing is in the place of any other method of `modules` either.
+
+    Args:
+        modules: Of the classes in `code`.
+        code: From `code_of`.
+    """
+    if torch.compiler.is_compiling():
+        return True
+    return all(
+        getattr(each, name, None) is method
+        for each, methods in code.items()
+        for name, method in methods.items()
+    ) and all(code[type(module)].keys().isdisjoint(module.__dict__) for module in modules)
 
 
 def _has_global_hooks() -> bool:

@@ -155,8 +155,8 @@ def select_last(
 ) -> tuple[Tensor | None, Unpadding]:
     """Restrict the last layer to the wanted positions.
 
-    After the last attention every position is on its own, so who asks for a few has no use for the
-    others: a tenth of a masked language model's step.
+    After the last attention every position is on its own, so a caller that looks at a few can
+    skip the rest: it saves a tenth of a masked language model's step.
 
     Args:
         unpadding: That of the other layers.

@@ -130,6 +130,36 @@ def test_a_patched_class_is_called(
         assert_equal(after, before)
 
 
+@pytest.mark.parametrize("where", ["class", "instance"])
+@pytest.mark.parametrize("method", ["attend", "split_heads", "_chunk", "_layer"])
+def test_any_patched_method_is_called(
+    decided: list[Unpadding], monkeypatch: pytest.MonkeyPatch, method: str, where: str
+) -> None:
+    """Not `call` alone, also after there is a graph; a layer of the encoder's own too."""
+    model = small_model(n_layers=1)
+    base = _logits(model)
+    encoder = model.transformer
+    owner = {"_chunk": encoder.ffns[0], "_layer": encoder}.get(method, encoder.attentions[0])
+
+    def louder(*arguments: Any, **options: Any) -> Any:
+        result = right(*arguments, **options)
+        return (2 * result[0], *result[1:]) if isinstance(result, tuple) else 2 * result
+
+    decided.clear()
+    with monkeypatch.context() as patched:
+        of = type(owner) if where == "class" else owner
+        right = getattr(of, method)
+        if where == "class":
+            patched.setattr(of, method, louder)
+        else:
+            patched.setitem(owner.__dict__, method, louder)
+        found = _logits(model)
+        assert_close_to_largest(found, _logits(model, plain=True), 1e-12)
+    assert not decided
+    assert np.abs(found - base).max() > 1e-3
+    assert_equal(_logits(model), base)
+
+
 def test_the_head_is_met() -> None:
     model = small_model(n_layers=1, tie_word_embeddings=False)
     layer = model.pred_layer.proj

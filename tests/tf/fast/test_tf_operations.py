@@ -133,7 +133,7 @@ def test_what_may_be_kept() -> None:
 # -- the switch ------------------------------------------------------------------------------------
 
 
-def test_plain_kernels_ends_with_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_formulas_only_ends_with_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
     decided = note_unpadding(monkeypatch)
     model = small_model("XLMModel", n_layers=1)
 

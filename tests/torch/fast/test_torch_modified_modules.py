@@ -21,6 +21,7 @@ from tests.support.torch_fast_paths import (
     take_fast_paths,
 )
 from tests.support.torch_internals import MultiHeadAttention, TransformerFFN
+from xlm_torch import XLMModel
 from xlm_torch.language_model import XLMPredLayer
 
 PATHS = (
@@ -133,6 +134,50 @@ def test_a_patched_class_is_called(
     taken.clear()
     assert _differ(results(model, BATCH), found)
     assert taken.unpadded == taken.losses == 1
+
+
+def _louder(method: Any) -> Any:
+    """The method, but for what it returns."""
+    return lambda *a, **o: _changed(method(*a, **o))
+
+
+@pytest.mark.parametrize("where", ["class", "instance"])
+@pytest.mark.parametrize("method", ["attend", "split_heads", "_chunk", "_layer"])
+def test_any_patched_method_is_called(
+    taken: Taken, monkeypatch: pytest.MonkeyPatch, method: str, where: str
+) -> None:
+    """Not `forward` alone; a layer of the encoder's own too."""
+    model = small_model(**UNTIED)
+    base = results(model, BATCH)
+    assert taken.unpadded == 1
+    encoder = model.transformer
+    owner = {"_chunk": encoder.ffns[0], "_layer": encoder}.get(method, encoder.attentions[0])
+    taken.clear()
+    with monkeypatch.context() as patched:
+        of = type(owner) if where == "class" else owner
+        patched.setattr(of, method, _louder(getattr(of, method)))
+        found = results(model, BATCH)
+        assert_same_results(found, results(model, BATCH, plain=True), 5e-6)
+    assert not taken.unpadded
+    assert _differ(found, base)
+    taken.clear()
+    assert_all_close(results(model, BATCH), base, 0.0)
+    assert taken.unpadded == 1
+
+
+def test_a_subclass_with_a_layer_of_its_own_is_called(taken: Taken) -> None:
+    class Louder(XLMModel):
+        def _layer(self, *arguments: Any) -> Any:
+            return _changed(super()._layer(*arguments))
+
+    model = small_model(**UNTIED)
+    base = results(model, BATCH)
+    model.transformer.__class__ = Louder
+    taken.clear()
+    found = results(model, BATCH)
+    assert _differ(found, base)
+    assert_same_results(found, results(model, BATCH, plain=True), 5e-6)
+    assert not taken.unpadded
 
 
 def _differ(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
