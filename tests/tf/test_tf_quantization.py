@@ -24,7 +24,13 @@ from tests.support.tf_fast_paths import (
     small_batch,
     small_model,
 )
-from tests.support.tf_internals import multiplies_integers, note_unpadding, sums_integers_exactly
+from tests.support.tf_internals import (
+    computed_tokens,
+    is_flat,
+    multiplies_integers,
+    note_unpadding,
+    sums_integers_exactly,
+)
 from tests.tf.helpers import dataset, tensors, tiny_batch
 from xlm_core.errors import CheckpointError, ConfigError, InputError, UnknownArgumentError
 from xlm_core.weights import ARCHITECTURES
@@ -241,8 +247,8 @@ def test_every_way_to_run_one(
     decided = note_unpadding(monkeypatch)
     assert_close_to_largest(_last(model), expected, 1e-12)
     assert count_graphs(model.encoder()) == 1
-    assert [rows.flat for rows in decided] == [True]
-    assert decided[0].places is not None
+    assert [is_flat(rows) for rows in decided] == [True]
+    assert computed_tokens(decided[0]) is not None
 
     def first(batch: Any) -> Any:
         return next(iter(model(batch).values()))
