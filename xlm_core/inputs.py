@@ -166,6 +166,27 @@ def check_cache(cache: object) -> None:
         )
 
 
+def check_output_positions(positions: object, info: TensorInfo | None, new: int | None) -> None:
+    """Check which positions a head looks at.
+
+    Args:
+        positions: The index of one position, or a mask.
+        info: Of the mask; None: `positions` is no tensor.
+        new: Positions of the call that are not cached, where known.
+
+    Raises:
+        InputError: Unless it is a bool mask or an index among the new positions.
+    """
+    expected = "expected a bool mask of shape (batch, new), or the index of one position"
+    if info is not None:
+        if info.kind != "bool":
+            raise InputError(f"output_positions holds {info.kind}s: {expected}.")
+    elif type(positions) is not int:
+        raise InputError(f"output_positions is a {type(positions).__name__}: {expected}.")
+    elif new is not None and not -new <= positions < new:
+        raise InputError(f"output_positions is {positions}: {expected} among the {new} new ones.")
+
+
 def check_range(name: str, smallest: float, largest: float, limit: int, rule: str) -> None:
     """Raise `InputError` unless all values lie in [0, limit - 1]; NaN does not."""
     if not (smallest >= 0 and largest <= limit - 1):

@@ -78,6 +78,36 @@ def check_inputs(
     return batch, sequence
 
 
+def check_requests(
+    model: TFXLMPreTrainedModel,
+    new: int | None,
+    output_positions: tf.Tensor | int | None,
+    embedding_matrix: tf.Tensor | None,
+) -> None:
+    """Check what a head asks of the encoder besides, see `TFXLMModel.call`.
+
+    Args:
+        model: The encoder.
+        new: Positions of this call that are not cached, where known.
+        output_positions, embedding_matrix: What is asked; None: nothing.
+
+    Raises:
+        InputError: If they do not fit.
+    """
+    config = model.config
+    if output_positions is not None:
+        info = (
+            describe("output_positions", output_positions)
+            if tf.is_tensor(output_positions)
+            else None
+        )
+        rules.check_output_positions(output_positions, info, new)
+    if embedding_matrix is not None:
+        info = describe("embedding_matrix", embedding_matrix)
+        shape = (config.vocab_size, config.emb_dim)
+        rules.check_tensor("embedding_matrix", info, shape, "(vocabulary, hidden)", ("float",))
+
+
 def as_index(tensor: tf.Tensor | None) -> tf.Tensor | None:
     """An integer tensor in a width that look-ups take."""
     if tensor is None or tensor.dtype in (tf.int64, tf.int32):

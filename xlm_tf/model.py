@@ -22,7 +22,7 @@ from xlm_tf.fast.embedding import embedding
 from xlm_tf.fast.graphs import compiled
 from xlm_tf.fast.path import fast_path
 from xlm_tf.feed_forward import TransformerFFN
-from xlm_tf.inputs import as_index, check_inputs
+from xlm_tf.inputs import as_index, check_inputs, check_requests
 from xlm_tf.keras_model import model_call
 from xlm_tf.layers import Embedding, LayerNorm, dropout, shape_of
 from xlm_tf.outputs import BaseModelOutput
@@ -145,6 +145,10 @@ class TFXLMModel(TFXLMPreTrainedModel):
         }
         cache = getattr(cache, "self_attention_cache", cache)
         cached = self._check(inputs, cache)
+        if output_positions is not None or embedding_matrix is not None:
+            words = input_ids if input_ids is not None else inputs_embeds
+            new = None if words is None or words.shape[1] is None else words.shape[1] - cached
+            check_requests(self, new, output_positions, embedding_matrix)
         hidden, hidden_states, attentions = compiled(
             self,
             "_encode",

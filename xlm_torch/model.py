@@ -22,7 +22,7 @@ from xlm_torch.attention import MultiHeadAttention, attention_mask_of
 from xlm_torch.fast.embedding import embedding
 from xlm_torch.fast.path import fast_path
 from xlm_torch.feed_forward import TransformerFFN
-from xlm_torch.inputs import as_index, check_inputs
+from xlm_torch.inputs import as_index, check_inputs, check_requests
 from xlm_torch.outputs import BaseModelOutput
 from xlm_torch.pretrained import XLMPreTrainedModel
 
@@ -119,6 +119,10 @@ class XLMModel(XLMPreTrainedModel):
         }
         cache = getattr(cache, "self_attention_cache", cache)
         cached = self._check(inputs, cache)
+        if output_positions is not None or embedding_matrix is not None:
+            words = input_ids if input_ids is not None else inputs_embeds
+            new = None if words is None or words.shape[1] is None else words.shape[1] - cached
+            check_requests(self, new, output_positions, embedding_matrix)
         hidden, hidden_states, attentions = self._encode(
             inputs,
             cache=cache,

@@ -20,6 +20,7 @@ from tests.support.tf_fast_paths import (
     unknown_sizes,
 )
 from tests.support.tf_internals import note_last_layers, nothing_is_pending
+from xlm_core.errors import InputError
 from xlm_tf import TFXLMModel
 from xlm_tf.layers import Linear
 
@@ -197,3 +198,23 @@ def test_labels_that_do_not_fit_are_refused_as_ever(lasts: list[bool]) -> None:
     for labels in (np.zeros((3, 4), np.int64), np.full(MASK.shape, 10**6)):
         with pytest.raises(ValueError, match="labels"):
             model(small_batch(), labels=labels, output_logits=False)
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "beyond the sequence": ({"output_positions": 6}, "is 6: expected .* among the 6 new"),
+    "a bool": ({"output_positions": True}, "is a bool"),
+    "a name": ({"output_positions": "first"}, "is a str"),
+    "integers": ({"output_positions": tf.ones((5, 6), tf.int32)}, "holds integers"),
+    "another width": ({"embedding_matrix": tf.zeros((53, 5))}, "embedding_matrix has shape"),
+    "a matrix of integers": (
+        {"embedding_matrix": tf.zeros((53, 12), tf.int32)},
+        "embedding_matrix",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_requests_that_cannot_be_met_are_refused(wrong: str) -> None:
+    given, message = WRONG[wrong]
+    with pytest.raises(InputError, match=message):
+        small_model(TFXLMModel)(small_batch(), **given)

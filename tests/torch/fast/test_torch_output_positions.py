@@ -206,3 +206,29 @@ def test_labels_that_do_not_fit_are_refused_as_ever(lasts: list[int | None]) -> 
     for labels in (torch.zeros(3, 4, dtype=torch.long), torch.full(MASK.shape, 10**6)):
         with pytest.raises(ValueError, match="labels"):
             model(**small_batch(), labels=labels, output_logits=False)
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "beyond the sequence": ({"output_positions": 6}, "is 6: expected .* among the 6 new"),
+    "a bool": ({"output_positions": True}, "is a bool"),
+    "a name": ({"output_positions": "first"}, "is a str"),
+    "integers": ({"output_positions": torch.ones_like(MASK)}, "holds integers"),
+    "another width": ({"embedding_matrix": torch.zeros(53, 5)}, "embedding_matrix has shape"),
+    "a matrix of integers": ({"embedding_matrix": torch.zeros(53, 12).long()}, "embedding_matrix"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_requests_that_cannot_be_met_are_refused(wrong: str) -> None:
+    given, message = WRONG[wrong]
+    with pytest.raises(InputError, match=message):
+        small_model(XLMModel)(**small_batch(), **given)
+
+
+@pytest.mark.parametrize("position", [0, 5, -1, -6])
+def test_one_position_of_the_encoder(lasts: list[int | None], position: int) -> None:
+    model, batch = small_model(XLMModel).double().eval(), small_batch()
+    whole = model(**batch).last_hidden_state
+    found = model(**batch, output_positions=position).last_hidden_state
+    assert_close_to_largest(found[:, position], whole[:, position], 1e-12)
+    assert lasts[-1] == int(MASK[:, position].sum())
