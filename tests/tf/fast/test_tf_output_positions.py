@@ -217,4 +217,4 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_requests_that_cannot_be_met_are_refused(wrong: str) -> None:
     given, message = WRONG[wrong]
     with pytest.raises(InputError, match=message):
-        small_model(TFXLMModel)(small_batch(), **given)
+        small_model().transformer(small_batch(), **given)
