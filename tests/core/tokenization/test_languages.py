@@ -262,3 +262,5 @@ def test_a_segmenter_is_added_in_one_place(
     assert batch["offset_mapping"][1:-1] == [(0, 3), (4, 7)]
     assert batch["input_ids"] == tokenizer("the cat")["input_ids"]
     assert tokenizer.words("the-cat") == tokenizer.words("the-cat", lang="en") == ["the-cat"]
+    without_table = new_ours(mode=mode)
+    assert without_table.words("the-cat-sat", lang="lo") == ["the", "cat", "sat"]

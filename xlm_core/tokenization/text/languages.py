@@ -7,6 +7,7 @@ from typing import Any
 
 from xlm_core.errors import TokenizerError, UnknownLanguageError
 from xlm_core.tokenization.settings import mapping, whole_number
+from xlm_core.tokenization.text.segmenters import SEGMENTERS
 
 # The languages of the published model of 100, and those that Moses has abbreviations for.
 _LANGUAGES = """
@@ -41,7 +42,7 @@ class Languages:
         Raises:
             UnknownLanguageError: It is unknown; the message lists the known ones.
         """
-        return _check(language, KNOWN_LANGUAGES if self.lang2id is None else self.lang2id)
+        return _check(language, _known() if self.lang2id is None else self.lang2id)
 
     def check_default(self, language: object) -> str:
         """`language`, if it may be the tokenizer's own: also one that the model has no number of.
@@ -49,7 +50,12 @@ class Languages:
         Raises:
             UnknownLanguageError: It is unknown; the message lists the known ones.
         """
-        return _check(language, KNOWN_LANGUAGES | set(self.lang2id or ()))
+        return _check(language, _known() | set(self.lang2id or ()))
+
+
+def _known() -> frozenset[str]:
+    """Languages of tokenizers that have no table: one with a segmenter is known by that."""
+    return KNOWN_LANGUAGES | SEGMENTERS.keys()
 
 
 def _check(language: object, known: Collection[str]) -> str:
