@@ -118,11 +118,7 @@ class XLMModel(XLMPreTrainedModel):
             "inputs_embeds": inputs_embeds,
         }
         cache = getattr(cache, "self_attention_cache", cache)
-        cached = self._check(inputs, cache)
-        if output_positions is not None or embedding_matrix is not None:
-            words = input_ids if input_ids is not None else inputs_embeds
-            new = None if words is None or words.shape[1] is None else words.shape[1] - cached
-            check_requests(self, new, output_positions, embedding_matrix)
+        cached = self._check(inputs, cache, output_positions, embedding_matrix)
         hidden, hidden_states, attentions = self._encode(
             inputs,
             cache=cache,
@@ -137,15 +133,22 @@ class XLMModel(XLMPreTrainedModel):
         )
         return self.in_asked_form(output, return_dict)
 
-    def _check(self, inputs: dict[str, Tensor | None], cache: Any) -> int:
+    def _check(
+        self,
+        inputs: dict[str, Tensor | None],
+        cache: Any,
+        output_positions: Tensor | int | None,
+        embedding_matrix: Tensor | None,
+    ) -> int:
         """Check what `forward` was given; returns how many positions are cached."""
-        if cache is None:
-            check_inputs(self, inputs, None)
-            return 0
-        check_cache(cache)
-        cached = int(cache.get_seq_length())
-        check_inputs(self, inputs, cached)
-        return cached
+        cached = None
+        if cache is not None:
+            check_cache(cache)
+            cached = int(cache.get_seq_length())
+        _, sequence = check_inputs(self, inputs, cached)
+        new = None if sequence is None else sequence - (cached or 0)
+        check_requests(self, new, output_positions, embedding_matrix)
+        return cached or 0
 
     def _encode(
         self,
