@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.speed.measure import Effort, contenders_of, errors, measure
+from benchmarks.speed import measure as speed_measure
+from benchmarks.speed.measure import (
+    Effort,
+    Turn,
+    contenders_of,
+    errors,
+    lanes_of,
+    measure,
+    replace_stopped,
+)
 from benchmarks.speed.plot import plot, ticks
 from benchmarks.speed.pool import CONTENDERS, Contender, Pool
 from benchmarks.speed.report import as_json, machine, table
@@ -326,3 +335,57 @@ def test_the_original_is_asked_in_its_own_way(tmp_path: Path) -> None:
         assert result.error < 1e-5
     with Pool(folder, None) as pool:
         assert "XLM_BENCH_ORIGINAL" in measure(encode, pool, effort).lanes[0].missing
+
+
+# The original is called when it prepares, too: both lanes of a process make two calls.
+@pytest.mark.parametrize("calls", [2, 4], ids=["its first", "a later"])
+def test_a_slow_lane_is_stopped_in_one_call(
+    calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "checkout" / "xlm" / "model" / "transformer.py"
+    code.parent.mkdir(parents=True)
+    slow = "        CALLS.append(mode)\n        time.sleep(600 if len(CALLS) > LIMIT else 0)\n"
+    start = "    def forward(self, mode, **given):\n"
+    head = f"import time\nCALLS, LIMIT = [], {calls}\n"
+    code.write_text(head + STAND_IN.replace(start, start + slow))
+    monkeypatch.setattr(speed_measure, "FIRST_CALL", 15.0)
+    monkeypatch.setattr(speed_measure, "ANY_CALL", 1.0)
+    folder = tmp_path / "weights"
+    build(folder, TINY)
+    lanes = (Lane("xlm_torch", "xlm_torch"), Lane("slow", "original"), Lane("also", "original"))
+    row = Row("encode", "encode", Task("encode", 3, 8, shape=TINY), lanes)
+    with Pool(folder, None, str(tmp_path / "checkout")) as pool:
+        result = measure(row, pool, Effort(rounds=2, least=2))
+    ours, first, second = result.lanes
+    assert len(ours.seconds) == 2
+    assert first.missing.startswith("stopped in a call that took more than")
+    # Its process is another one then, in which it makes one or three calls more.
+    if calls == 2:
+        assert second.missing.startswith("stopped in a call")
+    else:
+        assert len(second.seconds) == 2
+    assert "stopped in a call" in table(result)
+
+
+def test_a_lane_that_shares_a_stopped_process_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    build(folder, TINY)
+    task = Task("encode", 3, 8, shape=TINY)
+    with Pool(folder, None) as pool:
+        turns = [
+            Turn(Lane(name, "xlm_torch"), pool.of("xlm_torch"), task) for name in ("slow", "fast")
+        ]
+        for turn in turns:
+            turn.request("prepare", task=asdict(task), options={})
+        turns[0].request("run", within=0.0)
+        assert turns[0].result.missing
+        replace_stopped(turns[0], turns, pool)
+        turns[1].request("run")
+        assert len(turns[1].result.seconds) == 1
+        assert not turns[1].result.missing
+
+
+def test_int8_is_in_a_quick_run() -> None:
+    quick = {row.name: lanes_of(row, Effort(quick=True)) for row in rows(TINY) if not row.long}
+    names = {lane.name for lane in quick["int8"]}
+    assert {"xlm_torch, int8", "xlm_torch", "xlm_torch, bfloat16", "xlm_tf, int8"} <= names

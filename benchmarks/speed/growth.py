@@ -33,7 +33,8 @@ def measure_size(task: Task, pool: Pool, effort: Effort) -> dict[str, float]:
     turns = []
     for lane in LANES:
         options = lane.options | {"random": True}
-        turns.append(Turn(Lane(lane.name, lane.contender, options), pool.of(lane.contender)))
+        named = Lane(lane.name, lane.contender, options)
+        turns.append(Turn(named, pool.of(lane.contender), task))
     values = task.__dict__ | {"shape": task.shape.__dict__}
     for turn in turns:
         turn.ask("prepare", task=values, options=turn.lane.options)

@@ -15,12 +15,15 @@ import numpy as np
 from benchmarks.speed.pool import Pool, Process
 from benchmarks.speed.results import LaneResult, Product, RowResult, limit_of
 from benchmarks.speed.rows import PRODUCTS, Lane, Row
-from benchmarks.speed.tasks import COMPARED_SENTENCES
+from benchmarks.speed.tasks import COMPARED_SENTENCES, Task
 
 # Threads of some libraries wait for more work by spinning; they give up within this time.
 PAUSE = 0.05
 REFERENCE = "float64"
 PRODUCTS_OF = {lane.contender for lane in PRODUCTS}
+# A lane is stopped in a call that takes so many times as long as its row's fastest; its first call,
+# in which much is made ready, and the calls of a small model may take so many seconds anyhow.
+SLOWEST, FIRST_CALL, ANY_CALL = 20, 60.0, 2.0
 # What has no answer to compare and no limit to keep to.
 ALONE = ("one row", "few rows", "rounding")
 
@@ -47,7 +50,7 @@ def measure(row: Row, pool: Pool, effort: Effort, later: Sequence[Row] = ()) -> 
     lanes = lanes_of(row, effort)
     if row.task.kind == "memory":
         return RowResult(row, [measure_memory(row, lane, pool) for lane in lanes])
-    turns = [Turn(lane, pool.of(lane.contender)) for lane in [*lanes, *helpers_of(row)]]
+    turns = [Turn(lane, pool.of(lane.contender), row.task) for lane in [*lanes, *helpers_of(row)]]
     # Nothing is timed here, so all prepare at one time; meanwhile the judge speaks, and is done.
     for turn in turns:
         turn.ask("prepare", task=asdict(row.task), options=turn.lane.options)
@@ -66,8 +69,8 @@ def measure(row: Row, pool: Pool, effort: Effort, later: Sequence[Row] = ()) -> 
     if ours and all(turn.result.missing for turn in ours):
         result.lanes = [turn.result for turn in ours]
     else:
-        warm_up(turns, pool.folder)
-        take_turns(turns, effort)
+        warm_up(turns, pool)
+        take_turns(turns, effort, pool)
         compare(turns, pool.folder)
         result.limits = limits_of(row, turns)
     for file in pool.folder.glob("*.npy"):
@@ -88,7 +91,7 @@ def contenders_of(row: Row, effort: Effort) -> set[str]:
     return {lane.contender for lane in [*lanes_of(row, effort), *helpers_of(row)]}
 
 
-def warm_up(turns: list[Turn], folder: Path) -> None:
+def warm_up(turns: list[Turn], pool: Pool) -> None:
     """Each one's output and first run: untimed, so two at a time.
 
     Products have no output, and say the least of a few tries.
@@ -96,13 +99,35 @@ def warm_up(turns: list[Turn], folder: Path) -> None:
     waiting: list[Turn] = []
     for number, turn in enumerate(turns):
         if not turn.result.missing and turn.lane.contender not in PRODUCTS_OF:
-            turn.output = folder / f"{number}.npy"
-            turn.ask("output", path=str(turn.output), warm=True)
+            turn.output = pool.folder / f"{number}.npy"
             waiting.append(turn)
+            turn.ask("output", path=str(turn.output), warm=True)
         if len(waiting) > 1:
-            waiting.pop(0).hear()
-    for turn in waiting:
-        turn.hear()
+            hear_first(waiting, turns, pool)
+    while waiting:
+        hear_first(waiting, turns, pool)
+
+
+def hear_first(waiting: list[Turn], turns: list[Turn], pool: Pool) -> None:
+    """Take the first call's answer in; what a stopped process was asked besides, ask again."""
+    turn = waiting.pop(0)
+    compiles = turn.lane.options.get("mode") is not None  # for as long as it wants
+    turn.hear(None if compiles else FIRST_CALL)
+    if turn.process.stopped:
+        replace_stopped(turn, turns, pool)
+        for other in waiting:
+            if other.lane.contender == turn.lane.contender:
+                other.ask("output", path=str(other.output), warm=True)
+
+
+def replace_stopped(stopped: Turn, turns: list[Turn], pool: Pool) -> None:
+    """Give the other lanes of a stopped process a new one, in which they prepare again."""
+    process = pool.restart(stopped.lane.contender)
+    stopped.process = process
+    for turn in turns:
+        if turn.lane.contender == stopped.lane.contender and turn is not stopped:
+            turn.process = process
+            turn.request("prepare", task=asdict(turn.task), options=turn.lane.options)
 
 
 def release(turns: list[Turn], pool: Pool, effort: Effort, later: Sequence[Row]) -> None:
@@ -130,15 +155,18 @@ def helpers_of(row: Row) -> list[Lane]:
         judge["sentences"] = COMPARED_SENTENCES
     first = row.lanes[0].options
     kept = {key: first[key] for key in ("dtype",) if key in first}
-    products = [] if "quantized" in first else [replace(lane, options=kept) for lane in PRODUCTS]
+    if "quantized" in first:
+        kept = {"dtype": "int8"}
+    products = [replace(lane, options=kept) for lane in PRODUCTS]
     return [Lane(REFERENCE, REFERENCE, judge), *products]
 
 
 class Turn:
     """A lane with its worker and what it has said so far."""
 
-    def __init__(self, lane: Lane, process: Process) -> None:
+    def __init__(self, lane: Lane, process: Process, task: Task) -> None:
         self.lane = lane
+        self.task = task
         self.process = process
         self.result = LaneResult(lane.name, lane.ours)
         self.products: list[Product] = []
@@ -149,9 +177,11 @@ class Turn:
         """Send a request."""
         self.process.ask({"do": do, "name": self.lane.name, **values})
 
-    def hear(self) -> None:
-        """Take an answer in."""
-        answer = self.process.answer()
+    def hear(self, within: float | None = None) -> None:
+        """Take an answer in; after more than `within` seconds, stop the process."""
+        answer = self.process.answer(within)
+        if self.process.stopped:
+            answer = {"absent": f"stopped in a call that took more than {within:.1f} s"}
         failed = answer.get("failed")
         found = answer.get("absent") or (f"failed: {failed}" if failed else "")
         self.result.missing = self.result.missing or found
@@ -164,23 +194,50 @@ class Turn:
         if "seconds" in answer:
             self.result.seconds.append(answer["seconds"])
 
-    def request(self, do: str, **values: Any) -> None:
+    def request(self, do: str, *, within: float | None = None, **values: Any) -> None:
         """Ask and hear, unless there is nobody to ask."""
         if self.result.missing:
             return
         self.ask(do, **values)
-        self.hear()
+        self.hear(within)
 
 
-def take_turns(turns: list[Turn], effort: Effort) -> None:
-    """A, B, C, A, B, C, ...: whatever the machine does meanwhile, it does to all."""
+def take_turns(turns: list[Turn], effort: Effort, pool: Pool | None = None) -> None:
+    """A, B, C, A, B, C, ...: whatever the machine does meanwhile, it does to all.
+
+    With a `pool`, lanes are stopped that take too long.
+    """
     start = time.perf_counter()
     for number in range(effort.rounds):
         if number >= effort.least and time.perf_counter() - start > effort.seconds:
             return
         for turn in turns:
             time.sleep(PAUSE)
+            products = turn.lane.contender in PRODUCTS_OF
+            turn.request("run", within=None if pool is None or products else longest(turns))
+            if pool is not None and turn.process.stopped:
+                replace_stopped(turn, turns, pool)
+                warm_up_again(turn, turns)
+
+
+def warm_up_again(stopped: Turn, turns: list[Turn]) -> None:
+    """Run the other lanes of a process that was replaced once, untimed."""
+    for turn in turns:
+        if turn.process is stopped.process and turn is not stopped and not turn.result.missing:
+            measured = list(turn.result.seconds)
             turn.request("run")
+            turn.result.seconds = measured
+
+
+def longest(turns: list[Turn]) -> float:
+    """Seconds that a call may take, by the row's fastest until now."""
+    seconds = [
+        second
+        for turn in turns
+        if turn.lane.contender not in PRODUCTS_OF
+        for second in turn.result.seconds
+    ]
+    return max(SLOWEST * min(seconds), ANY_CALL) if seconds else FIRST_CALL
 
 
 def compare(turns: list[Turn], folder: Path) -> None:
@@ -212,7 +269,7 @@ def limits_of(row: Row, turns: list[Turn]) -> dict[str, Any]:
 
 def measure_memory(row: Row, lane: Lane, pool: Pool) -> LaneResult:
     """Of a process that does nothing else."""
-    turn = Turn(lane, pool.fresh(lane.contender))
+    turn = Turn(lane, pool.fresh(lane.contender), row.task)
     turn.request("prepare", task=asdict(row.task), options=lane.options)
     if not turn.result.missing:
         turn.ask("run")

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,7 @@ class Process:
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed in `close`)
         self.absent = absent
         self.greeted = False
+        self.stopped = False
         self.process: subprocess.Popen[str] | None = None
         if absent:
             return
@@ -93,8 +95,28 @@ class Process:
         except BrokenPipeError:
             return  # `answer` will find the end
 
-    def answer(self) -> dict[str, Any]:
-        """The answer to the oldest request that has none yet."""
+    def answer(self, within: float | None = None) -> dict[str, Any]:
+        """The answer to the oldest request that has none yet.
+
+        Args:
+            within: Kill the process if it needs more seconds; its requests are lost then.
+        """
+        if within is None:
+            return self._answer()
+        timer = threading.Timer(within, self.stop)
+        timer.start()
+        try:
+            return self._answer()
+        finally:
+            timer.cancel()
+
+    def stop(self) -> None:
+        """Kill it."""
+        if self.process is not None:
+            self.stopped = True
+            self.process.kill()
+
+    def _answer(self) -> dict[str, Any]:
         if not self.greeted and not self.absent:
             self.greeted = True
             greeting = self._line()
@@ -109,6 +131,9 @@ class Process:
             answer: dict[str, Any] = json.loads(line)
             return answer
         status = self.process.wait()
+        if self.stopped:
+            self.absent = "its process was stopped"
+            return {"absent": self.absent}
         self.absent = f"its process ended with status {status}: {self.last_words()}"
         return {"absent": self.absent}
 
@@ -190,6 +215,11 @@ class Pool:
     def fresh(self, name: str) -> Process:
         """A worker of one's own, to be closed by whoever asked."""
         return worker_of(CONTENDERS[name], self.folder, self.peers_python, self.original)
+
+    def restart(self, name: str) -> Process:
+        """A new worker in the place of one that was stopped."""
+        self.processes.pop(name).close()
+        return self.of(name)
 
     def end(self, names: Iterable[str]) -> None:
         """End the workers of these contenders, all at one time."""

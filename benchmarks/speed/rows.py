@@ -99,7 +99,9 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
     plain_tf = _named(OURS_TF, "plain", plain=True)
     half, half_tf = (_named(x, "bfloat16", dtype="bfloat16") for x in (OURS, OURS_TF))
     eighth, eighth_tf = (_named(x, "int8", quantized="all") for x in (OURS, OURS_TF))
-    weights, weights_tf = (_named(x, "weights only", quantized="weights") for x in (OURS, OURS_TF))
+    weights, weights_tf = (
+        replace(_named(x, "weights only", quantized="weights"), long=True) for x in (OURS, OURS_TF)
+    )
     keras_adamw = _named(OURS_TF, "Keras' AdamW", optimizer="keras")
     keras_adamw = replace(keras_adamw, long=True)
     large = Shape(**{**shape.__dict__, "vocab_size": large_vocabulary})
@@ -152,7 +154,21 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
             "int8",
             "encode 8 x 128 in int8",
             Task("encode", 8, 128, shape=shape),
-            (eighth, weights, PEER_4, eighth_tf, weights_tf),
+            (eighth, OURS, half, weights, PEER_4, eighth_tf, OURS_TF, half_tf, weights_tf),
+            bars(eighth, 2.5, OURS)
+            + bars(eighth, 1.0, half)
+            + bars(eighth_tf, 2.5, OURS_TF)
+            + bars(eighth_tf, 1.0, half_tf),
+        ),
+        Row(
+            "int8-padded",
+            "encode 32 x 128, 45 % filled, in int8",
+            Task("encode", 32, 128, filled=0.45, shape=shape),
+            (eighth, OURS, half, eighth_tf, OURS_TF, half_tf),
+            bars(eighth, 2.5, OURS)
+            + bars(eighth, 1.0, half)
+            + bars(eighth_tf, 2.5, OURS_TF)
+            + bars(eighth_tf, 1.0, half_tf),
             long=True,
         ),
         Row(

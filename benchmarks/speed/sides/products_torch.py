@@ -11,6 +11,8 @@ import torch.nn.functional as F
 
 from benchmarks.speed.protocol import Absent, Prepared, Side
 from benchmarks.speed.tasks import Task, narrow, products_of
+from xlm_torch.fast.integers import available, is_exact_and_fast
+from xlm_torch.quantization import QuantizedLinear
 
 TRIES = 3
 FEW_ROWS = (1, 2, 4, 8, 16, 64, 256, 512, 1024)
@@ -27,6 +29,9 @@ class ProductsSide(Side):
     def prepare(self, task: Task, options: dict[str, Any]) -> Prepared:
         """See `Side`."""
         dtype = getattr(torch, options.get("dtype", "float32"))
+        if dtype == torch.int8:
+            integers = [integers_of(m, k, n) for m, k, n in products_of(task)]
+            return Prepared(lambda: {"products": of_integers(integers)})
         if dtype not in (torch.float32, torch.bfloat16):
             raise Absent(f"no products in {dtype}")
         if task.kind == "one row":
@@ -60,6 +65,27 @@ def measured(cases: list[tuple[torch.Tensor, ...]], dtype: torch.dtype) -> list[
     return found
 
 
+def integers_of(rows: int, inputs: int, outputs: int) -> tuple[torch.Tensor, ...]:
+    """Random int8: rows and a matrix."""
+    sizes = ((rows, inputs), (outputs, inputs))
+    x, weight = (torch.randint(-127, 128, size, dtype=torch.int8) for size in sizes)
+    return x, weight
+
+
+@torch.inference_mode()
+def of_integers(cases: list[tuple[torch.Tensor, ...]]) -> list[list[Any]]:
+    """As `measured`, by every product of integers that is exact and not slow here."""
+    found = []
+    for product in filter(is_exact_and_fast, available()):
+        for x, weight in cases:
+            rows = (x.short() + product.zero_point).to(product.dtype)
+            matrix = weight if product.order is None else product.order(weight)
+            scales = torch.ones(len(weight))
+            seconds = min(timed(product.multiply, rows, matrix, scales) for _ in range(TRIES))
+            found.append([f"int8, {product.name}", len(x), x.shape[1], len(weight), seconds])
+    return found
+
+
 def timed(way: Callable[..., torch.Tensor], *given: torch.Tensor) -> float:
     """Seconds of one call."""
     start = time.perf_counter()
@@ -76,6 +102,7 @@ def streaming(task: Task, dtype: torch.dtype) -> dict[str, Any]:
     weights = all_weights(task, dtype)
     size = sum(weight.nbytes for weight in weights)
     rates = {name: size / seconds / 1e9 for name, seconds in in_turn(weights, 1).items()}
+    rates["int8, of float32's bytes"] = size / seconds_of_int8(weights, 1) / 1e9
     vector = torch.ones(READ_BYTES // 4)
     seconds = min(timed(torch.sum, vector) for _ in range(TRIES))
     return {"figures": rates | {"reading memory": vector.nbytes / seconds / 1e9}}
@@ -114,6 +141,18 @@ def in_turn(weights: list[torch.Tensor], rows: int) -> dict[str, float]:
             once = sum(timed(way, inputs[weight.shape[1]], weight) for weight in weights)
             seconds[name] = min(seconds[name], once)
     return seconds
+
+
+def seconds_of_int8(weights: list[torch.Tensor], rows: int) -> float:
+    """As `in_turn`, by layers of int8, with the rounding of their input: the least of a few."""
+    layers = []
+    for weight in weights:
+        layer = torch.nn.Linear(weight.shape[1], len(weight), bias=False, dtype=weight.dtype)
+        layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+        layers.append(QuantizedLinear(layer))
+    inputs = {w.shape[1]: torch.randn(rows, w.shape[1], dtype=w.dtype) for w in weights}
+    every = [sum(timed(layer, inputs[layer.in_features]) for layer in layers) for _ in range(4)]
+    return min(every[1:])
 
 
 @torch.inference_mode()
