@@ -117,12 +117,15 @@ _CORE = (
 )
 
 
-def _family(package: str, *, parts: tuple[str, ...] = ()) -> tuple[Room, ...]:
+def _family(
+    package: str, *, parts: tuple[str, ...] = (), fast: tuple[str, ...] = ()
+) -> tuple[Room, ...]:
     """The rooms of a family: the same in both.
 
     Args:
         package: Of the family.
         parts: What its parts alone import beside what those of the other family do.
+        fast: The same of its fast paths.
     """
 
     def named(*names: str) -> tuple[str, ...]:
@@ -151,7 +154,7 @@ def _family(package: str, *, parts: tuple[str, ...] = ()) -> tuple[Room, ...]:
             "configuration",
             *named("parts"),
         ),
-        room("fast paths", _within(package, "fast"), *named("parts", "formulas")),
+        room("fast paths", _within(package, "fast"), *named("parts", "formulas"), *fast),
         room(
             "int8",
             _within(package, "quantization"),
@@ -272,7 +275,7 @@ _CONVERSION = (
 
 ROOMS: tuple[Room, ...] = (
     *_CORE,
-    *_family("xlm_torch"),
+    *_family("xlm_torch", fast=("rules of models",)),
     # optree is told that what a tokenizer returns is a dictionary.
     *_family("xlm_tf", parts=("calls",)),
     *_CONVERSION,

@@ -27,6 +27,13 @@ from xlm_torch.fast import unpadding as unpaddings
 from xlm_torch.fast import vocabulary_loss as loss
 from xlm_torch.fast.attention import FlashAttention, attend_within_sentences, fused_attention
 from xlm_torch.fast.embedding import EmbeddingRows, embedding, share
+from xlm_torch.fast.integers import (
+    FLOATS,
+    integer_linears,
+    is_exact_and_fast,
+    round_rows,
+)
+from xlm_torch.fast.integers import chosen_product as chosen_integer_product
 from xlm_torch.fast.linear import linear
 from xlm_torch.fast.memory import ReusedMemory
 from xlm_torch.fast.onednn import OneDNNLinear, product
@@ -39,8 +46,19 @@ from xlm_torch.quantization import QuantizedLinear, rounded
 # -- limits and rules ------------------------------------------------------------------------------
 
 ANY_ROWS = onednn.ANY_ROWS
-MULTIPLIES_INTEGERS = integers.MULTIPLIES_INTEGERS
+MULTIPLIES_INTEGERS = integers.chosen_product() is not integers.FLOATS
 ONEDNN = onednn.multiply
+
+
+def integer_products() -> list[integers.IntegerProduct]:
+    """All products of integers that are exact on this machine, fast or not."""
+    return [integers.FLOATS, *filter(integers.is_exact, integers.available())]
+
+
+def use_integer_product(monkeypatch: pytest.MonkeyPatch, chosen: integers.IntegerProduct) -> None:
+    """Multiply integers so, and forget matrices that are packed for another product."""
+    packing.PACKED.clear()
+    monkeypatch.setattr(integers, "chosen_product", lambda: chosen)
 
 
 def prefer_onednn(monkeypatch: pytest.MonkeyPatch, rows: dict[torch.dtype, range]) -> None:
@@ -223,6 +241,7 @@ def answer_no(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "are_unmodified", lambda *_: False)
     for module, name in (
         (layers, "linear"),
+        (layers, "linears"),
         (layers, "fused_attention"),
         (layers, "attend_within_sentences"),
         (path, "choose_unpadding"),

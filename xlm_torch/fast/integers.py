@@ -1,70 +1,289 @@
-"""Products of integers: what int8 layers are computed by where the processor is fast at it."""
+"""Products of int8: which one this processor computes fast and exactly, and rounding for it.
+
+The rule: rows as unsigned integers with a zero point of 128, if a trial finds that product exact
+and fast; else rows as signed integers; else `torch._int_mm`; else the same integers as floats,
+summed so that nothing is rounded. All give the same bits, since sums of integers are exact.
+"""
 
 from __future__ import annotations
 
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from xlm_core.quantization import LARGEST
 from xlm_torch.fast.onednn import HAS_ONEDNN
 from xlm_torch.fast.packing import PACKED, PackedMatrix
 from xlm_torch.fast.rule import are_traced, is_on_cpu, only_formulas
 
+# -- ways to multiply ------------------------------------------------------------------------------
 
-def integer_product(
-    layer: Any, integers: Tensor, scale: Tensor, dtype: torch.dtype
-) -> Tensor | None:
-    """(integers * scale) (layer.weight * layer.scale)^T + layer.bias, where int8 is fast.
 
-    The sums are exact, so that only the scales round. Packs the layer's matrix at its first use,
-    beside the matrix.
+@dataclass(frozen=True)
+class IntegerProduct:
+    """A way to multiply rows of integers by a matrix of int8.
 
-    Args:
-        layer: A `QuantizedLinear`.
-        integers: int8, shape (..., inputs).
-        scale: float, shape (..., 1).
-        dtype: Of what is returned.
-
-    Returns:
-        float, shape (..., outputs); None where there is no such product.
+    Attributes:
+        name: As documented and printed.
+        zero_point: What stands for 0 in the rows: 128 in uint8, 0 in int8.
+        order: Brings a matrix, int8, shape (outputs, inputs), into the order that `multiply` wants;
+            None: as it is, so that no copy is kept.
+        multiply: (rows, ordered matrix, float32 scales of the outputs) to float32, shape
+            (rows, outputs): the exact sums, rounded to float32, times the scales.
     """
-    weight, bias = layer.weight, layer.bias
-    able = (
-        MULTIPLIES_INTEGERS
-        and dtype in (torch.float32, torch.bfloat16, torch.float16)
-        and integers.shape[-1] == weight.shape[1]
-        and weight.shape[1] * 127**2 < 2**31
-        and is_on_cpu(integers)
-        and is_on_cpu(weight)
-        and not are_traced(integers, weight)
-        and torch.backends.mkldnn.enabled
-        and not only_formulas()
-    )
-    if not able:
-        return None
-    packed = PACKED.get(layer)
-    if packed is None or not packed.is_of(weight):
-        packed = PACKED[layer] = PackedMatrix(weight, _order_integers)
-    product = torch.ops.onednn.qlinear_pointwise
-    zero_points = torch.zeros(len(weight), dtype=torch.int64)
-    # Integers as they are (scale 1, zero point 0), then the matrix with its scales and zero points;
-    # no bias, no rescaling of what comes out, nothing fused.
-    of_matrix = (packed.matrix, layer.scale.float(), zero_points)
-    y = product(integers, 1.0, 0, *of_matrix, None, 1.0, 0, torch.float32, "none", [], "")
-    y = y.mul_(scale) if bias is None else torch.addcmul(bias.float(), y, scale)
-    return y.to(dtype)
+
+    name: str
+    zero_point: int
+    order: Callable[[Tensor], Tensor] | None
+    multiply: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the rows."""
+        return torch.uint8 if self.zero_point else torch.int8
 
 
-def _order_integers(weight: Tensor) -> Tensor:
+def _order_for_onednn(weight: Tensor) -> Tensor:
     ordered: Tensor = torch.ops.onednn.qlinear_prepack(weight, None)
     return ordered
 
 
-def _multiplies_integers() -> bool:
-    """Whether this processor sums products of int8 exactly, and oneDNN can be asked to."""
-    supported = getattr(torch.cpu, "_is_vnni_supported", lambda: False)
-    return HAS_ONEDNN and hasattr(torch.ops.onednn, "qlinear_pointwise") and bool(supported())
+@functools.lru_cache
+def _zero_points(outputs: int) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.zeros(outputs, dtype=torch.int64, device="cpu")
 
 
-MULTIPLIES_INTEGERS = _multiplies_integers()
+def _by_onednn(zero_point: int, rows: Tensor, matrix: Tensor, scales: Tensor) -> Tensor:
+    # Rows of scale 1; the matrix with its scales and zero points; no bias, nothing rescaled or
+    # fused.
+    of_matrix = (matrix, scales, _zero_points(len(scales)))
+    product = torch.ops.onednn.qlinear_pointwise
+    y: Tensor = product(
+        rows, 1.0, zero_point, *of_matrix, None, 1.0, 0, torch.float32, "none", [], ""
+    )
+    return y
+
+
+def _by_int_mm(rows: Tensor, matrix: Tensor, scales: Tensor) -> Tensor:
+    return torch._int_mm(rows, matrix.t()).float().mul_(scales)
+
+
+# So many products of the largest int8 sum to what float32 still holds exactly.
+EXACT_IN_FLOAT32 = 2**24 // LARGEST**2
+
+
+def _by_floats(rows: Tensor, matrix: Tensor, scales: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        parts = [
+            F.linear(some.float(), columns.float())
+            for some, columns in zip(
+                rows.split(EXACT_IN_FLOAT32, 1), matrix.split(EXACT_IN_FLOAT32, 1), strict=True
+            )
+        ]
+    if len(parts) == 1:
+        return parts[0].mul_(scales)
+    total = parts[0].double()
+    for part in parts[1:]:
+        total += part
+    return total.float().mul_(scales)
+
+
+UNSIGNED = IntegerProduct("unsigned", 128, _order_for_onednn, functools.partial(_by_onednn, 128))
+SIGNED = IntegerProduct("signed", 0, _order_for_onednn, functools.partial(_by_onednn, 0))
+INT_MM = IntegerProduct("_int_mm", 0, None, _by_int_mm)
+FLOATS = IntegerProduct("floats", 0, None, _by_floats)
+
+
+def available() -> list[IntegerProduct]:
+    """The products of integers that this PyTorch has, the preferred one first."""
+    has_qlinear = HAS_ONEDNN and hasattr(torch.ops.onednn, "qlinear_pointwise")
+    found = [UNSIGNED, SIGNED] if has_qlinear else []
+    return [*found, INT_MM] if hasattr(torch, "_int_mm") else found
+
+
+# -- which one -------------------------------------------------------------------------------------
+
+# (rows, inputs, outputs). The first is small enough for a reference kernel to take milliseconds;
+# the second tells a plain loop from a kernel that uses the processor.
+TRIALS = ((8, 256, 64), (1, 256, 64), (32, 512, 256))
+# A trial ends after so many tries, or so many seconds.
+TRIES, LONGEST_TRIAL = 8, 0.02
+# A product may take so many times as long as that of floats, beyond the cost of calling it.
+SLOWEST, CALLING = 2.0, 2e-4
+
+
+@functools.cache
+def chosen_product() -> IntegerProduct:
+    """The product of integers that this process uses: the first that is exact and not slow.
+
+    Found at its first use, by products so small that even oneDNN's reference kernel, into which
+    signed rows fall on a processor with AVX512-VNNI and without AMX, takes milliseconds.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        return next((each for each in available() if is_exact_and_fast(each)), FLOATS)
+
+
+def is_exact_and_fast(product: IntegerProduct) -> bool:
+    """Whether this processor sums the largest values exactly so, and not slower than floats."""
+    return is_exact(product) and all(_is_fast(product, Trial.of(*sizes)) for sizes in TRIALS)
+
+
+def is_exact(product: IntegerProduct) -> bool:
+    """Whether this processor sums the largest values exactly so."""
+    try:
+        return all(_is_exact(product, Trial.of(*sizes)) for sizes in TRIALS)
+    except (RuntimeError, NotImplementedError):
+        return False
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Rows and a matrix of the largest values, int64, whose sums an inexact product cuts off."""
+
+    rows: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, rows: int, inputs: int, outputs: int) -> Trial:
+        """Both signs, and a few rows and outputs with small values among the largest."""
+        largest = torch.full((max(rows, outputs), inputs), LARGEST, device="cpu")
+        largest[1::2] = -LARGEST
+        largest[2::4, ::3] = 1
+        return cls(largest[:rows], -largest[:outputs])
+
+    def given_to(self, product: IntegerProduct) -> tuple[Tensor, Tensor, Tensor]:
+        """What `product.multiply` takes."""
+        matrix = self.weight.to(torch.int8)
+        return (
+            (self.rows + product.zero_point).to(product.dtype),
+            matrix if product.order is None else product.order(matrix),
+            torch.ones(len(self.weight), dtype=torch.float32, device="cpu"),
+        )
+
+
+def _is_exact(product: IntegerProduct, trial: Trial) -> bool:
+    found = product.multiply(*trial.given_to(product))
+    return torch.equal(found, (trial.rows @ trial.weight.t()).float())
+
+
+def _is_fast(product: IntegerProduct, trial: Trial) -> bool:
+    """Both by their least, so that what else the machine does meanwhile counts for neither."""
+    given, of_floats = trial.given_to(product), (trial.rows.float(), trial.weight.float())
+    floats = min(_seconds(F.linear, *of_floats) for _ in range(3))
+    seconds, start = float("inf"), time.perf_counter()
+    for tried in range(TRIES):
+        if tried > 2 and time.perf_counter() - start > LONGEST_TRIAL:
+            return False
+        seconds = min(seconds, _seconds(product.multiply, *given))
+        floats = min(floats, _seconds(F.linear, *of_floats))
+        if seconds <= SLOWEST * floats + CALLING:
+            return True
+    return False
+
+
+def _seconds(function: Callable[..., Tensor], *given: Tensor) -> float:
+    start = time.perf_counter()
+    function(*given)
+    return time.perf_counter() - start
+
+
+# -- rounding --------------------------------------------------------------------------------------
+
+# Added to a small number in float32, it leaves that number's nearest integer, ties to even, in the
+# last bits.
+LAST_BITS = 1.5 * 2**23
+
+
+def row_scales(x: Tensor) -> Tensor:
+    """The largest size in each row over 127; 1 for rows of zeros.
+
+    Args:
+        x: float32 or float64, shape (..., width).
+
+    Returns:
+        Of that dtype, shape (..., 1). A row that holds NaN or infinity has that as its scale.
+    """
+    # Ten times as fast as torch.linalg.vector_norm(x, inf) (measured).
+    scale = torch.maximum(x.amax(-1, keepdim=True), -x.amin(-1, keepdim=True)) / LARGEST
+    # Zeros, and what is too small to be divided exactly: all become 0.
+    return scale.masked_fill_(scale < torch.finfo(scale.dtype).tiny, 1.0)
+
+
+def round_rows(x: Tensor, product: IntegerProduct) -> tuple[Tensor, Tensor]:
+    """Rows as integers for `product`: those of `rounded`, plus its zero point.
+
+    The zero point costs nothing: the addition that rounds the quotients adds it, too.
+
+    Args:
+        x: float32 or of a half type, shape (rows, width).
+        product: What they are for.
+
+    Returns:
+        Its dtype, shape (rows, width); and float32, shape (rows, 1).
+    """
+    x = x.float()
+    scale = row_scales(x)
+    shifted = (x / scale).add_(LAST_BITS + product.zero_point)
+    return shifted.view(torch.int32).to(product.dtype), scale  # the last eight bits are kept
+
+
+# -- layers ----------------------------------------------------------------------------------------
+
+
+def integer_linears(layers: Sequence[Any], x: Tensor) -> list[Tensor] | None:
+    """Linear layers of int8 that have the same input, which is rounded once for all.
+
+    (integers * scale) (layer.weight * layer.scale)^T + layer.bias for each, with exact sums, so
+    that only the scales round. Keeps a second copy of a layer's matrix where the product wants it
+    in another order.
+
+    Args:
+        layers: `QuantizedLinear`, of the same number of inputs.
+        x: float, shape (..., inputs).
+
+    Returns:
+        Of the dtype of `x`, shape (..., outputs), each; None where the formula has to serve.
+    """
+    if not all(_can_serve(layer, x) for layer in layers):
+        return None
+    product = chosen_product() if torch.backends.mkldnn.enabled else FLOATS
+    shape = x.shape[:-1]
+    integers, scale = round_rows(x.reshape(-1, x.shape[-1]), product)
+    return [
+        _scaled(layer, integers, scale, product).to(x.dtype).view(*shape, len(layer.weight))
+        for layer in layers
+    ]
+
+
+def _can_serve(layer: Any, x: Tensor) -> bool:
+    weight = layer.weight
+    return (
+        x.dtype in (torch.float32, torch.bfloat16, torch.float16)
+        and x.dim() > 0
+        and x.shape[-1] == weight.shape[1]
+        and 0 < weight.shape[1] * 2 * (LARGEST + 1) * LARGEST < 2**31
+        and is_on_cpu(x)
+        and is_on_cpu(weight)
+        and not are_traced(x, weight)
+        and not only_formulas()
+    )
+
+
+def _scaled(layer: Any, integers: Tensor, scale: Tensor, product: IntegerProduct) -> Tensor:
+    """One layer's product, with the scales and the bias: float32, shape (rows, outputs)."""
+    weight, bias = layer.weight, layer.bias
+    matrix = weight
+    if product.order is not None:
+        packed = PACKED.get(layer)
+        if packed is None or not packed.is_of(weight):
+            packed = PACKED[layer] = PackedMatrix(weight, product.order)
+        matrix = packed.matrix
+    y = product.multiply(integers, matrix, layer.scale.float())
+    return y.mul_(scale) if bias is None else torch.addcmul(bias.float(), y, scale, out=y)

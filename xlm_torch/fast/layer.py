@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from xlm_torch.attention import MultiHeadAttention
 from xlm_torch.fast.attention import attend_within_sentences, fused_attention
-from xlm_torch.fast.linear import linear
+from xlm_torch.fast.linear import linear, linears
 from xlm_torch.fast.unpadding import Unpadding
 
 # (attention, hidden) to the context of all heads before the output layer, and the weights if
@@ -66,8 +66,8 @@ def attend_to_sentence(
 ) -> tuple[Tensor, None]:
     """Fused attention within each sentence, where nobody asks for weights."""
     query, key, value = (
-        linear(layer, hidden).unflatten(-1, (attention.n_heads, attention.head_dim))
-        for layer in (attention.q_lin, attention.k_lin, attention.v_lin)
+        each.unflatten(-1, (attention.n_heads, attention.head_dim))
+        for each in _query_key_value(attention, hidden)
     )
     dropout = attention.dropout if attention.training else 0.0
     return attend_within_sentences(unpadding, query, key, value, dropout), None
@@ -78,8 +78,7 @@ def attend_to_cache(
 ) -> tuple[Tensor, None]:
     """Fused attention to the cached positions and the new ones."""
     query, key, value = (
-        attention.split_heads(linear(layer, hidden))
-        for layer in (attention.q_lin, attention.k_lin, attention.v_lin)
+        attention.split_heads(each) for each in _query_key_value(attention, hidden)
     )
     key, value = cache.update(key, value, attention.layer)
     dropout = attention.dropout if attention.training else 0.0
@@ -98,12 +97,15 @@ def attend_with_weights(
 ) -> tuple[Tensor, Tensor]:
     """The formula's attention, which keeps its weights and takes any cache."""
     query, key, value = (
-        attention.split_heads(linear(layer, hidden))
-        for layer in (attention.q_lin, attention.k_lin, attention.v_lin)
+        attention.split_heads(each) for each in _query_key_value(attention, hidden)
     )
     if cache is not None:
         key, value = cache.update(key, value, attention.layer)
     return attention.attend(query, key, value, attention_mask, head_mask)
+
+
+def _query_key_value(attention: MultiHeadAttention, hidden: Tensor) -> list[Tensor]:
+    return linears((attention.q_lin, attention.k_lin, attention.v_lin), hidden)
 
 
 def _select(x: Tensor, selected: Tensor | None) -> Tensor:

@@ -6,7 +6,7 @@ adapters and other layers put in a linear layer's place too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from xlm_torch.activations import gelu, relu
 from xlm_torch.fast import onednn
+from xlm_torch.fast.integers import integer_linears
 from xlm_torch.fast.packing import PACKED, packed_for
 from xlm_torch.fast.rule import are_traced, are_unmodified, code_of, needs_gradient
 
@@ -50,6 +51,30 @@ def linear(
         return onednn.multiply.binary(x, residual, matrix, bias, "add")
     y = onednn.multiply(x, matrix, bias, activation, [], "none" if activation == "gelu" else "")
     return y if residual is None else residual + y
+
+
+def linears(layers: Sequence[nn.Module], x: Tensor) -> list[Tensor]:
+    """Linear layers of one input, which is rounded once for all where they are int8.
+
+    Args:
+        layers: Of the same number of inputs.
+        x: float, shape (..., inputs).
+
+    Returns:
+        float, shape (..., outputs), each.
+    """
+    if _round_alike(layers) and are_unmodified(layers, OWN_LINEAR) and not needs_gradient(x):
+        found = integer_linears(layers, x)
+        if found is not None:
+            return found
+    return [linear(layer, x) for layer in layers]
+
+
+def _round_alike(layers: Sequence[nn.Module]) -> bool:
+    """Whether each is a `QuantizedLinear` that rounds its input."""
+    return all(
+        type(layer) in OWN_LINEAR and getattr(layer, "activations", False) for layer in layers
+    )
 
 
 def _may_overwrite(layer: nn.Module, y: Tensor, residual: Tensor | None) -> bool:
