@@ -75,6 +75,7 @@ def test_the_families_have_the_same_rooms() -> None:
         for package in ("xlm_torch", "xlm_tf")
     )
     tf["xlm_tf: parts"][1].remove("calls")
+    torch["xlm_torch: fast paths"][1].remove("rules of models")  # of int8: TensorFlow's needs none
     assert eval(repr(tf).replace("xlm_tf", "xlm_torch")) == torch
 
 
