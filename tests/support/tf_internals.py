@@ -311,7 +311,7 @@ def note_scored_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return score(self, *arguments)
 
     monkeypatch.setattr(layer, "call", call)
-    monkeypatch.setitem(language_model._LAYERS, layer, call)  # else it would be met
+    monkeypatch.setitem(language_model._CODE[layer], "call", call)  # else it would be met
     return made
 
 

@@ -146,6 +146,18 @@ def on_last_layer(monkeypatch: pytest.MonkeyPatch, note: Callable[[int | None], 
     monkeypatch.setattr(path, "select_last", noted)
 
 
+def on_formula_attention(monkeypatch: pytest.MonkeyPatch, note: Callable[[int], None]) -> None:
+    """Tell `note` the layer whenever attention runs by its formula, which stays its own code."""
+    attend = MultiHeadAttention.attend
+
+    def noted(self: Any, *arguments: Any) -> Any:
+        note(self.layer)
+        return attend(self, *arguments)
+
+    monkeypatch.setattr(MultiHeadAttention, "attend", noted)
+    monkeypatch.setitem(path._SUBLAYERS[MultiHeadAttention], "attend", noted)
+
+
 def have_varlen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Say that the device has attention over sentences of any lengths."""
     monkeypatch.setattr(path, "has_varlen", lambda *_: True)

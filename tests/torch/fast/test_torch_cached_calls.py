@@ -12,7 +12,7 @@ from transformers import DynamicCache
 
 from tests.support.parity import assert_all_close, assert_close_to_largest
 from tests.support.torch_fast_paths import small_model, take_fast_paths
-from tests.support.torch_internals import MultiHeadAttention, formulas_only
+from tests.support.torch_internals import formulas_only, on_formula_attention
 from xlm_torch import KeyValueCache, XLMModel, XLMWithLMHeadModel
 
 LENGTH = 9
@@ -32,13 +32,7 @@ def formulas(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The layers whose attention ran by the formula."""
     take_fast_paths(monkeypatch)
     ran: list[int] = []
-    attend = MultiHeadAttention.attend
-
-    def noted(self: Any, *arguments: Any) -> Any:
-        ran.append(self.layer)
-        return attend(self, *arguments)
-
-    monkeypatch.setattr(MultiHeadAttention, "attend", noted)
+    on_formula_attention(monkeypatch, ran.append)
     return ran
 
 
