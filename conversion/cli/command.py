@@ -16,6 +16,7 @@ from conversion.cli.checkpoints import add_convert, add_demo, add_inspect, add_v
 from conversion.cli.terminal import IMPOSSIBLE, INTERRUPTED
 from conversion.cli.tokenize import add_tokenize
 from conversion.reports.wording import shown
+from xlm_core import distribution
 from xlm_core.errors import XLMError
 
 
@@ -51,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
     """Build the parser of the command and of all its sub-commands."""
     result = argparse.ArgumentParser(
         prog="xlm", description="Tools for XLM checkpoints.", allow_abbrev=False
+    )
+    result.add_argument(
+        "--version", action="version", version=f"{distribution.NAME} {distribution.__version__}"
     )
     commands = result.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_inspect(commands)

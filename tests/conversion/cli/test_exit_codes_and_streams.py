@@ -138,7 +138,7 @@ class TestVerify:
         assert capsys.readouterr().err == "warning: two lines\nxlm verify: one two\n"
 
     @pytest.mark.parametrize(
-        ("module", "extra"), [("torch", "xlm-models[torch]"), ("tensorflow", "xlm-models[tf]")]
+        ("module", "extra"), [("torch", "xlm-parity[torch]"), ("tensorflow", "xlm-parity[tf]")]
     )
     def test_missing_framework(
         self, folder: Path, monkeypatch: Any, capsys: Any, module: str, extra: str

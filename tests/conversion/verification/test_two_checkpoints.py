@@ -147,7 +147,7 @@ class TestTensorsAlone:
         assert report.passed
         assert report.forward.rows == ()
         (unproven,) = report.not_proven
-        for extra in ("xlm-models[torch]", "xlm-models[tf]"):
+        for extra in ("xlm-parity[torch]", "xlm-parity[tf]"):
             assert extra in unproven
         assert f"not proven: {unproven}" in report.text().splitlines()
 
