@@ -120,11 +120,11 @@ def write_tokenizer(
     ]
 
 
-def unused_options(given: Mapping[str, object]) -> list[str]:
+def unused_options(given: Mapping[str, str | os.PathLike[str] | None]) -> list[str]:
     """Notes on options that were given for a tokenizer, and decide nothing in this conversion."""
     return [
-        f"{name}={os.fspath(value) if isinstance(value, os.PathLike) else value} was not used: "
-        "no tokenizer is made from the original's files here"
+        f"{name}={os.fspath(value)!r} was not used: no tokenizer is made from the original's files "
+        "here"
         for name, value in given.items()
         if value is not None
     ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from conversion.reports.json_text import json_text
 from conversion.reports.wording import shown
 from xlm_core.containers.lazy_tensors import DTYPES
 
@@ -64,6 +65,10 @@ class Summary:
         ]
         times = ", ".join(f"{name} {spent:.2f} s" for name, spent in self.seconds.items())
         return "\n".join([*lines, f"{self.equality()}; {times}"])
+
+    def json(self) -> str:
+        """The whole summary as one JSON object."""
+        return json_text("convert", asdict(self) | {"equality": self.equality()})
 
     def equality(self) -> str:
         """How the tensors of the target equal those of the source, in words."""

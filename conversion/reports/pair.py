@@ -237,7 +237,7 @@ class PairReport:
             "versions": self.versions,
             "seconds": self.seconds,
         }
-        return json_text(values)
+        return json_text("verify pair", values)
 
 
 def tensor_table(rows: list[TensorRow]) -> list[str]:

@@ -198,7 +198,7 @@ class TestFolders:
     @pytest.mark.parametrize("to", ["safetensors", "facebook", "keras"])
     def test_a_mode_that_decides_nothing(self, source: Path, tmp_path: Path, to: str) -> None:
         notes = convert(source, tmp_path / "t", to=to, mode="original").notes
-        assert any(note.startswith("mode=original was not used: ") for note in notes)
+        assert any(note.startswith("mode='original' was not used: ") for note in notes)
 
     def test_several_files_of_codes(self, tmp_path: Path, shared: Shared) -> None:
         folder = shared("checkpoints/small_mlm_tlm/facebook")
