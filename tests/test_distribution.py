@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ import xlm_core
 from conversion.cli import main
 from conversion.verification.run import FAMILIES
 from xlm_core import distribution
+from xlm_core.errors import MissingPackageError
 from xlm_core.tokenization.text.segmenters import SEGMENTERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -168,6 +171,34 @@ def test_the_command() -> None:
 def test_a_missing_framework(error: ImportError, said: str) -> None:
     message = distribution.missing_framework("PyTorch", ("torch",), "torch", error)
     assert message.startswith(f"{said}: install it with pip install 'xlm-parity[torch]'")
+
+
+@pytest.mark.parametrize(
+    ("family", "framework", "title"),
+    [("xlm_torch", "torch", "PyTorch"), ("xlm_tf", "keras", "TensorFlow")],
+)
+def test_importing_a_family_without_its_framework(
+    family: str, framework: str, title: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in [name for name in sys.modules if name.partition(".")[0] == family]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, framework, None)
+    extra = {family_: extra for family_, _, extra in FAMILIES.values()}[family]
+    with pytest.raises(MissingPackageError) as caught:
+        importlib.import_module(family)
+    assert str(caught.value).startswith(f"{title} is not installed: install it with pip install ")
+    assert f"'xlm-parity[{extra}]'" in str(caught.value)
+
+
+@pytest.mark.parametrize("family", ["xlm_torch", "xlm_tf"])
+def test_what_each_family_brings_along(family: str) -> None:
+    source = (ROOT / family / "__init__.py").read_text(encoding="utf-8")
+    exported = next(
+        ast.literal_eval(node.value)
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    assert {"XLMConfig", "XLMTokenizer", "__version__"} <= {*exported}
 
 
 def test_one_name_and_one_version_everywhere(capsys: pytest.CaptureFixture[str]) -> None:

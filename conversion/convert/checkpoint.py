@@ -27,6 +27,7 @@ from xlm_core.containers.lazy_tensors import FLOAT_DTYPES, LazyTensor
 from xlm_core.errors import CheckpointError, ConfigError, nearest
 from xlm_core.hub import fetch
 from xlm_core.tokenization.files.folder import PUBLISHED_FILES
+from xlm_core.tokenization.text.pipeline import MODES
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 
 
@@ -79,6 +80,7 @@ def convert(
     start = time.perf_counter()
     progress = progress or ByteProgress(None)
     layout = _layout(to)
+    _check_mode(mode)
     size = None if largest is None else shard_size(largest)
     target = Path(target)
     alone = layout.alone is not None and target.suffix == layout.alone
@@ -253,6 +255,13 @@ def _layout(name: str) -> Layout:
             f"layout is {name!r}: expected one of {', '.join(LAYOUTS)}.{nearest(name, LAYOUTS)}"
         )
     return LAYOUTS[name]
+
+
+def _check_mode(mode: str | None) -> None:
+    if mode is not None and mode not in MODES:
+        raise ConfigError(
+            f"mode is {mode!r}: expected one of {', '.join(MODES)}.{nearest(mode, MODES)}"
+        )
 
 
 def _cast(weights: Weights, dtype: str) -> Weights:

@@ -225,6 +225,7 @@ _CONVERSION = (
             "parts of checkpoints",
             "layouts",
             "checkpoints",
+            "text",
             "words",
             "files of a tokenizer",
             "tokenizer",

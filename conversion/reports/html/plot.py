@@ -79,8 +79,8 @@ def error_plot(rows: Sequence[Row], bars: Bars) -> str:
     parts = [*_frame(scale)]
     shown = {dtype: height for dtype, height in heights.items() if height > 0}
     lines = {dtype: scale.y(height) for dtype, height in shown.items()}
-    for dtype, label in zip(lines, _apart([*lines.values()]), strict=True):
-        parts += _bar(dtype, lines[dtype], label, f"bar {shown[dtype]:g}")
+    for dtype, beside in zip(lines, _apart([*lines.values()]), strict=True):
+        parts += _bar(dtype, lines[dtype], beside, f"bar {shown[dtype]:g}")
     for dtype in heights:
         parts += _series(scale, dtype, [pair for pair in found if pair[0].dtype == dtype])
     label = "Largest difference by layer, as a share of the largest value, logarithmic"

@@ -149,6 +149,7 @@ class TestTarget:
             ({"to": "safetensor"}, "Did you mean 'safetensors'?"),
             ({"to": "tf", "dtype": "flot16"}, "Did you mean 'float16'?"),
             ({"to": "tf", "head": "XLMWithLMHead"}, "Did you mean 'XLMWithLMHeadModel'?"),
+            ({"to": "tf", "mode": "orginal"}, "Did you mean 'original'?"),
             ({"to": "tf", "tied": "outputs"}, "Did you mean 'output'?"),
         ):
             with pytest.raises((CheckpointError, ConfigError)) as caught:
