@@ -35,7 +35,7 @@ def _within(package: str, *names: str) -> tuple[str, ...]:
 
 
 _CORE = (
-    Room("errors", _within("xlm_core", "errors", "whole_files")),
+    Room("errors", _within("xlm_core", "errors", "whole_files", "distribution")),
     Room("configuration", _within("xlm_core", "config", "config_rules"), ("errors",)),
     Room("weight table", _within("xlm_core", "weights"), ("configuration",)),
     Room(
@@ -191,6 +191,7 @@ def _family(
             (package,),
             *described,
             "checkpoints",
+            "tokenizer",
             *named("parts", "fast paths", "int8", "every model", "model", "heads"),
         ),
     )
@@ -224,6 +225,7 @@ _CONVERSION = (
             "parts of checkpoints",
             "layouts",
             "checkpoints",
+            "text",
             "words",
             "files of a tokenizer",
             "tokenizer",

@@ -23,7 +23,8 @@ from xlm_core.checkpoints.original import Original, read_original
 from xlm_core.checkpoints.shards import is_index, read_shards, shards_in, without_index
 from xlm_core.config import ALIASES, XLMConfig
 from xlm_core.containers.lazy_tensors import LazyTensor
-from xlm_core.errors import CheckpointError, refuse_unknown_arguments, warn
+from xlm_core.containers.sources import Source
+from xlm_core.errors import CheckpointError, nearest, refuse_unknown_arguments, warn
 from xlm_core.hub import PUBLISHED, WantedFiles, fetch, is_hub_name, quirks
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 
@@ -53,6 +54,7 @@ class Checkpoint:
         untie: An override unties the language model, which the file holds tied.
         tied: Which of two tied tensors counts if they differ: "embeddings", "output", or None.
         carries_config: Whether the configuration is from within its file.
+        text_files: Text files of a folder (the tokenizer's, facebook.json) that its file holds.
     """
 
     config: XLMConfig
@@ -66,6 +68,7 @@ class Checkpoint:
     untie: bool = False
     tied: str | None = None
     carries_config: bool = field(default=False, kw_only=True)
+    text_files: Mapping[str, Source] = field(default_factory=dict, repr=False, kw_only=True)
 
     @property
     def folder(self) -> Path:
@@ -118,7 +121,10 @@ def open_checkpoint(
         UnknownArgumentError: For an override that is no field.
     """
     if tied not in (None, "embeddings", "output"):
-        raise CheckpointError(f"tied is {tied!r}: expected 'embeddings', 'output' or None.")
+        raise CheckpointError(
+            f"tied is {tied!r}: expected 'embeddings', 'output' or None."
+            f"{nearest(tied, ('embeddings', 'output'))}"
+        )
     file = weights_file(_place(path, revision, local_files_only))
     layout, content = _read(file)
     config = content.config
@@ -144,6 +150,7 @@ def open_checkpoint(
         untie,
         tied,
         carries_config=content.config is not None,
+        text_files=content.text_files,
     )
 
 
@@ -172,7 +179,7 @@ def weights_file(path: Path) -> Path:
     if not path.is_dir():
         raise CheckpointError(
             f"no folder at {path}, and no file: expected a checkpoint, or the name of a published "
-            f"one such as {PUBLISHED[0]}."
+            f"one such as {PUBLISHED[0]}.{nearest(path, _alternatives(path))}"
         )
     for name in WEIGHT_FILES:
         if (path / name).is_file():
@@ -187,6 +194,15 @@ def weights_file(path: Path) -> Path:
         f"{path} holds no model.safetensors and no other weights: expected "
         f"config.json and one of {', '.join((*WEIGHT_FILES, *PATTERNS))}."
     )
+
+
+def _alternatives(path: Path) -> list[str]:
+    """What somebody may have meant by a path that is not there."""
+    try:
+        beside = [os.fspath(path.parent / name) for name in os.listdir(path.parent)]
+    except OSError:
+        beside = []
+    return [*beside, *PUBLISHED]
 
 
 def _read(file: Path) -> tuple[Layout, Content]:

@@ -266,7 +266,7 @@ def _config(
     except (ConfigError, TypeError) as error:
         raise CheckpointError(f"{source}: params: {error}") from error
     for name in [*config.extra]:
-        if name not in _KEPT:
+        if name not in _KEPT and name not in base:
             del config.extra[name]
     return config
 
