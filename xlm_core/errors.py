@@ -32,6 +32,18 @@ class CheckpointError(XLMError, ValueError):
     """A checkpoint cannot be read, or does not hold what the model needs."""
 
 
+class CheckpointFileError(CheckpointError, OSError):
+    """A file or a folder of a checkpoint is not there, or cannot be read or fetched."""
+
+
+class ConfigFileError(ConfigError, CheckpointFileError):
+    """There is no config.json, or it cannot be read, or it is no JSON object."""
+
+
+class CheckpointShapeError(CheckpointError, RuntimeError):
+    """Tensors of a checkpoint have other shapes than the model's."""
+
+
 class TokenizerError(XLMError, ValueError):
     """A tokenizer's file, or an argument about its vocabulary, cannot be used."""
 
