@@ -50,6 +50,26 @@ class FileArguments:
 
 # Names of `FileArguments`: never fields of a configuration, nor settings of a tokenizer.
 FILE_ARGUMENTS = tuple(FileArguments.__dataclass_fields__)
+# All that says how to load, of which nothing may end up in a config.json.
+LOADING_ARGUMENTS = frozenset(
+    (
+        *FILE_ARGUMENTS,
+        PUBLISHED_PATH,
+        "use_auth_token",
+        "proxies",
+        "resume_download",
+        "return_unused_kwargs",
+        "ignore_mismatched_sizes",
+        "output_loading_info",
+        "use_safetensors",
+        "variant",
+        "state_dict",
+        "device_map",
+        "low_cpu_mem_usage",
+        "tied",
+        "local_dir",
+    )
+)
 
 # Accepted with any value: how transformers loads, which this library decides by itself.
 _NEEDLESS = frozenset(
