@@ -21,7 +21,6 @@ from xlm_core.checkpoints import (
     save_checkpoint,
 )
 from xlm_core.checkpoints.finite_check import FiniteCheck
-from xlm_core.checkpoints.layouts.tf import TFLayout
 from xlm_core.config import XLMConfig
 from xlm_core.errors import (
     CheckpointError,
@@ -272,8 +271,8 @@ class TFXLMPreTrainedModel(KerasModel):
                 "auto", "cpu".
             state_dict: Tensors in place of the file's, under the names of PyTorch's state_dict;
                 with config, no path is needed.
-            ignore_mismatched_sizes: Start tensors of another size afresh instead of failing; the
-                warning lists them.
+            ignore_mismatched_sizes: Start a head of another size afresh instead of failing; the
+                warning lists its tensors, and output_loading_info returns them.
             output_loading_info: Return a pair: the model, and what the file lacks and has beside.
             revision: Branch, tag or commit of a published checkpoint.
             local_files_only: Of a published checkpoint, take only what was downloaded before.
@@ -407,17 +406,20 @@ class TFXLMPreTrainedModel(KerasModel):
                 "model before quantize(), and quantize it again after from_pretrained()."
             )
         config = self.config.copy(architectures=[self.architecture], dtype=self.variable_dtype)
-        tensors = {}
-        for spec in self._owned_specs():
-            name = name_of(spec, "torch", self.architecture)
-            assert name is not None
-            tensors[name] = self._array_of(spec)
+        if state_dict is None:
+            tensors = {}
+            for spec in self._owned_specs():
+                name = name_of(spec, "torch", self.architecture)
+                assert name is not None
+                tensors[name] = self._array_of(spec)
+        else:
+            tensors = arrays_of(state_dict)
         save_checkpoint(
             folder,
             config,
             tensors,
             architecture=self.architecture,
-            layout=None if safe_serialization else TFLayout(),
+            layout="safetensors" if safe_serialization else "tf",
             largest=max_shard_size,
             variant=variant,
         )
