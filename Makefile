@@ -11,7 +11,7 @@ PYTEST := TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m pytest
 PARALLEL := $(ONE_THREAD) $(PYTEST) -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test test-full test-core test-torch test-tf test-conversion parity bench \
+.PHONY: setup demo test test-full test-core test-torch test-tf test-conversion parity test-peer bench \
 	bench-quick lint format types commits picture check clean
 
 setup: $(STAMP)
@@ -50,6 +50,11 @@ test-conversion: $(STAMP)
 # PyTorch and TensorFlow in one process.
 parity: $(STAMP)
 	$(PYTEST) tests/parity
+
+# transformers' own common tests, for its classes and for ours: gets its source distributions into a
+# cache outside the project (XLM_PEER_CACHE). More by PEER="--suites 'PyTorch*' --verbose -k WORDS".
+test-peer: $(STAMP)
+	$(ONE_THREAD) TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m tests.peer $(PEER)
 
 # What is measured, printed side by side.
 bench: $(STAMP)

@@ -1,0 +1,35 @@
+"""The suites: a file with a tester, the version whose tests it runs, and what differs on purpose.
+
+A suite's file is named for what it tests and not `test_*`, so that only `python -m tests.peer`
+collects it. It imports the common tests as `peer_tests` and asks `subject()` for whom to test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One file of testers.
+
+    Attributes:
+        title: as it is printed.
+        file: its name in tests/peer.
+        version: whose common tests these are.
+        subjects: whom it tests beside `theirs`.
+        deliberate: for each subject, tests that theirs pass and ours do not, with the reason.
+    """
+
+    title: str
+    file: str
+    version: str
+    subjects: tuple[str, ...] = ("ours",)
+    deliberate: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+# A suite is entered when its file is there.
+SUITES: tuple[Suite, ...] = (
+    Suite(title="configuration", file="configuration.py", version="4.57.6"),
+)
