@@ -15,6 +15,14 @@ from xlm_core.containers.safetensors import write_safetensors
 from xlm_core.containers.streaming import Progress
 
 
+def metadata_lost(
+    metadata: Mapping[str, str], tensors: Mapping[str, LazyTensor]
+) -> tuple[str, ...]:
+    """What a file's metadata says beside its format and the names of tied tensors, in words."""
+    lost = [key for key, value in metadata.items() if key != "format" and value not in tensors]
+    return (f"metadata of the file: {', '.join(sorted(lost))}",) if lost else ()
+
+
 class SafetensorsLayout(ShardedLayout):
     """The layout of `save_pretrained`: model.safetensors, names and orientation of PyTorch."""
 
@@ -30,8 +38,8 @@ class SafetensorsLayout(ShardedLayout):
 
     def read(self, file: WeightsFile) -> Content:
         """See `Layout.read`."""
-        tensors, _ = file.safetensors
-        return Content(tensors)
+        tensors, metadata = file.safetensors
+        return Content(tensors, dropped=metadata_lost(metadata, tensors))
 
     def config_beside(self, file: Path) -> XLMConfig:
         """The configuration of the folder, which is what `XLMConfig.from_pretrained` opens."""
