@@ -32,4 +32,5 @@ class Suite:
 # A suite is entered when its file is there.
 SUITES: tuple[Suite, ...] = (
     Suite(title="configuration", file="configuration.py", version="4.57.6"),
+    Suite(title="PyTorch models", file="torch_models.py", version="4.57.6"),
 )
