@@ -77,6 +77,7 @@ def write_tokenizer(
         if has_folder and original is not None:
             _write_codes(stage / files.codes, folder / MERGES_FILE, original)
         elif codes is not None:
+            _check_codes(codes)
             shutil.copyfile(codes, stage / files.codes)
     if files.dictionary is not None and original is not None and original.words is not None:
         _write_dictionary(stage / files.dictionary, original)
@@ -111,6 +112,14 @@ def _codes(folder: Path, codes: str | os.PathLike[str] | None) -> Path | None:
         return Path(codes)
     found = sorted(file for file in folder.glob("codes*") if file.is_file())
     return found[0] if len(found) == 1 else None
+
+
+def _check_codes(codes: Path) -> None:
+    """Raise `CheckpointError` unless the file holds merges."""
+    try:
+        read_merges(codes, original=True)
+    except TokenizerError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _made(codes: Path, words: tuple[str, ...], config: XLMConfig, mode: str | None) -> XLMTokenizer:
