@@ -5,6 +5,7 @@ python -m benchmarks.two_checkouts.worker CHECKOUT SIDE PACKAGE FOLDER NAME
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -40,7 +41,10 @@ class Worker(worker.Worker):
             result = run()
             if isinstance(result, dict) and "seconds" in result:
                 own.update(result)
-        return dict(own) if own else clock.read()
+        found = dict(own) if own else clock.read()
+        result = None
+        gc.collect()  # Keras' models hold themselves, and would pile up from round to round
+        return found
 
 
 def main() -> None:
