@@ -8,6 +8,7 @@ from typing import Any
 from transformers import PretrainedConfig
 
 from xlm_core import config as core
+from xlm_torch.for_transformers.interim import split
 
 
 class XLMConfig(core.XLMConfig, PretrainedConfig):
@@ -51,10 +52,29 @@ class XLMConfig(core.XLMConfig, PretrainedConfig):
                 `_`, change nothing.
         """
         path = arguments.pop("pretrained_model_name_or_path", path)
-        found = super().from_pretrained(path, **without_notes(arguments))
+        both = arguments.pop("return_unused_kwargs", False)
+        used, unused = split(without_notes(arguments))
+        found = super().from_pretrained(path, **used)
+        found = (found, unused) if both else found
         config = found[0] if isinstance(found, tuple) else found
         config.name_or_path = path
         return found
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> Any:
+        """From a mapping with the contents of a config.json, as `xlm_core.XLMConfig` does.
+
+        Args:
+            values: As there.
+            overrides: As there. Notes that transformers' Auto classes pass along, with names in
+                `_`, change nothing.
+        """
+        both = overrides.pop("return_unused_kwargs", False)
+        used, unused = split(without_notes(overrides))
+        config = super().from_dict(without_notes(values), **used)
+        stop = used.get("eos_token_id", values.get("eos_token_id"))
+        object.__setattr__(config, "_stops_at_eos", stop is not None)
+        return (config, unused) if both else config
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "eos_token_id":
@@ -67,13 +87,23 @@ class XLMConfig(core.XLMConfig, PretrainedConfig):
         else:
             super().__setattr__(name, value)
 
+    # Aliases are found by `__getattr__`: attributes cost here what they cost in the library.
+    __getattribute__ = object.__getattribute__
+
     def __getattr__(self, name: str) -> Any:
+        if name == "eos_token_id" and not self._stops_at_eos:
+            return None
         try:
             return super().__getattr__(name)
         except AttributeError:
             if name in _DEFAULTS:
                 return _DEFAULTS[name]
             raise
+
+    @property
+    def torch_dtype(self) -> str | None:
+        """`dtype`, under the name that transformers gave it before."""
+        return self.dtype
 
     def to_dict(self) -> dict[str, Any]:
         """As `xlm_core.XLMConfig.to_dict`; `eos_token_id` only where it was given."""

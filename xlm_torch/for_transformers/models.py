@@ -20,6 +20,7 @@ from xlm_torch import classification, language_model, model, pretrained, questio
 from xlm_torch.fast.rule import code_of
 from xlm_torch.for_transformers.configuration import XLMConfig, without_notes
 from xlm_torch.for_transformers.generation import inputs_of_step
+from xlm_torch.for_transformers.interim import as_fields, settled
 from xlm_torch.for_transformers.outputs import as_transformers_output
 
 _OUTPUT_MATRIX = "pred_layer.proj.weight"
@@ -71,6 +72,9 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
     def _init_weights(self, module: Any) -> None:
         """Nothing: parameters get their values from `init_weights`."""
 
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        return PreTrainedModel.num_parameters(self, only_trainable, exclude_embeddings)
+
     # -- checkpoints ---------------------------------------------------------------------------
 
     @classmethod
@@ -82,7 +86,7 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
             arguments: As there. Notes that transformers' Auto classes and pipelines pass along,
                 with names in `_`, change nothing.
         """
-        known = without_notes(arguments)
+        known = as_fields(arguments.get("config")) | settled(without_notes(arguments))
         return super().from_pretrained(**known) if path is None else super().from_pretrained(path, **known)
 
     @classmethod
@@ -111,7 +115,7 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
         if getattr(self, "_hf_peft_config_loaded", False):
             PreTrainedModel.save_pretrained(self, folder, **options)
             return
-        super().save_pretrained(folder, **options)
+        super().save_pretrained(folder)
         if self.can_generate() and options.get("is_main_process", True):
             self.generation_config.save_pretrained(folder)
 
@@ -148,14 +152,15 @@ class XLMWithLMHeadModel(_WithHead, language_model.XLMWithLMHeadModel, Generatio
         if self.config.ties_output:
             self._keys_to_ignore_on_save = {_OUTPUT_MATRIX}
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **others: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
         """The arguments of `forward` for one step of `generate`.
 
         Args:
             input_ids: int64, shape (batch, sequence): what there is so far.
-            others: What `generate` was given and keeps.
+            kwargs: What `generate` was given and keeps. (By this name it knows that those of
+                `forward` are meant.)
         """
-        return inputs_of_step(self.config, input_ids, others)
+        return inputs_of_step(self.config, input_ids, kwargs)
 
     def _reorder_cache(self, past_key_values: Any, _: Tensor) -> Any:
         return past_key_values
