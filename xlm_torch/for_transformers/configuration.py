@@ -55,10 +55,8 @@ class XLMConfig(core.XLMConfig, PretrainedConfig):
         both = arguments.pop("return_unused_kwargs", False)
         used, unused = split(without_notes(arguments))
         found = super().from_pretrained(path, **used)
-        found = (found, unused) if both else found
-        config = found[0] if isinstance(found, tuple) else found
-        config.name_or_path = path
-        return found
+        found.name_or_path = path
+        return (found, unused) if both else found
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> Any:
@@ -74,6 +72,8 @@ class XLMConfig(core.XLMConfig, PretrainedConfig):
         config = super().from_dict(without_notes(values), **used)
         stop = used.get("eos_token_id", values.get("eos_token_id"))
         object.__setattr__(config, "_stops_at_eos", stop is not None)
+        if both and "dtype" in used:  # of the weights: for whoever opens them, too
+            unused["dtype"] = used["dtype"]
         return (config, unused) if both else config
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -126,7 +126,7 @@ class XLMConfig(core.XLMConfig, PretrainedConfig):
     def __eq__(self, other: object) -> bool:
         return core.XLMConfig.__eq__(self, other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __repr__(self) -> str:
         return core.XLMConfig.__repr__(self)

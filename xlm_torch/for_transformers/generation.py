@@ -47,7 +47,13 @@ def inputs_of_step(
     Raises:
         UnknownArgumentError: For what changes the result and is not served.
     """
-    unknown = others.keys() - {*_OF_GENERATE, *_OF_FORWARD, "attention_mask", "langs", "inputs_embeds"}
+    unknown = others.keys() - {
+        *_OF_GENERATE,
+        *_OF_FORWARD,
+        "attention_mask",
+        "langs",
+        "inputs_embeds",
+    }
     if unknown or others.get("inputs_embeds") is not None:
         names = ", ".join(sorted(unknown or {"inputs_embeds"}))
         raise UnknownArgumentError(

@@ -42,6 +42,9 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
             copied into one.
     """
 
+    config: XLMConfig
+    generation_config: GenerationConfig
+    name_or_path: str
     config_class = XLMConfig
     base_model_prefix = "transformer"
     main_input_name = "input_ids"
@@ -59,7 +62,8 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
     def post_init(self) -> None:
         """Give every parameter its initial value and let transformers note what it wants."""
         super().post_init()
-        self.init_weights = _nothing  # they have their values, and keep them
+        # They have their values, and keep them.
+        self.init_weights = _nothing  # type: ignore[method-assign]
         try:
             PreTrainedModel.post_init(self)
         finally:
@@ -87,7 +91,11 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
                 with names in `_`, change nothing.
         """
         known = as_fields(arguments.get("config")) | settled(without_notes(arguments))
-        return super().from_pretrained(**known) if path is None else super().from_pretrained(path, **known)
+        return (
+            super().from_pretrained(**known)
+            if path is None
+            else super().from_pretrained(path, **known)
+        )
 
     @classmethod
     def _from_checkpoint(cls, checkpoint: Checkpoint, *arguments: Any, **options: Any) -> Self:
@@ -98,7 +106,7 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
         config.name_or_path = checkpoint.source
         opened = super()._from_checkpoint(replace(checkpoint, config=config), *arguments, **options)
         opened.name_or_path = checkpoint.source
-        if opened.can_generate() and (checkpoint.file.parent / _GENERATION_FILE).is_file():
+        if cls.can_generate() and (checkpoint.file.parent / _GENERATION_FILE).is_file():
             opened.generation_config = GenerationConfig.from_pretrained(checkpoint.file.parent)
         return opened
 
@@ -116,15 +124,15 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
             PreTrainedModel.save_pretrained(self, folder, **options)
             return
         super().save_pretrained(folder)
-        if self.can_generate() and options.get("is_main_process", True):
+        if type(self).can_generate() and options.get("is_main_process", True):
             self.generation_config.save_pretrained(folder)
 
     # -- calls ---------------------------------------------------------------------------------
 
     def in_asked_form(self, output: ModelOutput, return_dict: bool | None) -> Any:
         """`output` in transformers' class, or its tuple."""
-        output = super().in_asked_form(output, return_dict)
-        return output if isinstance(output, tuple) else as_transformers_output(output)
+        asked: Any = super().in_asked_form(output, return_dict)
+        return asked if type(asked) is tuple else as_transformers_output(asked)
 
 
 class XLMModel(XLMPreTrainedModel, model.XLMModel):
@@ -142,7 +150,7 @@ class XLMWithLMHeadModel(_WithHead, language_model.XLMWithLMHeadModel, Generatio
     """`xlm_torch.XLMWithLMHeadModel`, of transformers' kind: `generate` is there."""
 
     # transformers 4 wants the names alone, 5 what they are tied to.
-    _tied_weights_keys = {_OUTPUT_MATRIX: "transformer.embeddings.weight"}  # noqa: RUF012
+    _tied_weights_keys: Any = {_OUTPUT_MATRIX: "transformer.embeddings.weight"}  # noqa: RUF012
 
     def post_init(self) -> None:
         """As of every model; the output matrix, where tied, is in no file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import transformers
-from transformers.models.auto import configuration_auto, tokenization_auto
+from transformers.models.auto import tokenization_auto
 
 from xlm_torch.for_transformers import models
 from xlm_torch.for_transformers.configuration import XLMConfig
@@ -25,7 +25,7 @@ _CLASSES: dict[str, type[Any]] = {
 
 
 def register() -> None:
-    """Let `AutoConfig`, `AutoTokenizer` and `AutoModel...` open XLM with the classes of this package.
+    """Let `AutoConfig`, `AutoTokenizer` and `AutoModel...` open XLM in the classes of this package.
 
     For folders and published names whose model_type is "xlm", in this process, from now on; calling
     it again changes nothing. `pipeline("fill-mask", folder)` and tools that use Auto classes then

@@ -37,7 +37,11 @@ class XLMTokenizer(Tokenizer, PreTrainedTokenizerBase):
                 with names in `_`, change nothing.
         """
         known = settled(without_notes(settings))
-        return super().from_pretrained(**known) if path is None else super().from_pretrained(path, **known)
+        return (
+            super().from_pretrained(**known)
+            if path is None
+            else super().from_pretrained(path, **known)
+        )
 
     @property
     def init_kwargs(self) -> dict[str, Any]:

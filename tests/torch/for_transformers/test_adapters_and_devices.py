@@ -16,6 +16,9 @@ from xlm_core.errors import XLMError
 peft = pytest.importorskip("peft")
 accelerate = pytest.importorskip("accelerate")
 
+# PEFT's own, of models that were never saved.
+pytestmark = pytest.mark.filterwarnings("ignore:Could not find a config file:UserWarning")
+
 IDS = torch.tensor([[0, 14, 15, 16, 1]])
 
 
@@ -61,10 +64,10 @@ def test_all_linear_spares_the_tied_output(kind: Any, config: Any, tmp_path: Pat
     assert torch.allclose(logits(plain), logits(again), atol=1e-5)
 
 
-@pytest.mark.parametrize("task", ["SEQ_CLS", "TOKEN_CLS"])
+@pytest.mark.parametrize("task", ["SEQ_CLS", "CAUSAL_LM"])
 @pytest.mark.parametrize("prompt", ["PromptTuningConfig", "PromptEncoderConfig"])
 def test_learned_prompts(kind: Any, config: Any, prompt: str, task: str, tmp_path: Path) -> None:
-    heads = {"SEQ_CLS": "XLMForSequenceClassification", "TOKEN_CLS": "XLMForTokenClassification"}
+    heads = {"SEQ_CLS": "XLMForSequenceClassification", "CAUSAL_LM": "XLMWithLMHeadModel"}
     sizes = {"num_layers": 2, "token_dim": 16, "num_attention_heads": 2, "num_virtual_tokens": 3}
     if prompt == "PromptEncoderConfig":
         sizes["encoder_hidden_size"] = 8
@@ -95,7 +98,7 @@ def test_adapters_of_the_model_itself(kind: Any, config: Any, tmp_path: Path) ->
         raise
     adapted = logits(changed(model))
     model.disable_adapters()
-    assert torch.equal(logits(model), logits(base))
+    assert torch.allclose(logits(model), logits(base), atol=1e-6)
     model.enable_adapters()
     model.save_pretrained(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} >= {"adapter_model.safetensors"}
@@ -112,14 +115,14 @@ def test_dispatched_and_offloaded(kind: Any, config: Any, tmp_path: Path) -> Non
     )
     assert set(places.values()) == {"cpu"}
     offloaded = accelerate.cpu_offload(copy.deepcopy(model), execution_device="cpu")
-    assert torch.equal(logits(offloaded), expected)
+    assert torch.allclose(logits(offloaded), expected, atol=1e-6)
     spread = accelerate.dispatch_model(
         copy.deepcopy(model),
         {"transformer": "cpu", "pred_layer": "disk"},
         offload_dir=str(tmp_path),
         main_device="cpu",
     )
-    assert torch.equal(logits(spread), expected)
+    assert torch.allclose(logits(spread), expected, atol=1e-6)
     with pytest.raises((XLMError, NotImplementedError, RuntimeError)):
         offloaded.save_pretrained(tmp_path / "saved")  # its parameters are elsewhere
 

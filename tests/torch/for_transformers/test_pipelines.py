@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,7 @@ def theirs(folder: Path) -> Any:
     return transformers.XLMTokenizer.from_pretrained(folder)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def registered(kind: Any) -> Iterator[None]:
     """`register()`, and afterwards transformers as it was: other tests want its own classes."""
     auto = transformers.models.auto
@@ -56,7 +54,9 @@ def registered(kind: Any) -> Iterator[None]:
 
 
 def test_fill_mask(kind: Any, folder: Path, tokenizer: Any, theirs: Any) -> None:
-    ours = pipeline("fill-mask", kind.XLMWithLMHeadModel.from_pretrained(folder), tokenizer=tokenizer)
+    ours = pipeline(
+        "fill-mask", kind.XLMWithLMHeadModel.from_pretrained(folder), tokenizer=tokenizer
+    )
     their_model = transformers.XLMWithLMHeadModel.from_pretrained(folder)
     expected = pipeline("fill-mask", their_model, tokenizer=theirs)(MASKED)
     for found, wanted in zip(ours(MASKED), expected, strict=True):
@@ -123,12 +123,17 @@ TASKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "question-answering": (
         "XLMForQuestionAnsweringSimple",
-        {"question": "What?", "context": "The function returns a list.", "max_seq_len": 64},
+        {
+            "question": "What?",
+            "context": "The function returns a list of values for each key in the dictionary.",
+            "max_seq_len": 64,
+        },
         {},
     ),
 }
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # their own
 @pytest.mark.parametrize("task", TASKS)
 def test_tasks(classifiers: Any, tokenizer: Any, theirs: Any, task: str) -> None:
     if task == "question-answering" and int(transformers.__version__.partition(".")[0]) > 4:
@@ -174,17 +179,9 @@ def test_a_pipeline_of_a_folder(kind: Any, folder: Path) -> None:
     assert len(pipeline("text-generation", str(folder))("The", max_new_tokens=3)) == 1
 
 
-def test_importing_changes_nothing(folder: Path) -> None:
-    code = (
-        "import xlm_torch.for_transformers, transformers, sys;"
-        "m = transformers.AutoModel.from_pretrained(sys.argv[1]);"
-        "t = transformers.AutoTokenizer.from_pretrained(sys.argv[1]);"
-        "print(type(m).__module__, type(t).__module__)"
-    )
-    command = [sys.executable, "-W", "ignore", "-c", code, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    modules = done.stdout.split()[-2:]
-    assert all(module.startswith("transformers.models.xlm") for module in modules)
+def test_importing_changes_nothing(kind: Any, folder: Path) -> None:
+    assert type(transformers.AutoModel.from_pretrained(folder)) is transformers.XLMModel
+    assert type(transformers.AutoTokenizer.from_pretrained(folder)) is transformers.XLMTokenizer
 
 
 def test_the_plain_classes_classify(folder: Path, tokenizer: Any, classifiers: Any) -> None:
@@ -194,5 +191,7 @@ def test_the_plain_classes_classify(folder: Path, tokenizer: Any, classifiers: A
         xlm_torch.XLMConfig.from_dict(ours.config.to_dict())
     ).eval()
     plain.load_state_dict(ours.state_dict())
-    found = pipeline("text-classification", plain, tokenizer=tokenizer)("The function")
+    # `pipeline` asks the configuration for transformers' notes; the classes that it makes do not.
+    classify = transformers.TextClassificationPipeline(model=plain, tokenizer=tokenizer)
+    found = classify("The function")
     assert_alike(found, pipeline("text-classification", ours, tokenizer=tokenizer)("The function"))
