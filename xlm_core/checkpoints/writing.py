@@ -106,7 +106,8 @@ def save_checkpoint(
         folder: Made if needed. Older weights of the same layout and variant are replaced.
         config: Written with `dtype` and `architectures` as they stand in it.
         tensors: Name in the PyTorch dialect -> array in PyTorch's orientation.
-        architecture: The class, where `architectures` does not say.
+        architecture: The class whose tensors must be there, and are written as the layout has
+            them; None writes what is given, under its names.
         layout: Key of `LAYOUTS`, of one that may be in several files.
         largest: Bytes in a file, or a text such as "5GB", to split larger ones; None for one file.
         variant: Part of the file names, such as "fp16" in model.fp16.safetensors.
@@ -123,9 +124,12 @@ def save_checkpoint(
     size = None if largest is None else shard_size(largest)
     if folder.is_file():
         raise CheckpointFileError(f"{folder} is a file: expected a folder to save into.")
-    architecture = architecture or (config.architectures or ["XLMModel"])[0]
-    weights = Weights(config, architecture, _pairs(config, architecture, tensors))
-    check_fits(weights, kept, size)
+    if architecture is None:
+        named = {name: LazyTensor.of(array) for name, array in tensors.items()}
+    else:
+        weights = Weights(config, architecture, _pairs(config, architecture, tensors))
+        check_fits(weights, kept, size)
+        named = kept.named(weights)
     first = [with_variant(name, variant) for name in (safe.file, safe.index)]
     instead = [name for name in first if (folder / name).exists()]
     if instead and kept.container != safe.container:
@@ -135,15 +139,15 @@ def save_checkpoint(
         )
     folder.mkdir(parents=True, exist_ok=True)
     file, index = with_variant(kept.file, variant), with_variant(kept.index, variant)
-    shards = split(kept.named(weights), file, size)
+    shards = split(named, file, size)
     for shard in shards:
         with written_whole(folder / shard.file) as path:
             if len(shards) == 1:
-                kept.write_file(path, shard.tensors, architecture, None)
+                kept.write_file(path, shard.tensors, architecture or "XLMModel", None)
             else:
                 kept.write_shard(path, shard.tensors, None)
     if len(shards) > 1:
-        text = index_text(shards, kept.index_prefix(architecture))
+        text = index_text(shards, kept.index_prefix(architecture or "XLMModel"))
         with written_whole(folder / index) as path:
             path.write_text(text, encoding="utf-8")
     config.save_pretrained(folder)
