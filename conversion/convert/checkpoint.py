@@ -85,7 +85,7 @@ def convert(
     target = Path(target)
     alone = layout.alone is not None and target.suffix == layout.alone
     checkpoint = open_checkpoint(source, tied=tied)
-    notes = _fetch_tokenizer(source)
+    notes = [*checkpoint.notes, *_fetch_tokenizer(source)]
     check_target(target, checkpoint, layout, alone=alone, overwrite=overwrite)
     weights = weights_of(checkpoint, head)
     dropped = [*checkpoint.dropped, *tensors_lost(checkpoint, weights.architecture)]

@@ -86,6 +86,7 @@ def write_tokenizer(
         if has_folder and original is not None:
             _write_codes(stage / files.codes, folder / MERGES_FILE, original)
         elif codes is not None:
+            _check_codes(codes)
             shutil.copyfile(codes, stage / files.codes)
             del unused["codes"]
     if files.dictionary is not None and original is not None and original.words is not None:
@@ -141,6 +142,14 @@ def _codes(found: Sequence[Path], given: str | os.PathLike[str] | None) -> Path 
     if not Path(given).is_file():
         raise CheckpointError(f"there is no file of BPE codes at {os.fspath(given)}.")
     return Path(given)
+
+
+def _check_codes(codes: Path) -> None:
+    """Raise `CheckpointError` unless the file holds merges."""
+    try:
+        read_merges(codes, original=True)
+    except TokenizerError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _made(codes: Path, words: tuple[str, ...], config: XLMConfig, mode: str | None) -> XLMTokenizer:

@@ -83,7 +83,7 @@ class _Writer:
     def __init__(self, tokenizer: XLMTokenizer, options: Options) -> None:
         self._tokenizer = tokenizer
         self._lang = options.lang
-        texts = tokenizer._text_encoder
+        texts = tokenizer.text_encoder
         self._sections = texts.sections
         self._text_options = TextOptions(split_special_tokens=tokenizer.split_special_tokens)
         self._words = texts.chunk_encoder(options.lang).pipeline.words

@@ -198,7 +198,7 @@ def read_keras_config(
             f"{', '.join(f'TF{known}' for known in ARCHITECTURES)}."
         )
     try:
-        config = XLMConfig.from_dict(values, architectures=[architecture])
+        config = XLMConfig.read_from(values, architectures=[architecture])
     except (ConfigError, TypeError) as error:
         raise CheckpointError(f"{source} (config.json): {error}") from error
     dropped = []

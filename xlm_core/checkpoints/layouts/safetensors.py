@@ -31,6 +31,7 @@ class SafetensorsLayout(ShardedLayout):
     dialect = "torch"
     file = "model.safetensors"
     container = "safetensors"
+    prefixes_are_taken_off = True
 
     def recognises(self, file: WeightsFile) -> bool:
         """Any safetensors file."""
@@ -39,11 +40,18 @@ class SafetensorsLayout(ShardedLayout):
     def read(self, file: WeightsFile) -> Content:
         """See `Layout.read`."""
         tensors, metadata = file.safetensors
-        return Content(tensors, dropped=metadata_lost(metadata, tensors))
+        # `safetensors.torch.save_model` stores tensors that share memory once, and notes the
+        # other names of each.
+        aliases = {name: kept for name, kept in metadata.items() if kept in tensors}
+        aliases = {name: kept for name, kept in aliases.items() if name not in tensors}
+        notes = tuple(f"{name} is stored as {kept}" for name, kept in aliases.items())
+        lost = metadata_lost(metadata, tensors)
+        tensors = tensors | {name: tensors[kept] for name, kept in aliases.items()}
+        return Content(tensors, notes=notes, dropped=lost)
 
     def config_beside(self, file: Path) -> XLMConfig:
-        """The configuration of the folder, which is what `XLMConfig.from_pretrained` opens."""
-        return XLMConfig.from_pretrained(file.parent)
+        """The configuration of the folder, as `XLMConfig.save_pretrained` writes it."""
+        return XLMConfig.from_json_file(file.parent / "config.json")
 
     def canonical(
         self, tensors: Mapping[str, LazyTensor], config: XLMConfig, source: str
