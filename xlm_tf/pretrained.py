@@ -77,6 +77,7 @@ class TFXLMPreTrainedModel(KerasModel):
         self._check_values: bool | None = None
         self._gradient_checkpointing = False
         self.warned_of_langs = False
+        self.warned_of_token_types = False
         self._draw_initial = initialize
 
     def build(self, input_shape: Any = None) -> None:

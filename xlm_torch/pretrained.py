@@ -69,6 +69,7 @@ class XLMPreTrainedModel(nn.Module):
         self._check_values: bool | None = None
         self._gradient_checkpointing = False
         self.warned_of_langs = False
+        self.warned_of_token_types = False
 
     def post_init(self) -> None:
         """Give every parameter its initial value and tie what is tied; ends each constructor."""

@@ -6,9 +6,15 @@ import unittest
 from typing import Any
 
 import tensorflow as tf
-from peer_tests import test_modeling_tf_common as common
+from transformers import testing_utils
 
 from tests.peer.subject import subject
+
+# transformers 4.57, whose XLM this is, has lost these two of 4.52.
+testing_utils.require_tf = lambda case: case
+testing_utils.require_tf2onnx = unittest.skip("no tf2onnx")
+
+from peer_tests import test_modeling_tf_common as common  # noqa: E402
 
 THEIRS = subject() == "theirs"
 if THEIRS:
