@@ -222,6 +222,15 @@ LANGS_MISSING = (
     "results are not those the model was trained for. Give langs, one language id per token."
 )
 
+# Tokenizers of mode "v4" give no others; whoever gives more means words of the vocabulary.
+LARGEST_TOKEN_TYPE = 1
+TYPES_GIVEN = (
+    "token_type_ids of 0 and 1 were given, as a tokenizer of mode 'v4' returns them: as in "
+    "transformers, they are looked up among the word embeddings, and that of <s> is added "
+    "everywhere. A model that was fine-tuned so wants them; for any other, a pretrained one too, "
+    "leave them out: tokenizer(..., return_token_type_ids=False)."
+)
+
 
 def refuse_fractions(name: str) -> NoReturn:
     """Raise `InputError` for a mask that holds something else than 0 and 1."""

@@ -73,6 +73,10 @@ def check_inputs(
         if values_are_visible(model, first):
             model.warned_of_langs = True
             warn(rules.LANGS_MISSING)
+    types = None if model.warned_of_token_types else visible.get("token_type_ids")
+    if types is not None and int(types.max()) <= rules.LARGEST_TOKEN_TYPE:
+        model.warned_of_token_types = True
+        warn(rules.TYPES_GIVEN)
     return batch, sequence
 
 

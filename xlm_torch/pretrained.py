@@ -68,6 +68,7 @@ class XLMPreTrainedModel(AskedByTools):
         self._check_values: bool | None = None
         self._gradient_checkpointing = bool(getattr(config, "gradient_checkpointing", False))
         self.warned_of_langs = False
+        self.warned_of_token_types = False
 
     def post_init(self) -> None:
         """Give every parameter its initial value and tie what is tied; ends each constructor."""

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from conversion.tokenize.lines import Converted, Options
+from conversion.tokenize.lines import Converted
+from conversion.tokenize.options import Options
 from xlm_core.corpus import CorpusWriter
 from xlm_core.errors import InputError
 from xlm_core.tokenization.tokenizer import XLMTokenizer
@@ -86,7 +87,7 @@ def _written(path: Path, overwrite: bool) -> Iterator[Any]:
             yield file
         return
     if path.exists() and not overwrite:
-        raise InputError(f"{path} exists: give another name, or --overwrite.")
+        raise InputError(f"{path} exists: give another name, or overwrite=True.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as raw, _compressed(raw, path.name) as file:

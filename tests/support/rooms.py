@@ -30,13 +30,23 @@ class Room:
         return self.modules[0].partition(".")[0]
 
 
+FOR_TRANSFORMERS = "xlm_torch: for transformers"
+
+
 def _within(package: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{package}.{name}" for name in names)
 
 
 _CORE = (
-    Room("errors", _within("xlm_core", "errors", "whole_files")),
-    Room("configuration", _within("xlm_core", "config", "config_rules"), ("errors",)),
+    Room(
+        "errors", _within("xlm_core", "errors", "whole_files", "distribution", "loading_arguments")
+    ),
+    Room("hub", _within("xlm_core", "hub"), ("errors",)),
+    Room(
+        "configuration",
+        _within("xlm_core", "config", "config_keys", "config_rules"),
+        ("errors", "hub"),
+    ),
     Room("weight table", _within("xlm_core", "weights"), ("configuration",)),
     Room(
         "rules of models",
@@ -44,7 +54,6 @@ _CORE = (
         ("errors", "configuration"),
     ),
     Room("containers", _within("xlm_core", "containers"), ("errors",)),
-    Room("hub", _within("xlm_core", "hub"), ("errors",)),
     Room(
         "parts of checkpoints",
         _within(
@@ -54,6 +63,7 @@ _CORE = (
             "naming",
             "original",
             "original_params",
+            "others",
             "shards",
             "weights",
         ),
@@ -135,7 +145,14 @@ def _family(
         return Room(f"{package}: {name}", modules, imports)
 
     parts_of_models = ("activations", "cache", "layers", "losses", "outputs")
-    every_model = ("asked_by_tools", "inputs", "keras_model", "optimizers", "pretrained")
+    every_model = (
+        "asked_by_tools",
+        "inputs",
+        "keras_model",
+        "optimizers",
+        "pretrained",
+        "sample_weights",
+    )
     heads = (
         "heads",
         "language_model",
@@ -191,6 +208,7 @@ def _family(
             (package,),
             *described,
             "checkpoints",
+            "tokenizer",
             *named("parts", "fast paths", "int8", "every model", "model", "heads"),
         ),
     )
@@ -224,6 +242,7 @@ _CONVERSION = (
             "parts of checkpoints",
             "layouts",
             "checkpoints",
+            "text",
             "words",
             "files of a tokenizer",
             "tokenizer",
@@ -276,6 +295,23 @@ _CONVERSION = (
 ROOMS: tuple[Room, ...] = (
     *_CORE,
     *_family("xlm_torch", fast=("rules of models",)),
+    # What is transformers' own kind, and imported by nobody.
+    Room(
+        FOR_TRANSFORMERS,
+        _within("xlm_torch", "for_transformers"),
+        (
+            "errors",
+            "configuration",
+            "rules of models",
+            "checkpoints",
+            "tokenizer",
+            "xlm_torch: parts",
+            "xlm_torch: fast paths",
+            "xlm_torch: every model",
+            "xlm_torch: model",
+            "xlm_torch: heads",
+        ),
+    ),
     # optree is told that what a tokenizer returns is a dictionary.
     *_family("xlm_tf", parts=("calls",)),
     *_CONVERSION,

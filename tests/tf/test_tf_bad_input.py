@@ -135,6 +135,21 @@ def test_missing_languages_are_warned_of_once_a_model() -> None:
         TFXLMModel(tiny_config(use_lang_emb=False))(IDS)
 
 
+def test_token_types_are_warned_of_once_a_model() -> None:
+    """Those of mode "v4", which harm a model that was not trained with them."""
+    types = np.arange(IDS.size).reshape(IDS.shape) % 2
+    for architecture in ("XLMModel", "XLMForTokenClassification"):
+        model = MODEL_CLASSES[architecture](tiny_config())
+        with pytest.warns(XLMWarning, match="return_token_type_ids=False") as caught:
+            [model(**GOOD, token_type_ids=types) for _ in range(3)]
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TFXLMModel(tiny_config())(**GOOD, token_type_ids=types + 3)  # words, on purpose
+        TFXLMModel(tiny_config())(**GOOD, token_type_ids=None)
+
+
 def test_langs_of_a_model_without_languages_are_free() -> None:
     model, _ = pair(use_lang_emb=False)
     assert_equal(model(IDS, langs=LANGS + 70)[0], model(IDS)[0])

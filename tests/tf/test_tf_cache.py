@@ -46,7 +46,7 @@ def _batch(*names: str) -> dict[str, tf.Tensor]:
     if "positions" in names:
         batch["position_ids"] = rng.integers(0, 20, shape)
     if "types" in names:
-        batch["token_type_ids"] = rng.integers(0, 2, shape)
+        batch["token_type_ids"] = 3 + rng.integers(0, 2, shape)
     return tensors(batch)
 
 

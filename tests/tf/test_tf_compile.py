@@ -117,7 +117,7 @@ def test_the_other_ways_to_give_input(models: dict[str, Any]) -> None:
         {"inputs_embeds": embeddings, "langs": langs},
         {"input_ids": ids, "langs": langs, "lengths": tf.reduce_sum(mask, -1)},
         {"input_ids": ids, "langs": langs, "position_ids": langs},
-        {"input_ids": ids, "langs": langs, "token_type_ids": langs},
+        {"input_ids": ids, "langs": langs, "token_type_ids": langs + 3},
         {"input_ids": ids, "langs": langs, "attention_mask": mask == 1},
         {**arguments, "head_mask": tf.constant([1.0, 0, 0.5], tf.float64)},
     ):

@@ -174,7 +174,7 @@ def test_masks_of_any_dtype_are_one() -> None:
 def test_integers_of_any_width_are_one(width: str) -> None:
     model = tiny_model("XLMForTokenClassification")
     batch = tiny_batch()
-    places = {"position_ids": batch["langs"], "token_type_ids": batch["langs"] % 2}
+    places = {"position_ids": batch["langs"], "token_type_ids": batch["langs"] + 3}
     labels = {"labels": batch["langs"] % 2}
     expected = results(model(**batch, **places, **labels))
     arrays = {n: a.astype(width) for n, a in (batch | places | labels).items()}

@@ -187,6 +187,21 @@ def test_missing_languages_are_warned_of_once_a_model() -> None:
         _model(use_lang_emb=False)(IDS)
 
 
+def test_token_types_are_warned_of_once_a_model() -> None:
+    """Those of mode "v4", which harm a model that was not trained with them."""
+    types = torch.arange(IDS.numel()).view(IDS.shape) % 2
+    for architecture in ("XLMModel", "XLMForTokenClassification"):
+        model = _model(architecture)
+        with pytest.warns(XLMWarning, match="return_token_type_ids=False") as caught:
+            [model(**GOOD, token_type_ids=types) for _ in range(3)]
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _model()(**GOOD, token_type_ids=types + 3)  # words, on purpose
+        _model()(**GOOD, token_type_ids=None)
+
+
 def test_langs_of_a_model_without_languages_are_free() -> None:
     model = _model(use_lang_emb=False)
     assert torch.equal(model(IDS, langs=LANGS + 70)[0], model(IDS)[0])

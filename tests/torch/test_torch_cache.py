@@ -56,7 +56,7 @@ def _batch(*names: str) -> dict[str, Tensor]:
     if "positions" in names:
         batch["position_ids"] = torch.randint(19, (3, LENGTH), generator=generator)
     if "types" in names:
-        batch["token_type_ids"] = torch.randint(2, (3, LENGTH), generator=generator)
+        batch["token_type_ids"] = 3 + torch.randint(2, (3, LENGTH), generator=generator)
     return batch
 
 

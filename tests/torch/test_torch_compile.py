@@ -165,7 +165,7 @@ def test_export_of_the_other_ways_to_give_input(architecture: str) -> None:
         {"inputs_embeds": embeddings, "langs": langs},
         {"input_ids": arguments["input_ids"], "langs": langs, "lengths": lengths},
         {"input_ids": arguments["input_ids"], "langs": langs, "position_ids": langs},
-        {"input_ids": arguments["input_ids"], "langs": langs, "token_type_ids": langs},
+        {"input_ids": arguments["input_ids"], "langs": langs, "token_type_ids": langs + 3},
         {**arguments, "head_mask": torch.ones(case.config["n_heads"])},
     ):
         exported = torch.export.export(model, (), {**given, **FLAGS}).module()

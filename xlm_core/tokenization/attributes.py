@@ -18,15 +18,17 @@ class _Tokenizer(Protocol):
 
 
 class Setting(Generic[Value]):
-    """Attribute on which ids depend: setting it makes the tokenizer's parts anew.
+    """Attribute that is checked when it is set.
 
     Args:
         check: From the tokenizer and a new value to what the attribute becomes; raises if it
             cannot be.
+        changes_ids: Ids depend on it: setting it makes the tokenizer's parts anew.
     """
 
-    def __init__(self, check: Callable[[Any, Any], Value]) -> None:
+    def __init__(self, check: Callable[[Any, Any], Value], *, changes_ids: bool = True) -> None:
         self._check = check
+        self._changes_ids = changes_ids
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = f"_{name}"
@@ -42,7 +44,8 @@ class Setting(Generic[Value]):
 
     def __set__(self, instance: _Tokenizer, value: Any) -> None:
         instance.__dict__[self._name] = self._check(instance, value)
-        instance._make_parts()
+        if self._changes_ids:
+            instance._make_parts()
 
 
 class PartAttribute(Generic[Value]):

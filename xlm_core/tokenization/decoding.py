@@ -86,5 +86,5 @@ class Decoder:
         if self._mode == "original":
             return special | vocabulary.added_ids.keys()
         size = len(vocabulary.encoder)
-        beyond = {t for t in vocabulary.additional if vocabulary.id_of(t) >= size}
+        beyond = {t for t in vocabulary.additional or () if vocabulary.id_of(t) >= size}
         return (vocabulary.added_ids.keys() - special) | beyond

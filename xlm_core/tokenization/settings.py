@@ -44,3 +44,12 @@ def mapping(name: str, value: Any) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
         raise TokenizerError(f"{name} is a {type(value).__name__}; expected a table (a dict).")
     return value
+
+
+def list_of_names(name: str, value: Any) -> list[str]:
+    """`value` as a list, if it is one of strings; a string alone is no list of its characters."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
+        raise TokenizerError(
+            f"{name} is {value!r}; expected a list of names, such as ['input_ids']."
+        )
+    return list(value)

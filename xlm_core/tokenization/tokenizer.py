@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
 from xlm_core.errors import InputError, TokenizerError, refuse_unknown_arguments
 from xlm_core.tokenization.attributes import PartAttribute, Role, RoleId, Setting
-from xlm_core.tokenization.calls.arguments import Arguments
+from xlm_core.tokenization.calls.arguments import SIDES, Arguments
 from xlm_core.tokenization.calls.batching import Batching
 from xlm_core.tokenization.calls.encoding import BatchEncoding
 from xlm_core.tokenization.calls.framing import Framing
 from xlm_core.tokenization.decoding import Decoder, join_punctuation, join_subwords
+from xlm_core.tokenization.files.arguments import for_making, for_opening, for_saving, one_path
 from xlm_core.tokenization.files.folder import (
     ADDED_TOKENS_FILE,
     CONFIG_FILE,
@@ -33,7 +35,7 @@ from xlm_core.tokenization.files.vocabulary_files import (
     read_merges,
     read_vocabulary,
 )
-from xlm_core.tokenization.settings import one_of, truth, whole_number
+from xlm_core.tokenization.settings import list_of_names, one_of, truth, whole_number
 from xlm_core.tokenization.text.languages import Languages
 from xlm_core.tokenization.text.pipeline import MODES
 from xlm_core.tokenization.text.segmenters import DEFAULT_KYTEA_MODEL
@@ -77,6 +79,9 @@ class XLMTokenizer:
             `xlm_core.tokenization.words.memory.Memory`.
         added_tokens_decoder: Tokens found in a text as they are, by id.
         name_or_path: Where it came from.
+        **more: `max_len`, an old name of `model_max_length`; `extra_special_tokens`, that of
+            transformers 5 for `additional_special_tokens`; and what transformers takes and never
+            looks at, such as `verbose`.
 
     Attributes:
         encoder: Id of each subword of the vocabulary, as vocab.json has it.
@@ -118,13 +123,16 @@ class XLMTokenizer:
         cache_size: int = DEFAULT_CACHE_SIZE,
         added_tokens_decoder: Mapping[int, Any] | None = None,
         name_or_path: str = "",
-        **unknown: Any,
+        **more: Any,
     ) -> None:
-        if unknown:
-            names = type(self).__init__.__code__.co_varnames
-            count = type(self).__init__.__code__.co_argcount
-            more = type(self).__init__.__code__.co_kwonlyargcount
-            refuse_unknown_arguments("XLMTokenizer", unknown, names[1 : count + more])
+        if more:
+            more = for_making(more, lowercase=do_lowercase_and_remove_accent)
+            length = more.pop("max_len", None)
+            model_max_length = length if model_max_length is None else model_max_length
+            additional_special_tokens = (
+                more.pop("extra_special_tokens", None) or additional_special_tokens
+            )
+            refuse_unknown_arguments(type(self).__name__, more, _arguments_of(type(self)))
         if isinstance(vocab_file, Mapping):
             encoder = dict(vocab_file)
             check_vocabulary(encoder, "The vocabulary")
@@ -140,14 +148,14 @@ class XLMTokenizer:
         self.cache_size = cache_size
         if model_max_length is None:
             model_max_length = VERY_LARGE
-        self.model_max_length = whole_number("model_max_length", model_max_length)
-        self.padding_side = one_of("padding_side", padding_side, ("right", "left"))
-        self.truncation_side = one_of("truncation_side", truncation_side, ("right", "left"))
-        self.clean_up_tokenization_spaces = truth(
-            "clean_up_tokenization_spaces", clean_up_tokenization_spaces
-        )
-        self.split_special_tokens = truth("split_special_tokens", split_special_tokens)
-        self._model_input_names = list_of_tokens(model_input_names) if model_input_names else None
+        self.model_max_length = model_max_length
+        self.padding_side = padding_side
+        self.truncation_side = truncation_side
+        self.clean_up_tokenization_spaces = clean_up_tokenization_spaces
+        self.split_special_tokens = split_special_tokens
+        self._model_input_names: list[str] | None = None
+        if model_input_names:
+            self.model_input_names = model_input_names
         self.name_or_path = str(name_or_path)
         self._unknown_settings: dict[str, Any] = {}
         self._vocabulary = Vocabulary(
@@ -193,9 +201,35 @@ class XLMTokenizer:
     )
     kytea_model = Setting(lambda _, value: str(value))
     cache_size = Setting(lambda _, value: whole_number("cache_size", value))
+    model_max_length = Setting(
+        lambda _, value: whole_number("model_max_length", value), changes_ids=False
+    )
+    padding_side = Setting(lambda _, value: one_of("padding_side", value, SIDES), changes_ids=False)
+    truncation_side = Setting(
+        lambda _, value: one_of("truncation_side", value, SIDES), changes_ids=False
+    )
+    clean_up_tokenization_spaces = Setting(
+        lambda _, value: truth("clean_up_tokenization_spaces", value), changes_ids=False
+    )
+    split_special_tokens = Setting(
+        lambda _, value: truth("split_special_tokens", value), changes_ids=False
+    )
 
     lang2id: PartAttribute[dict[str, int] | None] = PartAttribute("_languages")
     id2lang: PartAttribute[dict[int, str] | None] = PartAttribute("_languages")
+
+    @property
+    def init_kwargs(self) -> dict[str, Any]:
+        """The arguments that make such a tokenizer of the same files, as they are now."""
+        made = {"vocab_file", "merges_file", "added_tokens_decoder"}
+        names = (name for name in _arguments_of(XLMTokenizer) if name not in made)
+        found = {name: getattr(self, name) for name in names}
+        return {**found, "added_tokens_decoder": self.added_tokens_decoder}
+
+    @property
+    def init_inputs(self) -> tuple[()]:
+        """The positional arguments beside `init_kwargs`: none."""
+        return ()
 
     @property
     def do_lower_case(self) -> bool:
@@ -215,7 +249,10 @@ class XLMTokenizer:
 
     @model_input_names.setter
     def model_input_names(self, names: Sequence[str]) -> None:
-        self._model_input_names = list(names)
+        names = list_of_names("model_input_names", names)
+        if not names:
+            raise TokenizerError("model_input_names is empty; expected at least 'input_ids'.")
+        self._model_input_names = names
 
     @property
     def max_len_single_sentence(self) -> int:
@@ -226,6 +263,11 @@ class XLMTokenizer:
     def max_len_sentences_pair(self) -> int:
         """The longest pair, both lengths together, that fits in a row of `model_max_length`."""
         return self.model_max_length - self.num_special_tokens_to_add(pair=True)
+
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """The part that turns texts into words, subwords and ids: another one after any change."""
+        return self._text_encoder
 
     def clear_cache(self) -> None:
         """Forget the words that were seen; they are split anew."""
@@ -542,6 +584,8 @@ class XLMTokenizer:
     def tokenize(
         self,
         text: str,
+        pair: str | None = None,
+        add_special_tokens: bool = False,
         *,
         lang: str | None = None,
         bypass_tokenizer: bool = False,
@@ -551,7 +595,10 @@ class XLMTokenizer:
 
         Args:
             text: The text.
-            lang: Its language; default, the tokenizer's `lang`.
+            pair: A second text, whose subwords follow.
+            add_special_tokens: Frame them, as a call does. transformers documents this and `pair`,
+                and ignores both for XLM.
+            lang: Their language; default, the tokenizer's `lang`.
             bypass_tokenizer: The text is split into words already, with blanks between them, and
                 goes straight to BPE.
             split_special_tokens: Split special tokens in the text like words.
@@ -561,7 +608,12 @@ class XLMTokenizer:
             UnknownLanguageError: The tokenizer does not know `lang`.
         """
         options = self._text_options(split_special_tokens, bypass=bypass_tokenizer)
-        return self._text_encoder.subwords(text, lang, options)
+        tokens = self._text_encoder.subwords(text, lang, options)
+        second = [] if pair is None else self._text_encoder.subwords(pair, lang, options)
+        if not add_special_tokens:
+            return [*tokens, *second]
+        opening, closing = map(self._vocabulary.token_of, self._framing.special_ids())
+        return [opening, *tokens, closing, *(() if pair is None else (*second, closing))]
 
     def words(
         self, text: str, *, lang: str | None = None, split_special_tokens: bool | None = None
@@ -783,6 +835,14 @@ class XLMTokenizer:
         skipped = set(self.all_special_ids) if skip_special_tokens else set()
         return [self._vocabulary.token_of(int(i)) for i in ids if int(i) not in skipped]
 
+    # The names by which transformers' collators for whole words and older scripts ask for one.
+
+    def _convert_token_to_id(self, token: str) -> int:
+        return self._vocabulary.id_of(token)
+
+    def _convert_id_to_token(self, index: int) -> str:
+        return self._vocabulary.token_of(index)
+
     # -- special tokens -----------------------------------------------------------------------
 
     bos_token, bos_token_id = Role(), RoleId()
@@ -794,20 +854,28 @@ class XLMTokenizer:
     mask_token, mask_token_id = Role(), RoleId()
 
     @property
-    def additional_special_tokens(self) -> list[str]:
-        """Special tokens without a role of their own."""
-        return list(self._vocabulary.additional)
+    def additional_special_tokens(self) -> list[str] | None:
+        """Special tokens without a role of their own; None where that was set."""
+        tokens = self._vocabulary.additional
+        return None if tokens is None else list(tokens)
 
     @additional_special_tokens.setter
-    def additional_special_tokens(self, tokens: Iterable[Any]) -> None:
-        contents = [AddedToken.of(token).content for token in list_of_tokens(tokens)]
-        self._vocabulary.additional = contents
+    def additional_special_tokens(self, tokens: Iterable[Any] | None) -> None:
+        self._vocabulary.additional = (
+            None
+            if tokens is None
+            else [AddedToken.of(token).content for token in list_of_tokens(tokens)]
+        )
         self._make_parts()
 
     @property
     def additional_special_tokens_ids(self) -> list[int]:
         """Ids of the special tokens without a role."""
-        return list(map(self._vocabulary.id_of, self._vocabulary.additional))
+        return list(map(self._vocabulary.id_of, self._vocabulary.additional or ()))
+
+    @additional_special_tokens_ids.setter
+    def additional_special_tokens_ids(self, ids: Iterable[int]) -> None:
+        self.additional_special_tokens = list(map(self._vocabulary.token_of, ids))
 
     @property
     def all_special_tokens(self) -> list[str]:
@@ -818,6 +886,20 @@ class XLMTokenizer:
     def all_special_ids(self) -> list[int]:
         """Ids of `all_special_tokens`."""
         return list(map(self._vocabulary.id_of, self.all_special_tokens))
+
+    @property
+    def all_special_tokens_extended(self) -> list[AddedToken]:
+        """`all_special_tokens`, each with how it is found in a text."""
+        return list(map(self._vocabulary.token, self.all_special_tokens))
+
+    @property
+    def special_tokens_map_extended(self) -> dict[str, AddedToken | list[AddedToken]]:
+        """`special_tokens_map`, each token with how it is found in a text."""
+        token = self._vocabulary.token
+        return {
+            role: token(found) if isinstance(found, str) else list(map(token, found))
+            for role, found in self.special_tokens_map.items()
+        }
 
     @property
     def special_tokens_map(self) -> dict[str, str | list[str]]:
@@ -889,10 +971,15 @@ class XLMTokenizer:
     @classmethod
     def from_pretrained(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = None,
         *,
         revision: str | None = None,
         local_files_only: bool = False,
+        cache_dir: str | os.PathLike[str] | None = None,
+        token: str | bool | None = None,
+        subfolder: str = "",
+        force_download: bool = False,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
         **overrides: Any,
     ) -> Self:
         """Open a folder: one that transformers 4 or 5 or this library wrote, or the original's.
@@ -905,13 +992,31 @@ class XLMTokenizer:
             path: The folder, or the name of a published checkpoint, such as "xlm-mlm-en-2048".
             revision: Branch, tag or commit of a published checkpoint.
             local_files_only: Of a published checkpoint, take only what was downloaded before.
-            **overrides: Arguments of `XLMTokenizer`, in place of what the folder says.
+            cache_dir: Where downloads are kept; default, huggingface_hub's cache.
+            token: Access token for the hub; True: the stored one.
+            subfolder: The folder within `path` that holds the files.
+            force_download: Refused for a published checkpoint; a folder is not downloaded.
+            pretrained_model_name_or_path: transformers' name of `path`.
+            **overrides: Arguments of `XLMTokenizer`, in place of what the folder says. Those of
+                transformers that change nothing here, such as `trust_remote_code`, are accepted.
 
         Raises:
-            TokenizerError: There is no such folder, or its files cannot be used.
+            TokenizerError: There is no such folder, its files cannot be used, or it is another
+                class of tokenizer's.
+            UnknownArgumentError: An argument is not one of these.
         """
-        folder = TokenizerFolder.find(path, revision=revision, local_files_only=local_files_only)
-        arguments = folder.arguments({"name_or_path": str(path), **overrides})
+        path = one_path("from_pretrained", path, pretrained_model_name_or_path)
+        folder = TokenizerFolder.find(
+            path,
+            class_name=cls.__name__,
+            subfolder=subfolder,
+            force_download=force_download,
+            revision=revision,
+            local_files_only=local_files_only,
+            cache_dir=cache_dir,
+            token=token,
+        )
+        arguments = folder.arguments({"name_or_path": str(path), **for_opening(overrides)})
         if folder.has_subwords:
             tokenizer = cls(folder.vocabulary, folder.merges, **arguments)
         else:
@@ -945,18 +1050,34 @@ class XLMTokenizer:
         return cls(encoder, merges, **{"mode": "original", **arguments})
 
     def save_pretrained(
-        self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
+        self,
+        save_directory: str | os.PathLike[str],
+        filename_prefix: str | None = None,
+        **more: Any,
     ) -> tuple[str, ...]:
         """Write a folder that transformers 4 and 5 and this library open.
 
         Args:
             save_directory: The folder; made if it does not exist.
             filename_prefix: Comes before all names, and a "-".
+            **more: Arguments of transformers that change nothing here: `push_to_hub=False`,
+                `legacy_format=True`, those of an upload.
 
         Returns:
             The paths of the files.
+
+        Raises:
+            TokenizerError: `save_directory` is a file.
+            UnknownArgumentError: An argument is not one of these, or asks for an upload or another
+                form.
         """
+        unknown = for_saving(more)
+        refuse_unknown_arguments(
+            "save_pretrained", unknown, ("save_directory", "filename_prefix", "push_to_hub")
+        )
         folder = Path(save_directory)
+        if folder.is_file():
+            raise TokenizerError(f"{folder} is a file; expected a folder to write into.")
         folder.mkdir(parents=True, exist_ok=True)
         writer = FolderWriter(folder, filename_prefix)
         settings = {name: getattr(self, name) for name in SETTINGS}
@@ -1004,8 +1125,8 @@ class XLMTokenizer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         # What `copy.copy` is given for a state is the very parts of the tokenizer copied.
-        self._languages = copy.copy(self._languages)
-        self._vocabulary = copy.copy(self._vocabulary)
+        for name in ("_languages", "_vocabulary", "_model_input_names", "_unknown_settings"):
+            self.__dict__[name] = copy.copy(self.__dict__[name])
         self._make_parts()
 
     def __repr__(self) -> str:
@@ -1015,3 +1136,10 @@ class XLMTokenizer:
             f"mode={self.mode!r}, lowercase={self.do_lowercase_and_remove_accent}{languages}, "
             f"model_max_length={self.model_max_length}, special_tokens={self.special_tokens_map})"
         )
+
+
+def _arguments_of(tokenizer: type[XLMTokenizer]) -> list[str]:
+    """Names of the arguments of its constructor: its own, and those of `XLMTokenizer`."""
+    codes = (made.__init__.__code__ for made in (tokenizer, XLMTokenizer))
+    names = (code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount] for code in codes)
+    return list(dict.fromkeys(chain.from_iterable(names)))

@@ -115,12 +115,27 @@ def test_a_file_by_itself(tmp_path: Path, shared: Callable[[str], Path]) -> None
     alone = tmp_path / "alone.pth"
     alone.write_bytes((folder / "mlm_tlm_small.pth").read_bytes())
     summary = convert(alone, tmp_path / "without", to="safetensors")
-    assert any("Give them (--codes)" in note for note in summary.notes)
+    assert any("Give them (codes=)" in note for note in summary.notes)
     assert not (tmp_path / "without" / "vocab.json").exists()
     convert(alone, tmp_path / "with", to="safetensors", codes=folder / "codes", mode="original")
     assert XLMTokenizer.from_pretrained(tmp_path / "with").mode == "original"
     with pytest.raises(CheckpointError, match="no file of BPE codes at"):
         convert(alone, tmp_path / "never", to="safetensors", codes=tmp_path / "absent")
+
+
+@pytest.mark.parametrize("to", ["safetensors", "facebook"])
+def test_codes_that_hold_no_merges(tmp_path: Path, shared: Callable[[str], Path], to: str) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    model = shared("checkpoints/small_mlm_tlm/facebook/mlm_tlm_small.pth")
+    (source / "model.pth").symlink_to(model)
+    (source / "codes").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="codes holds no merges"):
+        convert(source / "model.pth", tmp_path / "out", to=to)
+    (tmp_path / "vocab").write_text("the 9\nof 8\n")
+    with pytest.raises(CheckpointError, match="vocab holds no merges"):
+        convert(source / "model.pth", tmp_path / "out", to=to, codes=tmp_path / "vocab")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_dictionary_of_a_folder(tmp_path: Path, shared: Callable[[str], Path]) -> None:

@@ -52,10 +52,14 @@ def test_copies(duplicate: Callable[[Any], Any], mode: str) -> None:
     assert vars(again).keys() == vars(tokenizer).keys()
 
 
-def test_a_deep_copy_is_independent() -> None:
-    tokenizer = prepared()
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+def test_a_copy_is_independent(duplicate: Callable[[Any], Any]) -> None:
+    tokenizer = prepared(lang2id={"en": 0}, model_input_names=["input_ids"])
     before = tokenizer.get_vocab(), ids_of(tokenizer), tokenizer.all_special_tokens
-    other = copy.deepcopy(tokenizer)
+    other = duplicate(tokenizer)
+    other.lang2id["fr"] = 1
+    other.model_input_names.append("attention_mask")
+    assert (tokenizer.lang2id, tokenizer.model_input_names) == ({"en": 0}, ["input_ids"])
     other.add_tokens(["cat"])
     other.add_special_tokens({"pad_token": "<p>", "additional_special_tokens": ["<q>"]})
     other.mode = "v5"

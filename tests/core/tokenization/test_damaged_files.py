@@ -30,6 +30,7 @@ def folder(tmp_path: Path) -> Path:
     ("content", "message"),
     [
         (b"", "not valid JSON"),
+        (b"{}", "holds no subwords"),
         (VOCABULARY.encode()[:-1], "not valid JSON"),
         (VOCABULARY.encode()[: len(VOCABULARY) // 2], "not valid JSON"),
         (b'["<s>", "</s>"]', "a JSON list; expected an object"),
@@ -156,11 +157,6 @@ def test_malformed_merges_merge_nothing_and_keep_their_place(folder: Path) -> No
     assert tokenizer.tokenize("the") == ["t", "he</w>"]
     tokenizer.save_vocabulary(folder)
     assert read_merges(folder / "merges.txt").ranks() == merges.ranks()
-
-
-def test_no_merges(folder: Path) -> None:
-    (folder / "merges.txt").write_bytes(b"")
-    assert XLMTokenizer.from_pretrained(folder).tokenize("the t") == ["t", "h", "e</w>", "t</w>"]
 
 
 def test_merges_that_are_not_text(folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.core.tokenization.comparing_batches import LONG, SHORT
-from xlm_core.errors import InputError, UnknownArgumentError, XLMWarning
+from xlm_core.errors import InputError, TokenizerError, UnknownArgumentError, XLMWarning
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,11 @@ def test_tokens_that_lack(ours: Any) -> None:
     assert ours("a", add_special_tokens=False)["input_ids"] == [15]
     ours.mode = "original"
     assert ours("a")["input_ids"] == [1, 15, 1]
-    ours.truncation_side = "top"
-    with pytest.raises(InputError, match="truncation_side='top'"):
-        ours("a", truncation=True, max_length=3)
+    for name in ("truncation_side", "padding_side"):
+        with pytest.raises(
+            TokenizerError, match=f"{name} is 'top'; expected one of 'right', 'left'"
+        ):
+            setattr(ours, name, "top")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,14 @@ from xlm_core.containers.safetensors import write_safetensors
 from xlm_core.containers.streaming import Progress
 
 
+def metadata_lost(
+    metadata: Mapping[str, str], tensors: Mapping[str, LazyTensor]
+) -> tuple[str, ...]:
+    """What a file's metadata says beside its format and the names of tied tensors, in words."""
+    lost = [key for key, value in metadata.items() if key != "format" and value not in tensors]
+    return (f"metadata of the file: {', '.join(sorted(lost))}",) if lost else ()
+
+
 class SafetensorsLayout(ShardedLayout):
     """The layout of `save_pretrained`: model.safetensors, names and orientation of PyTorch."""
 
@@ -23,6 +31,7 @@ class SafetensorsLayout(ShardedLayout):
     dialect = "torch"
     file = "model.safetensors"
     container = "safetensors"
+    prefixes_are_taken_off = True
 
     def recognises(self, file: WeightsFile) -> bool:
         """Any safetensors file."""
@@ -30,12 +39,19 @@ class SafetensorsLayout(ShardedLayout):
 
     def read(self, file: WeightsFile) -> Content:
         """See `Layout.read`."""
-        tensors, _ = file.safetensors
-        return Content(tensors)
+        tensors, metadata = file.safetensors
+        # `safetensors.torch.save_model` stores tensors that share memory once, and notes the
+        # other names of each.
+        aliases = {name: kept for name, kept in metadata.items() if kept in tensors}
+        aliases = {name: kept for name, kept in aliases.items() if name not in tensors}
+        notes = tuple(f"{name} is stored as {kept}" for name, kept in aliases.items())
+        lost = metadata_lost(metadata, tensors)
+        tensors = tensors | {name: tensors[kept] for name, kept in aliases.items()}
+        return Content(tensors, notes=notes, dropped=lost)
 
     def config_beside(self, file: Path) -> XLMConfig:
-        """The configuration of the folder, which is what `XLMConfig.from_pretrained` opens."""
-        return XLMConfig.from_pretrained(file.parent)
+        """The configuration of the folder, as `XLMConfig.save_pretrained` writes it."""
+        return XLMConfig.from_json_file(file.parent / "config.json")
 
     def canonical(
         self, tensors: Mapping[str, LazyTensor], config: XLMConfig, source: str

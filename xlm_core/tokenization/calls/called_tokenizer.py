@@ -34,6 +34,10 @@ class CalledTokenizer(Protocol):
     def pad_token_id(self) -> Any:
         """The id of the padding token; None without one."""
 
+    @property
+    def added_tokens_encoder(self) -> dict[str, int]:
+        """The id of every token that is found in a text as it is."""
+
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """How many special tokens frame a row."""
 

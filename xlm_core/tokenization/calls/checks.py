@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from xlm_core.errors import InputError
 from xlm_core.tokenization.calls.arguments import SIDES, Arguments, Plan, check_natural
 from xlm_core.tokenization.calls.called_tokenizer import CalledTokenizer
 from xlm_core.tokenization.calls.columns import Column
 from xlm_core.tokenization.calls.truncation import refuse_stride
+from xlm_core.tokenization.words.bpe import END_OF_WORD
 
 
 def check_call(
@@ -51,6 +54,8 @@ def check_call(
     if arguments.return_windows or arguments.return_overflowing_tokens:
         _check_what_is_cut_off(tokenizer, second, arguments, plan, special)
     for column in (first, second):
+        if column and column.kind == "tokens":
+            _check_tokens(tokenizer, column)
         if column and arguments.return_offsets_mapping and column.kind in ("ids", "tokens"):
             raise InputError(
                 f"return_offsets_mapping=True, but what was given are {column.kind}, which "
@@ -94,3 +99,32 @@ def _check_what_is_cut_off(
         room = plan.max_length - tokenizer.num_special_tokens_to_add() * bool(special)
         if arguments.stride >= room:
             refuse_stride(arguments.stride, room)
+
+
+def _check_tokens(tokenizer: CalledTokenizer, column: Column) -> None:
+    """Refuse lists of texts or words, which would be looked up as tokens and become unknown.
+
+    No token holds a blank, but for added tokens; and somewhere in a batch of texts a word ends.
+    """
+    added = tokenizer.added_tokens_encoder
+    ends_word = column.single
+    for row in column.items:
+        for token in row:
+            known = token in added
+            ends_word = ends_word or known or token.endswith(END_OF_WORD)
+            if not known and len(token.split()) != 1:
+                _refuse_tokens(row)
+    if not ends_word:
+        _refuse_tokens(next(row for row in column.items if row))
+
+
+def _refuse_tokens(row: list[str]) -> NoReturn:
+    raise InputError(
+        f"{row!r:.80} was given for one text: without is_split_into_words a list of strings is a "
+        f"list of tokens, as `tokenize` returns them ({END_OF_WORD!r} ends a word), and these are "
+        "none. For words give is_split_into_words=True. For multiple choice, where each question "
+        "has several texts, give flat lists and fold the rows: "
+        "tokenizer([text for row in texts for text in row], "
+        "[pair for row in pairs for pair in row], padding=True, return_tensors='np'), and of each "
+        "value `value.reshape(len(texts), -1, value.shape[-1])`."
+    )

@@ -22,10 +22,12 @@ class Column:
         kind: What each item is: a "text" (str), or a list of "words", "tokens" (of the
             vocabulary) or "ids".
         items: One a sample.
+        single: They are one sample that was given by itself, without a list around it.
     """
 
     kind: Kind
     items: list[Any]
+    single: bool = False
 
 
 def is_batch(text: Any, words: bool) -> bool:
@@ -48,8 +50,8 @@ def is_batch(text: Any, words: bool) -> bool:
 
 def one_sample(text: Any, pair: Any, words: bool) -> tuple[Column, Column | None]:
     """The columns of one sample; `pair` is None for a single sequence."""
-    second = None if pair is None else column([pair], words, "text_pair")
-    return column([text], words, "text"), second
+    second = None if pair is None else column([pair], words, "text_pair", single=True)
+    return column([text], words, "text", single=True), second
 
 
 def many_samples(texts: Any, pairs: Any, words: bool) -> tuple[Column, Column | None]:
@@ -106,7 +108,7 @@ def _is_pair(entry: Any, words: bool) -> bool:
     return isinstance(entry[0], (list, tuple)) or (not words and isinstance(entry[0], str))
 
 
-def column(items: list[Any], words: bool, name: str) -> Column:
+def column(items: list[Any], words: bool, name: str, *, single: bool = False) -> Column:
     """The column of some items, whose kind is told by what they hold.
 
     Raises:
@@ -114,7 +116,7 @@ def column(items: list[Any], words: bool, name: str) -> Column:
     """
     types = set(map(type, items))
     if types <= {str} or all(issubclass(each, str) for each in types):
-        return Column("text", items)
+        return Column("text", items, single)
     if not all(issubclass(each, (list, tuple)) for each in types):
         raise InputError(
             f"{name} holds {_names(types)}: expected str in every entry, or in every one a list "
@@ -126,9 +128,9 @@ def column(items: list[Any], words: bool, name: str) -> Column:
     if all(issubclass(each, str) for each in inner):
         # Empty lists are texts of no words, or rows of no ids.
         kind: Kind = "words" if words else "tokens" if inner else "ids"
-        return Column(kind, [list(item) for item in items])
+        return Column(kind, [list(item) for item in items], single)
     if all(issubclass(each, int) and each is not bool for each in inner):
-        return Column("ids", [list(item) for item in items])
+        return Column("ids", [list(item) for item in items], single)
     raise InputError(
         f"the lists in {name} hold {_names(inner)}: expected str (words, with "
         f"is_split_into_words=True) or int (ids). {_advice(inner)}"

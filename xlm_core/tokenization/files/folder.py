@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from xlm_core.errors import CheckpointError, TokenizerError
 from xlm_core.hub import WantedFiles, fetch, is_hub_name
@@ -31,6 +31,9 @@ PUBLISHED_FILES = WantedFiles(
     optional=("config.json", CONFIG_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE),
 )
 
+# What tokenizer_config.json calls the class of these tokenizers.
+_CLASS = "XLMTokenizer"
+
 # Settings of tokenizer_config.json that are arguments of XLMTokenizer, and attributes.
 SETTINGS = (
     "lang2id",
@@ -49,6 +52,7 @@ SETTINGS = (
 # Written by transformers about itself, or written anew.
 _WRITTEN_ANEW = (
     "tokenizer_class",
+    "max_len",
     "backend",
     "is_local",
     "local_files_only",
@@ -81,27 +85,66 @@ class TokenizerFolder:
 
     @classmethod
     def find(
-        cls, path: str | os.PathLike[str], *, revision: str | None, local_files_only: bool
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        class_name: str,
+        subfolder: str = "",
+        force_download: bool = False,
+        **options: Any,
     ) -> Self:
         """The folder at a path, or that of a published checkpoint.
 
         Args:
             path: The folder, or the name of a published checkpoint.
-            revision: Branch, tag or commit of a published checkpoint.
-            local_files_only: Take only what was downloaded before.
+            class_name: Name of the class whose folder may be opened, beside XLMTokenizer's.
+            subfolder: The folder within that one.
+            force_download: Refused for a published checkpoint.
+            **options: Of `xlm_core.hub.fetch`, for a published checkpoint.
 
         Raises:
-            TokenizerError: There is no such folder.
+            TokenizerError: There is no such folder, or it is of another class of tokenizer.
         """
         folder = Path(path)
-        if not folder.exists() and isinstance(path, str):
-            folder = _published(path, revision, local_files_only) or folder
+        if not folder.exists() and isinstance(path, str) and is_hub_name(path):
+            folder = _published(path, subfolder, force_download, options)
+        elif subfolder:
+            folder = folder / subfolder
         if not folder.is_dir():
             raise TokenizerError(
                 f"There is no folder {folder}. Give one that holds {VOCAB_FILE} and {MERGES_FILE}, "
                 "or the original's codes and vocabulary."
+                + (_of_a_checkpoint(folder, folder.parent) if folder.is_file() else "")
             )
-        return cls(folder, _read_object(folder / CONFIG_FILE))
+        found = cls(folder, _read_object(folder / CONFIG_FILE))
+        found._refuse_other_classes(class_name)
+        return found
+
+    def _refuse_other_classes(self, class_name: str) -> None:
+        """Raise `TokenizerError` if the files say that another class of tokenizer wrote them.
+
+        As in transformers, tokenizer_config.json counts first, then the model's config.json.
+        """
+        config = _read_object(self.path / "config.json")
+        for file, settings in ((CONFIG_FILE, self.settings), ("config.json", config)):
+            name = settings.get("tokenizer_class")
+            if name is not None:
+                if str(name).removesuffix("Fast") not in (_CLASS, class_name):
+                    self._refuse(f"{file} says tokenizer_class={name!r}")
+                return
+        model_type = config.get("model_type")
+        if model_type not in (None, "xlm"):
+            self._refuse(f"config.json says model_type={model_type!r}")
+        if "do_lowercase" in self.settings:
+            self._refuse(f"{CONFIG_FILE} says do_lowercase, a setting of FlaubertTokenizer")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise TokenizerError(
+            f"{self.path} holds the tokenizer of another class: {what}; expected {_CLASS}, since "
+            "another class gives other ids for the same files. Open it with that class of "
+            f"transformers. If its ids are {_CLASS}'s after all, write tokenizer_class="
+            f"{_CLASS!r} into {CONFIG_FILE}."
+        )
 
     def arguments(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of `XLMTokenizer` that the files amount to, `overrides` in their place.
@@ -154,6 +197,7 @@ class TokenizerFolder:
             raise TokenizerError(
                 f"{self.path} holds neither {VOCAB_FILE} and {MERGES_FILE} nor one file codes* and "
                 f"one file vocab* of the original (found: {', '.join(names) or 'none of these'})."
+                + ("" if vocabularies else _of_a_checkpoint(None, self.path))
             )
         return codes[0], vocabularies[0]
 
@@ -196,12 +240,12 @@ def config_of(
     config: dict[str, Any] = {
         **unknown,
         **vocabulary.roles,
-        "additional_special_tokens": list(vocabulary.additional),
+        "additional_special_tokens": list(vocabulary.additional or ()),
         "extra_special_tokens": {},
         "added_tokens_decoder": {
             str(i): token.to_dict() for i, token in sorted(vocabulary.added.items())
         },
-        "tokenizer_class": "XLMTokenizer",
+        "tokenizer_class": _CLASS,
         **settings,
     }
     if config["eos_token"] is None:
@@ -217,11 +261,27 @@ def config_of(
     return config
 
 
-def _published(name: str, revision: str | None, local_files_only: bool) -> Path | None:
-    """The folder of a published checkpoint's tokenizer; None if `name` is no such name."""
-    if not is_hub_name(name):
-        return None
-    options: dict[str, Any] = {"revision": revision, "local_files_only": local_files_only}
+def _of_a_checkpoint(file: Path | None, folder: Path) -> str:
+    """How to a tokenizer where the words are in a checkpoint of the original; else ""."""
+    found = sorted((*folder.glob("*.pth"), *folder.glob("*.pt"))) if file is None else [file]
+    codes = sorted(folder.glob("codes*"))
+    if len(found) != 1 or found[0].suffix not in (".pth", ".pt"):
+        return ""
+    given = "" if file is None and len(codes) == 1 else " --codes CODES"
+    return (
+        f" {found[0].name} may hold the words: then `xlm convert {found[0]} NEW_FOLDER --to "
+        f"safetensors{given}` writes a folder with a tokenizer, which opens."
+    )
+
+
+def _published(name: str, subfolder: str, force_download: bool, options: Mapping[str, Any]) -> Path:
+    """The folder of a published checkpoint's tokenizer."""
+    if subfolder or force_download:
+        what = f"subfolder={subfolder!r}" if subfolder else "force_download=True"
+        raise TokenizerError(
+            f"{what} is not followed for a name on the hub: download {name!r} with "
+            "huggingface_hub.snapshot_download, and give the folder that it returns."
+        )
     try:
         return fetch(name, PUBLISHED_FILES, **options)
     except CheckpointError as error:
@@ -231,13 +291,15 @@ def _published(name: str, revision: str | None, local_files_only: bool) -> Path 
 def _arguments(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The arguments of `XLMTokenizer` that a folder's files amount to."""
     arguments = {name: settings[name] for name in SETTINGS if settings.get(name) is not None}
+    if settings.get("max_len") is not None:  # before transformers 3
+        arguments.setdefault("model_max_length", settings["max_len"])
     if "mode" not in arguments and "backend" in settings:
         arguments["mode"] = "v5"
     roles = {name: settings[name] for name in NAMED_SPECIAL_TOKENS if name in settings}
     extra = settings.get("extra_special_tokens")
-    additional = settings.get("additional_special_tokens") or (
-        extra if isinstance(extra, list) else None
-    )
+    additional = settings.get("additional_special_tokens")
+    if not additional and isinstance(extra, list):
+        additional = extra
     added = added_tokens_of(settings.get("added_tokens_decoder"))
     if not added:
         # Before transformers 4.34 the tokens were in files of their own.

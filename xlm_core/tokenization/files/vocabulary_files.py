@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from xlm_core.errors import TokenizerError
 from xlm_core.tokenization.words.bpe import END_OF_WORD, Pair
 
 SPECIAL_WORDS = ("<s>", "</s>", "<pad>", "<unk>", *(f"<special{i}>" for i in range(10)))
+# Of so many merges of any language, some end words.
+_MANY_MERGES = 50
 
 
 @dataclass(frozen=True)
@@ -42,22 +44,70 @@ class Merges:
 
 
 def read_merges(path: str | Path, *, original: bool = False) -> Merges:
-    """Read merges.txt, or with `original` the codes of fastBPE: one pair a line, and its count.
+    """Read merges.txt or the codes of fastBPE: one pair a line, in both with or without its count.
 
     A last line without its line break counts too; transformers drops it.
 
+    Args:
+        path: The file.
+        original: Fields are separated as in fastBPE, by blanks alone (by other white space in a
+            line without any); else by all white space, as in transformers.
+
     Raises:
-        TokenizerError: The file cannot be read or is not UTF-8.
+        TokenizerError: The file cannot be read, is not UTF-8, or is not mostly merges.
     """
-    lines = _lines(Path(path))
-    # fastBPE splits at blanks alone: its codes of 15 languages have pairs of no-break spaces.
-    fields = (line.split(" " if original else None) for line in lines)
-    return Merges(tuple(tuple(line[:2]) for line in fields))
+    path = Path(path)
+    text = _lines(path)
+    # fastBPE's codes of 15 languages have pairs of no-break spaces.
+    fields = (line.split(" ") if original and " " in line else line.split() for line in text)
+    lines = tuple(tuple(line[:2]) for line in fields)
+    _check_merges(lines, text, path)
+    return Merges(lines)
+
+
+def _check_merges(lines: Sequence[tuple[str, ...]], text: Sequence[str], path: Path) -> None:
+    """Raise `TokenizerError` unless most lines of a file merge what can be merged.
+
+    BPE joins letters and what it has joined before. A line that joins anything else, as the lines
+    of a vocabulary or of a text do, never applies, unless earlier lines were taken out of the file.
+    """
+    known = {END_OF_WORD}
+
+    def is_symbol(part: str) -> bool:
+        return part in known or len(part.removesuffix(END_OF_WORD)) == 1
+
+    filled = merges = ends = 0
+    other = ""
+    for line, whole in zip(lines, text, strict=True):
+        filled += bool(line)
+        ends_word = len(line) == 2 and line[1].endswith(END_OF_WORD)
+        if ends_word or (len(line) == 2 and all(map(is_symbol, line))):
+            merges += 1
+            ends += ends_word
+            known.add("".join(line))
+        elif line and not line[0].startswith("#version"):
+            other = other or whole
+    if merges <= filled / 2:
+        found = f"The first other line is {other[:60]!r}." if filled else "It is empty."
+        raise TokenizerError(
+            f"{path} holds no merges: of its {filled} lines, {merges} join two subwords. {found} "
+            "Expected merges.txt or the codes of fastBPE, where each line is two subwords and "
+            "perhaps a count, with blanks between them, such as 't h 1234' and then "
+            "'th e</w> 1200'. Without merges every word would fall apart into letters. Is it "
+            "another file, the vocabulary for instance?"
+        )
+    if not ends and merges >= _MANY_MERGES:
+        raise TokenizerError(
+            f"{path} holds {merges} merges, and none that ends a word: expected XLM's, which mark "
+            f"the ends of words with {END_OF_WORD}, such as 'th e</w>'. Are they those of another "
+            "kind of model?"
+        )
 
 
 def read_code_counts(path: str | Path) -> tuple[int, ...] | None:
     """The third column of fastBPE's codes; None unless every line has one, a whole number."""
-    fields = [line.split(" ") for line in _lines(Path(path))]
+    lines = _lines(Path(path))
+    fields = [line.split(" ") if " " in line else line.split() for line in lines]
     if not all(len(line) == 3 and line[2].isdecimal() for line in fields):
         return None
     return tuple(int(line[2]) for line in fields)
@@ -112,6 +162,8 @@ def read_json(
 
 def check_vocabulary(vocabulary: Mapping[str, Any], source: str) -> None:
     """Raise `TokenizerError` unless every subword has its own id, a whole number from 0."""
+    if not vocabulary:
+        raise TokenizerError(f"{source} holds no subwords: every word would be unknown.")
     if set(map(type, vocabulary.values())) - {int} or min(vocabulary.values(), default=0) < 0:
         wrong = [f"{w!r}: {i!r}" for w, i in vocabulary.items() if type(i) is not int or i < 0]
         raise TokenizerError(

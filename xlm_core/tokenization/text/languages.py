@@ -36,6 +36,14 @@ class Languages:
     ) -> None:
         self.lang2id, self.id2lang = _language_tables(lang2id, id2lang)
 
+    def __copy__(self) -> Languages:
+        """Another one, whose tables are its own."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.lang2id = None if self.lang2id is None else dict(self.lang2id)
+        other.id2lang = None if self.id2lang is None else dict(self.id2lang)
+        return other
+
     def check(self, language: object) -> str:
         """`language`, if the texts of a call may be in it.
 

@@ -37,7 +37,7 @@ class Vocabulary:
         encoder: Id of each subword, as vocab.json has it.
         decoder: Subword of each id.
         roles: Token of each role, or None.
-        additional: Special tokens without a role, in order.
+        additional: Special tokens without a role, in order; None where they were unset.
         added: Tokens that are found in a text as they are, by id.
         added_ids: Id of each of these.
 
@@ -65,7 +65,7 @@ class Vocabulary:
         self.roles = {
             role: None if token is None else token.content for role, token in tokens.items()
         }
-        self.additional = [token.content for token in others]
+        self.additional: list[str] | None = [token.content for token in others]
         known = {token.content: token for token in (*tokens.values(), *others) if token}
         missing = [
             name for name in known if name not in self.encoder and name not in self.added_ids
@@ -80,6 +80,15 @@ class Vocabulary:
             (known[name] for name in self.special_tokens() if name not in self.added_ids),
             lowercase=False,
         )
+
+    def __copy__(self) -> Vocabulary:
+        """Another one of the same subwords, whose added tokens and roles are its own."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.roles, other.added = dict(self.roles), dict(self.added)
+        other.added_ids = dict(self.added_ids)
+        other.additional = None if self.additional is None else list(self.additional)
+        return other
 
     def _refuse_contradictions(self, added: Mapping[int, AddedToken]) -> None:
         counts = Counter(token.content for token in added.values())
@@ -152,7 +161,12 @@ class Vocabulary:
     def special_tokens(self) -> list[str]:
         """Every special token once: those with a role in the order of roles, then the others."""
         named = (token for token in self.roles.values() if token is not None)
-        return list(dict.fromkeys((*named, *self.additional)))
+        return list(dict.fromkeys((*named, *(self.additional or ()))))
+
+    def token(self, content: str) -> AddedToken:
+        """How a special token is found in a text."""
+        i = self.added_ids.get(content)
+        return AddedToken(content, special=True) if i is None else self.added[i]
 
     def special_tokens_map(self) -> dict[str, str | list[str]]:
         """The token of each role that has one, and the list of the others."""
@@ -185,9 +199,8 @@ class Vocabulary:
         for role, value in given.items():
             if role == "additional_special_tokens":
                 new = [AddedToken.of(token, special=True) for token in list_of_tokens(value)]
-                if replace_additional and new:
-                    self.additional = []
-                self.additional += [t.content for t in new if t.content not in self.additional]
+                kept = [] if replace_additional and new else self.additional or []
+                self.additional = [*kept, *(t.content for t in new if t.content not in kept)]
                 found += new
             elif value is None:
                 self.roles[role] = None
@@ -235,7 +248,7 @@ class Vocabulary:
                 found = next_id + count
                 count += 1
             if token.special and token.content not in self.special_tokens():
-                self.additional.append(token.content)
+                self.additional = [*(self.additional or ()), token.content]
             self.added[found] = token
             self.added_ids[token.content] = found
         return count
