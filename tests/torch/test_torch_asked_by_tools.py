@@ -10,7 +10,7 @@ import transformers
 from torch import nn
 
 from tests.conftest import make_config
-from xlm_core import ConfigError, InputError, XLMConfig
+from xlm_core import ConfigError, InputError, XLMConfig, XLMWarning
 from xlm_torch import (
     MODEL_CLASSES,
     KeyValueCache,
@@ -138,3 +138,11 @@ def test_chunks_set_on_modules() -> None:
     model.ffns[0].lin1 = _Noting(activate, sizes)
     assert torch.allclose(model(ids).last_hidden_state, expected, atol=1e-6)
     assert sizes == [3, 3, 1]
+
+
+def test_one_length_for_all_choices_is_not_used() -> None:
+    model = MODEL_CLASSES["XLMForMultipleChoice"](make_config(n_langs=1, num_labels=1)).eval()
+    ids = torch.full((2, 3, 5), 8)
+    with pytest.warns(XLMWarning, match=r"\(batch, choices\)"):
+        logits = model(ids, lengths=torch.tensor([5, 2])).logits
+    assert torch.equal(logits, model(ids).logits)
