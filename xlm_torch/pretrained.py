@@ -399,7 +399,7 @@ class XLMPreTrainedModel(AskedByTools):
         loaded = {spec.path for spec, _ in match.found}
         for spec in model.tensor_specs():
             if spec.path not in loaded and spec.tied_to is None:
-                tensor = torch.empty(spec.shape, dtype=wanted)
+                tensor = torch.empty(spec.shape, dtype=wanted, device="cpu")
                 model._init_tensor(spec, tensor)
                 model._set_parameter(spec, tensor)
         model.tie_weights()
