@@ -39,10 +39,25 @@ _TOKENIZER = {
     "test_prepare_seq2seq_batch": "deprecated there and gone from transformers 5: text_target",
 }
 
+_TORCH = {
+    "test_config": "a width that the attention heads do not divide is refused",
+    "test_model_get_set_embeddings": "embeddings of another width are refused",
+    "test_resize_tokens_embeddings": "new rows are drawn from the initial distribution",
+    "test_resize_embeddings_untied": "as above",
+    "test_model_weights_reload_no_missing_tied_weights": "a file that fits nothing is refused",
+    "test_cannot_load_with_meta_device_context_manager": "gives the model, on the CPU",
+}
+
 # A suite is entered when its file is there.
 SUITES: tuple[Suite, ...] = (
     Suite(title="configuration", file="configuration.py", version="4.57.6"),
-    Suite(title="PyTorch models", file="torch_models.py", version="4.57.6"),
+    Suite(
+        title="PyTorch models",
+        file="torch_models.py",
+        version="4.57.6",
+        deliberate={"ours": _TORCH},
+    ),
+    Suite(title="TensorFlow models", file="tf_models.py", version="4.52.4"),
     Suite(
         title="tokenizer",
         file="tokenizer.py",
