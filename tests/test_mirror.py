@@ -26,6 +26,7 @@ ONLY_TORCH_FOLDER = "for_transformers/"
 ONLY_TF_FILES = {
     "layers.py": "PyTorch has Linear, Embedding and LayerNorm; Keras' differ from them",
     "keras_model.py": "training, saving and export are Keras' own business",
+    "datasets.py": "PyTorch has DataLoader",
     "sample_weights.py": "arguments of Keras' fit, as keras_model.py",
     "optimizers.py": "PyTorch's AdamW can update in place (fused=True)",
     "fast/graphs.py": "PyTorch needs no graph to be fast",

@@ -133,9 +133,9 @@ class TFXLMPreTrainedModel(KerasModel):
 
     @property
     def dummy_inputs(self) -> dict[str, tf.Tensor]:
-        """A batch that every model takes: int64, shape (3, 5), or (3, 2, 5) of choices."""
+        """A batch that the model takes: int32, shape (3, 5), or (3, 2, 5) of choices."""
         rows = [[7, 6, 0, 0, 1], [1, 2, 3, 0, 0], [0, 0, 0, 4, 5]]
-        ids = tf.minimum(tf.constant(rows, tf.int64), self.config.vocab_size - 1)
+        ids = tf.minimum(tf.constant(rows, tf.int32), self.config.vocab_size - 1)
         if self.architecture == "XLMForMultipleChoice":
             ids = tf.tile(ids[:, None], (1, 2, 1))
         inputs = {"input_ids": ids, "attention_mask": tf.ones_like(ids)}
