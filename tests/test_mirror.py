@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TORCH, TF = ROOT / "xlm_torch", ROOT / "xlm_tf"
 
 ONLY_TORCH_FILES = {
+    "asked_by_tools.py": "transformers' tools are PyTorch's",
     "fast/onednn.py": "TensorFlow chooses its products itself",
     "fast/packing.py": "TensorFlow orders matrices at each product",
     "fast/memory.py": "TensorFlow keeps memory by itself",

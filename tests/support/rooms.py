@@ -146,6 +146,7 @@ def _family(
 
     parts_of_models = ("activations", "cache", "layers", "losses", "outputs")
     every_model = (
+        "asked_by_tools",
         "inputs",
         "keras_model",
         "datasets",
