@@ -16,7 +16,6 @@ ROOT = Path(__file__).resolve().parents[1]
 TORCH, TF = ROOT / "xlm_torch", ROOT / "xlm_tf"
 
 ONLY_TORCH_FILES = {
-    "asked_by_tools.py": "transformers' tools are PyTorch's",
     "fast/onednn.py": "TensorFlow chooses its products itself",
     "fast/packing.py": "TensorFlow orders matrices at each product",
     "fast/memory.py": "TensorFlow keeps memory by itself",
@@ -56,6 +55,21 @@ KERAS_ARGUMENTS = {
 }
 
 ONLY_TORCH: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            f"asked_by_tools.AskedByTools.{name}"
+            for name in (
+                "enable_input_require_grads",
+                "disable_input_require_grads",
+                "set_attn_implementation",
+                "add_model_tags",
+            )
+        ),
+        "transformers' TensorFlow models have none",
+    ),
+    "language_model._tie_again": "a Keras layer is handed the shared matrix",
+    "language_model.XLMWithLMHeadModel._apply": "as above",
+    "model.XLMModel._embeddings_dtype": "a Keras model has a dtype of its own",
     "attention._selected": "a Keras layer keeps columns by itself, see Linear.keep",
     "language_model.XLMWithLMHeadModel.tie_weights": "a Keras layer is handed the shared matrix",
     "language_model.XLMWithLMHeadModel._sizes_changed": "Keras' layers read their sizes off",
@@ -93,6 +107,20 @@ ONLY_TORCH: dict[str, str] = {
     "quantization.QuantizedLinear.extra_repr": "what PyTorch prints of a module",
 }
 ONLY_TF: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            f"asked_by_tools.AskedByTools.{name}"
+            for name in (
+                "input_signature",
+                "build_in_name_scope",
+                "serving_output",
+                "get_lm_head",
+                "get_bias",
+                "set_bias",
+            )
+        ),
+        "transformers' TensorFlow models alone have it",
+    ),
     "adaptive_softmax.TailCluster": "PyTorch has nn.Sequential",
     "language_model.TiedLinear": "PyTorch shares a parameter between two modules",
     "language_model.XLMWithLMHeadModel._score": "what runs as a graph",

@@ -403,54 +403,6 @@ class KerasModel(Checkpointed, keras.Model):
                 "without names" + (", or none for the model's own." if kind == "losses" else ".")
             )
 
-    # -- what transformers' TensorFlow models have -------------------------------------------------
-
-    @property
-    def input_signature(self) -> dict[str, tf.TensorSpec]:
-        """What `export` makes a graph for: any batch and length, int32."""
-        return self._signature(tf.int32)
-
-    def can_generate(self) -> bool:
-        """False: there is no `generate` here."""
-        return False
-
-    def build_in_name_scope(self) -> None:
-        """Nothing to do: constructors build."""
-
-    def serving_output(self, output: Any) -> Any:
-        """What a SavedModel returns of `output`: the same."""
-        return output
-
-    def get_lm_head(self) -> keras.layers.Layer | None:
-        """The output projection of a language model, else None."""
-        head: keras.layers.Layer | None = self.get_output_embeddings()
-        return head
-
-    def get_bias(self) -> dict[str, tf.Variable] | None:
-        """The bias of a language model's output by its name, else None."""
-        bias = getattr(self.get_lm_head(), "bias", None)
-        return None if bias is None else {"pred_layer.proj.bias": bias.value}
-
-    def set_bias(self, value: Mapping[str, Any]) -> None:
-        """Replace the bias of a language model's output.
-
-        Args:
-            value: As from `get_bias`.
-
-        Raises:
-            ConfigError: If there is none, or it has another shape.
-        """
-        bias = getattr(self.get_lm_head(), "bias", None)
-        if bias is None:
-            raise ConfigError(f"{type(self).__name__} has no bias of an output to replace.")
-        (array,) = value.values()
-        if tuple(array.shape) != tuple(bias.shape):
-            raise ConfigError(
-                f"the new bias has shape {tuple(array.shape)}: expected {tuple(bias.shape)}. To "
-                "change the size of the vocabulary, call resize_token_embeddings() first."
-            )
-        bias.assign(array)
-
     def prepare_tf_dataset(
         self,
         dataset: Any,
