@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from xlm_core.distribution import __version__
+
 # The module of each name, imported when the name is first used: a command needs one or two.
 _MODULES = {
     "BARS": "reports.outputs",
@@ -22,7 +24,7 @@ _MODULES = {
     "verify": "verification",
     "verify_pair": "verification",
 }
-__all__ = [*_MODULES]
+__all__ = [*_MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

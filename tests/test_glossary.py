@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,3 +26,18 @@ def test_every_word_has_a_meaning_and_a_place() -> None:
     for word, meaning, where in entries():
         assert meaning.endswith("."), word
         assert where.startswith("`"), word
+
+
+def places(where: str) -> Iterator[str]:
+    """The paths that a cell names; those of both families where it says `xlm_*`."""
+    for path in re.findall(r"`([^`]+)`", where):
+        for family in ("xlm_torch", "xlm_tf") if path.startswith("xlm_*/") else ("",):
+            yield path.replace("xlm_*", family)
+
+
+def test_every_place_exists() -> None:
+    found = {path for *_, where in entries() for path in places(where)}
+    assert len(found) > 40
+    assert sorted(path for path in found if not (ROOT / path).exists()) == []
+    for path in found:
+        assert (ROOT / path).is_dir() == path.endswith("/"), path

@@ -176,7 +176,7 @@ def room_of(module: str) -> str:
 # checkpoints.
 ROOMS = {
     "xlm_core.containers": {"xlm_core.errors"},
-    "xlm_core.hub": {"xlm_core.errors", "xlm_core.containers"},
+    "xlm_core.hub": {"xlm_core.errors", "xlm_core.containers", "xlm_core.distribution"},
     "xlm_core.checkpoints": {
         "xlm_core.errors",
         "xlm_core.containers",

@@ -24,6 +24,7 @@ ONLY_TORCH_FILES = {
 ONLY_TF_FILES = {
     "layers.py": "PyTorch has Linear, Embedding and LayerNorm; Keras' differ from them",
     "keras_model.py": "training, saving and export are Keras' own business",
+    "sample_weights.py": "arguments of Keras' fit, as keras_model.py",
     "optimizers.py": "PyTorch's AdamW can update in place (fused=True)",
     "fast/graphs.py": "PyTorch needs no graph to be fast",
 }

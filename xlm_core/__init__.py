@@ -1,6 +1,7 @@
-"""The framework-neutral part of xlm-models: numpy and the standard library, no framework."""
+"""The framework-neutral part of xlm-parity: numpy and the standard library, no framework."""
 
 from xlm_core.config import XLMConfig
+from xlm_core.distribution import __version__
 from xlm_core.errors import (
     CheckpointError,
     ConfigError,
@@ -34,4 +35,5 @@ __all__ = [
     "XLMError",
     "XLMTokenizer",
     "XLMWarning",
+    "__version__",
 ]

@@ -2,7 +2,8 @@
 
 Reads `config.json` of transformers 4 and 5, the whole `params` dumps that the 17- and
 100-language checkpoints ship as their config.json, and the original's `params` themselves.
-Unknown keys are kept and written back. Impossible values are refused by `xlm_core.config_rules`.
+Unknown keys are kept and written back. Impossible values are refused by `xlm_core.config_rules`,
+keys by which a model would compute something else by `xlm_core.config_keys`.
 
 Source: field names and defaults follow transformers' XLMConfig and the original's command line.
 """
@@ -10,15 +11,46 @@ Source: field names and defaults follow transformers' XLMConfig and the original
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+from xlm_core.config_keys import (
+    FLAUBERT,
+    PUBLISHED_DEFAULTS,
+    is_readable,
+    refuse_other_computation,
+    warn_of_keys,
+    warn_of_typos,
+)
 from xlm_core.config_rules import check_combination, check_field
-from xlm_core.errors import ConfigError, warn
+from xlm_core.errors import (
+    CheckpointError,
+    ConfigError,
+    ConfigFileError,
+    UnknownArgumentError,
+    refuse_unknown_arguments,
+    warn,
+)
+from xlm_core.hub import WantedFiles, fetch, is_hub_name, quirks
+from xlm_core.loading_arguments import (
+    FILE_ARGUMENTS,
+    LOADING_ARGUMENTS,
+    PUBLISHED_FOLDER,
+    FileArguments,
+    file_arguments,
+    given_path,
+    needed_path,
+    settle_loading,
+    settle_saving,
+    settle_token,
+)
 from xlm_core.whole_files import written_whole
 
 # Alias -> field. Where one mapping holds both with different values, the alias wins for the sizes
@@ -37,6 +69,9 @@ TOKEN_ALIASES = {
 }
 ALIASES = SIZE_ALIASES | TOKEN_ALIASES | {"torch_dtype": "dtype"}
 
+
+# Whether warnings about keys are left to whoever reads or copies, which knows where they are from.
+_QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 
 # What decides the tensors of a model and what it computes from them.
 _DECISIVE = (
@@ -64,6 +99,64 @@ _DECISIVE = (
 )
 _DECISIVE_IF_ASM = ("asm_cutoffs", "asm_div_value")
 
+# The order in which transformers' XLMConfig takes positional arguments.
+_POSITIONAL = (
+    "vocab_size",
+    "emb_dim",
+    "n_layers",
+    "n_heads",
+    "dropout",
+    "attention_dropout",
+    "gelu_activation",
+    "sinusoidal_embeddings",
+    "causal",
+    "asm",
+    "n_langs",
+    "use_lang_emb",
+    "max_position_embeddings",
+    "embed_init_std",
+    "layer_norm_eps",
+    "init_std",
+    "bos_index",
+    "eos_index",
+    "pad_index",
+    "unk_index",
+    "mask_index",
+    "is_encoder",
+    "summary_type",
+    "summary_use_proj",
+    "summary_activation",
+    "summary_proj_to_labels",
+    "summary_first_dropout",
+    "start_n_top",
+    "end_n_top",
+    "mask_token_id",
+    "lang_id",
+    "pad_token_id",
+    "bos_token_id",
+)
+# Fields that every configuration of transformers has, or that its XLMConfig has only if given:
+# `to_diff_dict` leaves them out where they say nothing.
+_LEFT_OUT_BY_DEFAULT = (
+    "output_attentions",
+    "output_hidden_states",
+    "return_dict",
+    "dtype",
+    "torch_dtype",
+    "pruned_heads",
+    "tie_word_embeddings",
+    "chunk_size_feed_forward",
+    "architectures",
+    "id2label",
+    "label2id",
+    "problem_type",
+    "asm_cutoffs",
+    "asm_div_value",
+    "summary_last_dropout",
+    "lang2id",
+    "id2lang",
+)
+
 
 @dataclass(init=False, repr=False, eq=False)
 class XLMConfig:
@@ -71,7 +164,9 @@ class XLMConfig:
 
     Every field can be read, given and set under its alias as well (`hidden_size` for `emb_dim`,
     `pad_token_id` for `pad_index`, ...). Keys that are no field are kept in `extra`, can be read
-    as attributes, and are written back.
+    as attributes, and are written back; one warning names those that nobody knows. Positional
+    arguments have the order of transformers' XLMConfig. What every configuration of transformers
+    has (`is_decoder`, `torchscript`, `tokenizer_class`, ...) can be read with its default there.
 
     Attributes:
         vocab_size: Number of word pieces (alias n_words).
@@ -108,11 +203,18 @@ class XLMConfig:
         extra: All other keys.
 
     Raises:
-        ConfigError: For a value that cannot be; the message names field, value and rule.
+        ConfigError: For a value that cannot be; the message names field, value and rule. For a key
+            by which the model would compute something else than XLM, such as pre_norm=True.
     """
 
     model_type: ClassVar[str] = "xlm"
     attribute_map: ClassVar[dict[str, str]] = ALIASES
+    # As transformers' tools look for them.
+    is_composition: ClassVar[bool] = False
+    has_no_defaults_at_init: ClassVar[bool] = False
+    sub_configs: ClassVar[dict[str, Any]] = {}
+    base_config_key: ClassVar[str] = ""
+    keys_to_ignore_at_inference: ClassVar[list[str]] = []
 
     vocab_size: int = 30145
     emb_dim: int = 2048
@@ -162,7 +264,8 @@ class XLMConfig:
     dtype: str | None = None
     architectures: list[str] | None = None
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, *positional: Any, **values: Any) -> None:
+        values = _with_positional(positional, values)
         object.__setattr__(self, "extra", {})
         named = {field.name: field.default for field in fields(self)}
         for name, default in named.items():
@@ -195,13 +298,19 @@ class XLMConfig:
         elif self.id2lang is not None and self.lang2id is None:
             self.lang2id = {name: index for index, name in self.id2lang.items()}
         self.validate()
+        if not _QUIET.get():
+            warn_of_typos(self, _settings())
 
     def __setattr__(self, name: str, value: Any) -> None:
         name = ALIASES.get(name, name)
         if name in self.__dataclass_fields__:
             object.__setattr__(self, name, check_field(name, _plain(value)))
-        elif name == "num_labels":
+        elif name in ("num_labels", "name_or_path"):
             object.__setattr__(self, name, value)
+        elif name in LOADING_ARGUMENTS:
+            raise ConfigError(
+                f"{name} is an argument of from_pretrained, and no field of a configuration."
+            )
         else:
             if _is_too_deep(value):
                 raise ConfigError(f"{name:.60} holds values nested too deeply to be written.")
@@ -215,15 +324,33 @@ class XLMConfig:
         extra = self.__dict__.get("extra", {})
         if name in extra:
             return extra[name]
+        if name in PUBLISHED_DEFAULTS:
+            return PUBLISHED_DEFAULTS[name]
         raise AttributeError(f"XLMConfig has no field {name!r} and its file gave none")
 
     def validate(self) -> None:
         """Check the fields against each other.
 
         Raises:
-            ConfigError: With the field, its value and the rule.
+            ConfigError: With the field, its value and the rule; for a key by which the model would
+                compute something else than XLM.
         """
+        refuse_other_computation(self)
         check_combination(self)
+
+    @property
+    def name_or_path(self) -> str:
+        """What `from_pretrained` opened, or ""; it is not written."""
+        name: str = self.__dict__.get("opened_from") or str(self.extra.get("_name_or_path") or "")
+        return name
+
+    @name_or_path.setter
+    def name_or_path(self, value: Any) -> None:
+        object.__setattr__(self, "opened_from", str(value))
+
+    def is_setting(self, name: str) -> bool:
+        """Whether a caller may set a name: a field, an alias, a key of its file, a known key."""
+        return name in _settings() or name in self.extra or is_readable(name)
 
     def _id2label(self) -> dict[int, str]:
         return self.id2label or {}
@@ -285,31 +412,85 @@ class XLMConfig:
                 del result[name]
         return result | {"model_type": self.model_type}
 
-    def to_json_string(self) -> str:
-        """`to_dict` as JSON text with sorted keys."""
-        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
+    def to_json_string(self, use_diff: bool = False) -> str:
+        """`to_dict`, or with use_diff `to_diff_dict`, as JSON text with sorted keys."""
+        values = self.to_diff_dict() if use_diff else self.to_dict()
+        return json.dumps(values, indent=2, sort_keys=True) + "\n"
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write `config.json` into `folder`, which is made if needed; a failure leaves no half."""
+    def to_diff_dict(self) -> dict[str, Any]:
+        """As `to_dict`, without what every model has and this one has by default."""
+        default = XLMConfig().to_dict()
+        return {
+            name: value
+            for name, value in self.to_dict().items()
+            if not (name in _LEFT_OUT_BY_DEFAULT and value == default.get(name))
+            and not (name in PUBLISHED_DEFAULTS and value == PUBLISHED_DEFAULTS[name])
+        }
+
+    def to_json_file(self, path: str | os.PathLike[str], use_diff: bool = False) -> None:
+        """Write `to_json_string` into a file; a failure leaves no half."""
+        with written_whole(Path(path)) as file:
+            file.write_text(self.to_json_string(use_diff), encoding="utf-8")
+
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        push_to_hub: bool = False,
+        **others: Any,
+    ) -> None:
+        """Write `config.json` into `folder`, which is made if needed; a failure leaves no half.
+
+        Args:
+            folder: Also taken as `save_directory`, as transformers calls it.
+            push_to_hub: False; what else transformers takes beside it changes nothing here.
+            others: Names of transformers.
+
+        Raises:
+            UnknownArgumentError: For push_to_hub=True, or an unknown name.
+        """
+        function = "XLMConfig.save_pretrained"
+        folder = needed_path(function, given_path(function, folder, others, PUBLISHED_FOLDER))
+        settle_saving(function, push_to_hub=push_to_hub, others=others, known=["folder"])
         Path(folder).mkdir(parents=True, exist_ok=True)
-        with written_whole(Path(folder) / "config.json") as file:
-            file.write_text(self.to_json_string(), encoding="utf-8")
+        self.to_json_file(Path(folder) / "config.json")
+
+    # -- reading -------------------------------------------------------------------------------
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> XLMConfig:
-        """From a mapping with the contents of a config.json; `overrides` replace its fields."""
+    def from_dict(
+        cls, values: Mapping[str, Any], *, return_unused_kwargs: bool = False, **overrides: Any
+    ) -> Any:
+        """From a mapping with the contents of a config.json; `overrides` replace its fields.
+
+        Args:
+            values: Key -> value.
+            return_unused_kwargs: Return those overrides that are no field, beside the
+                configuration, instead of keeping them in `extra`.
+            overrides: Fields, under any of their names.
+
+        Returns:
+            An `XLMConfig`; with return_unused_kwargs, a pair of it and the rest of `overrides`.
+        """
         merged = _resolve_aliases({str(name): _plain(value) for name, value in values.items()})
+        _drop_loading_arguments(merged)
         overrides = _resolve_aliases(dict(overrides))
+        unused: dict[str, Any] = {}
+        if return_unused_kwargs:
+            known = _settings() | merged.keys()
+            unused = {n: v for n, v in overrides.items() if n not in known and not is_readable(n)}
+            overrides = {name: v for name, v in overrides.items() if name not in unused}
         if "num_labels" in overrides or "id2label" in overrides:
             for name in ("id2label", "label2id", "num_labels"):
                 merged.pop(name, None)
         if overrides.keys() & {"lang2id", "id2lang"}:
             merged.pop("lang2id", None)
             merged.pop("id2lang", None)
-        return cls(**{**merged, **overrides})
+        config = cls(**{**merged, **overrides})
+        return (config, unused) if return_unused_kwargs else config
 
     @classmethod
-    def from_facebook(cls, params: Any, **overrides: Any) -> XLMConfig:
+    def from_facebook(cls, params: Any, **overrides: Any) -> Self:
         """From the `params` of an original checkpoint: a mapping or an argparse namespace.
 
         Arrays and tensors among them (sampling statistics) are left out. `causal` becomes True
@@ -319,41 +500,215 @@ class XLMConfig:
         values = {name: value for name, value in mapping.items() if not _is_array(value)}
         if values.get("clm_steps") and not values.get("mlm_steps"):
             values.setdefault("causal", True)
-        return cls.from_dict(values, **overrides)
+        config = cls.read_from(values, **overrides)
+        forked = [name for name in FLAUBERT if name in values]
+        if forked and "layer_norm_eps" not in {**values, **overrides}:
+            warn(
+                f"params have {forked[0]}, which FlauBERT's fork of the original writes, and do "
+                "not say layer_norm_eps: 1e-12 is taken, as that code had it before 2020; since "
+                "then it has 1e-6. Give layer_norm_eps= for a model of the later code."
+            )
+        return config
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str], **overrides: Any) -> XLMConfig:
-        """From a folder that holds config.json, or from such a file.
+    def from_transformers(cls, config: Any) -> Self:
+        """From transformers' XLMConfig, or anything else with its `to_dict`.
 
         Raises:
-            ConfigError: If there is none, it is no JSON object, or a value is impossible.
+            ConfigError: If it is the configuration of another model.
         """
-        file = Path(path)
-        if file.is_dir():
-            file = file / "config.json"
-        if not file.is_file():
-            raise ConfigError(f"no config.json at {file}: give a folder that holds one, or a file.")
+        if isinstance(config, cls):
+            return config
+        if not callable(getattr(config, "to_dict", None)):
+            raise ConfigError(
+                f"a {type(config).__module__}.{type(config).__name__} is no configuration: "
+                "expected an XLMConfig, ours or transformers'."
+            )
+        made: Self = cls.from_dict(config.to_dict())
+        made.name_or_path = getattr(config, "name_or_path", None) or ""
+        return made
+
+    def to_transformers(self, config_class: Any) -> Any:
+        """As a configuration of transformers.
+
+        Args:
+            config_class: transformers.XLMConfig; this library does not import it.
+        """
+        return config_class.from_dict(self.to_dict())
+
+    @classmethod
+    def from_json_file(cls, path: str | os.PathLike[str]) -> Self:
+        """From a JSON file with the contents of a config.json.
+
+        Raises:
+            ConfigFileError: If there is none, or it is no JSON object.
+            ConfigError: If a value is impossible.
+        """
+        return cls._from_file(Path(path), {})[0]
+
+    @classmethod
+    def _from_file(cls, file: Path, overrides: Mapping[str, Any]) -> tuple[Self, dict[str, Any]]:
+        values = _read(file)
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{file} is not valid JSON: {error}") from error
-        except OSError as error:
-            raise ConfigError(f"{file} cannot be read: {error.strerror}.") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"{file} holds a {type(values).__name__}: expected a JSON object.")
-        try:
-            return cls.from_dict(values, **overrides)
+            with _quiet():
+                config, unused = cls.from_dict(values, return_unused_kwargs=True, **overrides)
         except ConfigError as error:
             raise ConfigError(f"{file}: {error}") from error
+        warn_of_keys(config, _settings())
+        return config, unused
 
-    def copy(self, **overrides: Any) -> XLMConfig:
+    @classmethod
+    def read_from(cls, values: Mapping[str, Any], **overrides: Any) -> Self:
+        """As `from_dict`, for values out of a file: one warning names the keys that it has beside.
+
+        Raises:
+            ConfigError: If a value is impossible.
+        """
+        with _quiet():
+            config: Self = cls.from_dict(values, **overrides)
+        warn_of_keys(config, _settings())
+        return config
+
+    @classmethod
+    def get_config_dict(
+        cls, path: str | os.PathLike[str] | None = None, **arguments: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The contents of a config.json as they are, and those arguments that do not find it.
+
+        Args:
+            path, arguments: As in `from_pretrained`.
+        """
+        function = "XLMConfig.get_config_dict"
+        path = needed_path(function, given_path(function, path, arguments))
+        return _read(_file_at(path, file_arguments(function, arguments))), arguments
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        cache_dir: str | os.PathLike[str] | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        subfolder: str = "",
+        return_unused_kwargs: bool = False,
+        **overrides: Any,
+    ) -> Any:
+        """From a folder that holds config.json, from such a file, or by a published name.
+
+        Args:
+            path: Also taken as `pretrained_model_name_or_path`, as transformers calls it.
+            cache_dir, force_download, local_files_only, token, revision, subfolder: Where it is;
+                see `xlm_core.loading_arguments.FileArguments`.
+            return_unused_kwargs: Return what is no field beside the configuration, instead of
+                refusing it.
+            overrides: Fields of the configuration, in place of those of the file. What else
+                transformers takes is accepted if it changes nothing here.
+
+        Returns:
+            An `XLMConfig`; with return_unused_kwargs, a pair of it and the rest of `overrides`.
+
+        Raises:
+            ConfigFileError: If there is none, or it is no JSON object. It is an OSError, too.
+            ConfigError: If a value is impossible.
+            UnknownArgumentError: For an override that is no field, without return_unused_kwargs.
+        """
+        function = "XLMConfig.from_pretrained"
+        path = needed_path(function, given_path(function, path, overrides))
+        settle_loading(function, overrides)
+        files = FileArguments(
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=settle_token(function, token, overrides),
+            revision=revision,
+            subfolder=subfolder,
+        )
+        file = _file_at(path, files)
+        config, unused = cls._from_file(file, overrides)
+        wrong = {n: v for n, v in quirks(os.fspath(path)).items() if n not in overrides}
+        config = config.corrected(os.fspath(path), wrong)
+        config.name_or_path = path
+        if return_unused_kwargs:
+            return config, unused
+        refuse_unknown_arguments(
+            function,
+            unused,
+            [*FILE_ARGUMENTS, "return_unused_kwargs", "and every field of the configuration"],
+            also=_settings(),
+        )
+        return config
+
+    def corrected(self, name: str, wrong: Mapping[str, Any]) -> Self:
+        """Itself, or where a published configuration has fields wrong, a copy with the right ones.
+
+        Args:
+            name: What the warning calls it.
+            wrong: Field -> right value, as `xlm_core.hub.quirks` gives them.
+        """
+        if all(getattr(self, key) == value for key, value in wrong.items()):
+            return self
+        what = ", ".join(f"{key}={value!r}" for key, value in wrong.items())
+        warn(
+            f"{name} was published with a configuration that contradicts how it was trained; it is "
+            f"opened with {what}. Give the argument yourself to choose."
+        )
+        return self.copy(**wrong)
+
+    # -- changing and copying ------------------------------------------------------------------
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Set several fields; tables that belong together (id2label, lang2id) follow.
+
+        Raises:
+            ConfigError: If the fields no longer fit together.
+        """
+        for name, value in values.items():
+            setattr(self, name, value)
+        if "id2label" in values and "label2id" not in values:
+            self.label2id = {label: index for index, label in self._id2label().items()}
+        if "lang2id" in values and "id2lang" not in values:
+            self.id2lang = {index: name for name, index in (self.lang2id or {}).items()}
+        if "id2lang" in values and "lang2id" not in values:
+            self.lang2id = {name: index for index, name in (self.id2lang or {}).items()}
+        self.validate()
+
+    def update_from_string(self, text: str) -> None:
+        """Set fields from a text such as "n_layers=3,dropout=0.2,causal=true,summary_type=mean".
+
+        Raises:
+            ConfigError: If it is of another form, names what is not there, or a value cannot be
+                read as that of a number, a switch or a text.
+        """
+        values = {}
+        for part in text.split(","):
+            name, equals, value = part.partition("=")
+            if not equals or name not in self:
+                raise ConfigError(
+                    f"{part!r:.60} of {text!r:.200}: expected field=value with a field of the "
+                    "configuration."
+                )
+            values[name] = _parsed(name, value, getattr(self, name))
+        self.update(values)
+
+    def get_text_config(self, *arguments: Any, **others: Any) -> Self:
+        """Itself: as transformers' tools ask models of several kinds for the part about text."""
+        return self
+
+    def copy(self, **overrides: Any) -> Self:
         """A deep copy, with `overrides` in place of its own fields."""
-        return type(self).from_dict(self.to_dict(), **overrides)
+        with _quiet():
+            config: Self = type(self).from_dict(self.to_dict(), **overrides)
+        if "opened_from" in self.__dict__:
+            config.name_or_path = self.name_or_path
+        return config
 
-    def __copy__(self) -> XLMConfig:
+    def __copy__(self) -> Self:
         return self.copy()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> XLMConfig:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -367,8 +722,127 @@ class XLMConfig:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __iter__(self) -> Iterator[str]:
+        """The names of all fields and of the keys beside them."""
+        yield from self.__dataclass_fields__
+        yield from (name for name in self.extra if name not in self.__dataclass_fields__)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a name can be read as an attribute: a field, an alias, a key, a default."""
+        return name in _settings() or name in self.extra or name in PUBLISHED_DEFAULTS
+
     def __repr__(self) -> str:
         return f"XLMConfig {self.to_json_string()}"
+
+
+# What the constructor takes, for tools that ask and for the reader of a documentation page.
+XLMConfig.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [
+        *(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=getattr(XLMConfig, ALIASES.get(name, name)),
+            )
+            for name in _POSITIONAL
+        ),
+        inspect.Parameter("others", inspect.Parameter.VAR_KEYWORD),
+    ]
+)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    token = _QUIET.set(True)
+    try:
+        yield
+    finally:
+        _QUIET.reset(token)
+
+
+def _settings() -> set[str]:
+    """The names of all fields, their aliases included."""
+    return {*XLMConfig.__dataclass_fields__, *ALIASES, "num_labels", "name_or_path", "model_type"}
+
+
+def _with_positional(positional: tuple[Any, ...], values: dict[str, Any]) -> dict[str, Any]:
+    if len(positional) > len(_POSITIONAL):
+        raise UnknownArgumentError(
+            f"XLMConfig takes {len(_POSITIONAL)} positional arguments at most: {len(positional)} "
+            "were given. Name the others."
+        )
+    named = dict(zip(_POSITIONAL, positional, strict=False))
+    twice = sorted(named.keys() & values.keys())
+    if twice:
+        raise UnknownArgumentError(f"XLMConfig got {', '.join(twice)} by position and by name.")
+    return named | values
+
+
+def _drop_loading_arguments(values: dict[str, Any]) -> None:
+    """Leave out what earlier versions wrote into files by mistake, an access token among it."""
+    found = sorted(values.keys() & LOADING_ARGUMENTS)
+    for name in found:
+        del values[name]
+    if found:
+        warn(
+            f"The configuration holds arguments of loading: {', '.join(found)}. They are left out; "
+            "if a token is among them, take it out of the file as well and make it invalid."
+        )
+
+
+def _file_at(path: str | os.PathLike[str], files: FileArguments) -> Path:
+    """The config.json that a path or a published name means; fetched first if it is on the hub."""
+    place = Path(path)
+    try:
+        exists = place.exists()
+    except (OSError, ValueError) as error:
+        raise ConfigFileError(
+            f"{os.fspath(path)!r:.80} is no path that can be opened: {error!s:.80}."
+        ) from error
+    if not exists and isinstance(path, str) and is_hub_name(path):
+        wanted = WantedFiles("configuration", needed=("config.json",))
+        try:
+            return fetch(path, files=wanted, **vars(files)) / "config.json"
+        except CheckpointError as error:
+            raise ConfigFileError(str(error)) from error
+    if place.is_file() and not files.subfolder:
+        return place
+    return files.within(place) / "config.json"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise ConfigFileError(f"no config.json at {file}: give a folder that holds one, or a file.")
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigFileError(f"{file} is not valid JSON: {error}") from error
+    except OSError as error:
+        raise ConfigFileError(f"{file} cannot be read: {error.strerror}.") from error
+    if not isinstance(values, dict):
+        raise ConfigFileError(f"{file} holds a {type(values).__name__}: expected a JSON object.")
+    return values
+
+
+_SWITCHES = dict.fromkeys(("true", "1", "y", "yes"), True)
+_SWITCHES |= dict.fromkeys(("false", "0", "n", "no"), False)
+
+
+def _parsed(name: str, text: str, old: Any) -> Any:
+    """A text as a value of the type of the old one."""
+    try:
+        if isinstance(old, bool):
+            return _SWITCHES[text.lower()]
+        if isinstance(old, (int, float)):
+            return type(old)(text)
+    except (KeyError, ValueError) as error:
+        kind = "true or false" if isinstance(old, bool) else f"an {type(old).__name__}"
+        raise ConfigError(f"{name}={text!r:.60}: expected {kind}.") from error
+    if isinstance(old, str):
+        return text
+    raise ConfigError(
+        f"{name} is {old!r:.60}: only numbers, switches and texts are set from a text."
+    )
 
 
 def differing_fields(first: XLMConfig, second: XLMConfig) -> list[str]:

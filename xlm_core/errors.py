@@ -32,8 +32,24 @@ class CheckpointError(XLMError, ValueError):
     """A checkpoint cannot be read, or does not hold what the model needs."""
 
 
+class CheckpointFileError(CheckpointError, OSError):
+    """A file or a folder of a checkpoint is not there, or cannot be read or fetched."""
+
+
+class ConfigFileError(ConfigError, CheckpointFileError):
+    """There is no config.json, or it cannot be read, or it is no JSON object."""
+
+
+class CheckpointShapeError(CheckpointError, RuntimeError):
+    """Tensors of a checkpoint have other shapes than the model's."""
+
+
 class TokenizerError(XLMError, ValueError):
     """A tokenizer's file, or an argument about its vocabulary, cannot be used."""
+
+
+class TokenizerFileError(TokenizerError, OSError):
+    """A file or a folder of a tokenizer is not there, or cannot be read or fetched."""
 
 
 class UnknownLanguageError(InputError):
@@ -56,13 +72,32 @@ class XLMWarning(UserWarning):
     """Something works, but probably not as intended."""
 
 
-def refuse_unknown_arguments(function: str, unknown: Iterable[str], known: Iterable[str]) -> None:
-    """Raise `UnknownArgumentError` if `unknown` holds any name; say which are known."""
-    names = sorted(unknown)
+def nearest(name: object, known: Iterable[str], similarity: float = 0.7) -> str:
+    """Say " Did you mean 'x'?" for the known name that is nearest to a mistyped one; else ""."""
+    # Wanted after a mistake only.
+    import difflib
+
+    names = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=similarity)
+    return f" Did you mean {names[found[0]]!r}?" if found else ""
+
+
+def refuse_unknown_arguments(
+    function: str, unknown: Iterable[str], known: Iterable[str], *, also: Iterable[str] = ()
+) -> None:
+    """Raise `UnknownArgumentError` if `unknown` holds any name; say which are known.
+
+    Args:
+        function: What the message calls the function.
+        unknown: Names that it was given and does not know.
+        known: Names that it knows, for the message.
+        also: Further names that may have been meant.
+    """
+    names, known = sorted(unknown), [*known]
     if names:
         raise UnknownArgumentError(
             f"{function} got an unexpected keyword argument: {', '.join(map(repr, names))}. "
-            f"Known arguments: {', '.join(known)}."
+            f"Known arguments: {', '.join(known)}.{nearest(names[0], [*known, *also])}"
         )
 
 

@@ -1,6 +1,16 @@
 """XLM in Keras 3 on TensorFlow: `TFXLMModel` and its heads."""
 
-import keras
+from xlm_core.config import XLMConfig
+from xlm_core.distribution import __version__, missing_framework
+from xlm_core.errors import MissingPackageError
+from xlm_core.tokenization.tokenizer import XLMTokenizer
+
+try:
+    import keras
+except ImportError as error:
+    raise MissingPackageError(
+        missing_framework("TensorFlow", ("tensorflow", "keras"), "tf", error)
+    ) from error
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
@@ -8,7 +18,6 @@ if keras.backend.backend() != "tensorflow":
         "KERAS_BACKEND=tensorflow before keras is imported."
     )
 
-from xlm_core.config import XLMConfig
 from xlm_tf.auto import MODEL_CLASSES, from_pretrained
 from xlm_tf.cache import KeyValueCache
 from xlm_tf.classification import (
@@ -37,7 +46,9 @@ __all__ = [  # noqa: RUF022  (one order for both families)
     "TFXLMForTokenClassification",
     "TFXLMModel",
     "TFXLMPreTrainedModel",
+    "XLMTokenizer",
     "TFXLMWithLMHeadModel",
+    "__version__",
     "formulas_only",
     "from_pretrained",
     "plain_kernels",

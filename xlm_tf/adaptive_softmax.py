@@ -78,5 +78,5 @@ class AdaptiveLogSoftmax(Checkpointed, keras.layers.Layer):
         parts = [head[..., :frequent]]
         for index, cluster in enumerate(self.tail):
             inside = tf.nn.log_softmax(at_least_float32(cluster(hidden)))
-            parts.append(inside + head[..., frequent + index, None])
+            parts.append(inside + head[..., frequent + index : frequent + index + 1])
         return tf.cast(tf.concat(parts, axis=-1), hidden.dtype)

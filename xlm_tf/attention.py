@@ -129,8 +129,9 @@ def attention_mask_of(tokens: tf.Tensor, *, causal: bool, cached: int | tf.Tenso
     Returns:
         bool, broadcastable to (batch, heads, query, key): True where visible.
     """
-    attention_mask = tokens[:, None, None, :]
+    # TensorFlow Lite has no slice that adds dimensions to tensors of unknown size.
+    attention_mask = tf.expand_dims(tf.expand_dims(tokens, 1), 1)
     if causal:
         key = tf.range(shape_of(tokens)[1])
-        attention_mask = attention_mask & (key <= key[cached:, None])
+        attention_mask = attention_mask & (key <= tf.expand_dims(key[cached:], 1))
     return attention_mask

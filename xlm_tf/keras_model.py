@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from xlm_core.config import XLMConfig
@@ -19,15 +22,31 @@ from xlm_tf.layers import Checkpointed
 from xlm_tf.losses import IGNORED
 from xlm_tf.quantization import QuantizedLinear, is_quantized
 from xlm_tf.quantization import quantize as quantize_model
+from xlm_tf.sample_weights import (
+    TOKENS,
+    checked_class_weight,
+    class_weights_of,
+    labels_by_name,
+    multiplied,
+    weighted_loss,
+)
 
 LABEL_NAMES = ("labels", "start_positions", "end_positions", "is_impossible")
+# Keras forgets the weights of arrays that come without labels, so they go among the features.
+_WEIGHTS = "sample_weight"
 
 
 def model_call(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a model's `call` so that a dictionary of arguments may be its first argument."""
+    """Decorate a model's `call` so that a dictionary of arguments may be its first argument.
+
+    So may a list or a tuple of tensors, which are its first arguments in order.
+    """
+    names = list(inspect.signature(call).parameters)[1:]
 
     @functools.wraps(call)
     def wrapper(self: Any, input_ids: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(input_ids, (list, tuple)) and all(map(_is_array, input_ids)):
+            input_ids = dict(zip(names, input_ids, strict=False))
         if not isinstance(input_ids, Mapping):
             return call(self, input_ids, *args, **kwargs)
         given = {name: value for name, value in kwargs.items() if value is not None}
@@ -44,12 +63,17 @@ def model_call(call: Callable[..., Any]) -> Callable[..., Any]:
     return tf.autograph.experimental.do_not_convert(wrapper)
 
 
-_LOSS_ALONE: ContextVar[bool] = ContextVar("loss_alone", default=False)
+def _is_array(value: Any) -> bool:
+    return tf.is_tensor(value) or isinstance(value, (np.ndarray, keras.KerasTensor))
 
 
-def wants_loss_alone() -> bool:
-    """Whether this call is a step of `fit` or `evaluate` that looks at the model's loss only."""
-    return _LOSS_ALONE.get()
+_Wanted = Literal["loss", "all"]
+_WANTED: ContextVar[_Wanted | None] = ContextVar("wanted", default=None)
+
+
+def wanted_by_step() -> _Wanted | None:
+    """What a step of `fit` or `evaluate` looks at: the loss only, or logits too; None: no step."""
+    return _WANTED.get()
 
 
 class KerasModel(Checkpointed, keras.Model):
@@ -57,8 +81,95 @@ class KerasModel(Checkpointed, keras.Model):
 
     architecture: str
     config: XLMConfig
+    _class_weight: tuple[tuple[int, float], ...] | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the model, as `call` says, also with the mapping that a tokenizer returns."""
+        if args and isinstance(args[0], Mapping) and type(args[0]) is not dict:
+            args = (dict(args[0]), *args[1:])
+        return super().__call__(*args, **kwargs)
 
     # -- Keras: training -----------------------------------------------------------------------
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Choose optimizer, loss and metrics, as `keras.Model.compile`.
+
+        Args:
+            args, options: Keras' own. Without a loss, it is the model's own: also where an earlier
+                compile() chose another, which Keras keeps.
+        """
+        self._compile_loss = self.loss = None
+        super().compile(*args, **options)
+
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **options: Any) -> Any:
+        """Train, as `keras.Model.fit`.
+
+        Args:
+            x: Features, with labels among them or not.
+            y: Labels apart: an array, for spans a dictionary or a pair. Where compile() got no
+                loss, the model's own is taken.
+            args, options: Keras' own. sample_weight and class_weight weigh the labels of the
+                model's own loss too; it stays a mean over labels.
+
+        Raises:
+            InputError: For labels or weights that do not fit.
+        """
+        given = inspect.signature(keras.Model.fit).bind(self, x, y, *args, **options).arguments
+        del given["self"]
+        class_weight = given.pop("class_weight", None)
+        if isinstance(given.get("validation_data"), tuple):
+            names = ("x", "y", "sample_weight")
+            parts = keras.utils.unpack_x_y_sample_weight(given["validation_data"])
+            held_out = _with_weights_inside(dict(zip(names, parts, strict=True)))
+            given["validation_data"] = tuple(held_out[name] for name in names)
+        with self._weighing(class_weight):
+            return super().fit(**_with_weights_inside(given))
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **options: Any) -> Any:
+        """Loss and metrics, as `keras.Model.evaluate`; x and y as in `fit`."""
+        bound = inspect.signature(keras.Model.evaluate).bind_partial(self, x, y, *args)
+        given = bound.arguments | options
+        del given["self"]
+        return super().evaluate(**_with_weights_inside(given))
+
+    def predict(self, x: Any, *args: Any, **options: Any) -> Any:
+        """Outputs, as `keras.Model.predict`; labels among the features are left aside."""
+        return super().predict(_as_dictionary(x), *args, **options)
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One step of training, as `keras.Model.train_on_batch`; arguments as in `fit`."""
+        with self._weighing(class_weight):
+            return super().train_on_batch(
+                _as_dictionary(x), y, sample_weight, return_dict=return_dict
+            )
+
+    def test_on_batch(self, x: Any, *args: Any, **options: Any) -> Any:
+        """One step of evaluation, as `keras.Model.test_on_batch`; arguments as in `fit`."""
+        return super().test_on_batch(_as_dictionary(x), *args, **options)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Outputs of one batch, as `keras.Model.predict_on_batch`."""
+        return super().predict_on_batch(_as_dictionary(x))
+
+    @contextmanager
+    def _weighing(self, class_weight: Any) -> Iterator[None]:
+        """Train with these weights of classes, which the graph of a step holds as constants."""
+        checked = checked_class_weight(class_weight)
+        if checked != self._class_weight:
+            self.train_function = None
+        self._class_weight = checked
+        try:
+            yield
+        finally:
+            if checked is not None:
+                self._class_weight = self.train_function = None
 
     def compute_loss(
         self,
@@ -68,50 +179,81 @@ class KerasModel(Checkpointed, keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> tf.Tensor:
-        """The model's own loss where labels are among the features; else the compiled loss.
+        """The compiled loss where labels are apart and there is one; else the model's own.
 
         Raises:
             InputError: If there are no labels at all.
+            ConfigError: For a compiled loss that cannot be computed of this head's output.
         """
-        if y is None:
+        if y is not None and self._compile_loss is not None:
+            self._refuse_names(self._compile_loss._user_loss, "losses")
+            y, predictions = self._compared(y, y_pred)
+            return super().compute_loss(x, y, predictions, sample_weight, training)
+        labels = _labels_in(x) if y is None else labels_by_name(self.architecture, y)
+        if not labels or y_pred is None:
+            raise InputError(
+                "no loss to compute: give labels among the features, or give (features, labels), "
+                "with a loss in compile() or for the model's own."
+            )
+        loss = None
+        if sample_weight is None:
             if isinstance(y_pred, tuple):  # config.return_dict is False
                 loss = y_pred[0] if _holds_labels(x) else None
             else:
-                loss = y_pred.get("loss") if isinstance(y_pred, dict) else None
-            if loss is None or sample_weight is not None:
-                raise InputError(
-                    "no loss to compute: give labels among the features (and no sample weights), "
-                    "or give (features, labels) and a loss in compile()."
-                )
-            return keras.ops.sum([loss, *self.losses]) if self.losses else loss
-        predictions = self._predictions(y_pred, y)
-        return super().compute_loss(x, y, predictions, sample_weight, training)
+                loss = y_pred.get("loss")
+        if loss is None:
+            loss = weighted_loss(self, y_pred, labels, sample_weight)
+        return keras.ops.sum([loss, *self.losses]) if self.losses else loss
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
         """Metrics over the logits, with the labels given apart or among the features.
 
+        Labels of -100 do not count.
+
         Raises:
             InputError: If token labels among the features, which may be -100, would be counted by
                 `metrics`; `weighted_metrics` leave them out.
+            ConfigError: For metrics that cannot be computed of this head's output.
         """
-        results: dict[str, Any]
-        if y is None and self._compile_metrics is not None and isinstance(x, Mapping):
-            y, sample_weight = _labels_among(x)
-            if sample_weight is not None and getattr(self._compile_metrics, "_user_metrics", None):
+        metrics = self._compile_metrics
+        if metrics is None:
+            return self.get_metrics_result()
+        for asked in (metrics._user_metrics, metrics._user_weighted_metrics):
+            self._refuse_names(asked, "metrics")
+        if y is None and isinstance(x, Mapping):
+            y = _labels_to_measure(x)
+            if _are_of_tokens(self.architecture, y) and metrics._user_metrics:
                 raise InputError(
                     "metrics in compile() would count labels of -100, which stand for no label: "
                     "give them as weighted_metrics, which leave these out."
                 )
         if y is None:
-            results = self.get_metrics_result()
+            return self.get_metrics_result()
+        if isinstance(y_pred, tuple) and _holds_labels(x):
+            y_pred = y_pred[1:]  # the loss comes first
+        y, predictions = self._compared(y, y_pred)
+        if _are_of_tokens(self.architecture, y):
+            self._update_where_labelled(y, predictions, sample_weight)
         else:
-            if isinstance(y_pred, tuple) and _holds_labels(x):
-                y_pred = y_pred[1:]  # the loss comes first
-            predictions = self._predictions(y_pred, y)
-            results = super().compute_metrics(x, y, predictions, sample_weight)
-        return results
+            metrics.update_state(y, predictions, sample_weight)
+        return self.get_metrics_result()
+
+    def _update_where_labelled(self, y: Any, predictions: Any, sample_weight: Any) -> None:
+        """Update all metrics with the tokens that have a label."""
+        y, metrics = tf.convert_to_tensor(y), self._compile_metrics
+        counted = y != IGNORED
+        y, counted = tf.where(counted, y, 0), tf.cast(counted, tf.float32)
+        if not metrics.built:
+            metrics.build(y, predictions)
+        for metric in metrics._flat_metrics:
+            if metric:
+                metric.update_state(y, predictions, sample_weight=counted)
+        for metric in metrics._flat_weighted_metrics:
+            if metric:
+                weights = multiplied(sample_weight, counted)
+                metric.update_state(y, predictions, sample_weight=weights)
 
     def train_step(self, data: Any) -> Any:
         """One batch of `fit`.
@@ -123,25 +265,64 @@ class KerasModel(Checkpointed, keras.Model):
             raise ConfigError(
                 "this model's matrices are int8, for inference: train it before quantize()."
             )
-        with self._loss_alone(data):
-            return super().train_step(data)
+        with self._step(data, self._class_weight) as prepared:
+            return super().train_step(prepared)
 
     def test_step(self, data: Any) -> Any:
         """One batch of `evaluate`."""
-        with self._loss_alone(data):
-            return super().test_step(data)
+        with self._step(data, None) as prepared:
+            return super().test_step(prepared)
 
     @contextmanager
-    def _loss_alone(self, data: Any) -> Iterator[None]:
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        alone = y is None and _holds_labels(x) and self._compile_metrics is None
-        # A loss of the user's own may look at logits.
-        alone = alone and type(self).compute_loss is KerasModel.compute_loss
-        token = _LOSS_ALONE.set(alone)
+    def _step(
+        self, data: Any, class_weight: tuple[tuple[int, float], ...] | None
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        """Features, labels and weights of a step, for whose time the model returns what it needs.
+
+        For the model's own loss, labels that are apart are put among the features as well.
+        """
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        x = _as_dictionary(x)
+        if isinstance(x, dict) and _WEIGHTS in x:
+            x = dict(x)
+            weights = x.pop(_WEIGHTS)
+        # A loss of the user's own may look at logits, and wants its labels as they are.
+        overridden = type(self).compute_loss is not KerasModel.compute_loss
+        if y is not None and self._compile_loss is None and not overridden:
+            y = labels_by_name(self.architecture, y)
+            x = self._features_with(x, y)
+        if class_weight is not None:
+            own_loss = y is None or self._compile_loss is None
+            labels = x if y is None else y
+            found = class_weights_of(self, labels, class_weight, own_loss=own_loss)
+            weights = multiplied(weights, found)
+        weighs = weights is not None and _holds_labels(x)
+        alone = _holds_labels(x) and not weighs and not overridden
+        alone = alone and self._compile_metrics is None
+        token = _WANTED.set("loss" if alone else "all" if weighs else None)
+        kept = self.config.return_dict, self.config.output_hidden_states
+        if weighs:
+            self.config.return_dict = True
+            if self.architecture == "XLMForQuestionAnswering":  # which returns no logits
+                self.config.output_hidden_states = True
         try:
-            yield
+            yield x, y, weights
         finally:
-            _LOSS_ALONE.reset(token)
+            _WANTED.reset(token)
+            self.config.return_dict, self.config.output_hidden_states = kept
+
+    def _features_with(self, x: Any, labels: Mapping[str, Any]) -> dict[str, Any]:
+        """Features of any form as a dictionary, with labels."""
+        if isinstance(x, (list, tuple)):
+            names = [n for n in inspect.signature(type(self).call).parameters if n != "self"]
+            x = dict(zip(names, x, strict=False))
+        if not isinstance(x, Mapping):
+            x = {"input_ids": x}
+        if twice := sorted(x.keys() & labels.keys()):
+            raise InputError(
+                f"{', '.join(twice)} were given among the features and apart: give them once."
+            )
+        return {**x, **labels}
 
     def predict_step(self, data: Any) -> Any:
         """One batch of `predict`; labels among the features are left aside."""
@@ -150,21 +331,47 @@ class KerasModel(Checkpointed, keras.Model):
             x = {name: value for name, value in x.items() if name not in LABEL_NAMES}
         return super().predict_step(keras.utils.pack_x_y_sample_weight(x, y, sample_weight))
 
-    def _predictions(self, y_pred: Any, y: Any) -> Any:
-        """The part of the model's output that labels are compared with."""
+    def _compared(self, y: Any, y_pred: Any) -> tuple[Any, Any]:
+        """Labels, and the part of the model's output that they are compared with."""
         names = ("start_logits", "end_logits")
         simple = self.architecture == "XLMForQuestionAnsweringSimple"
+        if self.architecture == "XLMForQuestionAnswering":
+            raise ConfigError(
+                "XLMForQuestionAnswering returns spans, no scores to compare with labels: compile "
+                "it without loss and metrics, for its own loss."
+            )
+        if simple and isinstance(y, Mapping) and not self._goes_by_names():
+            y = tuple(labels_by_name(self.architecture, y).values())
+        if not simple and isinstance(y, Mapping):
+            (y,) = labels_by_name(self.architecture, y).values()
         if isinstance(y_pred, tuple):
-            return list(y_pred[:2]) if simple else y_pred[0]
+            return y, list(y_pred[:2]) if simple else y_pred[0]
         if "logits" in y_pred:
-            return y_pred["logits"]
+            return y, y_pred["logits"]
         if simple and isinstance(y, Mapping):
             # Labels may go under the names of the model's arguments.
             ends = {"start_positions": names[0], "end_positions": names[1]}
-            return {key: y_pred[ends.get(key, key)] for key in y}
+            return y, {key: y_pred[ends.get(key, key)] for key in y}
         if simple:
-            return [y_pred[name] for name in names]
-        return y_pred.to_tuple()[0] if hasattr(y_pred, "to_tuple") else y_pred
+            return list(y) if isinstance(y, tuple) else y, [y_pred[name] for name in names]
+        return y, y_pred.to_tuple()[0] if hasattr(y_pred, "to_tuple") else y_pred
+
+    def _goes_by_names(self) -> bool:
+        """Whether compile() got losses or metrics by name."""
+        loss, metrics = self._compile_loss, self._compile_metrics
+        given = [] if loss is None else [loss._user_loss]
+        if metrics is not None:
+            given += [metrics._user_metrics, metrics._user_weighted_metrics]
+        return any(isinstance(each, Mapping) for each in given)
+
+    def _refuse_names(self, given: Any, kind: str) -> None:
+        """Raise for losses or metrics by name where there is one output to compare."""
+        if isinstance(given, Mapping) and self.architecture != "XLMForQuestionAnsweringSimple":
+            raise ConfigError(
+                f"compile() got {kind} by name ({', '.join(map(str, given))}): "
+                f"{self.architecture} compares one output with its labels, so give {kind} "
+                "without names" + (", or none for the model's own." if kind == "losses" else ".")
+            )
 
     # -- Keras: int8 ---------------------------------------------------------------------------
 
@@ -212,9 +419,21 @@ class KerasModel(Checkpointed, keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """Rebuild a model, without its weights, from `get_config`."""
-        options = dict(config)
+    def from_config(
+        cls, config: dict[str, Any] | XLMConfig, custom_objects: Any = None, **options: Any
+    ) -> Self:
+        """Make a model with initial values.
+
+        Args:
+            config: An `XLMConfig` or the dictionary of one; or what `get_config` returns.
+            custom_objects: Keras' own.
+            options: Of the constructor, beside a configuration.
+        """
+        if isinstance(config, XLMConfig):
+            return cls(config, **options)
+        if "config" not in config:
+            return cls(XLMConfig.from_dict(config), **options)
+        options = {**config, **options}
         if isinstance(options.get("dtype"), dict):
             options["dtype"] = keras.saving.deserialize_keras_object(options["dtype"])
         quantized = options.pop("quantized", None)
@@ -234,41 +453,98 @@ class KerasModel(Checkpointed, keras.Model):
     ) -> None:
         """Export for serving, as `keras.Model.export`.
 
+        A SavedModel with the default signature takes integers of 32 and of 64 bits by `serve`, and
+        of each alone by the signatures "serving_default" (32) and "serving_int64".
+
         Args:
             filepath, format, verbose, options: Keras' own.
             input_signature: Default: a dictionary of input_ids and attention_mask (and langs,
-                if the model has language embeddings), int32, shape (batch, sequence).
+                if the model has language embeddings), shape (batch, sequence).
         """
-        if input_signature is None:
-            names = ["input_ids", "attention_mask"]
-            names += ["langs"] if self.config.has_lang_embeddings else []
-            shape: tuple[None, ...] = (None, None)
-            if self.architecture == "XLMForMultipleChoice":
-                shape = (None, None, None)
-            input_signature = [{name: tf.TensorSpec(shape, tf.int32, name=name) for name in names}]
+        filepath = os.fspath(filepath)
         with tracing():
+            if input_signature is None and format == "tf_saved_model":
+                archive = keras.export.ExportArchive()
+                archive.track(self)
+                self._add_endpoints(archive, **options)
+                archive.write_out(filepath, verbose=verbose is not False)
+                return
+            if input_signature is None:
+                input_signature = [self._signature(tf.int32)]
             super().export(
-                os.fspath(filepath),
+                filepath,
                 format=format,
                 verbose=verbose,
                 input_signature=input_signature,
                 **options,
             )
 
+    def _add_endpoints(self, archive: Any, **options: Any) -> None:
+        """One graph of the model, in 64 bits, and small ones that widen what they are given."""
+        wide = self._signature(tf.int64)
+        graph = tf.function(self.__call__, autograph=False).get_concrete_function(wide)
+
+        def serve(inputs: dict[str, tf.Tensor]) -> Any:
+            return graph({name: tf.cast(tensor, tf.int64) for name, tensor in inputs.items()})
+
+        archive.add_endpoint("serving_default", serve, [self._signature(tf.int32)], **options)
+        archive.add_endpoint("serving_int64", serve, [wide], **options)
+        any_width = tf.function(serve, autograph=False)
+        for dtypes in itertools.product((tf.int32, tf.int64), repeat=len(wide)):
+            kinds = zip(wide.items(), dtypes, strict=True)
+            any_width.get_concrete_function(
+                {name: tf.TensorSpec(spec.shape, dtype, name) for (name, spec), dtype in kinds}
+            )
+        archive.add_endpoint("serve", any_width, **options)
+
+    def _signature(self, dtype: tf.DType) -> dict[str, tf.TensorSpec]:
+        """The tensors of a call: any batch, any length."""
+        names = ["input_ids", "attention_mask"]
+        names += ["langs"] if self.config.has_lang_embeddings else []
+        rank = 3 if self.architecture == "XLMForMultipleChoice" else 2
+        return {name: tf.TensorSpec((None,) * rank, dtype, name) for name in names}
+
+
+def _as_dictionary(features: Any) -> Any:
+    """What a tokenizer returns as a dictionary; anything else as it is."""
+    is_mapping = isinstance(features, Mapping) and type(features) is not dict
+    return dict(features) if is_mapping else features
+
+
+def _with_weights_inside(given: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `fit`, with weights among the features if labels are: see `_WEIGHTS`."""
+    x = _as_dictionary(given.get("x"))
+    weights = given.get("sample_weight")
+    if given.get("y") is None and weights is not None and _holds_labels(x):
+        return given | {"x": {**x, _WEIGHTS: np.asarray(weights)}, "sample_weight": None}
+    return given | {"x": x}
+
 
 def _holds_labels(features: Any) -> bool:
     return isinstance(features, Mapping) and any(name in features for name in LABEL_NAMES)
 
 
-def _labels_among(features: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Labels for metrics, and weights that leave out those of -100."""
+def _labels_in(features: Any) -> dict[str, Any]:
+    """Labels among the features; for the beams of spans, with what else the loss looks at."""
+    if not _holds_labels(features):
+        return {}
+    names = (*LABEL_NAMES, "cls_index", "p_mask")
+    return {name: features[name] for name in names if name in features}
+
+
+def _labels_to_measure(features: Mapping[str, Any]) -> Any:
+    """Labels among the features as metrics take them; None: there are none."""
     if "labels" in features:
-        labels = tf.convert_to_tensor(features["labels"])
-        if labels.dtype.is_floating or labels.dtype == tf.bool or labels.shape.rank != 2:
-            return labels, None
-        counted = labels != IGNORED
-        return tf.where(counted, labels, 0), tf.cast(counted, tf.float32)
+        return tf.convert_to_tensor(features["labels"])
     names = ("start_positions", "end_positions")
     if all(name in features for name in names):
-        return [features[name] for name in names], None
-    return None, None
+        return tuple(features[name] for name in names)
+    return None
+
+
+def _are_of_tokens(architecture: str, labels: Any) -> bool:
+    """Whether these are labels of tokens, of which some may be -100."""
+    if architecture not in TOKENS or not _is_array(labels):
+        return False
+    labels = tf.convert_to_tensor(labels)
+    return labels.shape.rank == 2 and labels.dtype.is_integer

@@ -334,9 +334,9 @@ class TFXLMModel(TFXLMPreTrainedModel):
 
     def _head_mask(self, head_mask: tf.Tensor, layer: int) -> tf.Tensor:
         if head_mask.shape.rank == 1:
-            mask = head_mask[None, :, None, None]
+            mask = tf.reshape(head_mask, (1, -1, 1, 1))
         elif head_mask.shape.rank == 2:
-            mask = head_mask[layer][None, :, None, None]
+            mask = tf.reshape(head_mask[layer], (1, -1, 1, 1))
         else:
             mask = head_mask[layer]
         remaining = self.config.heads_of(layer)
@@ -373,7 +373,7 @@ class FormulaPath:
         self.encoder, self.cache, self.head_masks = encoder, cache, head_masks
         causal = encoder.config.causal
         self.attention_mask = attention_mask_of(tokens, causal=causal, cached=cached)
-        self.tokens = tokens[:, cached:, None]
+        self.tokens = tf.expand_dims(tokens[:, cached:], 2)
 
     def unpad(self, x: tf.Tensor) -> tf.Tensor:
         """The whole batch, as it is."""

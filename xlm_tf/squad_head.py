@@ -80,12 +80,12 @@ class PoolerEndLogits(keras.layers.Layer):
         """
         starts, sequence = shape_of(start_states)[1], shape_of(hidden)[1]
         # One more position, all zeros: what every padded position gets.
-        padding = tf.reduce_all(hidden == 0, axis=-1)[:, None, :]
+        padding = tf.expand_dims(tf.reduce_all(hidden == 0, axis=-1), 1)
         hidden = tf.pad(hidden, ((0, 0), (0, 1), (0, 0)))
         pairs = tf.concat(
             (
-                tf.repeat(hidden[:, None], starts, axis=1),
-                tf.repeat(start_states[:, :, None], sequence + 1, axis=2),
+                tf.repeat(tf.expand_dims(hidden, 1), starts, axis=1),
+                tf.repeat(tf.expand_dims(start_states, 2), sequence + 1, axis=2),
             ),
             axis=-1,
         )
@@ -176,7 +176,7 @@ class SQuADHead(keras.layers.Layer):
         end_index = top_k(end_logits, self.config.end_n_top)
         end_probs = tf.gather(_softmax(end_logits), end_index, batch_dims=2)
 
-        expected_start = tf.squeeze(tf.matmul(start_probs[:, None], hidden), axis=1)
+        expected_start = tf.squeeze(tf.matmul(tf.expand_dims(start_probs, 1), hidden), axis=1)
         flat = (-1, self.config.start_n_top * self.config.end_n_top)
         return XLMForQuestionAnsweringOutput(
             start_top_log_probs=tf.gather(start_probs, start_index, batch_dims=1),

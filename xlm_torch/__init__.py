@@ -1,6 +1,15 @@
 """XLM in PyTorch: `XLMModel` and its heads."""
 
 from xlm_core.config import XLMConfig
+from xlm_core.distribution import __version__, missing_framework
+from xlm_core.errors import MissingPackageError
+from xlm_core.tokenization.tokenizer import XLMTokenizer
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError as error:
+    raise MissingPackageError(missing_framework("PyTorch", ("torch",), "torch", error)) from error
+
 from xlm_torch.auto import MODEL_CLASSES, from_pretrained
 from xlm_torch.cache import KeyValueCache
 from xlm_torch.classification import (
@@ -28,7 +37,9 @@ __all__ = [
     "XLMForTokenClassification",
     "XLMModel",
     "XLMPreTrainedModel",
+    "XLMTokenizer",
     "XLMWithLMHeadModel",
+    "__version__",
     "formulas_only",
     "from_pretrained",
     "pack_weights",

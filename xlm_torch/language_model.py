@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
+from xlm_core.changes import check_new_output, check_output
 from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
 from xlm_torch.adaptive_softmax import AdaptiveLogSoftmax
@@ -88,6 +90,11 @@ class XLMPredLayer(nn.Module):
 _CODE = code_of(XLMPredLayer, AdaptiveLogSoftmax, nn.Linear, nn.ModuleList, nn.Sequential)
 
 
+def _tie_again(model: Any, _: Any) -> None:
+    # After `load_state_dict(assign=True)`, each name has a parameter of its own.
+    model.tie_weights()
+
+
 class XLMWithLMHeadModel(XLMModelWithHead):
     """XLM with its language-model head, for masked and for causal language modelling.
 
@@ -101,6 +108,7 @@ class XLMWithLMHeadModel(XLMModelWithHead):
     def __init__(self, config: XLMConfig) -> None:
         super().__init__(config)
         self.pred_layer = XLMPredLayer(config)
+        self.register_load_state_dict_post_hook(_tie_again)
         self.post_init()
 
     def forward(
@@ -137,6 +145,7 @@ class XLMWithLMHeadModel(XLMModelWithHead):
         Returns:
             `MaskedLMOutput`, or with return_dict=False the tuple of what it holds.
         """
+        self._check_matrices()
         if labels is None and output_logits is False:
             raise InputError("output_logits is False, and there are no labels to give a loss for.")
         if output_logits is None:
@@ -174,36 +183,91 @@ class XLMWithLMHeadModel(XLMModelWithHead):
 
     def _labelled(self, labels: Tensor | None) -> Tensor | None:
         """The positions that the loss alone looks at, as `output_positions`; None: all."""
-        weight = self.transformer.embeddings.weight
         if not isinstance(labels, Tensor):  # which is refused later
             return None
-        return labels != IGNORED if self.pred_layer.picks_labelled(weight) else None
+        picks = self.pred_layer.picks_labelled(next(self.pred_layer.parameters()))
+        return labels != IGNORED if picks else None
 
     def _shared_matrix(self, labels: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """The output's matrix and the word embeddings' as two that share a gradient.
 
         Both None where no gradient may come of it.
         """
-        weight = self.transformer.embeddings.weight
+        embeddings = self.transformer.embeddings
         if (
             labels is not None
             and torch.is_grad_enabled()
-            and self.pred_layer.picks_labelled(weight)
-            and only_looks_up(self.transformer.embeddings)
+            and only_looks_up(embeddings)
+            and self.pred_layer.picks_labelled(weight := embeddings.weight)
             and getattr(self.pred_layer.proj, "weight", None) is weight
             and weight.requires_grad
         ):
             return share(weight)
         return None, None
 
+    def _check_matrices(self) -> None:
+        """Raise `ConfigError` if the output does not go with the word embeddings any more."""
+        super()._check_matrices()
+        if torch.jit.is_tracing():  # type: ignore[attr-defined]
+            return
+        output = self.pred_layer.proj
+        if isinstance(output, AdaptiveLogSoftmax):
+            check_output(self.config, output.cutoffs[-1], is_embeddings=True)
+        elif isinstance(output, nn.Linear) and output.weight.dim() == 2:
+            check_output(
+                self.config, output.weight.shape[0], is_embeddings=self._multiplies_embeddings()
+            )
+
+    def _multiplies_embeddings(self) -> bool:
+        """Whether the output's matrix is the word embeddings', as far as can be seen.
+
+        Modules that tools put in the place of either, and what tracers give to both, are taken as
+        they are.
+        """
+        embeddings, output = self.transformer.embeddings, self.pred_layer.proj
+        if not (isinstance(embeddings, nn.Embedding) and isinstance(output, nn.Linear)):
+            return True
+        looked_up = embeddings._parameters.get("weight")
+        multiplied = output._parameters.get("weight")
+        if looked_up is multiplied or looked_up is None or multiplied is None:
+            return True
+        return are_traced(looked_up, multiplied)
+
     def tie_weights(self) -> None:
         """Make the output matrix the word embedding, if config.tie_word_embeddings says so."""
         if self.config.ties_output:
-            self.pred_layer.proj.weight = self.transformer.embeddings.weight
+            weight = getattr(self.transformer.embeddings, "weight", None)
+            if isinstance(weight, nn.Parameter):  # else a tool's module stands there
+                self.pred_layer.proj.weight = weight
+
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # `.to("meta")`, `.to_empty()` and the like give each name a parameter of its own.
+        was_tied = self.config.ties_output and self._multiplies_embeddings()
+        super()._apply(function, recurse)
+        if was_tied:
+            self.tie_weights()
+        return self
 
     def get_output_embeddings(self) -> nn.Module:
         """The output projection."""
         return self.pred_layer.proj
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the output projection.
+
+        Args:
+            value: Maps (..., hidden) to (..., vocabulary), as `nn.Linear(hidden, vocabulary)` does.
+
+        Raises:
+            ConfigError: If the matrix is to be that of the word embeddings, and is not; or has
+                another shape than these.
+        """
+        check_new_output(
+            self.config,
+            tuple(weight.shape) if (weight := getattr(value, "weight", None)) is not None else None,
+            is_embeddings=weight is getattr(self.transformer.embeddings, "weight", None),
+        )
+        self.pred_layer.proj = value
 
     def _sizes_changed(self) -> None:
         super()._sizes_changed()

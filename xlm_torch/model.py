@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from xlm_core.changes import check_embeddings
 from xlm_core.config import XLMConfig
 from xlm_core.inputs import check_cache
 from xlm_torch.attention import MultiHeadAttention, attention_mask_of
@@ -141,6 +142,7 @@ class XLMModel(XLMPreTrainedModel):
         embedding_matrix: Tensor | None,
     ) -> int:
         """Check what `forward` was given; returns how many positions are cached."""
+        self._check_matrices()
         cached = None
         if cache is not None:
             check_cache(cache)
@@ -149,6 +151,12 @@ class XLMModel(XLMPreTrainedModel):
         new = None if sequence is None else sequence - (cached or 0)
         check_requests(self, new, output_positions, embedding_matrix)
         return cached or 0
+
+    def _check_matrices(self) -> None:
+        """Raise `ConfigError` if the word embeddings were replaced by some of another shape."""
+        weight = getattr(self.embeddings, "weight", None)
+        if isinstance(weight, Tensor) and not torch.jit.is_tracing():  # type: ignore[attr-defined]
+            check_embeddings(self.config, tuple(weight.shape))
 
     def _encode(
         self,
@@ -218,7 +226,7 @@ class XLMModel(XLMPreTrainedModel):
             float, shape (..., hidden).
         """
         if "inputs_embeds" in inputs:
-            hidden = inputs["inputs_embeds"].to(self.embeddings.weight.dtype)
+            hidden = inputs["inputs_embeds"].to(self._embeddings_dtype())
         else:
             hidden = embedding(self.embeddings, inputs["input_ids"], matrix)
         hidden = hidden + self.position_embeddings(inputs["position_ids"])
@@ -227,6 +235,11 @@ class XLMModel(XLMPreTrainedModel):
         if "token_type_ids" in inputs:
             hidden = hidden + embedding(self.embeddings, inputs["token_type_ids"], matrix)
         return F.dropout(self.layer_norm_emb(hidden), self.config.dropout, self.training)
+
+    def _embeddings_dtype(self) -> torch.dtype:
+        """Dtype of the word embeddings, or where something without a matrix stands, the model's."""
+        weight = getattr(self.embeddings, "weight", None)
+        return weight.dtype if isinstance(weight, Tensor) else self.dtype
 
     def _layer(
         self,

@@ -130,6 +130,34 @@ class XLMPreTrainedModel(nn.Module):
         assert name is not None
         return name
 
+    def _parameter(self, spec: TensorSpec) -> Tensor:
+        """The parameter of an entry of the weight table.
+
+        Raises:
+            CheckpointError: If there is none, or it has another shape.
+        """
+        name = self._name(spec)
+        path, _, leaf = name.rpartition(".")
+        module: Any = self
+        for step in path.split("."):
+            module = getattr(module, step, None)
+        parameter = getattr(module, leaf, None)
+        if not isinstance(parameter, Tensor):
+            raise CheckpointError(
+                f"this model has no tensor {name}: {path} is a {type(module).__name__}. Put the "
+                "module back that was there before something took its place."
+            )
+        if tuple(parameter.shape) != spec.shape:
+            raise CheckpointError(
+                f"{name} has shape {tuple(parameter.shape)}: expected {spec.shape}, by the "
+                "configuration of this model."
+            )
+        return parameter
+
+    def _check_matrices(self) -> None:
+        """Raise `ConfigError` if embeddings or output were replaced by what does not fit."""
+        self.encoder()._check_matrices()
+
     def _set_parameter(self, spec: TensorSpec, tensor: Tensor) -> None:
         module_path, _, leaf = self._name(spec).rpartition(".")
         module = self.get_submodule(module_path)
@@ -268,7 +296,9 @@ class XLMPreTrainedModel(nn.Module):
             folder: Made if needed. Files are replaced only once whole.
 
         Raises:
-            CheckpointError: For an int8 model: no layout holds it.
+            CheckpointError: For an int8 model: no layout holds it. If a module that holds no such
+                tensor stands in the place of one of the model's.
+            ConfigError: If the embeddings or the output were replaced by what does not go together.
         """
         if is_quantized(self):
             raise CheckpointError(
@@ -278,8 +308,9 @@ class XLMPreTrainedModel(nn.Module):
         config = self.config.copy(
             architectures=[self.architecture], dtype=str(self.dtype).removeprefix("torch.")
         )
+        self._check_matrices()
         tensors = {
-            self._name(spec): _to_array(self.get_parameter(self._name(spec)))
+            self._name(spec): _to_array(self._parameter(spec))
             for spec in self.tensor_specs()
             if spec.tied_to is None
         }
@@ -299,8 +330,14 @@ class XLMPreTrainedModel(nn.Module):
             value: With weight of shape (vocabulary, hidden).
 
         Raises:
-            ConfigError: If the width is not the model's, or the vocabulary cannot be resized.
+            ConfigError: If it has no weight, or one of another width than the model's, or the
+                vocabulary cannot be resized.
         """
+        if not isinstance(getattr(value, "weight", None), nn.Parameter):
+            raise ConfigError(
+                f"the new embeddings are a {type(value).__name__} without a weight: expected an "
+                "nn.Embedding."
+            )
         rows, width = value.weight.shape
         if width != self.config.emb_dim:
             raise ConfigError(
@@ -314,8 +351,19 @@ class XLMPreTrainedModel(nn.Module):
         """The output projection of a language model, else None."""
         return None
 
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the output projection of a language model.
+
+        Raises:
+            ConfigError: For other models, which have none.
+        """
+        raise ConfigError(f"{type(self).__name__} has no output embeddings to replace.")
+
     def resize_token_embeddings(
-        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = False,
     ) -> nn.Embedding:
         """Change the size of the vocabulary, in the output layer as well.
 
@@ -323,6 +371,9 @@ class XLMPreTrainedModel(nn.Module):
             new_num_tokens: The new size; rows are cut at the end, or fresh ones added there.
                 None keeps it.
             pad_to_multiple_of: Round the size up to a multiple of this.
+            mean_resizing: Draw new rows from close around the mean of the old ones (transformers'
+                default) in place of the distribution of initial values, as the published models
+                were made.
 
         Returns:
             The word embeddings.
@@ -334,21 +385,32 @@ class XLMPreTrainedModel(nn.Module):
         size = new_vocabulary_size(
             self.config, self.architecture, new_num_tokens, pad_to_multiple_of
         )
-        if size != self.config.vocab_size:
-            old = self.config.vocab_size
-            self.config.vocab_size = size
-            for spec in self.tensor_specs():
-                module, _, name = self._name(spec).rpartition(".")
-                parameter = getattr(self.get_submodule(module), name)
-                if spec.tied_to is None and tuple(parameter.shape) != spec.shape:
-                    tensor = parameter.new_empty(spec.shape)
-                    self._init_tensor(spec, tensor)
-                    kept = min(old, size)
-                    tensor[:kept] = parameter.detach()[:kept]
-                    self._set_parameter(spec, tensor)
+        self.config.vocab_size = size
+        if self._resize(mean_resizing=mean_resizing):
             self._sizes_changed()
             self.tie_weights()
         return self.get_input_embeddings()
+
+    def _resize(self, *, mean_resizing: bool) -> bool:
+        """Give every tensor the rows that the configuration says; whether any had others."""
+        changed = False
+        for spec in self.tensor_specs():
+            module, _, name = self._name(spec).rpartition(".")
+            old = getattr(self.get_submodule(module), name, None)
+            if not isinstance(old, Tensor) or tuple(old.shape) == spec.shape:
+                continue
+            if self.config.asm and not spec.in_encoder:
+                self._check_matrices()  # says what to do
+            changed = True
+            if spec.tied_to is None:
+                tensor = old.new_empty(spec.shape)
+                self._init_tensor(spec, tensor)
+                kept = min(len(old), len(tensor))
+                if mean_resizing and kept < len(tensor):
+                    tensor[kept:] = _around_mean(old.detach(), len(tensor) - kept)
+                tensor[:kept] = old.detach()[:kept]
+                self._set_parameter(spec, tensor)
+        return changed
 
     def _sizes_changed(self) -> None:
         """Bring the sizes that modules remember in line with the configuration."""
@@ -416,6 +478,18 @@ class _Unfilled(TorchFunctionMode):
         if getattr(func, "__module__", "") == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
+
+
+def _around_mean(old: Tensor, count: int) -> Tensor:
+    """New rows from a normal distribution of the old ones' mean and 1e-9 of their covariance.
+
+    Source: Hewitt 2021, "Initializing new word embeddings for pretrained language models".
+    """
+    rows = old.to(torch.promote_types(old.dtype, torch.float32))
+    mean = rows.mean(0)
+    noise = torch.randn(count, len(rows), dtype=rows.dtype, device=rows.device)
+    spread = noise @ (rows - mean) * (1e-9 / len(rows)) ** 0.5
+    return (mean + spread).to(old.dtype)
 
 
 def _resolve_dtype(dtype: torch.dtype | str | None, in_file: set[str]) -> torch.dtype:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from conversion.cli.parsing import Parser
 from conversion.cli.terminal import FAILED, PASSED, Commands, shown_progress, write_out
 
 _SOURCE = "a folder, a file, an index, or the name of a published checkpoint"
@@ -20,20 +21,17 @@ def add_verify(commands: Commands) -> None:
             "With A alone: open it in PyTorch and in TensorFlow, run one batch in float64 and in "
             "float32, and compare every hidden state, attention, output and loss. With B: compare "
             "every tensor bit by bit, whatever the layouts, then run one batch through both: A in "
-            "PyTorch and B in TensorFlow where both are installed. Exit code 1 if anything is "
-            "off; the last line says what first."
+            "PyTorch and B in TensorFlow where both are installed. The last line says what is "
+            "off first."
         ),
-        allow_abbrev=False,
     )
     command.add_argument("source", metavar="A", help=_SOURCE)
     command.add_argument("other", metavar="B", nargs="?", help="a checkpoint to compare A with")
-    command.add_argument(
-        "--json", action="store_true", help="print one JSON object instead of the tables"
-    )
+    _add_json(command)
     command.add_argument(
         "--html", metavar="FILE", type=Path, help="write the report as a page with a plot as well"
     )
-    command.set_defaults(run=_verify)
+    command.set_defaults(run=_verify, parser=command)
 
 
 def add_inspect(commands: Commands) -> None:
@@ -44,20 +42,17 @@ def add_inspect(commands: Commands) -> None:
         description=(
             "Say the layout, files, class and configuration of SRC, every tensor of it, its "
             "parameters and the memory they take, what is missing, unexpected or misshapen, and "
-            "which layouts can hold it. Exit code 1 if something is off."
+            "which layouts can hold it. What is off makes the exit code 1."
         ),
-        allow_abbrev=False,
     )
     command.add_argument("source", metavar="SRC", help=_SOURCE)
-    command.add_argument(
-        "--json", action="store_true", help="print one JSON object instead of the text"
-    )
+    _add_json(command)
     command.add_argument(
         "--values",
         action="store_true",
         help="read all tensors: smallest, largest, mean, deviation, NaN and infinite values",
     )
-    command.set_defaults(run=_inspect)
+    command.set_defaults(run=_inspect, parser=command)
 
 
 def add_convert(commands: Commands) -> None:
@@ -74,11 +69,13 @@ def add_convert(commands: Commands) -> None:
             "or not at all; every tensor is read back and compared. docs/layouts.md lists which "
             "model has a place in which layout."
         ),
-        allow_abbrev=False,
     )
     command.add_argument("source", metavar="SRC", help=_SOURCE)
     command.add_argument(
-        "target", metavar="DST", help="a folder; for facebook also a .pth, for keras a .keras file"
+        "target",
+        metavar="DST",
+        help="a folder; for facebook also a .pth, for keras a .keras file; made with the folders "
+        "above it",
     )
     command.add_argument("--to", choices=LAYOUTS, required=True, help="the layout of DST")
     command.add_argument("--dtype", choices=FLOAT_DTYPES, help="default: that of SRC")
@@ -101,10 +98,11 @@ def add_convert(commands: Commands) -> None:
     )
     command.add_argument("--overwrite", action="store_true", help="replace DST")
     command.add_argument("--no-check", action="store_true", help="do not read DST back")
+    _add_json(command)
     command.add_argument(
         "--quiet", action="store_true", help="neither progress nor summary on the standard error"
     )
-    command.set_defaults(run=_convert)
+    command.set_defaults(run=_convert, parser=command)
 
 
 def add_demo(commands: Commands) -> None:
@@ -116,7 +114,6 @@ def add_demo(commands: Commands) -> None:
             "Build a checkpoint of the shape of xlm-mlm-enfr-1024 with random weights, and "
             "verify it. Takes about a minute, 600 MB of disk and 4 GB of memory."
         ),
-        allow_abbrev=False,
     )
     command.add_argument(
         "--keep",
@@ -124,7 +121,15 @@ def add_demo(commands: Commands) -> None:
         type=Path,
         help="keep the checkpoint here: a folder that is empty or does not exist yet",
     )
-    command.set_defaults(run=_demo)
+    command.set_defaults(run=_demo, parser=command)
+
+
+def _add_json(command: Parser) -> None:
+    command.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object instead, after an error too; docs/json.md describes it",
+    )
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -182,8 +187,11 @@ def _convert(options: argparse.Namespace) -> int:
             mode=options.mode,
             progress=progress,
         )
-    if not options.quiet:
-        sys.stderr.write(f"{summary.text()}\n")
+    if options.json:
+        write_out(summary.json())
+    elif not options.quiet:
+        command: Parser = options.parser
+        sys.stderr.write(f"{command.in_options(summary.text())}\n")
     return PASSED
 
 

@@ -1,7 +1,6 @@
 """The `xlm` command line: one sub-command for each tool.
 
-Exit codes: 0, done and passed; 1, a check failed; 2, it could not be done (one line on the
-standard error says why), or the arguments are wrong.
+Exit codes are those of `conversion.cli.parsing.EXIT_CODES`, which every --help shows.
 """
 
 from __future__ import annotations
@@ -13,9 +12,12 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from conversion.cli.checkpoints import add_convert, add_demo, add_inspect, add_verify
-from conversion.cli.terminal import IMPOSSIBLE, INTERRUPTED
+from conversion.cli.parsing import Parser
+from conversion.cli.terminal import IMPOSSIBLE, INTERRUPTED, write_out
 from conversion.cli.tokenize import add_tokenize
+from conversion.reports.json_text import error_json
 from conversion.reports.wording import shown
+from xlm_core import distribution
 from xlm_core.errors import XLMError
 
 
@@ -30,27 +32,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # TensorFlow reads this when it is imported; what the user has set stays.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    options = parser().parse_args(arguments)
+    options, unknown = parser().parse_known_args(arguments)
+    command: Parser = options.parser
+    if unknown:
+        command.refuse(unknown)
     run: Callable[[argparse.Namespace], int] = options.run
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             return run(options)
         except (XLMError, OSError) as error:
-            print(
-                f"xlm {options.command}: {_one_line(error) or type(error).__name__}",
-                file=sys.stderr,
-            )
+            message = _one_line(command.in_options(str(error))) or type(error).__name__
+            if getattr(options, "json", False):
+                write_out(error_json(options.command, error, message))
+            print(f"xlm {options.command}: {message}", file=sys.stderr)
             return IMPOSSIBLE
         except KeyboardInterrupt:
             print(f"xlm {options.command}: interrupted", file=sys.stderr)
             return INTERRUPTED
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Build the parser of the command and of all its sub-commands."""
-    result = argparse.ArgumentParser(
-        prog="xlm", description="Tools for XLM checkpoints.", allow_abbrev=False
+    result = Parser(prog="xlm", description="Tools for XLM checkpoints.")
+    result.add_argument(
+        "--version", action="version", version=f"{distribution.NAME} {distribution.__version__}"
     )
     commands = result.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_inspect(commands)

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Iterator
 from typing import TypeAlias
 
+from conversion.cli.parsing import Parser
 from conversion.reports.progress import ByteProgress
 
 # What sub-commands are added to.
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 PASSED, FAILED, IMPOSSIBLE = 0, 1, 2
 # As shells report it: 128 plus the number of the signal.

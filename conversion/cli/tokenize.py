@@ -21,7 +21,6 @@ def add_tokenize(commands: Commands) -> None:
             "blanks between them; or all of them as one corpus for training, a folder. Files may "
             "be of any size."
         ),
-        allow_abbrev=False,
     )
     command.add_argument(
         "tokenizer",
@@ -70,7 +69,7 @@ def add_tokenize(commands: Commands) -> None:
     command.add_argument(
         "--quiet", action="store_true", help="neither progress nor summary on the standard error"
     )
-    command.set_defaults(run=_tokenize)
+    command.set_defaults(run=_tokenize, parser=command)
 
 
 def _tokenize(options: argparse.Namespace) -> int:

@@ -2,95 +2,33 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from conversion.convert.tokenizer_files import with_dictionary, write_tokenizer
+from conversion.convert.losses import files_lost, not_copied, tensors_lost
+from conversion.convert.target import check_space, check_target, clear_errors, staged
+from conversion.convert.text_files import gathered, text_folder
+from conversion.convert.tokenizer_files import unused_options, with_dictionary, write_tokenizer
+from conversion.reports.conversion import Summary
 from conversion.reports.progress import ByteProgress
 from xlm_core.checkpoints.layouts import LAYOUTS
 from xlm_core.checkpoints.layouts.base import Layout
 from xlm_core.checkpoints.matching import match_checkpoint
 from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint
-from xlm_core.checkpoints.shards import is_shard_of, shard_size
+from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
+from xlm_core.checkpoints.shards import shard_size
 from xlm_core.checkpoints.weights import Weights
 from xlm_core.checkpoints.writing import check_fits, write_alone, write_folder
 from xlm_core.config import differing_fields
 from xlm_core.containers.comparing import compare_tensors
 from xlm_core.containers.lazy_tensors import FLOAT_DTYPES, LazyTensor
-from xlm_core.errors import CheckpointError, ConfigError
+from xlm_core.errors import CheckpointError, ConfigError, nearest
 from xlm_core.hub import fetch
-from xlm_core.tokenization.files.folder import FOLDER_FILES, PUBLISHED_FILES
+from xlm_core.tokenization.files.folder import PUBLISHED_FILES
+from xlm_core.tokenization.text.pipeline import MODES
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
-from xlm_core.whole_files import folder_written_whole, written_whole
-
-# Files that a conversion, or transformers, writes: only a folder of these is replaced as a whole.
-_KNOWN_NAMES = frozenset(
-    (
-        *FOLDER_FILES,
-        *(name for layout in LAYOUTS.values() for name in layout.text_files.names),
-        *(layout.file for layout in LAYOUTS.values()),
-        *(layout.index for layout in LAYOUTS.values() if layout.sharded),
-    )
-)
-# A target that ends so is meant to be a file.
-_FILE_SUFFIXES = frozenset(
-    (
-        ".json",
-        *(Path(layout.file).suffix for layout in LAYOUTS.values()),
-        *(layout.alone for layout in LAYOUTS.values() if layout.alone is not None),
-    )
-)
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a conversion did.
-
-    Attributes:
-        source, target: As they were given.
-        came_from, went_to: Names of the layouts.
-        architecture: The class.
-        tensors: Number of tensors.
-        nbytes: Bytes of these.
-        files: Name -> bytes, of what was written.
-        dropped: What the source holds and the target does not, in words.
-        notes: What else to know.
-        checked: Whether every tensor was read back and compared.
-        seconds: "open", "write", "check", "total".
-    """
-
-    source: str
-    target: str
-    came_from: str
-    went_to: str
-    architecture: str
-    tensors: int
-    nbytes: int
-    files: dict[str, int]
-    dropped: tuple[str, ...]
-    notes: tuple[str, ...]
-    checked: bool
-    seconds: dict[str, float]
-
-    def text(self) -> str:
-        """For people, a few lines."""
-        megabytes = sum(self.files.values()) / 1e6
-        layouts = f"{self.source} ({self.came_from}) -> {self.target} ({self.went_to})"
-        lines = [
-            f"{layouts}: {self.architecture}, {self.tensors} tensors",
-            f"{len(self.files)} files, {megabytes:,.1f} MB: {', '.join(self.files)}",
-            *(f"dropped: {what}" for what in self.dropped),
-            *(f"note: {note}" for note in self.notes),
-        ]
-        times = ", ".join(f"{name} {spent:.2f} s" for name, spent in self.seconds.items())
-        how = "read back and equal bit by bit" if self.checked else "not read back"
-        return "\n".join([*lines, f"every tensor {how}; {times}"])
 
 
 def convert(
@@ -115,6 +53,7 @@ def convert(
     Args:
         source: The checkpoint: a path or a published name, as `open_checkpoint` takes it.
         target: A folder; for the layouts "facebook" and "keras" also a file, .pth or .keras.
+            Folders above it that are missing are made.
         to: Key of `LAYOUTS`.
         dtype: Float dtype of the tensors; default: as they are.
         head: Class to write, such as "XLMModel" for the encoder alone; default: what it is.
@@ -129,6 +68,10 @@ def convert(
             published folders have it.
         progress: Is told about bytes.
 
+    Returns:
+        What was written, and in `dropped` everything that the source holds and the target does
+        not.
+
     Raises:
         CheckpointError: If the source cannot be used, the target not be written, the layout
             not hold the model, or a tensor does not come back as it was.
@@ -137,30 +80,48 @@ def convert(
     start = time.perf_counter()
     progress = progress or ByteProgress(None)
     layout = _layout(to)
+    _check_mode(mode)
     size = None if largest is None else shard_size(largest)
     target = Path(target)
     alone = layout.alone is not None and target.suffix == layout.alone
     checkpoint = open_checkpoint(source, tied=tied)
-    notes = _fetch_tokenizer(source)
-    _check_target(target, checkpoint, layout, alone=alone, overwrite=overwrite)
+    notes = [*checkpoint.notes, *_fetch_tokenizer(source)]
+    check_target(target, checkpoint, layout, alone=alone, overwrite=overwrite)
     weights = weights_of(checkpoint, head)
+    dropped = [*checkpoint.dropped, *tensors_lost(checkpoint, weights.architecture)]
+    cast = {}
     if dtype is not None:
+        before = weights.dtypes
         weights = _cast(weights, dtype)
+        cast = {name: dtype for name in before if name != dtype}
     check_fits(weights, layout, size)
-    _check_space(target, weights, layout, alone=alone)
+    check_space(target, weights, layout, alone=alone)
     seconds = {"open": time.perf_counter() - start}
 
-    with _clear_errors(target), _staged(target, alone=alone) as stage:
+    with (
+        clear_errors(target),
+        staged(target, alone=alone) as stage,
+        text_folder(checkpoint) as folder,
+    ):
         began = time.perf_counter()
         if layout.holds_dictionary:
-            weights, said = with_dictionary(checkpoint, weights)
+            weights, said = with_dictionary(folder, weights)
             notes += said
         notes += layout.notes(weights)
         if not alone:
-            weights, said = write_tokenizer(
-                stage, checkpoint, weights, layout.text_files, codes, mode
-            )
+            weights, said = write_tokenizer(stage, folder, weights, layout.text_files, codes, mode)
             notes += said
+        elif layout.holds_text_files:
+            with gathered() as texts:
+                weights, said = write_tokenizer(
+                    texts.folder, folder, weights, layout.text_files, codes, mode
+                )
+                weights = replace(weights, text_files=texts.read())
+            notes += [*said, *_within(weights)]
+        else:
+            notes += unused_options({"mode": mode, "codes": codes})
+        dropped += files_lost(folder, layout, weights, alone=alone, codes=codes)
+        notes += not_copied(source, checkpoint)
         progress.begin("writing", sum(t.nbytes for t in layout.named(weights).values()))
         if alone:
             write_alone(stage, weights, layout, progress=progress.add)
@@ -185,10 +146,11 @@ def convert(
         tensors=len(weights.tensors),
         nbytes=weights.nbytes,
         files=files,
-        dropped=checkpoint.dropped,
+        dropped=tuple(dropped),
         notes=tuple(notes),
         checked=check,
         seconds=seconds,
+        cast=cast,
     )
 
 
@@ -208,25 +170,28 @@ def weights_of(checkpoint: Checkpoint, head: str | None = None) -> Weights:
     if head is not None:
         architecture = head.removeprefix("TF")
         if architecture not in known:
-            raise ConfigError(f"head is {head!r}: expected one of {', '.join(known)}.")
+            raise ConfigError(
+                f"head is {head!r}: expected one of {', '.join(known)}."
+                f"{nearest(architecture, known)}"
+            )
         if architecture != ENCODER_DECODER:
             checkpoint = checkpoint.as_model()
     if architecture is None:
         raise CheckpointError(
             f"{checkpoint.source}: its configuration names the classes "
-            f"{checkpoint.config.architectures!r}, none of which is known. Name one (--head): "
+            f"{checkpoint.config.architectures!r}, none of which is known. Name one (head=): "
             f"{', '.join(known)}."
         )
     match = match_checkpoint(checkpoint, architecture, quiet=True)
     if match.fresh:
         raise CheckpointError(
             f"{checkpoint.source} does not hold {', '.join(s.path for s in match.fresh)}, which "
-            f"{architecture} has: a conversion does not make up a head. Choose another (--head)."
+            f"{architecture} has: a conversion does not make up a head. Choose another (head=)."
         )
     if match.left_out and head is None:
         raise CheckpointError(
             f"{checkpoint.source} is a {architecture}, but holds {', '.join(match.left_out[:5])} "
-            "of another head as well. Choose what to write (--head)."
+            "of another head as well. Choose what to write (head=)."
         )
     return Weights(checkpoint.config, architecture, match.found, checkpoint.original)
 
@@ -275,87 +240,35 @@ def _fetch_tokenizer(source: str | os.PathLike[str]) -> list[str]:
     return []
 
 
+def _within(weights: Weights) -> list[str]:
+    """What a file that holds text files has within it, for the user."""
+    names = [*weights.text_files, *([ORIGINAL_FILE] if weights.original is not None else [])]
+    if not names:
+        return []
+    inside = "within the file, from where a conversion takes the tokenizer and other data out again"
+    return [f"{', '.join(names)}: {inside}"]
+
+
 def _layout(name: str) -> Layout:
     if name not in LAYOUTS:
-        raise ConfigError(f"layout is {name!r}: expected one of {', '.join(LAYOUTS)}.")
+        raise ConfigError(
+            f"layout is {name!r}: expected one of {', '.join(LAYOUTS)}.{nearest(name, LAYOUTS)}"
+        )
     return LAYOUTS[name]
+
+
+def _check_mode(mode: str | None) -> None:
+    if mode is not None and mode not in MODES:
+        raise ConfigError(
+            f"mode is {mode!r}: expected one of {', '.join(MODES)}.{nearest(mode, MODES)}"
+        )
 
 
 def _cast(weights: Weights, dtype: str) -> Weights:
     if dtype not in FLOAT_DTYPES:
-        raise ConfigError(f"dtype is {dtype!r}: expected one of {', '.join(FLOAT_DTYPES)}.")
+        raise ConfigError(
+            f"dtype is {dtype!r}: expected one of {', '.join(FLOAT_DTYPES)}."
+            f"{nearest(dtype, FLOAT_DTYPES)}"
+        )
     cast = tuple((spec, tensor.astype(dtype)) for spec, tensor in weights.tensors)
     return replace(weights, tensors=cast)
-
-
-def _check_target(
-    target: Path, checkpoint: Checkpoint, layout: Layout, *, alone: bool, overwrite: bool
-) -> None:
-    """Raise `CheckpointError` unless the target may be written."""
-    if not alone and target.suffix in _FILE_SUFFIXES and not target.is_dir():
-        also = f", or a file {layout.alone}" if layout.alone else ""
-        raise CheckpointError(
-            f"the target {target} looks like a file: {layout.name} needs the name of a folder"
-            f"{also}."
-        )
-    if target.is_symlink() and not target.exists():
-        raise CheckpointError(f"the target {target} is a link to nothing. Remove it first.")
-    if not target.parent.is_dir():
-        raise CheckpointError(f"the target's folder {target.parent} does not exist. Make it first.")
-    if not target.exists():
-        return
-    here, there = target.resolve(), checkpoint.folder.resolve()
-    if here == there or here in there.parents or here == Path(checkpoint.source).resolve():
-        raise CheckpointError(
-            f"the target {target} is or contains the source {checkpoint.source}. Choose another."
-        )
-    if alone != target.is_file():
-        kind = "a file" if target.is_file() else "a folder"
-        raise CheckpointError(f"the target {target} is {kind} already. Choose another name.")
-    content = [] if alone else sorted(target.iterdir())
-    if not overwrite and (alone or content):
-        raise CheckpointError(f"the target {target} exists already. Replace it with --overwrite.")
-    foreign = [f.name for f in content if not _is_known(f)]
-    if foreign:
-        raise CheckpointError(
-            f"the target {target} holds {', '.join(foreign[:3])}, which is no part of a checkpoint "
-            "and would be lost: only a folder of a checkpoint is replaced as a whole. Choose "
-            "another, or move that away."
-        )
-    if target.is_symlink():
-        raise CheckpointError(f"the target {target} is a link. Name what it points to.")
-
-
-def _is_known(file: Path) -> bool:
-    name = file.name
-    is_shard = any(layout.sharded and is_shard_of(name, layout.file) for layout in LAYOUTS.values())
-    return file.is_file() and (name in _KNOWN_NAMES or is_shard)
-
-
-def _check_space(target: Path, weights: Weights, layout: Layout, *, alone: bool) -> None:
-    needed = layout.bytes_needed(weights, alone=alone)
-    free = shutil.disk_usage(target.parent).free
-    if free < needed:
-        raise CheckpointError(
-            f"{target.parent} has {free / 1e6:,.0f} MB free, {needed / 1e6:,.0f} MB are needed: "
-            "make room, or choose another place. Nothing was changed."
-        )
-
-
-@contextmanager
-def _staged(target: Path, *, alone: bool) -> Iterator[Path]:
-    """A place beside the target that becomes it at the end."""
-    with (written_whole if alone else folder_written_whole)(target) as stage:
-        yield stage
-
-
-@contextmanager
-def _clear_errors(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        why = "the disk is full" if full else error.strerror or str(error)
-        raise CheckpointError(
-            f"{target} could not be written: {why}. What was there before is unchanged."
-        ) from error

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from conversion.convert.text_files import codes_in
 from xlm_core.checkpoints.layouts.base import TextFiles
-from xlm_core.checkpoints.opening import Checkpoint
 from xlm_core.checkpoints.original import Original
 from xlm_core.checkpoints.weights import Weights
 from xlm_core.config import XLMConfig
@@ -24,11 +25,12 @@ from xlm_core.tokenization.tokenizer import XLMTokenizer
 from xlm_core.tokenization.words.bpe import END_OF_WORD
 
 
-def with_dictionary(checkpoint: Checkpoint, weights: Weights) -> tuple[Weights, list[str]]:
+def with_dictionary(folder: Path, weights: Weights) -> tuple[Weights, list[str]]:
     """Add the dictionary for a layout whose file holds one, as far as the source tells its words.
 
     Args:
-        checkpoint: The source; the words of its vocabulary are those of a dictionary.
+        folder: Where the source has its text files; the words of its vocabulary are those of a
+            dictionary.
         weights: What is converted.
 
     Returns:
@@ -41,14 +43,19 @@ def with_dictionary(checkpoint: Checkpoint, weights: Weights) -> tuple[Weights, 
     if original.words is not None and len(original.words) != weights.config.vocab_size:
         notes.append("the original's dictionary is left out: the vocabulary was resized since")
         original = replace(original, words=None, counts=None)
-    elif original.words is None and _has_tokenizer(checkpoint.folder):
-        original = _from_folder(checkpoint.folder, original, weights.config)
+    elif original.words is None and _has_tokenizer(folder):
+        original = _from_folder(folder, original, weights.config)
+        if original.words is None:
+            notes.append(
+                f"{VOCAB_FILE} makes no dictionary of the original's: its ids have holes, or are "
+                "not those of the model"
+            )
     return replace(weights, original=original), notes
 
 
 def write_tokenizer(
     stage: Path,
-    checkpoint: Checkpoint,
+    folder: Path,
     weights: Weights,
     files: TextFiles,
     codes: str | os.PathLike[str] | None,
@@ -58,7 +65,7 @@ def write_tokenizer(
 
     Args:
         stage: The new folder.
-        checkpoint: The source.
+        folder: Where the source has its text files.
         weights: What is converted.
         files: The text files of the new folder's layout.
         codes: BPE codes of the original; default: codes* beside the source.
@@ -70,26 +77,39 @@ def write_tokenizer(
     Raises:
         CheckpointError: If `codes` cannot be used.
     """
-    original, folder = weights.original, checkpoint.folder
+    original, given = weights.original, codes
     has_folder = _has_tokenizer(folder)
-    codes = _codes(folder, codes)
+    found = codes_in(folder)
+    codes = _codes(found, given)
+    unused = {"mode": mode, "codes": given}
     if files.codes is not None:
         if has_folder and original is not None:
             _write_codes(stage / files.codes, folder / MERGES_FILE, original)
         elif codes is not None:
             _check_codes(codes)
             shutil.copyfile(codes, stage / files.codes)
+            del unused["codes"]
     if files.dictionary is not None and original is not None and original.words is not None:
         _write_dictionary(stage / files.dictionary, original)
     copied = (*files.copied, *(FOLDER_FILES if files.tokenizer and has_folder else ()))
     for name in copied:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, stage / name)
-    if not files.tokenizer or has_folder or original is None or original.words is None:
-        return weights, []
+    if not files.tokenizer or has_folder:
+        return weights, unused_options(unused)
+    if original is None or original.words is None:
+        notes = unused_options(unused)
+        if codes is not None:
+            notes.append("no tokenizer was written: there are BPE codes, and no dictionary")
+        return weights, notes
     if codes is None:
-        why = "the BPE codes of its dictionary are not beside the source. Give them (--codes)"
-        return weights, [f"no tokenizer was written: {why}"]
+        names = ", ".join(file.name for file in found)
+        why = (
+            f"several files may be its BPE codes ({names})"
+            if found
+            else ("the BPE codes of its dictionary are not beside the source")
+        )
+        return weights, [f"no tokenizer was written: {why}. Give them (codes=)"]
     try:
         tokenizer = _made(codes, original.words, weights.config, mode)
         tokenizer.save_pretrained(stage)
@@ -101,17 +121,27 @@ def write_tokenizer(
     ]
 
 
+def unused_options(given: Mapping[str, str | os.PathLike[str] | None]) -> list[str]:
+    """Notes on options that were given for a tokenizer, and decide nothing in this conversion."""
+    return [
+        f"{name}={os.fspath(value)!r} was not used: no tokenizer is made from the original's files "
+        "here"
+        for name, value in given.items()
+        if value is not None
+    ]
+
+
 def _has_tokenizer(folder: Path) -> bool:
     return (folder / VOCAB_FILE).is_file() and (folder / MERGES_FILE).is_file()
 
 
-def _codes(folder: Path, codes: str | os.PathLike[str] | None) -> Path | None:
-    if codes is not None:
-        if not Path(codes).is_file():
-            raise CheckpointError(f"there is no file of BPE codes at {os.fspath(codes)}.")
-        return Path(codes)
-    found = sorted(file for file in folder.glob("codes*") if file.is_file())
-    return found[0] if len(found) == 1 else None
+def _codes(found: Sequence[Path], given: str | os.PathLike[str] | None) -> Path | None:
+    """The file of BPE codes: the one that was given, else the only one that was found."""
+    if given is None:
+        return found[0] if len(found) == 1 else None
+    if not Path(given).is_file():
+        raise CheckpointError(f"there is no file of BPE codes at {os.fspath(given)}.")
+    return Path(given)
 
 
 def _check_codes(codes: Path) -> None:

@@ -28,8 +28,13 @@ def files_of(checkpoint: Checkpoint) -> tuple[File, ...]:
     names[folder / ORIGINAL_FILE] = "the original's data"
     for pattern in _TOKENIZER_FILES:
         names |= dict.fromkeys(sorted(folder.glob(pattern)), "tokenizer")
-    return tuple(
-        File(file.name, file.stat().st_size, role) for file, role in names.items() if file.is_file()
+    within = dict.fromkeys(FOLDER_FILES, "tokenizer") | {ORIGINAL_FILE: "the original's data"}
+    return (
+        *(File(f.name, f.stat().st_size, role) for f, role in names.items() if f.is_file()),
+        *(
+            File(name, part.size, within.get(name, "text"))
+            for name, part in checkpoint.text_files.items()
+        ),
     )
 
 

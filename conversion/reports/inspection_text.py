@@ -78,13 +78,13 @@ def json_of(found: Inspection) -> str:
         "not_finite": found.not_finite,
         "dropped": found.dropped,
         "original": None if found.original is None else asdict(found.original),
-        "layouts": found.why_not,
+        "layouts": {n: True if why is None else why for n, why in found.why_not.items()},
         "notes": found.notes,
         "sound": not found.problems,
         "verdict": verdict_of(found),
         "seconds": found.seconds,
     }
-    return json_text(values)
+    return json_text("inspect", values)
 
 
 def config_lines(config: XLMConfig, architecture: str) -> list[str]:

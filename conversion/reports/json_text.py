@@ -1,4 +1,4 @@
-"""Reports as JSON."""
+"""Reports as JSON; docs/json.md describes each of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,33 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+# Raised when a key changes its meaning or goes; keys may come without it.
+FORMAT = 1
 
-def json_text(values: Mapping[str, Any]) -> str:
-    """One JSON object; numbers that are NaN or infinite, which JSON does not have, are null."""
-    return json.dumps(_finite(values), indent=2, allow_nan=False)
+
+def json_text(kind: str, values: Mapping[str, Any]) -> str:
+    """A report as one JSON object; numbers that are NaN or infinite are null.
+
+    Args:
+        kind: What is reported, a section of docs/json.md: "inspect", "verify", "verify pair",
+            "convert" or "error".
+        values: The report, by key.
+    """
+    head = {"kind": kind, "format": FORMAT}
+    return json.dumps(head | _finite(values), indent=2, allow_nan=False)
+
+
+def error_json(command: str, error: Exception, message: str) -> str:
+    """What a command prints with --json in place of its report if it could not be done.
+
+    Args:
+        command: Name of the sub-command.
+        error: What was raised.
+        message: Its message, on one line.
+    """
+    return json_text(
+        "error", {"command": command, "error": message, "error_type": type(error).__name__}
+    )
 
 
 def _finite(value: Any) -> Any:

@@ -54,6 +54,8 @@ class Forward:
         batch, languages: Shape and number of languages, as in `Report`.
         failure: Why one of the two could not be run; None if both were.
         left_out: Why neither was run; None if they were.
+        has_bars: Whether the two must agree. Weights of which one file's are those of the other
+            rounded give other outputs: these differences are reported, with no bar.
     """
 
     titles: tuple[str, str] = ("A", "B")
@@ -62,6 +64,7 @@ class Forward:
     languages: int = 0
     failure: str | None = None
     left_out: str | None = None
+    has_bars: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,11 @@ class PairReport:
 
     @property
     def first_off(self) -> str | None:
-        """The first thing that is off: of class, configuration, tensors, outputs; else None."""
+        """The first thing that is off: of class, configuration, tensors, outputs; else None.
+
+        That one file holds the tensors of the other rounded to its dtype is nothing off: see
+        `rounded_to`.
+        """
         classes = [side.architecture for side in self.sides]
         if classes[0] != classes[1]:
             return f"the class is {classes[0]} in A and {classes[1]} in B"
@@ -104,7 +111,7 @@ class PairReport:
             for problem in side.problems:
                 return f"{letter} by itself: {shown(problem)}"
         off = self.tensors_off
-        if off:
+        if off and self.rounded_to is None:
             several = f" (the first of {len(off)})" if len(off) > 1 else ""
             return f"tensor {shown(off[0])}: {off[0].problem}{several}"
         if self.forward.failure is not None:
@@ -124,21 +131,25 @@ class PairReport:
 
     @property
     def rounded_to(self) -> str | None:
-        """The dtype to which one file rounds the tensors of the other, if nothing else is off."""
+        """The dtype to which one file rounds the tensors of the other; None if it does not.
+
+        None as well if all are stored in the same dtypes, or if rounding does not explain every
+        tensor that differs. Of several dtypes, all, as in "bfloat16 and float16".
+        """
         off = self.tensors_off
+        if not off or any(row.result != ROUNDED for row in off):
+            return None
         dtypes = {min(_floats(row), key=lambda name: DTYPES[name].itemsize) for row in off}
-        alike = all(row.result == ROUNDED for row in off) and len(dtypes) == 1
-        return dtypes.pop() if alike else None
+        return " and ".join(sorted(dtypes))
 
     def verdict(self) -> str:
         """One line: PASSED, or FAILED and the first thing that is off."""
-        off = self.first_off
+        off, rounded = self.first_off, self.rounded_to
         if off is not None:
-            rounded = self.rounded_to
-            if rounded is not None and "tensor " in off[:7]:
-                return f"FAILED: not equal bit by bit, but {self._only_rounded(rounded)}"
             return f"FAILED: first off: {off}"
         tensors = f"{counted(len(self.tensors), 'tensor')} equal bit by bit"
+        if rounded is not None:
+            tensors = self._only_rounded(rounded)
         if self.forward.left_out is not None:
             return f"PASSED: {tensors}; the forward proof was left out"
         largest = ", ".join(
@@ -157,9 +168,7 @@ class PairReport:
         )
         if not any(row.differing for row in off):
             return f"every value is the same: {stored}"
-        return (
-            f"equal after rounding to {dtype}: {stored}, with the values of the other file rounded"
-        )
+        return f"equal after rounding to {dtype}: {stored}, with the values of the other rounded"
 
     def largest(self, dtype: str) -> float:
         """Largest relative difference of the forward proof in a dtype."""
@@ -204,7 +213,10 @@ class PairReport:
         lines.append(batch_line(forward.batch, forward.languages))
         for dtype in ("float64", "float32"):
             rows = [row for row in forward.rows if row.dtype == dtype]
-            lines += ["", bar_line(self.bars, dtype), *table(rows)]
+            head = (
+                bar_line(self.bars, dtype) if forward.has_bars else f"{dtype}, what rounding costs"
+            )
+            lines += ["", head, *table(rows)]
         return lines
 
     def json(self) -> str:
@@ -225,7 +237,7 @@ class PairReport:
             "versions": self.versions,
             "seconds": self.seconds,
         }
-        return json_text(values)
+        return json_text("verify pair", values)
 
 
 def tensor_table(rows: list[TensorRow]) -> list[str]:

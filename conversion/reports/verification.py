@@ -111,7 +111,7 @@ class Report:
             "versions": self.versions,
             "seconds": self.seconds,
         }
-        return json_text(values)
+        return json_text("verify", values)
 
     def _rows_of(self, dtype: str) -> list[Row]:
         return [row for row in self.rows if row.dtype == dtype]

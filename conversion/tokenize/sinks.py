@@ -86,7 +86,7 @@ def _written(path: Path, overwrite: bool) -> Iterator[Any]:
             yield file
         return
     if path.exists() and not overwrite:
-        raise InputError(f"{path} exists: give another name, or --overwrite.")
+        raise InputError(f"{path} exists: give another name, or overwrite=True.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as raw, _compressed(raw, path.name) as file:

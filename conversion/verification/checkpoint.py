@@ -15,6 +15,7 @@ from conversion.reports.verification import Report
 from conversion.verification.batch import verification_batch
 from conversion.verification.forward import Participant, compare_forward
 from conversion.verification.run import FAMILIES, load_family
+from xlm_core import distribution
 from xlm_core.checkpoints import Checkpoint, match_checkpoint, open_checkpoint
 from xlm_core.errors import CheckpointError
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
@@ -114,10 +115,10 @@ def check_complete(checkpoint: Checkpoint, architecture: str) -> None:
 
 def versions() -> dict[str, str]:
     """Map each installed package that takes part to its version."""
-    result = {"numpy": np.__version__}
-    for name in ("torch", "tensorflow", "keras", "xlm-models"):
+    result = {distribution.NAME: distribution.__version__, "numpy": np.__version__}
+    for name in ("torch", "tensorflow", "keras"):
         try:
             result[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            continue  # run from a source tree, or installed under another name
+            continue
     return result

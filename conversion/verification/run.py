@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from conversion.verification.batch import Array, Batch
+from xlm_core.distribution import missing_framework
 from xlm_core.errors import CheckpointError, MissingPackageError
 
 # Title of a family -> its package, the framework it needs, and the extra that installs it.
@@ -58,16 +59,13 @@ def load_family(title: str) -> tuple[Any, Any]:
     try:
         needed = importlib.import_module(framework)
         return importlib.import_module(package), needed
+    except MissingPackageError:
+        raise  # the family says so itself
     except ImportError as error:
         ours = (error.name or "").partition(".")[0] in (package, "xlm_core", "conversion")
         if ours:
             raise
-        why = "is not installed"
-        if not isinstance(error, ModuleNotFoundError):
-            why = f"does not load ({error})"
-        raise MissingPackageError(
-            f"{title} {why}: install it with pip install 'xlm-models[{extra}]'."
-        ) from error
+        raise MissingPackageError(missing_framework(title, (framework,), extra, error)) from error
 
 
 def loadable() -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -48,4 +48,5 @@ SUITES: tuple[Suite, ...] = (
         version="4.57.6",
         deliberate={"ours": _TOKENIZER},
     ),
+    Suite(title="PyTorch models", file="torch_models.py", version="4.57.6"),
 )

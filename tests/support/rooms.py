@@ -35,8 +35,15 @@ def _within(package: str, *names: str) -> tuple[str, ...]:
 
 
 _CORE = (
-    Room("errors", _within("xlm_core", "errors", "whole_files")),
-    Room("configuration", _within("xlm_core", "config", "config_rules"), ("errors",)),
+    Room(
+        "errors", _within("xlm_core", "errors", "whole_files", "distribution", "loading_arguments")
+    ),
+    Room("hub", _within("xlm_core", "hub"), ("errors",)),
+    Room(
+        "configuration",
+        _within("xlm_core", "config", "config_keys", "config_rules"),
+        ("errors", "hub"),
+    ),
     Room("weight table", _within("xlm_core", "weights"), ("configuration",)),
     Room(
         "rules of models",
@@ -44,7 +51,6 @@ _CORE = (
         ("errors", "configuration"),
     ),
     Room("containers", _within("xlm_core", "containers"), ("errors",)),
-    Room("hub", _within("xlm_core", "hub"), ("errors",)),
     Room(
         "parts of checkpoints",
         _within(
@@ -54,6 +60,7 @@ _CORE = (
             "naming",
             "original",
             "original_params",
+            "others",
             "shards",
             "weights",
         ),
@@ -135,7 +142,7 @@ def _family(
         return Room(f"{package}: {name}", modules, imports)
 
     parts_of_models = ("activations", "cache", "layers", "losses", "outputs")
-    every_model = ("inputs", "keras_model", "optimizers", "pretrained")
+    every_model = ("inputs", "keras_model", "optimizers", "pretrained", "sample_weights")
     heads = (
         "heads",
         "language_model",
@@ -191,6 +198,7 @@ def _family(
             (package,),
             *described,
             "checkpoints",
+            "tokenizer",
             *named("parts", "fast paths", "int8", "every model", "model", "heads"),
         ),
     )
@@ -224,6 +232,7 @@ _CONVERSION = (
             "parts of checkpoints",
             "layouts",
             "checkpoints",
+            "text",
             "words",
             "files of a tokenizer",
             "tokenizer",

@@ -38,6 +38,18 @@ def test_export_serves_any_batch_and_length(architecture: str, tmp_path: Path) -
     _assert_serves(tmp_path / "served", model)
 
 
+def test_integers_of_both_widths_and_mixed(tmp_path: Path) -> None:
+    model = tiny_model("XLMForTokenClassification", n_layers=1)
+    model.export(tmp_path / "served", verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path / "served"))
+    batch = tiny_batch(int_type="int64")
+    expected = results(model(batch))
+    assert_all_close(results(loaded.serve(tensors(batch))), expected, BOUND)
+    assert_all_close(results(loaded.signatures["serving_int64"](**tensors(batch))), expected, BOUND)
+    mixed = batch | {"attention_mask": batch["attention_mask"].astype("int32")}
+    assert_all_close(results(loaded.serve(tensors(mixed))), expected, BOUND)
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.support.parity import assert_all_close, assert_close_to_largest
 from tests.tf.helpers import HEADS, dataset, fill, results, tiny_batch, tiny_labels, tiny_model
@@ -142,15 +141,6 @@ def test_no_labels_at_all_is_a_clear_error(architecture: str, models: dict[str, 
     for step in (lambda d: model.fit(d, **FIT), lambda d: model.evaluate(d, verbose=0)):
         with pytest.raises(InputError, match="no loss to compute: give labels among the features"):
             step(dataset(tiny_batch(architecture)))
-
-
-def test_sample_weights_without_separate_labels_are_refused(models: dict[str, Any]) -> None:
-    model = _fresh(models, "XLMForSequenceClassification")
-    features = {**tiny_batch(), **tiny_labels("XLMForSequenceClassification")}
-    model.compile("sgd", run_eagerly=True)
-    data = tf.data.Dataset.from_tensors(features).map(lambda x: (x, None, tf.ones(4)))
-    with pytest.raises(InputError, match="no sample weights"):
-        model.evaluate(data, verbose=0)
 
 
 @EACH

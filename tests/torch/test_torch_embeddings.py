@@ -20,7 +20,8 @@ def _model(tied: bool = True, **values: Any) -> XLMWithLMHeadModel:
     torch.manual_seed(0)
     config = make_config(tie_word_embeddings=tied, n_langs=1, embed_init_std=1.0, **values)
     model = XLMWithLMHeadModel(config).eval()
-    model.pred_layer.proj.bias.data.normal_()
+    if not config.asm:
+        model.pred_layer.proj.bias.data.normal_()
     return model
 
 
@@ -179,3 +180,186 @@ def test_sinusoidal_positions_are_never_trained() -> None:
     assert model.num_parameters(only_trainable=True) == model.num_parameters() - 19 * 12
     model.resize_token_embeddings(60)
     assert not model.position_embeddings.weight.requires_grad
+
+
+# -- changes made through the encoder --------------------------------------------------------------
+
+
+def _resize_encoder(model: Any) -> None:
+    model.transformer.resize_token_embeddings(66)
+
+
+def _replace_by_method(model: Any) -> None:
+    model.transformer.set_input_embeddings(nn.Embedding(66, 12))
+
+
+def _replace_module(model: Any) -> None:
+    model.transformer.embeddings = nn.Embedding(66, 12)
+
+
+def _replace_matrix(model: Any) -> None:
+    model.transformer.embeddings.weight = nn.Parameter(torch.randn(66, 12))
+
+
+def _replace_matrix_of_equal_size(model: Any) -> None:
+    model.transformer.embeddings.weight = nn.Parameter(torch.randn(53, 12))
+
+
+def _replace_module_of_equal_size(model: Any) -> None:
+    model.transformer.set_input_embeddings(nn.Embedding(53, 12))
+
+
+def _replace_output(model: Any) -> None:
+    model.pred_layer.proj = nn.Linear(12, 53)
+
+
+LARGER = [_resize_encoder, _replace_by_method, _replace_module, _replace_matrix]
+EQUAL = [_replace_matrix_of_equal_size, _replace_module_of_equal_size, _replace_output]
+
+
+@TIED
+@pytest.mark.parametrize("change", LARGER)
+def test_other_sizes_through_the_encoder_say_what_to_call(
+    change: Any, tied: bool, tmp_path: Any
+) -> None:
+    model, ids = _model(tied), torch.tensor([[0, 14, 15, 1]])
+    change(model)
+    for call in (lambda: model(ids), lambda: model.save_pretrained(tmp_path)):
+        with pytest.raises(ConfigError, match=r"resize_token_embeddings\(66\)"):
+            call()
+    weight = model.transformer.embeddings.weight
+    model.resize_token_embeddings(66)
+    assert model.transformer.embeddings.weight is weight
+    assert (model.pred_layer.proj.weight is weight) is tied
+    assert model.pred_layer.proj.out_features == model.config.vocab_size == 66
+    labels = torch.tensor([[-100, 62, -100, -100]])
+    output = model(ids, labels=labels)
+    assert output.logits.shape == (1, 4, 66)
+    assert output.loss.isfinite()
+    model.save_pretrained(tmp_path)
+    again = XLMWithLMHeadModel.from_pretrained(tmp_path)
+    assert_equal(again(ids).logits, output.logits, "logits")
+
+
+@pytest.mark.parametrize("change", EQUAL)
+def test_what_is_no_longer_tied_is_refused(change: Any, tmp_path: Any) -> None:
+    model, ids = _model(), torch.tensor([[0, 14, 15, 1]])
+    change(model)
+    for call in (lambda: model(ids), lambda: model.save_pretrained(tmp_path)):
+        with pytest.raises(ConfigError, match=r"tie_weights\(\)"):
+            call()
+    model.tie_weights()
+    assert model.pred_layer.proj.weight is model.transformer.embeddings.weight
+    assert model(ids).logits.shape == (1, 4, 53)
+
+    model = _model()
+    change(model)
+    model.config.tie_word_embeddings = False
+    logits = model(ids).logits
+    model.save_pretrained(tmp_path)
+    assert_equal(XLMWithLMHeadModel.from_pretrained(tmp_path)(ids).logits, logits, "logits")
+
+
+@pytest.mark.parametrize("change", EQUAL)
+def test_untied_models_may_change_either(change: Any) -> None:
+    model = _model(tied=False)
+    change(model)
+    assert model(torch.tensor([[0, 14, 1]])).logits.shape == (1, 3, 53)
+
+
+def test_adaptive_softmax_says_how_to_undo_it(tmp_path: Any) -> None:
+    model, ids = (
+        _model(False, asm=True, asm_cutoffs=[20, 40], asm_div_value=2),
+        torch.tensor([[0, 14, 15, 1]]),
+    )
+    logits = model(ids).logits
+    model.transformer.resize_token_embeddings(66)
+    calls = (
+        lambda: model(ids),
+        lambda: model.save_pretrained(tmp_path),
+        lambda: model.resize_token_embeddings(66),
+    )
+    for call in calls:
+        with pytest.raises(ConfigError, match=r"call transformer\.resize_token_embeddings\(53\)"):
+            call()
+    model.transformer.resize_token_embeddings(53)
+    assert_equal(model(ids).logits, logits, "logits")
+
+
+def test_every_class_looks_at_the_size_of_its_embeddings(tmp_path: Any) -> None:
+    for cls in MODEL_CLASSES.values():
+        spans = "QuestionAnsweringSimple" in cls.__name__
+        model = cls(make_config(num_labels=2) if spans else make_config())
+        model.get_input_embeddings().weight = nn.Parameter(torch.randn(66, 12))
+        with pytest.raises(ConfigError, match=r"resize_token_embeddings\(66\)"):
+            model.save_pretrained(tmp_path)
+        shape = (1, 2, 5) if cls.__name__.endswith("MultipleChoice") else (1, 5)
+        with pytest.raises(ConfigError, match=r"resize_token_embeddings\(66\)"):
+            model(torch.full(shape, 8))
+
+
+def test_tied_matrices_stay_tied_where_parameters_are_replaced() -> None:
+    model = _model().to("meta").to_empty(device="cpu")
+    assert model.pred_layer.proj.weight is model.transformer.embeddings.weight
+    state = {name: tensor.clone() for name, tensor in _model().state_dict().items()}
+    model.load_state_dict(state, assign=True)
+    assert model.pred_layer.proj.weight is model.transformer.embeddings.weight
+    assert model(torch.tensor([[0, 14, 1]])).logits.isfinite().all()
+
+
+class _PassThrough(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@TIED
+def test_a_module_without_a_weight_in_place_of_the_embeddings(tied: bool, tmp_path: Any) -> None:
+    model, ids = _model(tied), torch.tensor([[0, 14, 15, 1]])
+    labels = torch.tensor([[-100, 14, 3, -100]])
+    embeddings = model.transformer.embeddings
+    vectors = embeddings(ids).detach()
+    expected = model(ids, labels=labels)
+    for stand_in, call in (
+        (_PassThrough(), {"inputs_embeds": vectors}),
+        (nn.Sequential(embeddings), {"input_ids": ids}),
+    ):
+        model.transformer.embeddings = stand_in
+        model.tie_weights()
+        for options in ({}, {"output_logits": False}):
+            output = model(**call, **options, labels=labels)
+            assert torch.allclose(output.loss, expected.loss, atol=1e-6)
+        assert torch.allclose(model(**call).logits, expected.logits, atol=1e-6)
+        with pytest.raises(XLMError, match=r"transformer\.embeddings is a (_Pass|Sequ)"):
+            model.save_pretrained(tmp_path)
+    model.transformer.embeddings = embeddings
+    assert_equal(model(ids).logits, expected.logits, "logits")
+    model.save_pretrained(tmp_path)
+
+
+def test_new_outputs_go_with_the_embeddings() -> None:
+    model = _model()
+    with pytest.raises(ConfigError, match="tie_word_embeddings"):
+        model.set_output_embeddings(nn.Linear(12, 53))
+    model.config.tie_word_embeddings = False
+    with pytest.raises(ConfigError, match="shape"):
+        model.set_output_embeddings(nn.Linear(12, 66))
+    new = nn.Linear(12, 53)
+    model.set_output_embeddings(new)
+    assert model.get_output_embeddings() is new
+    with pytest.raises(ConfigError, match="no output"):
+        XLMModel(make_config()).set_output_embeddings(new)
+    with pytest.raises(ConfigError, match="without a weight"):
+        XLMModel(make_config()).set_input_embeddings(_PassThrough())
+
+
+@TIED
+def test_new_rows_around_the_mean_of_the_old(tied: bool) -> None:
+    model = _model(tied).double()
+    old = model.get_input_embeddings().weight.detach().clone()
+    bias = model.pred_layer.proj.bias.detach().clone()
+    new = model.resize_token_embeddings(60, mean_resizing=True).weight
+    assert torch.allclose(new[53:], old.mean(0).expand(7, -1), atol=3e-4)
+    assert not torch.equal(new[53], new[54])
+    projection = model.pred_layer.proj
+    assert torch.allclose(projection.bias[53:], bias.mean().expand(7), atol=3e-4)
+    assert_equal(new[:53], old, "old rows")

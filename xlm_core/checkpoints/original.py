@@ -64,10 +64,18 @@ def read_original(path: Path) -> Original:
     Raises:
         CheckpointError: If it is damaged.
     """
-    value = read_object(path)
+    return original_of(read_object(path), str(path))
+
+
+def original_of(value: Mapping[str, Any], source: str) -> Original:
+    """What the JSON object of a facebook.json says; `source` names it in messages.
+
+    Raises:
+        CheckpointError: If it is damaged.
+    """
     if value.get("format") != 1:
-        raise CheckpointError(f"{path} has format {value.get('format')!r:.40}; expected 1.")
-    params, extra = (decode(value.get(name, {}), str(path)) for name in ("params", "extra"))
+        raise CheckpointError(f"{source} has format {value.get('format')!r:.40}; expected 1.")
+    params, extra = (decode(value.get(name, {}), source) for name in ("params", "extra"))
     words, counts = value.get("words"), value.get("counts")
     code_counts = value.get("code_counts")
     fits = (
@@ -78,7 +86,7 @@ def read_original(path: Path) -> Original:
         and (counts is None or (words is not None and len(words) == len(counts)))
     )
     if not fits:
-        raise CheckpointError(f"{path} is damaged: its entries have the wrong form.")
+        raise CheckpointError(f"{source} is damaged: its entries have the wrong form.")
     return Original(
         params,
         None if words is None else tuple(words),

@@ -84,6 +84,11 @@ def is_index(file: str) -> bool:
     return file.endswith(_INDEX)
 
 
+def without_variant(file: str) -> str:
+    """The name that an index of shards has without its variant: "x.index.fp16.json"."""
+    return re.sub(r"\.index\.[\w-]+\.json$", _INDEX, file)
+
+
 def without_index(index: str) -> str:
     """The name that a single file would have in place of the index and its shards."""
     return index.removesuffix(_INDEX)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from xlm_core.checkpoints.original import Original
 from xlm_core.config import XLMConfig
@@ -20,12 +20,15 @@ class Weights:
         architecture: The name of its class, such as "XLMModel".
         tensors: Every tensor of the weight table that is not tied, in PyTorch's orientation.
         original: What it had beside its tensors in the original's file.
+        text_files: The tokenizer's and other text files that belong to it, by name, for a layout
+            whose single file holds them.
     """
 
     config: XLMConfig
     architecture: str
     tensors: Sequence[tuple[TensorSpec, LazyTensor]]
     original: Original | None = None
+    text_files: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def dtypes(self) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xlm_core.distribution import install_command
 from xlm_core.errors import MissingPackageError
 
 # The errors of a body that ended early, which not every version of huggingface_hub answers by
@@ -49,7 +50,7 @@ def hub_errors() -> tuple[type[Exception], ...]:
     except ImportError as error:
         raise MissingPackageError(
             "Opening a checkpoint by its name needs huggingface_hub, 0.25 or newer: "
-            f"pip install 'xlm-models[hub]' ({error})."
+            f"{install_command('hub')}. It says: {error}."
         ) from error
     # Among its bases is the common base of what the HTTP client raises. The client of Xet storage
     # raises RuntimeError; strange addresses and names are a ValueError.

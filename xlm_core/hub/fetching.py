@@ -20,6 +20,8 @@ def fetch(
     local_files_only: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
     token: str | bool | None = None,
+    force_download: bool = False,
+    subfolder: str = "",
 ) -> Path:
     """Download files of a repository into huggingface_hub's cache, unless they are there.
 
@@ -36,9 +38,11 @@ def fetch(
         cache_dir: Folder of the cache, in place of huggingface_hub's.
         token: The access token of the user. True: the stored one; None: HF_TOKEN or the stored
             one, if there is any; False: none.
+        force_download: Whether to download again what the cache holds.
+        subfolder: Folder of the repository that holds the files.
 
     Returns:
-        The folder of the snapshot: all files in it are of one commit.
+        The folder of the snapshot, or its subfolder: all files in it are of one commit.
 
     Raises:
         CheckpointError: If the repository, revision or files do not exist or may not be read,
@@ -54,7 +58,13 @@ def fetch(
         raise CheckpointError(f"files is {files!r:.80}: expected WantedFiles.")
     failures = hub_errors()
     repository = Repository(
-        name if "/" in name else f"{OWNER}/{name}", revision, local_files_only, cache_dir, token
+        name if "/" in name else f"{OWNER}/{name}",
+        revision,
+        local_files_only,
+        cache_dir,
+        token,
+        force_download=force_download,
+        subfolder=subfolder,
     )
     try:
         return _fetched(repository, files)
@@ -77,11 +87,11 @@ def _fetched(repository: Repository, wanted: WantedFiles) -> Path:
     for file in wanted.needed:
         folder = repository.need(file).parent
     if wanted.first_of:
-        _first_of(repository, wanted, folder.name)
+        _first_of(repository, wanted)
     return folder
 
 
-def _first_of(repository: Repository, wanted: WantedFiles, commit: str) -> None:
+def _first_of(repository: Repository, wanted: WantedFiles) -> None:
     """Download the first of several files that exists, with all its parts."""
     for file in wanted.first_of:
         found = repository.find(file)
@@ -95,5 +105,5 @@ def _first_of(repository: Repository, wanted: WantedFiles, commit: str) -> None:
         raise repository.unreachable
     raise CheckpointError(
         f"{repository.asked.endpoint}/{repository.asked.repository} holds no {wanted.what} that "
-        f"this library can open: none of {names} is there at commit {commit}."
+        f"this library can open: none of {names} is there at commit {repository.commit}."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from xlm_core.errors import CheckpointError
@@ -29,15 +29,25 @@ class Repository:
         local_files_only: bool,
         cache_dir: str | os.PathLike[str] | None,
         token: str | bool | None,
+        *,
+        force_download: bool = False,
+        subfolder: str = "",
     ) -> None:
         endpoint, cache = _settings()
         self._commit: str | None = None
         self._local = local_files_only
         self._cache = os.path.abspath(os.path.expanduser(cache_dir or cache))
         self._token = token
+        self._force = force_download and not local_files_only
+        self._subfolder = PurePosixPath(subfolder)
         self.asked = Asked(name, revision or None, endpoint, self._cache)
         # The error of the first request to which the hub gave no answer.
         self.unreachable: Exception | None = None
+
+    @property
+    def commit(self) -> str | None:
+        """The commit whose files these are; None before the first of them."""
+        return self._commit
 
     def need(self, file: str) -> Path:
         """The file's path in the cache.
@@ -57,13 +67,14 @@ class Repository:
                 self._local = True
                 self.unreachable = self.unreachable or error
             raise
-        if path.parent.name != (self._commit or path.parent.name):
+        snapshot = path.parents[len(self._subfolder.parts)].name
+        if snapshot != (self._commit or snapshot):
             raise CheckpointError(
                 f"{self.asked.endpoint} answers for {file} of {self.asked.repository} with commit "
-                f"{path.parent.name}, but {self._commit} was asked for: files of different commits "
+                f"{snapshot}, but {self._commit} was asked for: files of different commits "
                 "do not belong together."
             )
-        self._commit = path.parent.name
+        self._commit = snapshot
         return path
 
     def find(self, file: str) -> Path | None:
@@ -73,7 +84,10 @@ class Repository:
 
         if self._commit is not None:
             known = try_to_load_from_cache(
-                self.asked.repository, file, cache_dir=self._cache, revision=self._commit
+                self.asked.repository,
+                self._full(file),
+                cache_dir=self._cache,
+                revision=self._commit,
             )
             # Neither a path nor None: the cache knows that the commit has no such file.
             if known is not None and not isinstance(known, str):
@@ -82,6 +96,9 @@ class Repository:
             return self.need(file)
         except EntryNotFoundError:
             return None
+
+    def _full(self, file: str) -> str:
+        return str(self._subfolder / file)
 
     def _download(self, file: str) -> Path:
         from huggingface_hub import hf_hub_download
@@ -92,12 +109,12 @@ class Repository:
             try:
                 found = hf_hub_download(
                     self.asked.repository,
-                    file,
+                    self._full(file),
                     revision=self._commit or self.asked.revision,
                     cache_dir=self._cache,
                     local_files_only=self._local,
                     token=self._token,
-                    force_download=fresh,
+                    force_download=fresh or self._force,
                 )
                 return Path(found)
             except hub_errors() as error:

@@ -140,9 +140,10 @@ def keep_padding(tokens: tf.Tensor, *, causal: bool, cached: int | tf.Tensor = 0
     attention_mask = attention_mask_of(tokens, causal=causal, cached=cached)
     if causal:
         key = tf.range(sequence)
-        attention_mask = attention_mask | (key == key[cached:, None])
+        attention_mask = attention_mask | (key == tf.expand_dims(key[cached:], 1))
     else:
-        attention_mask = attention_mask | ~tf.reduce_any(tokens, axis=1)[:, None, None, None]
+        empty = ~tf.reduce_any(tokens, axis=1, keepdims=True)
+        attention_mask = attention_mask | tf.expand_dims(tf.expand_dims(empty, 1), 1)
     return Unpadding(
         (batch, sequence - cached),
         attention_mask,

@@ -106,7 +106,9 @@ def _page_of_two(report: PairReport) -> str:
         what = "left out" if forward.left_out else "could not be run"
         sections += [heading("Forward proof"), element("p", escaped(f"{what}: {why}"))]
     else:
-        sections.append(_forward(forward.rows, report.bars, forward.titles))
+        sections.append(
+            _forward(forward.rows, report.bars, forward.titles, has_bars=forward.has_bars)
+        )
     unproven = [f"not proven: {what}" for what in report.not_proven]
     return _page(
         f"Verification of {Path(a.source).name} against {Path(b.source).name}",
@@ -150,15 +152,19 @@ def _versions_and_times(
 # -- what was computed -------------------------------------------------------------------------
 
 
-def _forward(rows: Sequence[Row], bars: Bars, titles: tuple[str, str]) -> str:
-    parts = [heading(f"Error by layer, {titles[0]} against {titles[1]}"), error_plot(rows, bars)]
+def _forward(
+    rows: Sequence[Row], bars: Bars, titles: tuple[str, str], *, has_bars: bool = True
+) -> str:
+    drawn = bars if has_bars else Bars(float64=0, float32_states=0)
+    parts = [heading(f"Error by layer, {titles[0]} against {titles[1]}"), error_plot(rows, drawn)]
     words = "Largest difference as a share of the largest value of the tensor, logarithmic."
     parts.append(element("p", words, class_="note"))
     numbers = [Cell(name, "number") for name in ("difference", "of the largest", "equal")]
     header = [Cell("tensor"), Cell("what it is"), Cell("shape"), *numbers, Cell("")]
     for dtype in ("float64", "float32"):
         cells = [_cells(row) for row in rows if row.dtype == dtype]
-        parts += [heading(bar_line(bars, dtype)), table(header, cells)]
+        title = bar_line(bars, dtype) if has_bars else f"{dtype}, what rounding costs"
+        parts += [heading(title), table(header, cells)]
     return "\n".join(parts)
 
 

@@ -126,8 +126,8 @@ table.grid td.good { background: var(--good-back); }
 table.grid td.bad { background: var(--bad-back); font-weight: 700; }
 table.grid td.warn { background: var(--warn-back); font-weight: 700; }
 details { margin: 10px 0; } summary { cursor: pointer; font-weight: 500; }
-svg { width: 100%; height: auto; background: var(--panel); border-radius: 8px; }
-svg text { fill: var(--soft); font-size: 12px; }
+svg { width: 100%; max-width: 800px; height: auto; background: var(--panel); border-radius: 8px; }
+svg text { fill: var(--soft); font-size: 14px; }
 svg .axis { stroke: var(--line); fill: none; } svg .ink { fill: var(--ink); }
 svg .one { stroke: var(--one); } svg .two { stroke: var(--two); }
 svg text.one { fill: var(--one); stroke: none; } svg text.two { fill: var(--two); stroke: none; }

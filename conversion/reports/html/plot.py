@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from conversion.reports.html.parts import escaped
 from conversion.reports.outputs import Bars, Row, describe
 
-_WIDTH, _HEIGHT = 900, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 884, 44, 346
+# Narrow, with large letters: on a page of 500 pixels they are still read. To the right of the frame
+# stand the names of the bars, where nothing else is drawn.
+_WIDTH, _HEIGHT = 640, 400
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 562, 44, 346
+_LETTERS = 14  # as in the style sheet
 _BAND = 36  # above the scale, for values that are not finite; below it, for exact zeros
+# So many hidden states have room for "layer 3"; half the width of "embeddings".
+_NAMED, _EMBEDDINGS = 7, 50
 _NAME = re.compile(r"(hidden_states|attentions)\[(\d+)\]")
 _STYLES = {"float64": "one", "float32": "two"}
 
@@ -72,8 +77,10 @@ def error_plot(rows: Sequence[Row], bars: Bars) -> str:
     exact = any(row.relative == 0 for row, _ in found)
     scale = _Scale(low, high, states, _BAND if unfit else 0, _BAND if exact else 0)
     parts = [*_frame(scale)]
-    for dtype, height in heights.items():
-        parts += _bar(scale, dtype, height)
+    shown = {dtype: height for dtype, height in heights.items() if height > 0}
+    lines = {dtype: scale.y(height) for dtype, height in shown.items()}
+    for dtype, beside in zip(lines, _apart([*lines.values()]), strict=True):
+        parts += _bar(dtype, lines[dtype], beside, f"bar {shown[dtype]:g}")
     for dtype in heights:
         parts += _series(scale, dtype, [pair for pair in found if pair[0].dtype == dtype])
     label = "Largest difference by layer, as a share of the largest value, logarithmic"
@@ -97,26 +104,34 @@ def _frame(scale: _Scale) -> list[str]:
     for state in range(scale.states):
         if state % every == 0 or state == scale.states - 1:
             name = "embeddings" if state == 0 else f"layer {state - 1}"
-            short = name if scale.states <= 9 or state == 0 else str(state - 1)
-            parts.append(_text(scale.x(state), _BOTTOM + 20, short))
-    if scale.states > 9:
+            short = name if scale.states <= _NAMED or state == 0 else str(state - 1)
+            if state == 0 or scale.x(state) - scale.x(0) > _EMBEDDINGS:
+                parts.append(_text(scale.x(state), _BOTTOM + 20, short))
+    if scale.states > _NAMED:
         parts.append(_text((_LEFT + _RIGHT) / 2, _BOTTOM + 42, "hidden state after layer"))
-    legend = ((_LEFT, "one", "float64"), (_LEFT + 90, "two", "float32"))
+    legend = ((_LEFT, "one", "float64"), (_LEFT + 100, "two", "float32"))
     for x, style, words in legend:
-        parts.append(_circle(x + 6, 20, style, full=True))
-        parts.append(_text(x + 18, 24, words, anchor="start", style=style))
-    parts.append(_text(_LEFT + 190, 24, "dots: hidden states", anchor="start"))
-    parts.append(_text(_LEFT + 330, 24, "rings: attentions", anchor="start"))
-    parts.append(_text(_LEFT + 460, 24, "dashed: what must be reached", anchor="start"))
+        parts.append(_circle(x + 6, 11, style, full=True))
+        parts.append(_text(x + 18, 16, words, anchor="start", style=style))
+    parts.append(_text(_LEFT + 200, 16, "dashed: what must be reached", anchor="start"))
+    parts.append(_text(_LEFT, 34, "dots: hidden states", anchor="start"))
+    parts.append(_text(_LEFT + 200, 34, "rings: attentions", anchor="start"))
     return parts
 
 
-def _bar(scale: _Scale, dtype: str, height: float) -> list[str]:
-    if height <= 0:
-        return []
-    y, style = scale.y(height), _STYLES[dtype]
+def _bar(dtype: str, y: float, label: float, words: str) -> list[str]:
+    style = _STYLES[dtype]
     line = f'<line class="bar {style}" x1="{_LEFT}" x2="{_RIGHT}" y1="{y:.1f}" y2="{y:.1f}" />'
-    return [line, _text(_RIGHT - 6, y - 6, f"bar {height:g}", anchor="end", style=style)]
+    return [line, _text(_RIGHT + 6, label + 5, words, anchor="start", style=style)]
+
+
+def _apart(heights: list[float]) -> list[float]:
+    """The heights of labels beside lines: those of the lines, moved apart where they would meet."""
+    placed: dict[int, float] = {}
+    for index in sorted(range(len(heights)), key=heights.__getitem__):
+        lowest = max(placed.values(), default=-math.inf) + _LETTERS + 2
+        placed[index] = max(heights[index], lowest)
+    return [placed[index] for index in range(len(heights))]
 
 
 def _series(scale: _Scale, dtype: str, found: list[tuple[Row, re.Match[str]]]) -> list[str]:

@@ -81,8 +81,25 @@ class TestVerify:
 
     def test_folder_without_config(self, folder: Path, capsys: Any) -> None:
         (folder / "config.json").unlink()
-        assert main(["verify", "--json", str(folder)]) == 2
+        assert main(["verify", str(folder)]) == 2
         assert "no config.json" in error_of(capsys)
+
+    @pytest.mark.parametrize("command", ["verify", "inspect", "convert"])
+    def test_broken_files_are_told_in_json_too(
+        self, folder: Path, capsys: Any, command: str
+    ) -> None:
+        (folder / "model.safetensors").write_bytes(b"nothing of use")
+        target = [str(folder.parent / "t"), "--to", "tf"] if command == "convert" else []
+        assert main([command, "--json", str(folder), *target]) == 2
+        captured = capsys.readouterr()
+        values = json.loads(captured.out)
+        assert values.pop("error") in captured.err
+        assert values == {
+            "kind": "error",
+            "format": 1,
+            "command": command,
+            "error_type": "CheckpointError",
+        }
 
     def test_folder_without_weights(self, folder: Path, capsys: Any) -> None:
         (folder / "model.safetensors").unlink()
@@ -138,7 +155,7 @@ class TestVerify:
         assert capsys.readouterr().err == "warning: two lines\nxlm verify: one two\n"
 
     @pytest.mark.parametrize(
-        ("module", "extra"), [("torch", "xlm-models[torch]"), ("tensorflow", "xlm-models[tf]")]
+        ("module", "extra"), [("torch", "xlm-parity[torch]"), ("tensorflow", "xlm-parity[tf]")]
     )
     def test_missing_framework(
         self, folder: Path, monkeypatch: Any, capsys: Any, module: str, extra: str
@@ -165,6 +182,45 @@ class TestArguments:
         captured = capsys.readouterr()
         assert captured.out == ""
         assert "usage: xlm" in captured.err
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["inspct", "x"], "Did you mean 'inspect'?"),
+            (["verify", "x", "--jsn"], "Did you mean '--json'?"),
+            (["convert", "x", "y", "--to", "safetensor"], "Did you mean 'safetensors'?"),
+            (["convert", "x", "y", "--to", "tf", "--dtpye=float16"], "Did you mean '--dtype'?"),
+            (["convert", "x", "y", "--to", "tf", "--dtype", "flaot16"], "Did you mean 'float16'?"),
+            (["tokenize", "x", "--lang", "en", "--mode", "orginal"], "Did you mean 'original'?"),
+        ],
+    )
+    def test_typos_get_the_nearest_name(self, arguments: list[str], said: str, capsys: Any) -> None:
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        assert exit_.value.code == 2
+        assert capsys.readouterr().err.rstrip().endswith(said)
+
+    def test_messages_speak_of_options(self, folder: Path, capsys: Any) -> None:
+        target = folder.parent / "overwrite=True" / "target"
+        run = ["convert", str(folder), str(target), "--to", "tf", "--quiet"]
+        assert main(run) == 0
+        assert main(run) == 2
+        line = error_of(capsys)
+        assert line.endswith("exists already. Replace it with --overwrite.")
+        assert str(target) in line
+        assert main([*run[:3], "--to", "tf", "--head", "XLMForTokenClassification"]) == 2
+        assert "--overwrite" in error_of(capsys)
+
+    @pytest.mark.parametrize(
+        "command", [[], ["inspect"], ["verify"], ["convert"], ["demo"], ["tokenize"]]
+    )
+    def test_help_tells_the_exit_codes(self, command: list[str], capsys: Any) -> None:
+        with pytest.raises(SystemExit) as exit_:
+            main([*command, "--help"])
+        assert exit_.value.code == 0
+        text = " ".join(capsys.readouterr().out.split())
+        for code in ("0, done", "1, a check failed", "2, it could not be done", "130, interrupted"):
+            assert code in text
 
     def test_help(self, capsys: Any) -> None:
         with pytest.raises(SystemExit) as exit_:

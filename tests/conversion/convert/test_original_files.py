@@ -115,7 +115,7 @@ def test_a_file_by_itself(tmp_path: Path, shared: Callable[[str], Path]) -> None
     alone = tmp_path / "alone.pth"
     alone.write_bytes((folder / "mlm_tlm_small.pth").read_bytes())
     summary = convert(alone, tmp_path / "without", to="safetensors")
-    assert any("Give them (--codes)" in note for note in summary.notes)
+    assert any("Give them (codes=)" in note for note in summary.notes)
     assert not (tmp_path / "without" / "vocab.json").exists()
     convert(alone, tmp_path / "with", to="safetensors", codes=folder / "codes", mode="original")
     assert XLMTokenizer.from_pretrained(tmp_path / "with").mode == "original"

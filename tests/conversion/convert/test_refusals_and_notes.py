@@ -52,7 +52,9 @@ class TestTarget:
         target = tmp_path / "target"
         convert(source, target, to="torch")
         before = content(target)
-        with pytest.raises(CheckpointError, match=r"exists already. Replace it with --overwrite"):
+        with pytest.raises(
+            CheckpointError, match=r"exists already. Replace it with overwrite=True"
+        ):
             convert(source, target, to="tf")
         assert content(target) == before
         convert(source, target, to="tf", overwrite=True)
@@ -63,7 +65,7 @@ class TestTarget:
     def test_files_too(self, source: Path, tmp_path: Path) -> None:
         target = tmp_path / "a.pth"
         convert(source, target, to="facebook")
-        with pytest.raises(CheckpointError, match="--overwrite"):
+        with pytest.raises(CheckpointError, match="overwrite=True"):
             convert(source, target, to="facebook")
         convert(source, target, to="facebook", overwrite=True)
         with pytest.raises(CheckpointError, match="looks like a file"):
@@ -121,10 +123,40 @@ class TestTarget:
             convert(source, tmp_path / "model.safetensors", to="safetensors")
         with pytest.raises(CheckpointError, match=r"a folder, or a file \.keras"):
             convert(source, tmp_path / "model.h5", to="keras")
-        with pytest.raises(CheckpointError, match=r"does not exist. Make it first"):
-            convert(source, tmp_path / "no" / "target", to="tf")
+        (tmp_path / "plain").write_text("a file")
+        with pytest.raises(CheckpointError, match=r"plain is a file: .* cannot be made in it"):
+            convert(source, tmp_path / "plain" / "deep" / "target", to="tf")
         with pytest.raises(ConfigError, match="layout is 'onnx': expected one of safetensors"):
             convert(source, tmp_path / "target", to="onnx")
+
+    @pytest.mark.parametrize(("to", "name"), [("tf", "target"), ("keras", "target.keras")])
+    def test_missing_folders_are_made(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, name: str
+    ) -> None:
+        convert(source, tmp_path / "a" / "b" / name, to=to)
+        assert_same(weights_of(open_checkpoint(source)), tmp_path / "a" / "b" / name)
+
+        def fail(*arguments: Any) -> list[str]:
+            raise CheckpointError("different")
+
+        replace_read_back(monkeypatch, fail)
+        with pytest.raises(CheckpointError, match="different"):
+            convert(source, tmp_path / "c" / "d" / name, to=to)
+        assert not (tmp_path / "c").exists()
+
+    def test_mistyped_words_get_the_nearest(self, source: Path, tmp_path: Path) -> None:
+        for arguments, said in (
+            ({"to": "safetensor"}, "Did you mean 'safetensors'?"),
+            ({"to": "tf", "dtype": "flot16"}, "Did you mean 'float16'?"),
+            ({"to": "tf", "head": "XLMWithLMHead"}, "Did you mean 'XLMWithLMHeadModel'?"),
+            ({"to": "tf", "mode": "orginal"}, "Did you mean 'original'?"),
+            ({"to": "tf", "tied": "outputs"}, "Did you mean 'output'?"),
+        ):
+            with pytest.raises((CheckpointError, ConfigError)) as caught:
+                convert(source, tmp_path / "target", **arguments)
+            assert str(caught.value).endswith(said)
+        with pytest.raises(CheckpointError, match=r"Did you mean '.*source'\?"):
+            convert(tmp_path / "sorce", tmp_path / "target", to="tf")
 
     def test_nothing_is_left_after_a_failure(
         self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -256,6 +288,14 @@ class TestCommand:
         assert "(tf): XLMWithLMHeadModel, 38 tensors" in text.err
         assert "2 files, 0.1 MB: config.json, tf_model.h5" in text.err
         assert re.search(r"read back and equal bit by bit; .* total \d+\.\d\d s", text.err)
+        for dtype, said in (
+            ("float16", "every tensor read back and equal after rounding to float16; "),
+            ("float64", "every tensor read back and equal in every value, as float64; "),
+            ("float32", "every tensor read back and equal bit by bit; "),
+        ):
+            other = ["convert", str(source), str(target), "--to", "tf", "--overwrite"]
+            assert main([*other, "--dtype", dtype]) == 0
+            assert said in capsys.readouterr().err
         assert "\r" not in text.err  # no bar where there is no terminal
 
     def test_options(

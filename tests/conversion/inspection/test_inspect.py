@@ -207,7 +207,7 @@ def test_json_holds_everything(tmp_path: Path) -> None:
     assert {"name", "shape", "dtype", "nbytes", "note", "shares", "values"} == {
         *values["tensors"][0]
     }
-    assert values["layouts"]["keras"] is None
+    assert values["layouts"]["keras"] is True
     assert values["parameters"] == 6653
     assert values["original"] is None
     assert values["seconds"]["total"] > 0

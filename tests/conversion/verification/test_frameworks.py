@@ -17,7 +17,7 @@ class TestFamilies:
                 raise ModuleNotFoundError("No module named 'keras'", name="keras")
 
         monkeypatch.setattr(run.importlib, "import_module", load)
-        with pytest.raises(run.MissingPackageError, match=r"xlm-models\[tf\]"):
+        with pytest.raises(run.MissingPackageError, match=r"xlm-parity\[tf\]"):
             run.load_family("TensorFlow")
 
     def test_a_broken_installation_says_why(self, monkeypatch: Any) -> None:

@@ -152,4 +152,4 @@ except MissingPackageError as error:
         timeout=300,
         check=True,
     )
-    assert "pip install 'xlm-models[hub]'" in done.stdout
+    assert "pip install 'xlm-parity[hub]'" in done.stdout

@@ -173,7 +173,7 @@ def test_without_the_package(
         for options in ({}, {"return_offsets_mapping": True}):
             with pytest.raises(
                 MissingPackageError,
-                match=rf"'{lang}'.*pip install 'xlm-models\[{lang}\]'.*is_split_into_words=True",
+                match=rf"'{lang}'.*pip install 'xlm-parity\[{lang}\]'.*is_split_into_words=True",
             ):
                 tokenizer([text], lang=lang, **options)
         # Words that a caller has split need none.

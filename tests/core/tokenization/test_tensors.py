@@ -122,7 +122,7 @@ def test_missing_framework(
     kind: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    message = rf"not installed: pip install 'xlm-models\[{extra}\]'"
+    message = rf"not installed: pip install 'xlm-parity\[{extra}\]'"
     with pytest.raises(MissingPackageError, match=message) as caught:
         tensor_converter(kind)
     assert isinstance(caught.value, ImportError)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xlm_core.checkpoints.layouts.weights_file import Container, WeightsFile
@@ -14,8 +14,9 @@ from xlm_core.checkpoints.original import Original
 from xlm_core.checkpoints.weights import Weights
 from xlm_core.config import XLMConfig
 from xlm_core.containers.lazy_tensors import FLOAT_DTYPES, LazyTensor
+from xlm_core.containers.sources import Source
 from xlm_core.containers.streaming import Progress
-from xlm_core.errors import CheckpointError
+from xlm_core.errors import CheckpointError, CheckpointFileError
 from xlm_core.weights import Dialect, is_transposed, name_of, tensors_of
 
 
@@ -29,6 +30,8 @@ class Content:
         config: The configuration that it carries, or None.
         original: The original's data that it carries, or None.
         dropped: What it holds besides, in words: it is not kept.
+        notes: What was done to read it, in words.
+        text_files: Text files that a folder would have and that this file itself holds, by name.
     """
 
     tensors: dict[str, LazyTensor]
@@ -36,6 +39,8 @@ class Content:
     config: XLMConfig | None = None
     original: Original | None = None
     dropped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    text_files: Mapping[str, Source] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,10 @@ class Layout(ABC):
         patterns: Names, as for `Path.glob`, by which its file is found in a folder that holds
             no file of a fixed name. Empty: it has the fixed names `file` and `index`.
         repeats_tied: Whether tied tensors are listed under both of their names.
+        prefixes_are_taken_off: Whether something that wraps a model may have put a prefix before
+            all of its names.
         holds_dictionary: Whether the file itself holds the words of the vocabulary.
+        holds_text_files: Whether its single file (`alone`) holds the text files of the folder.
         text_files: The text files in its folder, besides the weights.
     """
 
@@ -109,7 +117,9 @@ class Layout(ABC):
     dtypes: Collection[str] = FLOAT_DTYPES
     patterns: tuple[str, ...] = ()
     repeats_tied: bool = False
+    prefixes_are_taken_off: bool = False
     holds_dictionary: bool = False
+    holds_text_files: bool = False
     text_files: TextFiles = MODEL_FOLDER
 
     @property
@@ -147,10 +157,10 @@ class Layout(ABC):
             ConfigError: If it is damaged.
         """
         if not (file.parent / "config.json").is_file():
-            raise CheckpointError(
+            raise CheckpointFileError(
                 f"{file} holds weights and no configuration: put its config.json beside it."
             )
-        return XLMConfig.from_pretrained(file.parent)
+        return XLMConfig.from_json_file(file.parent / "config.json")
 
     def canonical(
         self, tensors: Mapping[str, LazyTensor], config: XLMConfig, source: str

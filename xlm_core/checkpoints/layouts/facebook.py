@@ -14,6 +14,7 @@ from xlm_core.checkpoints.layouts.base import Content, Layout, TextFiles
 from xlm_core.checkpoints.layouts.weights_file import WeightsFile
 from xlm_core.checkpoints.original import Original, can_encode
 from xlm_core.checkpoints.original_params import params_of
+from xlm_core.checkpoints.others import refuse_fairseq, without_prefix
 from xlm_core.checkpoints.weights import Weights
 from xlm_core.config import XLMConfig
 from xlm_core.containers.lazy_tensors import LazyTensor
@@ -127,7 +128,9 @@ def interpret(content: Mapping[str, Any], source: str) -> Content:
     if params is not None and not isinstance(params, Mapping):
         raise CheckpointError(f"{source}: params is a {type(params).__name__}; expected a table.")
     dropped: list[str] = []
-    tensors, architecture = _tensors(entries, source, dropped)
+    notes: list[str] = []
+    tensors, architecture = _tensors(entries, source, dropped, notes)
+    refuse_fairseq(tensors, source)
     _refuse_memory(tensors, params or {}, source)
     words, counts = _dictionary(entries, source)
     ours = entries.pop("config", None)
@@ -153,11 +156,11 @@ def interpret(content: Mapping[str, Any], source: str) -> Content:
                 f"{config.vocab_size}."
             )
     original = Original(kept, words, counts, entries)
-    return Content(tensors, architecture, config, original, tuple(dropped))
+    return Content(tensors, architecture, config, original, tuple(dropped), notes=tuple(notes))
 
 
 def _tensors(
-    entries: dict[str, Any], source: str, dropped: list[str]
+    entries: dict[str, Any], source: str, dropped: list[str], notes: list[str]
 ) -> tuple[dict[str, LazyTensor], str]:
     """Pop the state dictionaries from the entries; returns the tensors and their class."""
     if "decoder" in entries:
@@ -165,13 +168,13 @@ def _tensors(
         for part in PARTS:
             if part not in entries:
                 raise CheckpointError(f"{source} has a decoder and no encoder; expected both.")
-            for name, tensor in _state(entries.pop(part), part, source).items():
+            for name, tensor in _state(entries.pop(part), part, source, notes).items():
                 tensors[f"{part}.{name}"] = tensor
         return tensors, ENCODER_DECODER
     name = next(name for name in ("model", "encoder", "embedder") if name in entries)
-    tensors = _state(entries.pop(name), name, source)
+    tensors = _state(entries.pop(name), name, source, notes)
     if "proj" in entries:  # a classifier that was saved beside its encoder
-        for key, tensor in _state(entries.pop("proj"), "proj", source).items():
+        for key, tensor in _state(entries.pop("proj"), "proj", source, notes).items():
             tensors[_HEAD + key.removeprefix("proj.").removeprefix("1.")] = tensor
     if any(key.startswith(_HEAD) for key in tensors):
         # A classifier keeps the output layer of the language model that it came from, unused.
@@ -184,7 +187,7 @@ def _tensors(
     return tensors, "XLMWithLMHeadModel" if head else "XLMModel"
 
 
-def _state(value: Any, name: str, source: str) -> dict[str, LazyTensor]:
+def _state(value: Any, name: str, source: str, notes: list[str]) -> dict[str, LazyTensor]:
     if not isinstance(value, Mapping) or not value:
         raise CheckpointError(f"{source}: {name} is a {type(value).__name__}; expected tensors.")
     for key, tensor in value.items():
@@ -192,13 +195,15 @@ def _state(value: Any, name: str, source: str) -> dict[str, LazyTensor]:
             raise CheckpointError(
                 f"{source}: {name}[{key!r:.60}] is a {type(tensor).__name__}; expected a tensor."
             )
+    # What wraps a model puts its name before all others: data parallelism, compilation, the
+    # sentence embedder, whose classifier stands beside it.
     state: dict[str, LazyTensor] = dict(value)
-    # What wraps a model puts its name before all others: data parallelism, the sentence embedder.
-    for prefix in ("module.", "embedder.", "model."):
-        others = [key for key in state if not key.startswith("proj.")]
-        if others and all(key.startswith(prefix) for key in others):
-            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
-    return state
+    beside = {key: tensor for key, tensor in state.items() if key.startswith("proj.")}
+    inside = {key: tensor for key, tensor in state.items() if key not in beside}
+    inside, prefix = without_prefix(inside)
+    if prefix:
+        notes.append(f"all names of {name} begin with {prefix!r}, which was taken off")
+    return beside | inside
 
 
 def _refuse_memory(
@@ -266,7 +271,7 @@ def _config(
     except (ConfigError, TypeError) as error:
         raise CheckpointError(f"{source}: params: {error}") from error
     for name in [*config.extra]:
-        if name not in _KEPT:
+        if name not in _KEPT and name not in base:
             del config.extra[name]
     return config
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xlm_core.checkpoints.layouts.base import Content, Layout
 from xlm_core.checkpoints.layouts.tf import MODEL_NAMES
 from xlm_core.checkpoints.layouts.weights_file import KERAS_NAMES, WeightsFile
+from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
+from xlm_core.checkpoints.original import original_of
 from xlm_core.checkpoints.weights import Weights
 from xlm_core.config import XLMConfig
 from xlm_core.containers.archives import write_archive
@@ -26,6 +28,11 @@ from xlm_core.errors import CheckpointError, ConfigError
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 
 WEIGHTS = "model.weights.h5"
+# Where the text files of a folder stand in a .keras file: Keras keeps files of layers in assets/,
+# and reads none that no layer asks for.
+TEXT_FILES = "assets/xlm/"
+_LARGEST_TEXT = 256 << 20
+_MOST_NAMED = 5
 # The class -> its module in xlm_tf.
 _MODULES = {
     "XLMModel": "model",
@@ -49,6 +56,7 @@ class KerasLayout(Layout):
     file = WEIGHTS
     alone = ".keras"
     patterns = ("*.keras", "*.weights.h5")
+    holds_text_files = True
 
     def recognises(self, file: WeightsFile) -> bool:
         """An archive with such weights in it, or an HDF5 file that lists no layers."""
@@ -59,10 +67,30 @@ class KerasLayout(Layout):
 
     def read(self, file: WeightsFile) -> Content:
         """See `Layout.read`."""
-        config = None if file.is_hdf5 else read_keras_config(file.members, str(file))
-        root = file.hdf5 if file.is_hdf5 else read_hdf5(file.members[WEIGHTS], needed=KERAS_NAMES)
+        if file.is_hdf5:
+            tensors, dropped = read_keras_weights(file.hdf5, str(file))
+            return Content(tensors, dropped=dropped)
+        config, settings = read_keras_config(file.members, str(file))
+        root = read_hdf5(file.members[WEIGHTS], needed=KERAS_NAMES)
         tensors, dropped = read_keras_weights(root, str(file))
-        return Content(tensors, config=config, dropped=dropped)
+        texts = {
+            name.removeprefix(TEXT_FILES): part
+            for name, part in file.members.items()
+            if name.startswith(TEXT_FILES)
+        }
+        original = None
+        if ORIGINAL_FILE in texts:
+            part, what = texts[ORIGINAL_FILE], f"{file} ({TEXT_FILES}{ORIGINAL_FILE})"
+            original = original_of(parse_object(text_of(part, what), what), what)
+        known = {"config.json", "metadata.json", WEIGHTS}
+        others = [n for n in file.members if n not in known and not n.startswith(TEXT_FILES)]
+        return Content(
+            tensors,
+            config=config,
+            original=original,
+            dropped=(*dropped, *settings, *_some(others)),
+            text_files=texts,
+        )
 
     def refuses(self, config: XLMConfig, architecture: str) -> str | None:
         """See `Layout.refuses`."""
@@ -89,7 +117,27 @@ class KerasLayout(Layout):
         """See `Layout.write_alone`."""
         config = weights.config
         dtype = config.dtype or "float32"
-        write_keras(path, self.named(weights), config, weights.architecture, dtype, progress)
+        texts = dict(weights.text_files)
+        if weights.original is not None:
+            texts[ORIGINAL_FILE] = weights.original.to_json().encode()
+        named = self.named(weights)
+        write_keras(path, named, config, weights.architecture, dtype, progress, text_files=texts)
+
+
+def _some(names: Sequence[str]) -> list[str]:
+    more = [f"{len(names) - _MOST_NAMED} more members"] if len(names) > _MOST_NAMED else []
+    return [*names[:_MOST_NAMED], *more]
+
+
+def text_of(part: Source, what: str) -> bytes:
+    """The bytes of a text file within a .keras file; `what` names it in messages.
+
+    Raises:
+        CheckpointError: If it is too large for a text of a checkpoint.
+    """
+    if part.size > _LARGEST_TEXT:
+        raise CheckpointError(f"{what} has {part.size} bytes: no text of this size belongs here.")
+    return read_bytes(part, 0, part.size)
 
 
 def read_keras_weights(root: Group, source: str) -> tuple[dict[str, LazyTensor], tuple[str, ...]]:
@@ -113,17 +161,21 @@ def read_keras_weights(root: Group, source: str) -> tuple[dict[str, LazyTensor],
         for name, inner in group.groups.items():
             if not path and name == "optimizer":
                 dropped.add("optimizer state (optimizer)")
-            elif "seed_generator" not in name:  # of dropout: no weight
+            elif "seed_generator" in name:
+                dropped.add("the random state of dropout (seed_generator)")
+            else:
                 pending.append((f"{path}{name}/", inner))
         for name, tensor in group.tensors.items():
             tensors[path + name] = tensor
     if not tensors:
         raise CheckpointError(f"{source} holds no variables of Keras.")
-    return tensors, tuple(dropped)
+    return tensors, tuple(sorted(dropped))
 
 
-def read_keras_config(parts: Mapping[str, Source], source: str) -> XLMConfig:
-    """The configuration of the model in a .keras file.
+def read_keras_config(
+    parts: Mapping[str, Source], source: str
+) -> tuple[XLMConfig, tuple[str, ...]]:
+    """The configuration of the model in a .keras file, and what else is said there, in words.
 
     Args:
         parts: Name -> member of the archive.
@@ -146,9 +198,18 @@ def read_keras_config(parts: Mapping[str, Source], source: str) -> XLMConfig:
             f"{', '.join(f'TF{known}' for known in ARCHITECTURES)}."
         )
     try:
-        return XLMConfig.from_dict(values, architectures=[architecture])
+        config = XLMConfig.read_from(values, architectures=[architecture])
     except (ConfigError, TypeError) as error:
         raise CheckpointError(f"{source} (config.json): {error}") from error
+    dropped = []
+    if saved.get("compile_config"):
+        dropped.append("the optimizer, losses and metrics of compile (compile_config)")
+    policy = options.get("dtype") if isinstance(options, dict) else None
+    policy = policy.get("config") if isinstance(policy, dict) else policy
+    name = policy.get("name") if isinstance(policy, dict) else policy
+    if isinstance(name, str) and name.startswith("mixed_"):
+        dropped.append(f"the dtype policy {name:.40}")
+    return config, tuple(dropped)
 
 
 def write_keras(
@@ -158,6 +219,8 @@ def write_keras(
     architecture: str,
     dtype: str,
     progress: Progress | None = None,
+    *,
+    text_files: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write a .keras file, which `keras.saving.load_model` opens once xlm_tf is imported.
 
@@ -168,6 +231,7 @@ def write_keras(
         architecture: The name of its class, such as "XLMModel".
         dtype: Name of the dtype of the model.
         progress: Called with numbers of bytes, from several threads.
+        text_files: Text files to keep in it, by name.
     """
     weights = path.with_name(f"{path.name}.weights")
     metadata = {
@@ -182,6 +246,7 @@ def write_keras(
             ("metadata.json", json.dumps(metadata).encode()),
             ("config.json", json.dumps(model).encode()),
             (WEIGHTS, LazyTensor(source, 0, "uint8", (source.size,))),
+            *((f"{TEXT_FILES}{name}", text) for name, text in sorted((text_files or {}).items())),
         ]
         write_archive(path, content)
     finally:

@@ -23,6 +23,7 @@ class SafetensorsLayout(ShardedLayout):
     dialect = "torch"
     file = "model.safetensors"
     container = "safetensors"
+    prefixes_are_taken_off = True
 
     def recognises(self, file: WeightsFile) -> bool:
         """Any safetensors file."""
@@ -30,12 +31,19 @@ class SafetensorsLayout(ShardedLayout):
 
     def read(self, file: WeightsFile) -> Content:
         """See `Layout.read`."""
-        tensors, _ = file.safetensors
-        return Content(tensors)
+        tensors, metadata = file.safetensors
+        # `safetensors.torch.save_model` stores tensors that share memory once, and notes the
+        # other names of each.
+        aliases = {name: kept for name, kept in metadata.items() if kept in tensors}
+        aliases = {name: kept for name, kept in aliases.items() if name not in tensors}
+        notes = tuple(f"{name} is stored as {kept}" for name, kept in aliases.items())
+        return Content(
+            tensors | {name: tensors[kept] for name, kept in aliases.items()}, notes=notes
+        )
 
     def config_beside(self, file: Path) -> XLMConfig:
-        """The configuration of the folder, which is what `XLMConfig.from_pretrained` opens."""
-        return XLMConfig.from_pretrained(file.parent)
+        """The configuration of the folder, as `XLMConfig.save_pretrained` writes it."""
+        return XLMConfig.from_json_file(file.parent / "config.json")
 
     def canonical(
         self, tensors: Mapping[str, LazyTensor], config: XLMConfig, source: str

@@ -26,6 +26,7 @@ class TorchLayout(ShardedLayout):
     file = "pytorch_model.bin"
     container = "torch"
     repeats_tied = True
+    prefixes_are_taken_off = True
 
     def recognises(self, file: WeightsFile) -> bool:
         """Any file of `torch.save`."""

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from xlm_core.distribution import install_command
 from xlm_core.errors import InputError, MissingPackageError
 
 KINDS = ("np", "pt", "tf")
@@ -143,7 +144,7 @@ def _tensorflow() -> Maker:
 def _refuse_missing(kind: str, name: str, extra: str, error: ImportError) -> NoReturn:
     raise MissingPackageError(
         f"return_tensors={kind!r} needs {name}, which is not installed: "
-        f"pip install 'xlm-models[{extra}]', or ask for arrays of numpy (return_tensors='np')."
+        f"{install_command(extra)}, or ask for arrays of numpy (return_tensors='np')."
     ) from error
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 from xml.etree import ElementTree
 
 import pytest
 
+from conversion.reports.html.parts import STYLE
 from conversion.reports.html.plot import error_plot
 from conversion.reports.outputs import Bars, Row
 from tests.conversion.reports.html.test_page import row, rows
@@ -81,3 +83,31 @@ def test_stays_within_its_frame(layers: int) -> None:
             assert 0 <= float(node.get(name, "0")) <= 900
         for name in ("y", "y1", "y2", "cy"):
             assert 0 <= float(node.get(name, "0")) <= 400
+
+
+@pytest.mark.parametrize("layers", [1, 6, 8, 12, 48])
+@pytest.mark.parametrize("bars", [Bars(), Bars(float64=1e-12, float32_states=2e-12)])
+def test_no_text_is_overprinted(layers: int, bars: Bars) -> None:
+    """Neither by another text nor by marks and lines; a letter is at most 8 pixels wide."""
+    root = ElementTree.fromstring(error_plot(rows(layers), bars))
+    boxes = []
+    for node in root.iter("text"):
+        x, y, width = float(node.get("x", "")), float(node.get("y", "")), 8.0 * len(node.text or "")
+        left = {"start": x, "middle": x - width / 2, "end": x - width}[node.get("text-anchor", "")]
+        boxes.append((left, y - 11, left + width, y + 3, node.text))
+    assert all(box[2] <= 640 for box in boxes)
+    for one, other in itertools.combinations(boxes, 2):
+        apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+        assert apart, (one[4], other[4])
+    frame = next(node for node in root.iter("line") if node.get("class") == "axis")
+    for left, top, right, bottom, words in boxes:
+        outside = left > float(frame.get("x2", "")) or right < float(frame.get("x1", ""))
+        assert outside or bottom < 44 or top > 346, words
+
+
+def test_is_readable_on_500_pixels() -> None:
+    root = plot(*rows())
+    width = float(root.get("viewBox", "").split()[2])
+    (size,) = re.findall(r"svg text \{[^}]*font-size: (\d+)px", STYLE)
+    margins = 2 * 20
+    assert int(size) * (500 - margins) / width >= 10

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+from xlm_core.distribution import install_command
 from xlm_core.errors import InputError, MissingPackageError
 from xlm_core.tokenization.text.aligned_text import AlignedText
 
@@ -48,8 +49,8 @@ class Segmenter(ABC):
         """The error that says how to install the package, or do without it."""
         error: MissingPackageError = MissingPackageError(
             f"Texts in {self.language!r} are split into words by {self.package}, which is not "
-            f"installed. Install it with pip install 'xlm-models[{self.language}]', or split the "
-            "text yourself and pass the words with is_split_into_words=True."
+            f"installed. Install it with {install_command(self.language)}, or split the text "
+            "yourself and pass the words with is_split_into_words=True."
         )
         return error
 

@@ -1,0 +1,90 @@
+"""transformers' common tests of PyTorch models, for XLM's: one small model of every class."""
+
+from __future__ import annotations
+
+import unittest
+from typing import Any
+
+import torch
+from peer_tests.test_configuration_common import ConfigTester
+from peer_tests.test_modeling_common import ModelTesterMixin, ids_tensor, random_attention_mask
+
+from tests.peer.subject import subject
+
+if subject() == "theirs":
+    import transformers as family
+    from transformers import XLMConfig
+else:
+    import xlm_torch as family  # type: ignore[no-redef]
+    from xlm_core import XLMConfig  # type: ignore[assignment]
+
+CLASSES = tuple(
+    getattr(family, name)
+    for name in (
+        "XLMModel",
+        "XLMWithLMHeadModel",
+        "XLMForQuestionAnswering",
+        "XLMForSequenceClassification",
+        "XLMForQuestionAnsweringSimple",
+        "XLMForTokenClassification",
+        "XLMForMultipleChoice",
+    )
+)
+
+
+class XLMModelTester:
+    """Makes the configuration and the inputs that the common tests ask for."""
+
+    def __init__(self, parent: unittest.TestCase) -> None:
+        self.parent = parent
+        self.batch_size, self.seq_length = 13, 7
+        self.hidden_size, self.num_hidden_layers, self.num_attention_heads = 32, 2, 4
+        self.vocab_size, self.num_choices, self.is_training = 99, 4, True
+
+    def get_config(self) -> Any:
+        """A small model with language embeddings; tokens 0 to 2 are special."""
+        return XLMConfig(
+            vocab_size=self.vocab_size,
+            emb_dim=self.hidden_size,
+            n_layers=self.num_hidden_layers,
+            n_heads=self.num_attention_heads,
+            n_langs=2,
+            dropout=0.1,
+            attention_dropout=0.1,
+            max_position_embeddings=64,
+            num_labels=2,
+            bos_token_id=0,
+            pad_token_id=2,
+        )
+
+    def prepare_config_and_inputs_for_common(self) -> tuple[Any, dict[str, Any]]:
+        """A configuration, and the arguments of `XLMModel.forward`."""
+        shape = [self.batch_size, self.seq_length]
+        return self.get_config(), {
+            "input_ids": ids_tensor(shape, self.vocab_size),
+            "token_type_ids": ids_tensor(shape, 2),
+            "lengths": ids_tensor([self.batch_size], 2) + self.seq_length - 2,
+            "attention_mask": random_attention_mask(shape),
+        }
+
+
+class XLMModelTest(ModelTesterMixin, unittest.TestCase):  # type: ignore[misc]
+    """Every class of the family."""
+
+    all_model_classes = CLASSES
+
+    def setUp(self) -> None:
+        self.model_tester = XLMModelTester(self)
+        self.config_tester = ConfigTester(self, config_class=XLMConfig, emb_dim=37)
+
+    def _prepare_for_class(
+        self, inputs_dict: dict[str, Any], model_class: Any, return_labels: bool = False
+    ) -> dict[str, Any]:
+        inputs: dict[str, Any] = super()._prepare_for_class(inputs_dict, model_class, return_labels)
+        if return_labels and model_class.__name__ == "XLMForQuestionAnswering":
+            for name in ("start_positions", "end_positions"):
+                inputs[name] = torch.zeros(self.model_tester.batch_size, dtype=torch.long)
+        return inputs
+
+    def test_config(self) -> None:
+        self.config_tester.run_common_tests()
