@@ -111,6 +111,8 @@ def check_new_output(
 def prune(config: XLMConfig, heads_to_prune: Mapping[int, Iterable[int]]) -> dict[int, list[int]]:
     """Remove heads from the configuration, in the numbering of the unpruned model.
 
+    Negative layers count from the last.
+
     Returns:
         Layer -> places, among the heads that it had until now, of those that stay; only the
         layers that change.
@@ -120,7 +122,8 @@ def prune(config: XLMConfig, heads_to_prune: Mapping[int, Iterable[int]]) -> dic
             configuration is as before.
     """
     merged = {layer: list(heads) for layer, heads in (config.pruned_heads or {}).items()}
-    for layer, heads in heads_to_prune.items():
+    for place, heads in heads_to_prune.items():
+        layer = place + config.n_layers if -config.n_layers <= place < 0 else place
         merged[layer] = sorted({*merged.get(layer, ()), *heads})
     after = config.copy(pruned_heads=merged)
     kept = {}

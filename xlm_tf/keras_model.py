@@ -98,7 +98,8 @@ class KerasModel(Checkpointed, keras.Model):
             args, options: Keras' own. Without a loss, it is the model's own: also where an earlier
                 compile() chose another, which Keras keeps.
         """
-        self._compile_loss = self.loss = None
+        self._compile_loss: Any = None
+        self.loss = None
         super().compile(*args, **options)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **options: Any) -> Any:

@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from xlm_core.changes import check_new_output, check_output
 from xlm_core.config import XLMConfig
-from xlm_core.errors import InputError
+from xlm_core.errors import ConfigError, InputError
 from xlm_tf.adaptive_softmax import AdaptiveLogSoftmax, TailCluster
 from xlm_tf.fast.embedding import share
 from xlm_tf.fast.graphs import compiled
@@ -181,6 +182,7 @@ class TFXLMWithLMHeadModel(TFXLMModelWithHead):
         Returns:
             `MaskedLMOutput`, or with return_dict=False the tuple of what it holds.
         """
+        self._check_matrices()
         if labels is None and output_logits is False:
             raise InputError("output_logits is False, and there are no labels to give a loss for.")
         if output_logits is None:
@@ -206,7 +208,7 @@ class TFXLMWithLMHeadModel(TFXLMModelWithHead):
                 limit=self.config.vocab_size,
                 rule="the vocabulary, or -100 where nothing is to be predicted",
             )
-        if output_matrix is None:
+        if output_matrix is None and isinstance(self.pred_layer.proj, TiedLinear):
             output_matrix = tf.convert_to_tensor(self.transformer.embeddings.embeddings)
         loss, logits = compiled(
             self,
@@ -270,6 +272,64 @@ class TFXLMWithLMHeadModel(TFXLMModelWithHead):
             return share(tf.convert_to_tensor(self.transformer.embeddings.embeddings))
         return None, None
 
+    def _check_matrices(self) -> None:
+        """Raise `ConfigError` if the output does not go with the word embeddings any more."""
+        super()._check_matrices()
+        output = self.pred_layer.proj
+        if isinstance(output, AdaptiveLogSoftmax):
+            check_output(self.config, output.cutoffs[-1], is_embeddings=True)
+        elif isinstance(output, (TiedLinear, Linear)):
+            check_output(
+                self.config, output.bias.shape[0], is_embeddings=self._multiplies_embeddings()
+            )
+
+    def _multiplies_embeddings(self) -> bool:
+        """Whether the output's matrix is the word embeddings', where the two are to be tied.
+
+        Raises:
+            ConfigError: If it is to be, and there is no such matrix.
+        """
+        embeddings = self.transformer.embeddings
+        if not isinstance(self.pred_layer.proj, TiedLinear):
+            if self.config.ties_output:
+                raise ConfigError(
+                    "tie_word_embeddings is True, but this model was made with an output matrix "
+                    "of its own: set config.tie_word_embeddings = False, or make or open it again."
+                )
+            return True
+        if getattr(embeddings, "embeddings", None) is None:
+            raise ConfigError(
+                f"the word embeddings are a {type(embeddings).__name__} without embeddings, the "
+                "matrix that the output is tied to: give such a layer, or inputs_embeds."
+            )
+        return True
+
     def get_output_embeddings(self) -> keras.layers.Layer:
         """The output projection."""
         return self.pred_layer.proj
+
+    def set_output_embeddings(self, value: Any) -> None:
+        """Replace the values of the output projection.
+
+        Args:
+            value: A layer with kernel, shape (hidden, vocabulary), and perhaps bias.
+
+        Raises:
+            ConfigError: If the matrix is to be that of the word embeddings, and is not; or has
+                another shape than these.
+        """
+        proj = self.pred_layer.proj
+        is_same = value is proj or value is self.transformer.embeddings
+        kernel = getattr(value, "kernel", None)
+        shape = None if kernel is None else tuple(kernel.shape)[::-1]
+        check_new_output(self.config, shape, is_embeddings=is_same)
+        if is_same:
+            return
+        if kernel is None or not isinstance(proj, Linear):
+            raise ConfigError(
+                f"the new output is a {type(value).__name__}, and its kernel is to be taken by a "
+                f"{type(proj).__name__}: expected a built layer such as keras.layers.Dense."
+            )
+        bias = getattr(value, "bias", None)
+        proj.kernel.assign(kernel)
+        proj.bias.assign(tf.zeros(proj.bias.shape, proj.bias.dtype) if bias is None else bias)

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from xlm_core.changes import check_embeddings
 from xlm_core.config import XLMConfig
 from xlm_core.inputs import check_cache
 from xlm_tf.attention import MultiHeadAttention, attention_mask_of
@@ -171,6 +172,7 @@ class TFXLMModel(TFXLMPreTrainedModel):
         embedding_matrix: tf.Tensor | None,
     ) -> int:
         """Check what `call` was given; returns how many positions are cached."""
+        self._check_matrices()
         cached = None
         if cache is not None:
             check_cache(cache)
@@ -179,6 +181,12 @@ class TFXLMModel(TFXLMPreTrainedModel):
         new = None if sequence is None else sequence - (cached or 0)
         check_requests(self, new, output_positions, embedding_matrix)
         return cached or 0
+
+    def _check_matrices(self) -> None:
+        """Raise `ConfigError` if the word embeddings were replaced by some of another shape."""
+        matrix = getattr(self.embeddings, "embeddings", None)
+        if matrix is not None:
+            check_embeddings(self.config, tuple(matrix.shape))
 
     def _encode(
         self,

@@ -55,6 +55,8 @@ class TFXLMPreTrainedModel(KerasModel):
 
     architecture: str = "XLMModel"
     base_model_prefix = "transformer"
+    config_class = XLMConfig
+    main_input_name = "input_ids"
 
     def __init__(
         self, config: XLMConfig, *, dtype: Any = None, initialize: bool = True, **options: Any
@@ -124,12 +126,47 @@ class TFXLMPreTrainedModel(KerasModel):
     def gradient_checkpointing(self, value: bool) -> None:
         self.encoder()._gradient_checkpointing = value
 
-    def num_parameters(self, only_trainable: bool = False) -> int:
-        """Number of parameters, tied ones counted once."""
+    @property
+    def name_or_path(self) -> str:
+        """Where the model was opened from, as far as its configuration says."""
+        return str(getattr(self.config, "name_or_path", None) or "")
+
+    @property
+    def dummy_inputs(self) -> dict[str, tf.Tensor]:
+        """A batch that every model takes: int64, shape (3, 5), or (3, 2, 5) of choices."""
+        rows = [[7, 6, 0, 0, 1], [1, 2, 3, 0, 0], [0, 0, 0, 4, 5]]
+        ids = tf.minimum(tf.constant(rows, tf.int64), self.config.vocab_size - 1)
+        if self.architecture == "XLMForMultipleChoice":
+            ids = tf.tile(ids[:, None], (1, 2, 1))
+        inputs = {"input_ids": ids, "attention_mask": tf.ones_like(ids)}
+        if self.config.has_lang_embeddings:
+            inputs["langs"] = tf.zeros_like(ids)
+        return inputs
+
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """Number of parameters, tied ones counted once.
+
+        Args:
+            only_trainable: Leave out what is not trained.
+            exclude_embeddings: Leave out the embeddings of words, positions and languages.
+        """
         return sum(
             int(np.prod(variable.shape))
-            for variable in map(self.variable_of, self._owned_specs())
-            if variable.trainable or not only_trainable
+            for spec in self._owned_specs()
+            if not (exclude_embeddings and spec.kind is Kind.EMBEDDING)
+            if (variable := self.variable_of(spec)).trainable or not only_trainable
+        )
+
+    def get_memory_footprint(self, return_buffers: bool = True) -> int:
+        """Bytes of all variables.
+
+        Args:
+            return_buffers: Whether those that are not trained count too.
+        """
+        return sum(
+            int(np.prod(variable.shape)) * tf.as_dtype(variable.dtype).size
+            for variable in self.variables
+            if return_buffers or variable.trainable
         )
 
     def tensor_specs(self) -> tuple[TensorSpec, ...]:
@@ -164,6 +201,30 @@ class TFXLMPreTrainedModel(KerasModel):
         if tuple(getattr(layer, leaf).shape) != value.shape:
             layer.create(leaf, value.shape)
         getattr(layer, leaf).assign(value)
+
+    def _fitting_array(self, spec: TensorSpec, name: str) -> np.ndarray[Any, Any]:
+        """A tensor as the weight table says.
+
+        Raises:
+            CheckpointError: If there is none, or it has another shape.
+        """
+        layer, leaf = self._layer_of(spec)
+        if not isinstance(getattr(layer, leaf, None), (keras.Variable, tf.Variable, tf.Tensor)):
+            raise CheckpointError(
+                f"this model has no tensor {name}: a {type(layer).__name__} stands in its place. "
+                "Put the layer back that was there before."
+            )
+        array = self._array_of(spec)
+        if array.shape != spec.shape:
+            raise CheckpointError(
+                f"{name} has shape {array.shape}: expected {spec.shape}, by the configuration of "
+                "this model."
+            )
+        return array
+
+    def _check_matrices(self) -> None:
+        """Raise `ConfigError` if embeddings or output were replaced by what does not fit."""
+        self.encoder()._check_matrices()
 
     def _array_of(self, spec: TensorSpec) -> np.ndarray[Any, Any]:
         array: np.ndarray[Any, Any] = self.variable_of(spec).numpy()
@@ -214,7 +275,8 @@ class TFXLMPreTrainedModel(KerasModel):
             path: A folder, a file or an index of shards, of any layout that docs/layouts.md
                 lists; or the name of a published checkpoint, such as "xlm-mlm-en-2048".
             dtype: Of the model: tf.float64, "float64", a dtype policy such as "mixed_float16".
-                Default float32, whatever the file holds; "auto" takes the file's.
+                Default that of `keras.config.set_dtype_policy`, float32 if nobody called it,
+                whatever the file holds; "auto" takes the file's.
             ignore_mismatched_sizes: Start a head of another size afresh instead of failing.
             revision: Branch, tag or commit of a published checkpoint.
             local_files_only: Of a published checkpoint, take only what was downloaded before.
@@ -268,7 +330,9 @@ class TFXLMPreTrainedModel(KerasModel):
             folder: Made if needed. Files are replaced only once whole.
 
         Raises:
-            CheckpointError: For an int8 model: no layout holds it.
+            CheckpointError: For an int8 model: no layout holds it. If a layer that holds no such
+                variable stands in the place of one of the model's.
+            ConfigError: If the embeddings were replaced by what does not go with the rest.
         """
         if is_quantized(self):
             raise CheckpointError(
@@ -276,11 +340,12 @@ class TFXLMPreTrainedModel(KerasModel):
                 "model before quantize(), and quantize it again after from_pretrained()."
             )
         config = self.config.copy(architectures=[self.architecture], dtype=self.variable_dtype)
+        self._check_matrices()
         tensors = {}
         for spec in self._owned_specs():
             name = name_of(spec, "torch", self.architecture)
             assert name is not None
-            tensors[name] = self._array_of(spec)
+            tensors[name] = self._fitting_array(spec, name)
         save_checkpoint(folder, config, tensors)
 
     # -- changing the model --------------------------------------------------------------------
@@ -297,9 +362,19 @@ class TFXLMPreTrainedModel(KerasModel):
             value: float, shape (vocabulary, hidden), or an embedding layer that holds it.
 
         Raises:
-            ConfigError: If the width is not the model's, or the vocabulary cannot be resized.
+            ConfigError: If it is no matrix, or one of another width than the model's, or the
+                vocabulary cannot be resized.
         """
+        if not hasattr(value, "embeddings") and isinstance(value, keras.layers.Layer):
+            raise ConfigError(
+                f"the new embeddings are a {type(value).__name__} without embeddings: expected a "
+                "built embedding layer, or a matrix."
+            )
         table = np.asarray(tf.convert_to_tensor(getattr(value, "embeddings", value)))
+        if table.ndim != 2:
+            raise ConfigError(
+                f"the new embeddings have shape {table.shape}: expected (vocabulary, hidden)."
+            )
         rows, width = table.shape
         if width != self.config.emb_dim:
             raise ConfigError(
@@ -312,8 +387,19 @@ class TFXLMPreTrainedModel(KerasModel):
         """The output projection of a language model, else None."""
         return None
 
+    def set_output_embeddings(self, value: Any) -> None:
+        """Replace the output projection of a language model.
+
+        Raises:
+            ConfigError: For other models, which have none.
+        """
+        raise ConfigError(f"{type(self).__name__} has no output embeddings to replace.")
+
     def resize_token_embeddings(
-        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = False,
     ) -> Embedding:
         """Change the size of the vocabulary, in the output layer as well.
 
@@ -323,6 +409,9 @@ class TFXLMPreTrainedModel(KerasModel):
             new_num_tokens: The new size; rows are cut at the end, or fresh ones added there.
                 None keeps it.
             pad_to_multiple_of: Round the size up to a multiple of this.
+            mean_resizing: Draw new rows from close around the mean of the old ones (transformers'
+                default) in place of the distribution of initial values, as the published models
+                were made.
 
         Returns:
             The word embeddings.
@@ -334,17 +423,31 @@ class TFXLMPreTrainedModel(KerasModel):
         size = new_vocabulary_size(
             self.config, self.architecture, new_num_tokens, pad_to_multiple_of
         )
-        if size != self.config.vocab_size:
-            kept = min(self.config.vocab_size, size)
-            self.config.vocab_size = size
-            for spec in self._owned_specs():
-                old = self._array_of(spec)
-                if old.shape != spec.shape:
-                    value = self._initial_value(spec).astype(old.dtype)
-                    value[:kept] = old[:kept]
-                    self._set_variable(spec, value)
+        self.config.vocab_size = size
+        if self._resize(mean_resizing=mean_resizing):
             self._forget_traces()
         return self.get_input_embeddings()
+
+    def _resize(self, *, mean_resizing: bool) -> bool:
+        """Give every tensor the rows that the configuration says; whether any had others."""
+        changed = False
+        for spec in self._owned_specs():
+            layer, leaf = self._layer_of(spec)
+            if isinstance(layer, QuantizedLinear) or not hasattr(layer, leaf):
+                continue
+            old = self._array_of(spec)
+            if old.shape == spec.shape:
+                continue
+            if self.config.asm and not spec.in_encoder:
+                self._check_matrices()  # says what to do
+            changed = True
+            value = self._initial_value(spec).astype(old.dtype)
+            kept = min(len(old), len(value))
+            if mean_resizing and kept < len(value):
+                value[kept:] = _around_mean(old, len(value) - kept)
+            value[:kept] = old[:kept]
+            self._set_variable(spec, value)
+        return changed
 
     def prune_heads(self, heads_to_prune: Mapping[int, Iterable[int]]) -> None:
         """Remove attention heads for good.
@@ -352,8 +455,8 @@ class TFXLMPreTrainedModel(KerasModel):
         A compiled model must be compiled again: its optimizer knows the old variables.
 
         Args:
-            heads_to_prune: Layer -> heads, in the numbering of the unpruned model. Heads that
-                are gone already are passed over.
+            heads_to_prune: Layer (negative ones count from the last) -> heads, in the numbering
+                of the unpruned model. Heads that are gone already are passed over.
 
         Raises:
             ConfigError: For a layer or a head that does not exist, or a layer's last head; for an
@@ -407,7 +510,21 @@ class TFXLMPreTrainedModel(KerasModel):
         return tf.cast(self.encoder().seed_generator.next(), tf.int64)
 
 
+def _around_mean(old: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
+    """New rows from a normal distribution of the old ones' mean and 1e-9 of their covariance.
+
+    Source: Hewitt 2021, "Initializing new word embeddings for pretrained language models".
+    """
+    rows = old.astype(np.promote_types(old.dtype, np.float32))
+    mean = rows.mean(0)
+    noise = np.array(keras.random.normal((count, len(rows)), dtype="float32"), rows.dtype)
+    spread = noise @ (rows - mean) * (1e-9 / len(rows)) ** 0.5
+    return np.asarray((mean + spread).astype(old.dtype))
+
+
 def _resolve_dtype(dtype: Any, in_file: set[str]) -> Any:
+    if dtype is None:
+        return keras.config.dtype_policy()
     if isinstance(dtype, keras.DTypePolicy) or dtype in ("mixed_float16", "mixed_bfloat16"):
         return dtype
     return float_dtype_name(dtype, in_file, "mixed_float16", "mixed_bfloat16")

@@ -275,7 +275,7 @@ def labels_by_name(architecture: str, labels: Any) -> dict[str, Any]:
         if isinstance(labels, Mapping):
             # Keras' losses and metrics go by the names of outputs.
             outputs = {"start_logits": "start_positions", "end_logits": "end_positions"}
-            named = {outputs.get(name, name): value for name, value in labels.items()}
+            named = {str(outputs.get(name, name)): value for name, value in labels.items()}
             allowed = {"start_positions", "end_positions"}
             if architecture == "XLMForQuestionAnswering":
                 allowed |= {"is_impossible", "cls_index", "p_mask"}

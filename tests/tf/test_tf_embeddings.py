@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from tests.support.parity import as_array, assert_all_close, assert_equal
 from tests.tf.helpers import ADAPTIVE, dataset, states, tiny_batch, tiny_labels, tiny_model
-from xlm_core import ConfigError
+from xlm_core import CheckpointError, ConfigError
 from xlm_core.weights import ARCHITECTURES
 from xlm_tf import MODEL_CLASSES
 
@@ -150,3 +151,106 @@ def test_sinusoidal_positions_are_never_trained() -> None:
     model.resize_token_embeddings(60)
     assert not model.position_embeddings.embeddings.trainable
     assert model.num_parameters(only_trainable=True) == model.num_parameters() - 20 * 12
+
+
+def test_resizing_through_the_encoder_says_what_to_call(tmp_path: Path) -> None:
+    model, batch = tiny_model(LM), tiny_batch()
+    model.transformer.resize_token_embeddings(66)
+    for step in (lambda: model(batch), lambda: model.save_pretrained(tmp_path)):
+        with pytest.raises(ConfigError, match=r"call resize_token_embeddings\(66\) of the model"):
+            step()
+    model.resize_token_embeddings(66)
+    assert model(batch, labels=np.full((4, 9), 65)).logits.shape == (4, 9, 66)
+    model.save_pretrained(tmp_path)
+    opened = MODEL_CLASSES[LM].from_pretrained(tmp_path)
+    assert_equal(opened(batch).logits.numpy(), model(batch).logits.numpy(), "logits")
+
+
+@TIED
+def test_embeddings_replaced_in_the_encoder(tied: bool, tmp_path: Path) -> None:
+    model, batch = tiny_model(LM, tie_word_embeddings=tied), tiny_batch()
+    table = np.random.default_rng(3).normal(size=(50, 12)).astype(np.float32)
+    model.transformer.set_input_embeddings(table)
+    scores = model(batch).logits.numpy()
+    hidden = model.transformer(batch).last_hidden_state.numpy()
+    matrix = table.T if tied else model.pred_layer.proj.kernel.numpy()
+    np.testing.assert_allclose(scores, hidden @ matrix + model.pred_layer.proj.bias, atol=1e-4)
+    model.save_pretrained(tmp_path)
+    opened = MODEL_CLASSES[LM].from_pretrained(tmp_path)
+    assert_equal(opened(batch).logits.numpy(), scores, "logits")
+    model.transformer.embeddings.create("embeddings", (66, 12))
+    for step in (lambda: model(batch), lambda: model.save_pretrained(tmp_path)):
+        with pytest.raises(ConfigError, match=r"resize_token_embeddings\(66\) of the whole model"):
+            step()
+    model.resize_token_embeddings(66)
+    assert model(batch).logits.shape == (4, 9, 66)
+
+
+class _Rows(keras.layers.Layer):
+    """Something that looks rows up, and has no matrix of the usual name."""
+
+    def call(self, ids: tf.Tensor) -> tf.Tensor:
+        return tf.one_hot(ids, 12)
+
+
+def test_a_layer_without_a_matrix_in_place_of_the_embeddings(tmp_path: Path) -> None:
+    batch, head = tiny_batch(), tiny_model("XLMForTokenClassification")
+    for model in (head, tiny_model(LM, tie_word_embeddings=False), tiny_model(LM)):
+        model.transformer._tracker.unlock()
+        model.transformer.embeddings = _Rows()
+        if model.config.ties_output and model.architecture == LM:
+            with pytest.raises(ConfigError, match="_Rows without embeddings, the matrix that"):
+                model(batch)
+        else:
+            assert model(batch).logits.shape[:2] == (4, 9)
+            with pytest.raises(CheckpointError, match=r"embeddings.weight: a _Rows stands in"):
+                model.save_pretrained(tmp_path)
+
+
+def test_another_output() -> None:
+    model, batch = tiny_model(LM, tie_word_embeddings=False), tiny_batch()
+    dense = keras.layers.Dense(50)
+    dense.build((None, 12))
+    model.set_output_embeddings(dense)
+    hidden = model.transformer(batch).last_hidden_state
+    np.testing.assert_allclose(model(batch).logits, dense(hidden), atol=1e-5)
+    model.set_output_embeddings(model.get_output_embeddings())
+    for other, words in (
+        (tiny_model(LM), "tie_word_embeddings is True"),
+        (tiny_model("XLMModel"), "has no output embeddings"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            other.set_output_embeddings(dense)
+    tied = tiny_model(LM)
+    tied.set_output_embeddings(tied.get_output_embeddings())
+    model.config.tie_word_embeddings = True
+    with pytest.raises(ConfigError, match="made with an output matrix of its own"):
+        model(batch)
+
+
+def test_new_rows_around_the_mean() -> None:
+    model = tiny_model(LM, tie_word_embeddings=False)
+    old = states(model)
+    model.resize_token_embeddings(200, mean_resizing=True)
+    for path in ("embeddings.weight", "pred_layer.proj.weight", "pred_layer.proj.bias"):
+        new = states(model)[path]
+        np.testing.assert_allclose(
+            new[50:], np.broadcast_to(old[path].mean(0), new[50:].shape), atol=1e-3
+        )
+        assert_equal(new[:50], old[path], path)
+
+
+def test_what_transformers_models_say_of_themselves() -> None:
+    model = tiny_model(LM, sinusoidal_embeddings=True)
+    tables = 50 * 12 + 20 * 12 + 4 * 12
+    assert model.num_parameters() - model.num_parameters(exclude_embeddings=True) == tables
+    assert model.get_memory_footprint() >= 4 * model.num_parameters()
+    assert (model.main_input_name, model.config_class) == ("input_ids", type(model.config))
+    assert model.name_or_path == ""
+    for name in ARCHITECTURES:
+        assert tiny_model(name)(tiny_model(name).dummy_inputs) is not None
+    other = tiny_model()
+    other.prune_heads({-1: [0], 0: [2]})
+    assert other.config.pruned_heads == {0: [2], 1: [0]}
+    with pytest.raises(ConfigError):
+        other.prune_heads({-3: [0]})

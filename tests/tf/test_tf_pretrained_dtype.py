@@ -71,6 +71,21 @@ def test_dtype_by_default_and_as_in_the_file(stored: str, tmp_path: Path) -> Non
     assert_equal(in_torch.embeddings.weight.float(), as_stored["embeddings.weight"])
 
 
+def test_the_global_policy_is_followed(tmp_path: Path) -> None:
+    tiny_model("XLMWithLMHeadModel").save_pretrained(tmp_path)
+    before = keras.config.dtype_policy()
+    try:
+        for policy in ("mixed_bfloat16", "float64", keras.DTypePolicy("bfloat16")):
+            keras.config.set_dtype_policy(policy)
+            name = getattr(policy, "name", policy)
+            for opener in (xlm_tf.from_pretrained, TFXLMWithLMHeadModel.from_pretrained):
+                model = opener(tmp_path)
+                assert model.dtype_policy.name == model.pred_layer.dtype_policy.name == name
+            assert opener(tmp_path, dtype="float32").compute_dtype == "float32"
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def test_a_mixed_model_is_saved_in_float32(tmp_path: Path) -> None:
     model = tiny_model(dtype="mixed_bfloat16")
     model.save_pretrained(tmp_path)
