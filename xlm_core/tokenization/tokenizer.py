@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from xlm_core import loading_arguments
 from xlm_core.errors import InputError, TokenizerError, refuse_unknown_arguments
@@ -51,7 +51,11 @@ from xlm_core.tokenization.text_encoder import Origin, TextEncoder, TextOptions
 from xlm_core.tokenization.words.added_tokens import AddedToken, added_tokens_of, list_of_tokens
 from xlm_core.tokenization.words.bpe import BPE
 from xlm_core.tokenization.words.memory import DEFAULT_CACHE_SIZE
-from xlm_core.tokenization.words.vocabulary import DEFAULT_ADDITIONAL_SPECIAL_TOKENS, Vocabulary
+from xlm_core.tokenization.words.vocabulary import (
+    DEFAULT_ADDITIONAL_SPECIAL_TOKENS,
+    NAMED_SPECIAL_TOKENS,
+    Vocabulary,
+)
 
 VERY_LARGE = int(1e30)
 
@@ -101,6 +105,12 @@ class XLMTokenizer:
     """
 
     is_fast = False
+    # By the names of the constructor's arguments.
+    vocab_files_names: ClassVar[dict[str, str]] = {
+        "vocab_file": VOCAB_FILE,
+        "merges_file": MERGES_FILE,
+    }
+    SPECIAL_TOKENS_ATTRIBUTES = (*NAMED_SPECIAL_TOKENS, "additional_special_tokens")
     pad_token_type_id = 0
 
     def __init__(
