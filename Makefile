@@ -11,7 +11,7 @@ PYTEST := TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m pytest
 PARALLEL := $(ONE_THREAD) $(PYTEST) -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test test-full test-core test-torch test-tf test-conversion parity test-peer bench \
+.PHONY: setup demo test test-full test-core test-torch test-tf test-conversion parity test-peer test-tools bench \
 	bench-quick lint format types commits picture check clean
 
 setup: $(STAMP)
@@ -55,6 +55,11 @@ parity: $(STAMP)
 # cache outside the project (XLM_PEER_CACHE). More by PEER="--suites 'PyTorch*' --verbose -k WORDS".
 test-peer: $(STAMP)
 	$(ONE_THREAD) TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m tests.peer $(PEER)
+
+# With tools that need environments of their own: transformers 5, sentence-transformers, ONNX Runtime,
+# captum. They are made in a cache outside the project (XLM_TOOLS_CACHE). More by TOOLS="--only NAME".
+test-tools: $(STAMP)
+	$(ONE_THREAD) $(BIN)/python -m tests.tools $(TOOLS)
 
 # What is measured, printed side by side.
 bench: $(STAMP)

@@ -41,21 +41,27 @@ LAZY_IMPORTS: dict[str, tuple[set[str], str]] = {
     ),
 }
 
+# The one package that is transformers' own kind: it imports transformers, and nobody imports it.
+FOR_TRANSFORMERS = "xlm_torch.for_transformers"
+
 PROBE = """
-import importlib, pkgutil, sys
-package = importlib.import_module(sys.argv[1])
-for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
-print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})))
+import importlib, sys
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
 
 def loaded_by(package: str) -> set[str]:
+    modules = [
+        name
+        for name in map(module_of, files(package))
+        if not name.endswith("__main__") and not name.startswith(FOR_TRANSFORMERS)
+    ]
     # transformers, imported by a test before, sets this for its whole process.
     environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, package],
+        [sys.executable, "-c", PROBE, *modules],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -109,11 +115,29 @@ def test_what_is_named(package: str) -> None:
     wrong = []
     for file in files(package):
         relative = file.relative_to(ROOT).as_posix()
+        if module_of(file).startswith(FOR_TRANSFORMERS):
+            continue
         allowed, _ = LAZY_IMPORTS.get(relative, (set(), ""))
         for name, at_import in imported(file.read_text(encoding="utf-8")):
             if name in NOT_NAMED[package] and (at_import or name not in allowed):
                 wrong.append((relative, name))
     assert wrong == []
+
+
+def test_one_package_imports_transformers() -> None:
+    """And the rest of the library does without it."""
+    inside, outside = set(), []
+    for package in OURS:
+        known = set(graph_of(package))
+        for file in files(package):
+            source = file.read_text(encoding="utf-8")
+            if module_of(file).startswith(FOR_TRANSFORMERS):
+                inside |= {name for name, _ in imported(source)}
+            elif any(each.startswith(FOR_TRANSFORMERS) for each in modules_named(source, known)):
+                outside.append(module_of(file))
+    assert outside == []
+    assert "transformers" in inside
+    assert not inside & (NOT_NAMED["xlm_torch"] - {"transformers"})
 
 
 def test_lazy_imports_are_in_use() -> None:

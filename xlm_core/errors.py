@@ -28,6 +28,10 @@ class UnknownArgumentError(XLMError, TypeError):
     """A keyword argument is not one that the function knows."""
 
 
+class MethodNameError(UnknownArgumentError, AttributeError):
+    """A keyword argument of a constructor has the name of a method."""
+
+
 class CheckpointError(XLMError, ValueError):
     """A checkpoint cannot be read, or does not hold what the model needs."""
 

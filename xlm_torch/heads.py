@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from xlm_core.config import XLMConfig
-from xlm_torch.fast.rule import are_unmodified, code_of
+from xlm_torch.fast.rule import Code, are_unmodified, code_of
 from xlm_torch.model import XLMModel
 from xlm_torch.outputs import BaseModelOutput
 from xlm_torch.pretrained import XLMPreTrainedModel
@@ -20,11 +20,16 @@ class XLMModelWithHead(XLMPreTrainedModel):
 
     Attributes:
         transformer: The encoder.
+        encoder_class: Its class.
+        encoder_code: That class's code, by which an unmodified encoder is known.
     """
+
+    encoder_class: type[XLMModel] = XLMModel
+    encoder_code: Code = _ENCODER
 
     def __init__(self, config: XLMConfig) -> None:
         super().__init__(config)
-        self.transformer = XLMModel(config)
+        self.transformer = self.encoder_class(config)
 
     def encode(
         self,
@@ -60,7 +65,7 @@ class XLMModelWithHead(XLMPreTrainedModel):
         if unknown:
             self.refuse(unknown)
         requests = {"output_positions": output_positions, "embedding_matrix": embedding_matrix}
-        if not are_unmodified((self.transformer,), _ENCODER):
+        if not are_unmodified((self.transformer,), self.encoder_code):
             requests = {}
         encoded: BaseModelOutput = self.transformer(
             input_ids=input_ids,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from conversion.tokenize.lines import Converted, Options, convert, writer_of
+from conversion.tokenize.lines import Converted, convert, writer_of
+from conversion.tokenize.options import Options
 from conversion.tokenize.progress import Progress
 from conversion.tokenize.sinks import open_sink
 from conversion.tokenize.text_files import Batch, Reader

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from conversion.tokenize.lines import Converted, Options
+from conversion.tokenize.lines import Converted
+from conversion.tokenize.options import Options
 from xlm_core.corpus import CorpusWriter
 from xlm_core.errors import InputError
 from xlm_core.tokenization.tokenizer import XLMTokenizer

@@ -33,20 +33,17 @@ _TOKENIZER = {
     "test_maximum_encoding_length_single_input": "warns by `warnings`, not transformers' logger",
     "test_maximum_encoding_length_pair_input": "warns by `warnings`, and with another text",
     "test_separate_tokenizers": "an unknown argument is refused by name",
-    "test_tokenizer_initialization_with_conflicting_key": (
-        "an argument named as a method is refused as the others, by a TypeError"
-    ),
     "test_prepare_seq2seq_batch": "deprecated there and gone from transformers 5: text_target",
 }
 
 # A suite is entered when its file is there.
 SUITES: tuple[Suite, ...] = (
     Suite(title="configuration", file="configuration.py", version="4.57.6"),
+    Suite(title="PyTorch models", file="torch_models.py", version="4.57.6"),
     Suite(
         title="tokenizer",
         file="tokenizer.py",
         version="4.57.6",
         deliberate={"ours": _TOKENIZER},
     ),
-    Suite(title="PyTorch models", file="torch_models.py", version="4.57.6"),
 )

@@ -30,6 +30,9 @@ class Room:
         return self.modules[0].partition(".")[0]
 
 
+FOR_TRANSFORMERS = "xlm_torch: for transformers"
+
+
 def _within(package: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{package}.{name}" for name in names)
 
@@ -285,6 +288,23 @@ _CONVERSION = (
 ROOMS: tuple[Room, ...] = (
     *_CORE,
     *_family("xlm_torch", fast=("rules of models",)),
+    # What is transformers' own kind, and imported by nobody.
+    Room(
+        FOR_TRANSFORMERS,
+        _within("xlm_torch", "for_transformers"),
+        (
+            "errors",
+            "configuration",
+            "rules of models",
+            "checkpoints",
+            "tokenizer",
+            "xlm_torch: parts",
+            "xlm_torch: fast paths",
+            "xlm_torch: every model",
+            "xlm_torch: model",
+            "xlm_torch: heads",
+        ),
+    ),
     # optree is told that what a tokenizer returns is a dictionary.
     *_family("xlm_tf", parts=("calls",)),
     *_CONVERSION,

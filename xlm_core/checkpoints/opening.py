@@ -336,6 +336,7 @@ def _read(file: Path) -> tuple[Layout, Content]:
 
 def _read_index(index: Path, name: str) -> tuple[Layout, Content]:
     layouts: dict[str, Layout] = {}
+    dropped: dict[str, None] = {}
     container = container_of_shards(without_index(name))
     # Shards of another layout in the same container are told as such, and not by their names.
     possible = [known for known in LAYOUTS.values() if known.container == container]
@@ -344,7 +345,9 @@ def _read_index(index: Path, name: str) -> tuple[Layout, Content]:
         file = WeightsFile(shard, container)
         layout = layout_of(file)
         layouts[layout.name] = layout
-        return layout.read(file).tensors
+        content = layout.read(file)
+        dropped.update(dict.fromkeys(content.dropped))
+        return content.tensors
 
     def name_in_shard(name: str) -> str:
         for layout in possible:
@@ -355,7 +358,7 @@ def _read_index(index: Path, name: str) -> tuple[Layout, Content]:
     if len(layouts) != 1:
         raise CheckpointError(f"{index}: its shards are of different layouts: {sorted(layouts)}.")
     (layout,) = layouts.values()
-    return layout, Content(tensors)
+    return layout, Content(tensors, dropped=tuple(dropped))
 
 
 def _overridden(

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from xlm_core import loading_arguments
-from xlm_core.errors import InputError, TokenizerError, refuse_unknown_arguments
+from xlm_core.errors import (
+    InputError,
+    MethodNameError,
+    TokenizerError,
+    refuse_unknown_arguments,
+)
 from xlm_core.loading_arguments import (
     FileArguments,
     given_path,
@@ -150,6 +155,12 @@ class XLMTokenizer:
             additional_special_tokens = (
                 more.pop("extra_special_tokens", None) or additional_special_tokens
             )
+            for name in more:
+                if callable(getattr(type(self), name, None)):
+                    raise MethodNameError(
+                        f"{type(self).__name__} got an argument {name!r}, which is the name of one "
+                        "of its methods: give it to the calls that take it."
+                    )
             refuse_unknown_arguments(type(self).__name__, more, _arguments_of(type(self)))
         if isinstance(vocab_file, Mapping):
             encoder = dict(vocab_file)

@@ -15,8 +15,9 @@ from conversion.convert import convert
 from conversion.inspection import inspect
 from tests.support.layout_models import assert_same, make
 from xlm_core import XLMTokenizer
-from xlm_core.checkpoints import LAYOUTS, open_checkpoint, save_checkpoint
+from xlm_core.checkpoints import LAYOUTS, LazyTensor, open_checkpoint, save_checkpoint
 from xlm_core.checkpoints.writing import Weights, write_folder
+from xlm_core.containers.safetensors import read_safetensors, write_safetensors
 from xlm_core.tokenization.vocabulary import SPECIAL_WORDS, Merges
 from xlm_core.weights import ENCODER_DECODER
 
@@ -186,6 +187,17 @@ class TestTensors:
             "buffers without meaning for the model: transformer.position_ids",
             "the values of embeddings.weight, which differ from those that it is tied to",
         )
+
+    @pytest.mark.parametrize("largest", [None, "4KB"])
+    def test_metadata(self, source: Path, tmp_path: Path, largest: str | None) -> None:
+        convert(source, tmp_path / "a", to="safetensors", largest=largest)
+        for file in (tmp_path / "a").glob("*.safetensors"):
+            tensors = {name: tensor.read() for name, tensor in read_safetensors(file)[0].items()}
+            lazy = {name: LazyTensor.of(array) for name, array in tensors.items()}
+            alias = {"pred_layer.proj.weight": next(iter(lazy))}
+            write_safetensors(file, lazy, {"format": "pt", "author": "somebody", **alias})
+        dropped = convert(tmp_path / "a", tmp_path / "b", to="tf").dropped
+        assert dropped == ("metadata of the file: author",)
 
 
 class TestFolders:

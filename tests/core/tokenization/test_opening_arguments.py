@@ -55,6 +55,7 @@ def test_subfolder(tmp_path: Path) -> None:
     [
         ({"nonsense": 1}, "unexpected keyword argument: 'nonsense'"),
         ({"padding": True}, "'padding'"),
+        ({"add_special_tokens": False}, "one of its methods"),
         ({"proxies": {"https": "x"}}, "proxies=...: .*HTTPS_PROXY"),
         ({"padding_sid": "left"}, "Did you mean 'padding_side'"),
         ({"gguf_file": "a.gguf"}, "GGUF"),

@@ -15,6 +15,14 @@ from xlm_core.containers.safetensors import write_safetensors
 from xlm_core.containers.streaming import Progress
 
 
+def metadata_lost(
+    metadata: Mapping[str, str], tensors: Mapping[str, LazyTensor]
+) -> tuple[str, ...]:
+    """What a file's metadata says beside its format and the names of tied tensors, in words."""
+    lost = [key for key, value in metadata.items() if key != "format" and value not in tensors]
+    return (f"metadata of the file: {', '.join(sorted(lost))}",) if lost else ()
+
+
 class SafetensorsLayout(ShardedLayout):
     """The layout of `save_pretrained`: model.safetensors, names and orientation of PyTorch."""
 
@@ -37,9 +45,9 @@ class SafetensorsLayout(ShardedLayout):
         aliases = {name: kept for name, kept in metadata.items() if kept in tensors}
         aliases = {name: kept for name, kept in aliases.items() if name not in tensors}
         notes = tuple(f"{name} is stored as {kept}" for name, kept in aliases.items())
-        return Content(
-            tensors | {name: tensors[kept] for name, kept in aliases.items()}, notes=notes
-        )
+        lost = metadata_lost(metadata, tensors)
+        tensors = tensors | {name: tensors[kept] for name, kept in aliases.items()}
+        return Content(tensors, notes=notes, dropped=lost)
 
     def config_beside(self, file: Path) -> XLMConfig:
         """The configuration of the folder, as `XLMConfig.save_pretrained` writes it."""

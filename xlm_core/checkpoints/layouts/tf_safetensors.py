@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xlm_core.checkpoints.layouts.base import Content
+from xlm_core.checkpoints.layouts.safetensors import metadata_lost
 from xlm_core.checkpoints.layouts.tf import TFLayout
 from xlm_core.checkpoints.layouts.weights_file import WeightsFile
 from xlm_core.containers.lazy_tensors import FLOAT_DTYPES, LazyTensor
@@ -28,8 +29,8 @@ class TFSafetensorsLayout(TFLayout):
 
     def read(self, file: WeightsFile) -> Content:
         """See `Layout.read`."""
-        tensors, _ = file.safetensors
-        return Content(tensors)
+        tensors, metadata = file.safetensors
+        return Content(tensors, dropped=metadata_lost(metadata, tensors))
 
     def write_file(
         self,

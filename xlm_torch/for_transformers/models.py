@@ -1,0 +1,206 @@
+"""The published classes, each this library's and transformers' `PreTrainedModel` at once.
+
+Methods are looked up in the class of this library first. transformers' come into play where this
+library has none: adapters, hooks, uploads, generation.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+from torch import Tensor
+from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
+
+from xlm_core.checkpoints import Checkpoint
+from xlm_core.outputs import ModelOutput
+from xlm_torch import classification, language_model, model, pretrained, question_answering
+from xlm_torch.fast.rule import code_of
+from xlm_torch.for_transformers.configuration import XLMConfig, without_notes
+from xlm_torch.for_transformers.generation import inputs_of_step
+from xlm_torch.for_transformers.interim import as_fields, settled
+from xlm_torch.for_transformers.outputs import as_transformers_output
+
+_OUTPUT_MATRIX = "pred_layer.proj.weight"
+_GENERATION_FILE = "generation_config.json"
+
+
+class _WithoutArguments(PreTrainedModel):
+    """Where the constructors of this library end: theirs has run before, with the configuration."""
+
+    def __init__(self) -> None:
+        pass
+
+
+class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
+    """What all models of this kind share.
+
+    Args:
+        config: An `XLMConfig` of this package; another one, the library's or transformers', is
+            copied into one.
+    """
+
+    config: XLMConfig
+    generation_config: GenerationConfig
+    name_or_path: str
+    config_class = XLMConfig
+    base_model_prefix = "transformer"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _keys_to_ignore_on_load_unexpected = None
+    # The layers of a published model are spread over lists; these are the parts that attend and
+    # feed forward, each of which runs on one device.
+    _no_split_modules = ["MultiHeadAttention", "TransformerFFN"]  # noqa: RUF012
+
+    def __init__(self, config: Any) -> None:
+        config = XLMConfig.of(config)
+        PreTrainedModel.__init__(self, config)
+        super().__init__(config)
+
+    def post_init(self) -> None:
+        """Give every parameter its initial value and let transformers note what it wants."""
+        super().post_init()
+        # They have their values, and keep them.
+        self.init_weights = _nothing  # type: ignore[method-assign]
+        try:
+            PreTrainedModel.post_init(self)
+        finally:
+            del self.init_weights
+
+    def tie_weights(self, *_: Any, **__: Any) -> None:
+        """Make tied parameters one; what transformers passes besides changes nothing."""
+        super().tie_weights()
+
+    def _init_weights(self, module: Any) -> None:
+        """Nothing: parameters get their values from `init_weights`."""
+
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        return PreTrainedModel.num_parameters(self, only_trainable, exclude_embeddings)
+
+    # -- checkpoints ---------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(cls, path: Any = None, *_: Any, **arguments: Any) -> Any:
+        """Open a checkpoint, as the class of the same name in `xlm_torch` does.
+
+        Args:
+            path: As there.
+            arguments: As there. Notes that transformers' Auto classes and pipelines pass along,
+                with names in `_`, change nothing.
+        """
+        known = as_fields(arguments.get("config")) | settled(without_notes(arguments))
+        return (
+            super().from_pretrained(**known)
+            if path is None
+            else super().from_pretrained(path, **known)
+        )
+
+    @classmethod
+    def _from_checkpoint(cls, checkpoint: Checkpoint, *arguments: Any, **options: Any) -> Self:
+        config = XLMConfig.of(checkpoint.config)
+        if config is not checkpoint.config:
+            values = _json_of(checkpoint.file.parent / "config.json")
+            config.eos_token_id = values.get("eos_token_id")
+        config.name_or_path = checkpoint.source
+        opened = super()._from_checkpoint(replace(checkpoint, config=config), *arguments, **options)
+        opened.name_or_path = checkpoint.source
+        if cls.can_generate() and (checkpoint.file.parent / _GENERATION_FILE).is_file():
+            opened.generation_config = GenerationConfig.from_pretrained(checkpoint.file.parent)
+        return opened
+
+    def save_pretrained(self, folder: Any = None, **options: Any) -> None:
+        """Write a folder, as the class of the same name in `xlm_torch` does.
+
+        A model with adapters of its own (`add_adapter`) writes these alone, in PEFT's form.
+
+        Args:
+            folder: As there.
+            options: As there.
+        """
+        folder = options.pop("save_directory", folder)
+        if getattr(self, "_hf_peft_config_loaded", False):
+            PreTrainedModel.save_pretrained(self, folder, **options)
+            return
+        super().save_pretrained(folder)
+        if type(self).can_generate() and options.get("is_main_process", True):
+            self.generation_config.save_pretrained(folder)
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    def in_asked_form(self, output: ModelOutput, return_dict: bool | None) -> Any:
+        """`output` in transformers' class, or its tuple."""
+        asked: Any = super().in_asked_form(output, return_dict)
+        return asked if type(asked) is tuple else as_transformers_output(asked)
+
+
+class XLMModel(XLMPreTrainedModel, model.XLMModel):
+    """`xlm_torch.XLMModel`, of transformers' kind."""
+
+
+class _WithHead(XLMPreTrainedModel):
+    """The models with a head, whose encoder is of this kind as well."""
+
+    encoder_class = XLMModel
+    encoder_code = code_of(XLMModel)
+
+
+class XLMWithLMHeadModel(_WithHead, language_model.XLMWithLMHeadModel, GenerationMixin):
+    """`xlm_torch.XLMWithLMHeadModel`, of transformers' kind: `generate` is there."""
+
+    # transformers 4 wants the names alone, 5 what they are tied to.
+    _tied_weights_keys: Any = {_OUTPUT_MATRIX: "transformer.embeddings.weight"}  # noqa: RUF012
+
+    def post_init(self) -> None:
+        """As of every model; the output matrix, where tied, is in no file."""
+        if not self.config.ties_output:
+            self._tied_weights_keys = None
+        super().post_init()
+        if self.config.ties_output:
+            self._keys_to_ignore_on_save = {_OUTPUT_MATRIX}
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+        """The arguments of `forward` for one step of `generate`.
+
+        Args:
+            input_ids: int64, shape (batch, sequence): what there is so far.
+            kwargs: What `generate` was given and keeps. (By this name it knows that those of
+                `forward` are meant.)
+        """
+        return inputs_of_step(self.config, input_ids, kwargs)
+
+    def _reorder_cache(self, past_key_values: Any, _: Tensor) -> Any:
+        return past_key_values
+
+
+class XLMForSequenceClassification(_WithHead, classification.XLMForSequenceClassification):
+    """`xlm_torch.XLMForSequenceClassification`, of transformers' kind."""
+
+
+class XLMForMultipleChoice(_WithHead, classification.XLMForMultipleChoice):
+    """`xlm_torch.XLMForMultipleChoice`, of transformers' kind."""
+
+
+class XLMForTokenClassification(_WithHead, classification.XLMForTokenClassification):
+    """`xlm_torch.XLMForTokenClassification`, of transformers' kind."""
+
+
+class XLMForQuestionAnsweringSimple(_WithHead, question_answering.XLMForQuestionAnsweringSimple):
+    """`xlm_torch.XLMForQuestionAnsweringSimple`, of transformers' kind."""
+
+
+class XLMForQuestionAnswering(_WithHead, question_answering.XLMForQuestionAnswering):
+    """`xlm_torch.XLMForQuestionAnswering`, of transformers' kind."""
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    pass
+
+
+def _json_of(file: Path) -> dict[str, Any]:
+    """What a JSON file holds; of none, or of one that is no object, nothing."""
+    if not file.is_file():
+        return {}
+    values = json.loads(file.read_text(encoding="utf-8"))
+    return values if isinstance(values, dict) else {}
