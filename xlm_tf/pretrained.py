@@ -39,6 +39,7 @@ from xlm_core.loading_arguments import (
 from xlm_core.outputs import ModelOutput
 from xlm_core.positions import sinusoidal_table
 from xlm_core.weights import Kind, TensorSpec, name_of, tensors_of
+from xlm_tf.asked_by_tools import AskedByTools
 from xlm_tf.keras_model import KerasModel
 from xlm_tf.layers import Embedding, unfilled
 from xlm_tf.quantization import QuantizedLinear, is_quantized
@@ -55,7 +56,7 @@ _OF_SAVING = (
 )
 
 
-class TFXLMPreTrainedModel(KerasModel):
+class TFXLMPreTrainedModel(AskedByTools, KerasModel):
     """Base of all models.
 
     Args:
@@ -74,8 +75,6 @@ class TFXLMPreTrainedModel(KerasModel):
 
     architecture: str = "XLMModel"
     base_model_prefix = "transformer"
-    config_class = XLMConfig
-    main_input_name = "input_ids"
 
     def __init__(
         self, config: XLMConfig, *, dtype: Any = None, initialize: bool = True, **options: Any
@@ -145,23 +144,6 @@ class TFXLMPreTrainedModel(KerasModel):
     def gradient_checkpointing(self, value: bool) -> None:
         self.encoder()._gradient_checkpointing = value
 
-    @property
-    def name_or_path(self) -> str:
-        """Where the model was opened from, as far as its configuration says."""
-        return str(getattr(self.config, "name_or_path", None) or "")
-
-    @property
-    def dummy_inputs(self) -> dict[str, tf.Tensor]:
-        """A batch that every model takes: int64, shape (3, 5), or (3, 2, 5) of choices."""
-        rows = [[7, 6, 0, 0, 1], [1, 2, 3, 0, 0], [0, 0, 0, 4, 5]]
-        ids = tf.minimum(tf.constant(rows, tf.int64), self.config.vocab_size - 1)
-        if self.architecture == "XLMForMultipleChoice":
-            ids = tf.tile(ids[:, None], (1, 2, 1))
-        inputs = {"input_ids": ids, "attention_mask": tf.ones_like(ids)}
-        if self.config.has_lang_embeddings:
-            inputs["langs"] = tf.zeros_like(ids)
-        return inputs
-
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """Number of parameters, tied ones counted once.
 
@@ -174,18 +156,6 @@ class TFXLMPreTrainedModel(KerasModel):
             for spec in self._owned_specs()
             if not (exclude_embeddings and spec.kind is Kind.EMBEDDING)
             if (variable := self.variable_of(spec)).trainable or not only_trainable
-        )
-
-    def get_memory_footprint(self, return_buffers: bool = True) -> int:
-        """Bytes of all variables.
-
-        Args:
-            return_buffers: Whether those that are not trained count too.
-        """
-        return sum(
-            int(np.prod(variable.shape)) * tf.as_dtype(variable.dtype).size
-            for variable in self.variables
-            if return_buffers or variable.trainable
         )
 
     def tensor_specs(self) -> tuple[TensorSpec, ...]:
