@@ -33,9 +33,6 @@ _TOKENIZER = {
     "test_maximum_encoding_length_single_input": "warns by `warnings`, not transformers' logger",
     "test_maximum_encoding_length_pair_input": "warns by `warnings`, and with another text",
     "test_separate_tokenizers": "an unknown argument is refused by name",
-    "test_tokenizer_initialization_with_conflicting_key": (
-        "an argument named as a method is refused as the others, by a TypeError"
-    ),
     "test_prepare_seq2seq_batch": "deprecated there and gone from transformers 5: text_target",
 }
 
