@@ -303,7 +303,7 @@ class XLMConfig:
 
     def __setattr__(self, name: str, value: Any) -> None:
         name = ALIASES.get(name, name)
-        if name in self.__dataclass_fields__:
+        if name in _FIELDS:
             object.__setattr__(self, name, check_field(name, _plain(value)))
         elif name in ("num_labels", "name_or_path"):
             object.__setattr__(self, name, value)
@@ -524,7 +524,10 @@ class XLMConfig:
                 f"a {type(config).__module__}.{type(config).__name__} is no configuration: "
                 "expected an XLMConfig, ours or transformers'."
             )
-        made: Self = cls.from_dict(config.to_dict())
+        # What transformers gives to every configuration is left out where it says nothing.
+        values = config.to_diff_dict() if hasattr(config, "to_diff_dict") else config.to_dict()
+        values.pop("transformers_version", None)
+        made: Self = cls.from_dict(values)
         made.name_or_path = getattr(config, "name_or_path", None) or ""
         return made
 
@@ -724,8 +727,8 @@ class XLMConfig:
 
     def __iter__(self) -> Iterator[str]:
         """The names of all fields and of the keys beside them."""
-        yield from self.__dataclass_fields__
-        yield from (name for name in self.extra if name not in self.__dataclass_fields__)
+        yield from _FIELDS
+        yield from (name for name in self.extra if name not in _FIELDS)
 
     def __contains__(self, name: object) -> bool:
         """Whether a name can be read as an attribute: a field, an alias, a key, a default."""
@@ -734,6 +737,9 @@ class XLMConfig:
     def __repr__(self) -> str:
         return f"XLMConfig {self.to_json_string()}"
 
+
+# Without the constants of the class, which a dataclass lists as well.
+_FIELDS = dict.fromkeys(field.name for field in fields(XLMConfig))
 
 # What the constructor takes, for tools that ask and for the reader of a documentation page.
 XLMConfig.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -762,7 +768,7 @@ def _quiet() -> Iterator[None]:
 
 def _settings() -> set[str]:
     """The names of all fields, their aliases included."""
-    return {*XLMConfig.__dataclass_fields__, *ALIASES, "num_labels", "name_or_path", "model_type"}
+    return {*_FIELDS, *ALIASES, "num_labels", "name_or_path", "model_type"}
 
 
 def _with_positional(positional: tuple[Any, ...], values: dict[str, Any]) -> dict[str, Any]:

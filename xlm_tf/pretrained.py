@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn, Self
+from typing import Any, Literal, NoReturn, Self, overload
 
 import keras
 import numpy as np
@@ -15,11 +15,13 @@ from xlm_core.changes import new_vocabulary_size, prune
 from xlm_core.checkpoints import (
     Checkpoint,
     float_dtype_name,
+    loading_info,
     match_checkpoint,
-    open_checkpoint,
+    open_as_asked,
     save_checkpoint,
 )
 from xlm_core.checkpoints.finite_check import FiniteCheck
+from xlm_core.checkpoints.layouts.tf import TFLayout
 from xlm_core.config import XLMConfig
 from xlm_core.errors import (
     CheckpointError,
@@ -28,12 +30,29 @@ from xlm_core.errors import (
     refuse_unknown_arguments,
 )
 from xlm_core.heads import check_head
+from xlm_core.loading_arguments import (
+    PUBLISHED_FOLDER,
+    given_path,
+    needed_path,
+    settle_saving,
+)
 from xlm_core.outputs import ModelOutput
 from xlm_core.positions import sinusoidal_table
 from xlm_core.weights import Kind, TensorSpec, name_of, tensors_of
 from xlm_tf.keras_model import KerasModel
 from xlm_tf.layers import Embedding, unfilled
 from xlm_tf.quantization import QuantizedLinear, is_quantized
+
+# Parameters of `save_pretrained`, for its message.
+_OF_SAVING = (
+    "folder",
+    "is_main_process",
+    "state_dict",
+    "save_function",
+    "max_shard_size",
+    "safe_serialization",
+    "variant",
+)
 
 
 class TFXLMPreTrainedModel(KerasModel):
@@ -257,29 +276,74 @@ class TFXLMPreTrainedModel(KerasModel):
 
     # -- checkpoints ---------------------------------------------------------------------------
 
+    @overload
     @classmethod
     def from_pretrained(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = ...,
         *,
+        output_loading_info: Literal[True],
+        **arguments: Any,
+    ) -> tuple[Self, dict[str, list[Any]]]: ...
+
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str] | None = ...,
+        *,
+        output_loading_info: Literal[False] = ...,
+        **arguments: Any,
+    ) -> Self: ...
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        config: XLMConfig | str | os.PathLike[str] | None = None,
         dtype: Any = None,
+        device_map: Any = None,
+        state_dict: Mapping[str, Any] | None = None,
         ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
         revision: str | None = None,
         local_files_only: bool = False,
+        cache_dir: str | os.PathLike[str] | None = None,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        subfolder: str = "",
+        variant: str | None = None,
+        use_safetensors: bool | None = None,
         tied: str | None = None,
         **config_overrides: Any,
-    ) -> Self:
+    ) -> Self | tuple[Self, dict[str, list[Any]]]:
         """Open a checkpoint of any layout and of any head in this class.
+
+        What else transformers takes is accepted where it changes nothing here, and refused by name
+        where it would.
 
         Args:
             path: A folder, a file or an index of shards, of any layout that docs/layouts.md
-                lists; or the name of a published checkpoint, such as "xlm-mlm-en-2048".
+                lists; or the name of a published checkpoint, such as "xlm-mlm-en-2048". Also taken
+                as `pretrained_model_name_or_path`, as transformers calls it.
+            config: In place of the file's: an XLMConfig, ours or transformers', or the path of one.
             dtype: Of the model: tf.float64, "float64", a dtype policy such as "mixed_float16".
                 Default that of `keras.config.set_dtype_policy`, float32 if nobody called it,
                 whatever the file holds; "auto" takes the file's.
-            ignore_mismatched_sizes: Start a head of another size afresh instead of failing.
+            device_map: Accepted where it means the devices that TensorFlow takes by itself: None,
+                "auto", "cpu".
+            state_dict: Tensors in place of the file's, under the names of PyTorch's state_dict;
+                with config, no path is needed.
+            ignore_mismatched_sizes: Start tensors of another size afresh instead of failing; the
+                warning lists them.
+            output_loading_info: Return a pair: the model, and what the file lacks and has beside.
             revision: Branch, tag or commit of a published checkpoint.
             local_files_only: Of a published checkpoint, take only what was downloaded before.
+            cache_dir, force_download, token, subfolder: Where its files are; see
+                `xlm_core.loading_arguments.FileArguments`.
+            variant: Part of the names of the weights, "fp16" for model.fp16.safetensors.
+            use_safetensors: True: open safetensors only; False: none of them.
             tied: "embeddings" or "output": which counts where a file holds different values for
                 the two, which else is an error.
             config_overrides: Any field of the configuration, e.g. causal=True.
@@ -288,18 +352,59 @@ class TFXLMPreTrainedModel(KerasModel):
             The model.
 
         Raises:
-            CheckpointError: Listing everything missing, unexpected and misshapen.
-            ConfigError: For an impossible configuration.
+            CheckpointFileError: If there is no such file. It is an OSError, too.
+            CheckpointError: Listing everything missing, unexpected and misshapen (then a
+                `CheckpointShapeError`, which is a RuntimeError).
+            ConfigError: For an impossible configuration, or one of a model that is no XLM.
+            UnknownArgumentError: For an argument that is unknown, or that cannot be followed.
         """
         dtype = config_overrides.pop("torch_dtype", dtype)  # transformers' older name
-        checkpoint = open_checkpoint(
+        checkpoint = open_as_asked(
             path,
+            config_overrides,
+            config=config,
+            tensors=None if state_dict is None else arrays_of(state_dict),
             revision=revision,
             local_files_only=local_files_only,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            token=token,
+            subfolder=subfolder,
+            variant=variant,
+            use_safetensors=use_safetensors,
             tied=tied,
-            **config_overrides,
         )
-        return cls._from_checkpoint(checkpoint, dtype, ignore_mismatched_sizes)
+        return cls._opened(
+            checkpoint,
+            dtype,
+            device_map,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+            output_loading_info=output_loading_info,
+        )
+
+    @classmethod
+    def _opened(
+        cls,
+        checkpoint: Checkpoint,
+        dtype: Any,
+        device_map: Any,
+        *,
+        ignore_mismatched_sizes: bool,
+        output_loading_info: bool,
+    ) -> Any:
+        """What `from_pretrained` returns of an opened checkpoint."""
+        if device_map not in (None, "auto", "cpu"):
+            raise ConfigError(
+                f"device_map is {device_map!r:.60}: TensorFlow places by operation. Open the model "
+                'within tf.device("/GPU:0"), or leave the argument out.'
+            )
+        model = cls._from_checkpoint(checkpoint, dtype, ignore_mismatched_sizes)
+        model.config.name_or_path = checkpoint.source
+        if not output_loading_info:
+            return model
+        return model, loading_info(
+            checkpoint, cls.architecture, ignore_mismatched_sizes=ignore_mismatched_sizes
+        )
 
     @classmethod
     def _from_checkpoint(
@@ -323,17 +428,44 @@ class TFXLMPreTrainedModel(KerasModel):
         model.prune_heads(checkpoint.prune)
         return model
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        is_main_process: bool = True,
+        state_dict: Mapping[str, Any] | None = None,
+        save_function: Any = None,
+        push_to_hub: bool = False,
+        max_shard_size: int | str | None = None,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        **others: Any,
+    ) -> None:
         """Write config.json and model.safetensors, which both families and transformers open.
 
         Args:
-            folder: Made if needed. Files are replaced only once whole.
+            folder: Made if needed. Files are replaced only once whole. Also taken as
+                `save_directory`, as transformers calls it.
+            is_main_process: False writes nothing: another process does.
+            state_dict: Tensors in place of the model's, under the names of PyTorch's state_dict.
+            save_function: Accepted as by transformers, and not needed.
+            push_to_hub: False: this library uploads nothing.
+            max_shard_size: Bytes in a file, or a text such as "5GB", to split larger ones. Default:
+                one file.
+            safe_serialization: False writes tf_model.h5, as transformers' TensorFlow classes do.
+            variant: Part of the names of the weights, "fp16" for model.fp16.safetensors.
+            others: What else transformers takes and what changes nothing.
 
         Raises:
             CheckpointError: For an int8 model: no layout holds it. If a layer that holds no such
                 variable stands in the place of one of the model's.
             ConfigError: If the embeddings were replaced by what does not go with the rest.
         """
+        folder = given_path("save_pretrained", folder, others, PUBLISHED_FOLDER)
+        folder = needed_path("save_pretrained", folder)
+        settle_saving("save_pretrained", push_to_hub=push_to_hub, others=others, known=_OF_SAVING)
+        if not is_main_process:
+            return
         if is_quantized(self):
             raise CheckpointError(
                 "this model's matrices are int8, which no layout of checkpoints holds: save the "
@@ -345,8 +477,21 @@ class TFXLMPreTrainedModel(KerasModel):
         for spec in self._owned_specs():
             name = name_of(spec, "torch", self.architecture)
             assert name is not None
+<<<<<<< HEAD
             tensors[name] = self._fitting_array(spec, name)
         save_checkpoint(folder, config, tensors)
+=======
+            tensors[name] = self._array_of(spec)
+        save_checkpoint(
+            folder,
+            config,
+            tensors,
+            architecture=self.architecture,
+            layout=None if safe_serialization else TFLayout(),
+            largest=max_shard_size,
+            variant=variant,
+        )
+>>>>>>> config
 
     # -- changing the model --------------------------------------------------------------------
 
@@ -528,3 +673,8 @@ def _resolve_dtype(dtype: Any, in_file: set[str]) -> Any:
     if isinstance(dtype, keras.DTypePolicy) or dtype in ("mixed_float16", "mixed_bfloat16"):
         return dtype
     return float_dtype_name(dtype, in_file, "mixed_float16", "mixed_bfloat16")
+
+
+def arrays_of(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """The tensors of a state_dict in PyTorch's names, of TensorFlow or numpy."""
+    return {name: np.asarray(value) for name, value in state_dict.items()}

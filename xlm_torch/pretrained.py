@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Literal, NoReturn, Self, TypeVar, overload
 
 import numpy as np
 import torch
@@ -17,11 +17,13 @@ from xlm_core.checkpoints import (
     Checkpoint,
     LazyTensor,
     float_dtype_name,
+    loading_info,
     match_checkpoint,
-    open_checkpoint,
+    open_as_asked,
     save_checkpoint,
 )
 from xlm_core.checkpoints.finite_check import FiniteCheck
+from xlm_core.checkpoints.layouts.torch import TorchLayout
 from xlm_core.config import XLMConfig
 from xlm_core.containers.streaming import in_parallel
 from xlm_core.errors import (
@@ -31,12 +33,29 @@ from xlm_core.errors import (
     refuse_unknown_arguments,
 )
 from xlm_core.heads import check_head
+from xlm_core.loading_arguments import (
+    PUBLISHED_FOLDER,
+    chosen_device,
+    given_path,
+    needed_path,
+    settle_saving,
+)
 from xlm_core.outputs import ModelOutput
 from xlm_core.positions import sinusoidal_table
 from xlm_core.weights import Kind, TensorSpec, name_of, tensors_of
 from xlm_torch.quantization import is_quantized
 
 Output = TypeVar("Output", bound=ModelOutput)
+# Parameters of `save_pretrained`, for its message.
+_OF_SAVING = (
+    "folder",
+    "is_main_process",
+    "state_dict",
+    "save_function",
+    "max_shard_size",
+    "safe_serialization",
+    "variant",
+)
 
 
 class XLMPreTrainedModel(nn.Module):
@@ -213,28 +232,73 @@ class XLMPreTrainedModel(nn.Module):
                 )
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
+    @overload
     @classmethod
     def from_pretrained(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = ...,
         *,
+        output_loading_info: Literal[True],
+        **arguments: Any,
+    ) -> tuple[Self, dict[str, list[Any]]]: ...
+
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str] | None = ...,
+        *,
+        output_loading_info: Literal[False] = ...,
+        **arguments: Any,
+    ) -> Self: ...
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        config: XLMConfig | str | os.PathLike[str] | None = None,
         dtype: torch.dtype | str | None = None,
+        device_map: Any = None,
+        state_dict: Mapping[str, Any] | None = None,
         ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
         revision: str | None = None,
         local_files_only: bool = False,
+        cache_dir: str | os.PathLike[str] | None = None,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        subfolder: str = "",
+        variant: str | None = None,
+        use_safetensors: bool | None = None,
         tied: str | None = None,
         **config_overrides: Any,
-    ) -> Self:
+    ) -> Self | tuple[Self, dict[str, list[Any]]]:
         """Open a checkpoint of any layout and of any head in this class.
+
+        What else transformers takes is accepted where it changes nothing here, and refused by name
+        where it would.
 
         Args:
             path: A folder, a file or an index of shards, of any layout that docs/layouts.md
-                lists; or the name of a published checkpoint, such as "xlm-mlm-en-2048".
+                lists; or the name of a published checkpoint, such as "xlm-mlm-en-2048". Also taken
+                as `pretrained_model_name_or_path`, as transformers calls it.
+            config: In place of the file's: an XLMConfig, ours or transformers', or the path of one.
             dtype: Of the model: torch.float64, "float64", ... Default float32, whatever the file
                 holds; "auto" takes the file's.
-            ignore_mismatched_sizes: Start a head of another size afresh instead of failing.
+            device_map: The device to put the model on: its name or number, "auto" for the
+                accelerator if there is one, or {"": device}.
+            state_dict: Tensors in place of the file's, under the names of PyTorch's state_dict;
+                with config, no path is needed.
+            ignore_mismatched_sizes: Start tensors of another size afresh instead of failing; the
+                warning lists them.
+            output_loading_info: Return a pair: the model, and what the file lacks and has beside.
             revision: Branch, tag or commit of a published checkpoint.
             local_files_only: Of a published checkpoint, take only what was downloaded before.
+            cache_dir, force_download, token, subfolder: Where its files are; see
+                `xlm_core.loading_arguments.FileArguments`.
+            variant: Part of the names of the weights, "fp16" for model.fp16.safetensors.
+            use_safetensors: True: open safetensors only; False: none of them.
             tied: "embeddings" or "output": which counts where a file holds different values for
                 the two, which else is an error.
             config_overrides: Any field of the configuration, e.g. causal=True.
@@ -243,18 +307,58 @@ class XLMPreTrainedModel(nn.Module):
             The model, in evaluation mode.
 
         Raises:
-            CheckpointError: Listing everything missing, unexpected and misshapen.
-            ConfigError: For an impossible configuration.
+            CheckpointFileError: If there is no such file. It is an OSError, too.
+            CheckpointError: Listing everything missing, unexpected and misshapen (then a
+                `CheckpointShapeError`, which is a RuntimeError).
+            ConfigError: For an impossible configuration, or one of a model that is no XLM.
+            UnknownArgumentError: For an argument that is unknown, or that cannot be followed.
         """
         dtype = config_overrides.pop("torch_dtype", dtype)  # transformers' older name
-        checkpoint = open_checkpoint(
+        checkpoint = open_as_asked(
             path,
+            config_overrides,
+            config=config,
+            tensors=None if state_dict is None else arrays_of(state_dict),
             revision=revision,
             local_files_only=local_files_only,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            token=token,
+            subfolder=subfolder,
+            variant=variant,
+            use_safetensors=use_safetensors,
             tied=tied,
-            **config_overrides,
         )
-        return cls._from_checkpoint(checkpoint, dtype, ignore_mismatched_sizes)
+        return cls._opened(
+            checkpoint,
+            dtype,
+            device_map,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+            output_loading_info=output_loading_info,
+        )
+
+    @classmethod
+    def _opened(
+        cls,
+        checkpoint: Checkpoint,
+        dtype: torch.dtype | str | None,
+        device_map: Any,
+        *,
+        ignore_mismatched_sizes: bool,
+        output_loading_info: bool,
+    ) -> Any:
+        """What `from_pretrained` returns of an opened checkpoint."""
+        accelerators = ["cuda"] if torch.cuda.is_available() else []
+        device = chosen_device(device_map, accelerators)
+        model = cls._from_checkpoint(checkpoint, dtype, ignore_mismatched_sizes)
+        if device is not None:
+            model = model.to(device)
+        model.config.name_or_path = checkpoint.source
+        if not output_loading_info:
+            return model
+        return model, loading_info(
+            checkpoint, cls.architecture, ignore_mismatched_sizes=ignore_mismatched_sizes
+        )
 
     @classmethod
     def _from_checkpoint(
@@ -289,17 +393,44 @@ class XLMPreTrainedModel(nn.Module):
         model.prune_heads(checkpoint.prune)
         return model.eval()
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        is_main_process: bool = True,
+        state_dict: Mapping[str, Any] | None = None,
+        save_function: Any = None,
+        push_to_hub: bool = False,
+        max_shard_size: int | str | None = None,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        **others: Any,
+    ) -> None:
         """Write config.json and model.safetensors, which both families and transformers open.
 
         Args:
-            folder: Made if needed. Files are replaced only once whole.
+            folder: Made if needed. Files are replaced only once whole. Also taken as
+                `save_directory`, as transformers calls it.
+            is_main_process: False writes nothing: another process does.
+            state_dict: Tensors in place of the model's, under the names of PyTorch's state_dict.
+            save_function: Accepted as by transformers, and not needed.
+            push_to_hub: False: this library uploads nothing.
+            max_shard_size: Bytes in a file, or a text such as "5GB", to split larger ones. Default:
+                one file.
+            safe_serialization: False writes pytorch_model.bin.
+            variant: Part of the names of the weights, "fp16" for model.fp16.safetensors.
+            others: What else transformers takes and what changes nothing.
 
         Raises:
             CheckpointError: For an int8 model: no layout holds it. If a module that holds no such
                 tensor stands in the place of one of the model's.
             ConfigError: If the embeddings or the output were replaced by what does not go together.
         """
+        folder = given_path("save_pretrained", folder, others, PUBLISHED_FOLDER)
+        folder = needed_path("save_pretrained", folder)
+        settle_saving("save_pretrained", push_to_hub=push_to_hub, others=others, known=_OF_SAVING)
+        if not is_main_process:
+            return
         if is_quantized(self):
             raise CheckpointError(
                 "this model's matrices are int8, which no layout of checkpoints holds: save the "
@@ -308,13 +439,24 @@ class XLMPreTrainedModel(nn.Module):
         config = self.config.copy(
             architectures=[self.architecture], dtype=str(self.dtype).removeprefix("torch.")
         )
-        self._check_matrices()
-        tensors = {
-            self._name(spec): _to_array(self._parameter(spec))
-            for spec in self.tensor_specs()
-            if spec.tied_to is None
-        }
-        save_checkpoint(folder, config, tensors)
+        if state_dict is None:
+            self._check_matrices()
+            tensors = {
+                self._name(spec): _to_array(self._parameter(spec))
+                for spec in self.tensor_specs()
+                if spec.tied_to is None
+            }
+        else:
+            tensors = arrays_of(state_dict)
+        save_checkpoint(
+            folder,
+            config,
+            tensors,
+            architecture=self.architecture,
+            layout=None if safe_serialization else TorchLayout(),
+            largest=max_shard_size,
+            variant=variant,
+        )
 
     # -- changing the model --------------------------------------------------------------------
 
@@ -510,3 +652,11 @@ def _to_array(tensor: Tensor) -> np.ndarray[Any, Any]:
 
         return tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
     return tensor.numpy()
+
+
+def arrays_of(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """The tensors of a state_dict, PyTorch's or numpy's."""
+    return {
+        name: _to_array(value) if isinstance(value, Tensor) else np.asarray(value)
+        for name, value in state_dict.items()
+    }

@@ -10,7 +10,7 @@ from xlm_core.checkpoints.opening import Checkpoint
 from xlm_core.config import XLMConfig
 from xlm_core.containers.comparing import same_values
 from xlm_core.containers.lazy_tensors import FLOAT_DTYPES, LazyTensor
-from xlm_core.errors import CheckpointError, warn
+from xlm_core.errors import CheckpointError, CheckpointShapeError, warn
 from xlm_core.weights import TensorSpec
 
 
@@ -22,11 +22,13 @@ class Match:
         found: (spec, tensor) for everything that the file holds; tied tensors are not repeated.
         fresh: Specs of the head that the file lacks: they keep their initial values.
         left_out: Names of the file that belong to another head.
+        misshapen: Those of `fresh` that the file holds in another shape, with that shape.
     """
 
     found: tuple[tuple[TensorSpec, LazyTensor], ...]
     fresh: tuple[TensorSpec, ...]
     left_out: tuple[str, ...]
+    misshapen: tuple[tuple[TensorSpec, tuple[int, ...]], ...] = ()
 
 
 def match_checkpoint(
@@ -73,7 +75,7 @@ def match_tensors(
         config: The configuration of the model to fill.
         architecture: Its class, e.g. "XLMForTokenClassification".
         source: What messages call the file.
-        ignore_mismatched_sizes: A head whose shapes differ starts fresh instead of failing.
+        ignore_mismatched_sizes: Tensors whose shapes differ start fresh instead of failing.
         untie: The file holds a tied language model, which is asked for untied: its output
             matrix is a copy of the embeddings.
         tied: Which of two tied tensors to keep if they differ, "embeddings" or "output".
@@ -81,21 +83,24 @@ def match_tensors(
         quiet: Do not warn about a head that starts fresh.
 
     Raises:
-        CheckpointError: One error with everything missing, unexpected and misshapen.
+        CheckpointError: One error with everything missing, unexpected and misshapen; a
+            `CheckpointShapeError` if something is misshapen.
     """
     fit = fit_tensors(tensors, config, architecture)
     found = {path: t for path, (_, t) in fit.placed.items() if path not in fit.misshapen}
     missing = {spec.path: spec for spec in fit.missing}
     misshapen = []
+    resized: dict[str, tuple[TensorSpec, tuple[int, ...]]] = {}
     for spec in fit.specs:
         words = fit.misshapen.get(spec.path)
         if words is None:
             continue
-        resizable = fit.placed[spec.path][1].dtype in FLOAT_DTYPES and not spec.in_encoder
-        if not (ignore_mismatched_sizes and resizable):
+        tensor = fit.placed[spec.path][1]
+        if not (ignore_mismatched_sizes and tensor.dtype in FLOAT_DTYPES):
             misshapen.append(f"{spec.path}: {words}")
         elif spec.tied_to is None:
             missing[spec.path] = spec
+            resized[spec.path] = (spec, tensor.shape)
     output, embeddings = "pred_layer.proj.weight", "embeddings.weight"
     if untie and output in missing and embeddings in found:
         found[output] = found[embeddings]
@@ -106,8 +111,11 @@ def match_tensors(
     fresh = tuple(
         spec
         for spec in missing.values()
-        if not spec.in_encoder
-        and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
+        if spec.path in resized
+        or (
+            not spec.in_encoder
+            and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
+        )
     )
     lost = [spec.path for spec in missing.values() if spec not in fresh]
     problems = [
@@ -120,12 +128,13 @@ def match_tensors(
         if names
     ]
     if problems:
-        raise CheckpointError(
+        error = CheckpointShapeError if misshapen else CheckpointError
+        raise error(
             f"{source} does not fit {architecture} with its configuration. "
             + ". ".join(problems)
             + ". Check that config.json belongs to these weights"
             + (
-                " (ignore_mismatched_sizes=True starts heads of another size afresh)."
+                " (ignore_mismatched_sizes=True starts tensors of another size afresh)."
                 if misshapen
                 else "."
             )
@@ -134,7 +143,12 @@ def match_tensors(
     if fresh and not quiet:
         warn(
             f"{architecture} from {source}: started fresh, to be trained before use: "
-            + ", ".join(spec.path for spec in fresh)
+            + ", ".join(
+                f"{spec.path} ({resized[spec.path][1]} in the file, {spec.shape} here)"
+                if spec.path in resized
+                else spec.path
+                for spec in fresh
+            )
             + (f". Left out, of another head: {', '.join(fit.left_out)}." if fit.left_out else ".")
         )
     pairs = tuple(
@@ -142,7 +156,7 @@ def match_tensors(
         for spec in fit.specs
         if spec.path in found and spec.tied_to is None
     )
-    return Match(pairs, fresh, fit.left_out)
+    return Match(pairs, fresh, fit.left_out, tuple(resized.values()))
 
 
 def _settle_tied(

@@ -25,6 +25,7 @@ from xlm_core.checkpoints.shards import (
     is_index,
     read_shards,
     shards_in,
+    with_variant,
     without_index,
     without_variant,
 )
@@ -121,7 +122,7 @@ class WeightsChoice:
 
     def names(self) -> tuple[str, ...]:
         """The file names that are possible, the first that is there to be opened."""
-        return tuple(self._named(name) for name in WEIGHT_FILES if self.allows(name))
+        return tuple(with_variant(name, self.variant) for name in WEIGHT_FILES if self.allows(name))
 
     def allows(self, name: str) -> bool:
         """Whether a file of this name may be opened."""
@@ -131,12 +132,6 @@ class WeightsChoice:
             and (self.of != "tf" or name.startswith("tf_"))
             and (self.of != "pt" or not name.startswith("tf_"))
         )
-
-    def _named(self, name: str) -> str:
-        if not self.variant:
-            return name
-        stem, _, suffix = name.rpartition(".")
-        return f"{stem}.{self.variant}.{suffix}"
 
 
 def open_checkpoint(
@@ -391,7 +386,7 @@ def _overridden(
             "tied",
             "and every field of the configuration",
         ],
-        also=XLMConfig.__dataclass_fields__,
+        also=[*base],
     )
     if given is None and not overrides:
         return config, {}, False

@@ -84,6 +84,14 @@ def is_index(file: str) -> bool:
     return file.endswith(_INDEX)
 
 
+def with_variant(file: str, variant: str | None) -> str:
+    """The name of a file of a variant: "model.safetensors" -> "model.fp16.safetensors"."""
+    if not variant:
+        return file
+    stem, _, suffix = file.rpartition(".")
+    return f"{stem}.{variant}.{suffix}"
+
+
 def without_variant(file: str) -> str:
     """The name that an index of shards has without its variant: "x.index.fp16.json"."""
     return re.sub(r"\.index\.[\w-]+\.json$", _INDEX, file)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from xlm_core.checkpoints.layouts.base import Layout
 from xlm_core.checkpoints.layouts.safetensors import SafetensorsLayout
+from xlm_core.checkpoints.layouts.sharded import ShardedLayout
+from xlm_core.checkpoints.shards import index_text, is_shard_of, shard_size, split, with_variant
 from xlm_core.checkpoints.weights import Weights
 from xlm_core.config import XLMConfig
 from xlm_core.containers.lazy_tensors import Array, LazyTensor
 from xlm_core.containers.streaming import Progress
-from xlm_core.errors import CheckpointError
-from xlm_core.weights import ENCODER_DECODER
+from xlm_core.errors import CheckpointError, CheckpointFileError
+from xlm_core.weights import ENCODER_DECODER, TensorSpec, name_of, tensors_of
 from xlm_core.whole_files import written_whole
 
 __all__ = [
@@ -89,19 +91,82 @@ def saved_config(weights: Weights) -> XLMConfig:
 
 
 def save_checkpoint(
-    folder: str | os.PathLike[str], config: XLMConfig, tensors: Mapping[str, Array]
+    folder: str | os.PathLike[str],
+    config: XLMConfig,
+    tensors: Mapping[str, Array],
+    *,
+    architecture: str | None = None,
+    layout: ShardedLayout | None = None,
+    largest: int | str | None = None,
+    variant: str | None = None,
 ) -> None:
-    """Write config.json and model.safetensors; an interruption leaves each file old or whole.
+    """Write config.json and the weights; an interruption leaves each file old or whole.
 
     Args:
-        folder: Made if needed.
+        folder: Made if needed. Older weights of the same layout and variant are replaced.
         config: Written with `dtype` and `architectures` as they stand in it.
         tensors: Name in the PyTorch dialect -> array in PyTorch's orientation.
+        architecture: The class, where `architectures` does not say.
+        layout: Default: safetensors, in model.safetensors.
+        largest: Bytes in a file, or a text such as "5GB", to split larger ones; None for one file.
+        variant: Part of the file names, such as "fp16" in model.fp16.safetensors.
+
+    Raises:
+        CheckpointError: If the model has no place in the layout, a tensor is missing, or the
+            folder holds weights that would be opened instead.
+        CheckpointFileError: If the folder is a file.
     """
     folder = Path(folder)
+    layout = layout or SafetensorsLayout()
+    size = None if largest is None else shard_size(largest)
+    if folder.is_file():
+        raise CheckpointFileError(f"{folder} is a file: expected a folder to save into.")
+    architecture = architecture or (config.architectures or ["XLMModel"])[0]
+    weights = Weights(config, architecture, _pairs(config, architecture, tensors))
+    check_fits(weights, layout, size)
+    safe = SafetensorsLayout()
+    first = [with_variant(name, variant) for name in (safe.file, safe.index)]
+    instead = [name for name in first if (folder / name).exists()]
+    if instead and layout.container != safe.container:
+        raise CheckpointError(
+            f"{folder} holds {instead[0]}, which would be opened in place of the {layout.file} "
+            "that is to be saved: remove it first, or choose another folder."
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    lazy = {name: LazyTensor.of(array) for name, array in tensors.items()}
-    layout = SafetensorsLayout()
-    with written_whole(folder / layout.file) as file:
-        layout.write_shard(file, lazy, None)
+    file, index = with_variant(layout.file, variant), with_variant(layout.index, variant)
+    shards = split(layout.named(weights), file, size)
+    for shard in shards:
+        with written_whole(folder / shard.file) as path:
+            if len(shards) == 1:
+                layout.write_file(path, shard.tensors, architecture, None)
+            else:
+                layout.write_shard(path, shard.tensors, None)
+    if len(shards) > 1:
+        text = index_text(shards, layout.index_prefix(architecture))
+        with written_whole(folder / index) as path:
+            path.write_text(text, encoding="utf-8")
     config.save_pretrained(folder)
+    # What stood there before, in one file or in several, would be taken for this model's.
+    written = {shard.file for shard in shards} | ({index} if len(shards) > 1 else set())
+    for old in folder.iterdir():
+        is_weights = old.name in (file, index) or is_shard_of(old.name, file)
+        if is_weights and old.name not in written:
+            old.unlink()
+
+
+def _pairs(
+    config: XLMConfig, architecture: str, tensors: Mapping[str, Array]
+) -> list[tuple[TensorSpec, LazyTensor]]:
+    pairs, missing = [], []
+    for spec in tensors_of(config, architecture):
+        name = str(name_of(spec, "torch", architecture))
+        if spec.tied_to is None and name in tensors:
+            pairs.append((spec, LazyTensor.of(tensors[name])))
+        elif spec.tied_to is None:
+            missing.append(name)
+    if missing:
+        raise CheckpointError(
+            f"the tensors to save lack {len(missing)} of {architecture}: "
+            f"{', '.join(missing[:10])}. Names are those of the model's state_dict."
+        )
+    return pairs
