@@ -477,11 +477,7 @@ class TFXLMPreTrainedModel(KerasModel):
         for spec in self._owned_specs():
             name = name_of(spec, "torch", self.architecture)
             assert name is not None
-<<<<<<< HEAD
             tensors[name] = self._fitting_array(spec, name)
-        save_checkpoint(folder, config, tensors)
-=======
-            tensors[name] = self._array_of(spec)
         save_checkpoint(
             folder,
             config,
@@ -491,7 +487,6 @@ class TFXLMPreTrainedModel(KerasModel):
             largest=max_shard_size,
             variant=variant,
         )
->>>>>>> config
 
     # -- changing the model --------------------------------------------------------------------
 
