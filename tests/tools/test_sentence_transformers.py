@@ -23,7 +23,7 @@ def test_means_of_the_last_hidden_states(tmp_path: Path) -> None:
     words = models.Transformer(str(folder), max_seq_length=32)
     assert type(words.auto_model) is for_transformers.XLMModel
     assert type(words.tokenizer) is for_transformers.XLMTokenizer
-    pooling = models.Pooling(words.get_word_embedding_dimension())
+    pooling = models.Pooling(words.auto_model.config.hidden_size)
     model = sentence_transformers.SentenceTransformer(modules=[words, pooling], device="cpu")
     found = model.encode(TEXTS, convert_to_tensor=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from transformers import PretrainedConfig
+from transformers import GenerationConfig, PretrainedConfig
 
 from xlm_core import config as core
 
@@ -92,6 +92,11 @@ class XLMConfig(core.XLMConfig, PretrainedConfig):
             object.__setattr__(copied, name, getattr(self, name))
         return copied
 
+    def _get_generation_parameters(self) -> dict[str, Any]:
+        """What of the file transformers 5 wants in the generation's configuration instead."""
+        known = vars(GenerationConfig()).keys()
+        return {name: value for name, value in self.extra.items() if name in known - _COMMON}
+
     def __eq__(self, other: object) -> bool:
         return core.XLMConfig.__eq__(self, other)
 
@@ -105,6 +110,9 @@ def without_notes(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments without those that transformers' Auto classes and pipelines add for themselves."""
     return {name: value for name, value in arguments.items() if not name.startswith("_")}
 
+
+# Of both kinds of configuration.
+_COMMON = {"transformers_version"}
 
 # What transformers notes about a configuration, without writing it.
 _INTERNAL = (

@@ -121,10 +121,11 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
 
         Args:
             path: As there.
-            arguments: As there. Notes that transformers' Auto classes and pipelines pass along,
-                with names in `_`, change nothing.
+            arguments: As there. Notes that transformers' Auto classes and pipelines pass along
+                change nothing.
         """
         known = without_notes(arguments)
+        known.pop("adapter_kwargs", None)  # where the Auto classes looked for adapters
         return (
             super().from_pretrained(**known)
             if path is None
