@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TORCH, TF = ROOT / "xlm_torch", ROOT / "xlm_tf"
 
 ONLY_TORCH_FILES = {
+    "asked_by_tools.py": "transformers' tools are PyTorch's",
     "fast/onednn.py": "TensorFlow chooses its products itself",
     "fast/packing.py": "TensorFlow orders matrices at each product",
     "fast/memory.py": "TensorFlow keeps memory by itself",
@@ -54,6 +55,9 @@ KERAS_ARGUMENTS = {
 }
 
 ONLY_TORCH: dict[str, str] = {
+    "language_model._tie_again": "PyTorch gives each name a parameter, Keras shares the variable",
+    "language_model.XLMWithLMHeadModel._apply": "as above",
+    "model.XLMModel._embeddings_dtype": "Keras says what dtype a layer computes in",
     "attention._selected": "a Keras layer keeps columns by itself, see Linear.keep",
     "language_model.XLMWithLMHeadModel.tie_weights": "a Keras layer is handed the shared matrix",
     "language_model.XLMWithLMHeadModel._sizes_changed": "Keras' layers read their sizes off",
@@ -91,6 +95,9 @@ ONLY_TORCH: dict[str, str] = {
     "quantization.QuantizedLinear.extra_repr": "what PyTorch prints of a module",
 }
 ONLY_TF: dict[str, str] = {
+    "pretrained.XLMPreTrainedModel.name_or_path": "in PyTorch among what tools ask",
+    "pretrained.XLMPreTrainedModel.dummy_inputs": "as above",
+    "pretrained.XLMPreTrainedModel.get_memory_footprint": "as above",
     "adaptive_softmax.TailCluster": "PyTorch has nn.Sequential",
     "language_model.TiedLinear": "PyTorch shares a parameter between two modules",
     "language_model.XLMWithLMHeadModel._score": "what runs as a graph",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NoReturn
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError
@@ -74,11 +75,16 @@ def check_output(config: XLMConfig, rows: int, *, is_embeddings: bool) -> None:
             f"resize_token_embeddings({size}) of the model with the head, not of its encoder."
         )
     if config.ties_output and not is_embeddings:
-        raise ConfigError(
-            "tie_word_embeddings is True, and the matrix of the output is no longer that of the "
-            "word embeddings, of which one was replaced: call tie_weights() to make them one, or "
-            "set config.tie_word_embeddings = False to keep both."
-        )
+        refuse_untied()
+
+
+def refuse_untied() -> NoReturn:
+    """Raise `ConfigError` for a tied output that has a matrix of its own."""
+    raise ConfigError(
+        "tie_word_embeddings is True, and the matrix of the output is no longer that of the word "
+        "embeddings, of which one was replaced: call tie_weights() to make them one, or set "
+        "config.tie_word_embeddings = False to keep both."
+    )
 
 
 def check_new_output(
@@ -111,7 +117,9 @@ def check_new_output(
 def prune(config: XLMConfig, heads_to_prune: Mapping[int, Iterable[int]]) -> dict[int, list[int]]:
     """Remove heads from the configuration, in the numbering of the unpruned model.
 
-    Negative layers count from the last.
+    Args:
+        config: Is changed.
+        heads_to_prune: Layer -> heads; layer -1 is the last.
 
     Returns:
         Layer -> places, among the heads that it had until now, of those that stay; only the
@@ -121,10 +129,11 @@ def prune(config: XLMConfig, heads_to_prune: Mapping[int, Iterable[int]]) -> dic
         ConfigError: For a layer or a head that does not exist, or a layer's last head; then the
             configuration is as before.
     """
-    merged = {layer: list(heads) for layer, heads in (config.pruned_heads or {}).items()}
-    for place, heads in heads_to_prune.items():
-        layer = place + config.n_layers if -config.n_layers <= place < 0 else place
-        merged[layer] = sorted({*merged.get(layer, ()), *heads})
+    merged: dict[int, list[int]] = {}
+    for table in (config.pruned_heads or {}, heads_to_prune):
+        for layer, heads in table.items():
+            named = layer + config.n_layers if -config.n_layers <= layer < 0 else layer
+            merged[named] = sorted({*merged.get(named, ()), *heads})
     after = config.copy(pruned_heads=merged)
     kept = {}
     for layer in merged:

@@ -192,7 +192,7 @@ class XLMConfig:
         start_n_top, end_n_top: Beam sizes of the SQuAD beam head.
         tie_word_embeddings: The output matrix is the word embedding (never with asm).
         chunk_size_feed_forward: Positions per feed-forward call, to save memory; 0 is all.
-        pruned_heads: Layer -> heads removed from it.
+        pruned_heads: Layer -> heads removed from it; layer -1 is the last.
         id2label, label2id: Names of the classes; `num_labels` is their number, and resets them.
         problem_type: regression, single_label_classification, multi_label_classification, or
             None: decided by num_labels and the labels' dtype at each call.
@@ -389,7 +389,8 @@ class XLMConfig:
 
     def heads_of(self, layer: int) -> list[int]:
         """The heads that remain in `layer`, in increasing order."""
-        pruned = set((self.pruned_heads or {}).get(layer, ()))
+        table = self.pruned_heads or {}
+        pruned = {*table.get(layer, ()), *table.get(layer - self.n_layers, ())}
         return [head for head in range(self.n_heads) if head not in pruned]
 
     @property

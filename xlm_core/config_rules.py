@@ -260,7 +260,7 @@ def check_combination(config: Any) -> None:
         )
     for layer, heads in (config.pruned_heads or {}).items():
         require(
-            0 <= layer < config.n_layers,
+            -config.n_layers <= layer < config.n_layers,
             "pruned_heads",
             f"layer {layer} is outside the {config.n_layers} layers",
         )
@@ -270,7 +270,7 @@ def check_combination(config: Any) -> None:
             f"layer {layer} has the heads 0 to {config.n_heads - 1} only",
         )
         require(
-            len(heads) < config.n_heads,
+            bool(config.heads_of(layer % config.n_layers)),
             "pruned_heads",
             f"layer {layer} must keep at least one of its {config.n_heads} heads",
         )

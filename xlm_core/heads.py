@@ -82,3 +82,15 @@ def choice_shape(
             f"sequence{', hidden' if rank == 4 else ''})."
         )
     return shape[0], shape[1]
+
+
+# What a multiple-choice call with one length for each example is told.
+LENGTHS_DROPPED = (
+    "lengths has shape (batch,), which says nothing of the choices: it is not used, as in "
+    "transformers. Give attention_mask, or lengths of shape (batch, choices)."
+)
+
+
+def drops_lengths(shape: tuple[int | None, ...], batch: int | None) -> bool:
+    """Whether `lengths` of a multiple-choice call has one for each example, not for each choice."""
+    return len(shape) == 1 and shape[0] == batch

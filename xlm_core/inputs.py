@@ -166,6 +166,15 @@ def check_cache(cache: object) -> None:
         )
 
 
+def check_cache_batch(cached: int | None, batch: int | None) -> None:
+    """Raise `InputError` if a cache of `cached` sentences is used for another number of them."""
+    if cached is not None and batch is not None and cached != batch:
+        raise InputError(
+            f"the cache holds {cached} sentences and the call {batch}: a cache goes with one "
+            "batch; make a new one, or give its rows the new order and number first."
+        )
+
+
 def check_output_positions(positions: object, info: TensorInfo | None, new: int | None) -> None:
     """Check which positions a head looks at.
 

@@ -12,6 +12,7 @@ Shapes use one legend: `batch`, `sequence`, `hidden` (config.emb_dim), `heads`, 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -21,12 +22,13 @@ class ModelOutput(dict[str, Any]):
     """Base of all outputs: a dataclass that is also a dictionary of its fields that are not None.
 
     A mapping, or (name, value) pairs, given as the only argument spreads over
-    the fields, so that code which rebuilds dictionaries (`type(output)(...)`) works.
+    the fields, so that code which rebuilds dictionaries (`type(output)(...)`) works. Other keys may
+    be set too (`output["texts"] = ...`): they come after the fields, and are attributes as well.
 
     Raises:
         TypeError: On deletion, `pop`, `update` and `setdefault`, which would leave the
             attributes and the items apart.
-        KeyError: For a name that is no field, or whose value is None.
+        KeyError: On reading a name that was not set, or a field whose value is None.
     """
 
     def __post_init__(self) -> None:
@@ -38,14 +40,19 @@ class ModelOutput(dict[str, Any]):
                 first.items() if isinstance(first, Mapping) else first
             )
             object.__setattr__(self, names[0], None)
+            others = {}
             for name, value in pairs:
                 if name not in names:
-                    raise KeyError(f"{name!r} is not a field of {type(self).__name__}: {names}")
+                    others[name] = value
                 object.__setattr__(self, name, value)
+        else:
+            others = {}
         for name in names:
             value = getattr(self, name)
             if value is not None:
                 super().__setitem__(name, value)
+        for name, value in others.items():
+            super().__setitem__(name, value)
 
     @classmethod
     def field_names(cls) -> tuple[str, ...]:
@@ -70,24 +77,33 @@ class ModelOutput(dict[str, Any]):
                 super().__setitem__(name, value)
         elif value is not None and len(self) and name in self.field_names():
             # A field set late still takes its place in the field order.
+            others = self._others()
             super().clear()
             for field in self.field_names():
                 if getattr(self, field) is not None:
                     super().__setitem__(field, getattr(self, field))
+            for other, kept in others.items():
+                super().__setitem__(other, kept)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if key not in self.field_names():
-            raise KeyError(f"{key!r} is not a field of {type(self).__name__}")
         setattr(self, key, value)
-        if value is not None and key not in self:
+        if key not in self and (value is not None or key not in self.field_names()):
             super().__setitem__(key, value)
 
+    def _others(self) -> dict[str, Any]:
+        """Items whose keys are no fields."""
+        fields = self.field_names()
+        return {key: value for key, value in self.items() if key not in fields}
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), tuple(getattr(self, name) for name in self.field_names())
+        fields = self.field_names()
+        attributes = {name: value for name, value in vars(self).items() if name not in fields}
+        values = tuple(getattr(self, name) for name in fields)
+        return type(self), values, attributes or None, None, iter(self._others().items())
 
     def copy(self) -> ModelOutput:
         """A shallow copy."""
-        return type(self)(*(getattr(self, name) for name in self.field_names()))
+        return copy.copy(self)
 
     def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError(f"the fields of {type(self).__name__} cannot be deleted or merged")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from xlm_core.inputs import check_cache_batch
+
 
 class KeyValueCache:
     """Keys and values of the positions that a causal model has already seen.
@@ -23,9 +25,13 @@ class KeyValueCache:
 
         Returns:
             Keys and values, float, shape (batch, heads, cached + new, head_dim).
+
+        Raises:
+            InputError: If the cache holds another number of sentences.
         """
         if layer in self._layers:
             past_key, past_value = self._layers[layer]
+            check_cache_batch(past_key.shape[0], key.shape[0])
             key = tf.concat((past_key, key), axis=2)
             value = tf.concat((past_value, value), axis=2)
         self._layers[layer] = (key, value)

@@ -8,7 +8,8 @@ import keras
 import tensorflow as tf
 
 from xlm_core.config import XLMConfig
-from xlm_core.heads import choice_shape, problem_type_of
+from xlm_core.errors import warn
+from xlm_core.heads import LENGTHS_DROPPED, choice_shape, drops_lengths, problem_type_of
 from xlm_core.inputs import DtypeKind, TensorInfo, check_call, check_tensor
 from xlm_tf.heads import TFXLMModelWithHead
 from xlm_tf.inputs import check_labels, describe
@@ -156,7 +157,8 @@ class TFXLMForMultipleChoice(TFXLMModelWithHead):
         Args:
             input_ids, attention_mask, langs, token_type_ids, position_ids: As in
                 `TFXLMModel.call`, with shape (batch, choices, sequence).
-            lengths: integer, shape (batch, choices).
+            lengths: integer, shape (batch, choices); of shape (batch,), not used, with a
+                warning.
             inputs_embeds: float, shape (batch, choices, sequence, hidden).
             labels: integer, shape (batch,): the right choice.
             cache, head_mask, output_attentions, output_hidden_states, return_dict, training: As
@@ -175,6 +177,12 @@ class TFXLMForMultipleChoice(TFXLMModelWithHead):
         if leading is None:
             check_call(self.config, {})  # raises: it needs either
         batch, choices = leading_axes = choice_shape(name, describe(name, leading).shape, rank)
+        if lengths is not None and drops_lengths(
+            describe("lengths", lengths).shape, leading_axes[0]
+        ):
+            if tf.executing_eagerly():
+                warn(LENGTHS_DROPPED)
+            lengths = None
         encoded = self.encode(
             _merge_choices("input_ids", input_ids, leading_axes, 1),
             _merge_choices("attention_mask", attention_mask, leading_axes, 1),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from xlm_core.inputs import check_cache_batch
+
 
 class KeyValueCache:
     """Keys and values of the positions that a causal model has already seen.
@@ -24,9 +26,13 @@ class KeyValueCache:
 
         Returns:
             Keys and values, float, shape (batch, heads, cached + new, head_dim).
+
+        Raises:
+            InputError: If the cache holds another number of sentences.
         """
         if layer in self._layers:
             past_key, past_value = self._layers[layer]
+            check_cache_batch(past_key.shape[0], key.shape[0])
             key = torch.cat((past_key, key), dim=2)
             value = torch.cat((past_value, value), dim=2)
         self._layers[layer] = (key, value)

@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xlm_core.config import XLMConfig
-from xlm_core.heads import choice_shape, problem_type_of
+from xlm_core.errors import warn
+from xlm_core.heads import LENGTHS_DROPPED, choice_shape, drops_lengths, problem_type_of
 from xlm_core.inputs import DtypeKind, TensorInfo, check_call, check_tensor
+from xlm_torch.fast.rule import are_traced
 from xlm_torch.heads import XLMModelWithHead
 from xlm_torch.inputs import check_labels, describe
 from xlm_torch.losses import binary_cross_entropy, cross_entropy, mean_squared_error
@@ -143,7 +145,7 @@ class XLMForMultipleChoice(XLMModelWithHead):
         Args:
             input_ids, attention_mask, langs, token_type_ids, position_ids: As in
                 `XLMModel.forward`, with shape (batch, choices, sequence).
-            lengths: int64, shape (batch, choices).
+            lengths: int64, shape (batch, choices); of shape (batch,), not used, with a warning.
             inputs_embeds: float, shape (batch, choices, sequence, hidden).
             labels: int64, shape (batch,): the right choice.
             cache, head_mask, output_attentions, output_hidden_states, return_dict: As in
@@ -164,6 +166,10 @@ class XLMForMultipleChoice(XLMModelWithHead):
         shape = choice_shape(name, describe(name, leading).shape, rank)
         batch, choices = cast(tuple[int, int], shape)  # PyTorch knows its shapes
         leading_axes = (batch, choices)
+        if lengths is not None and drops_lengths(describe("lengths", lengths).shape, batch):
+            if not are_traced(lengths):
+                warn(LENGTHS_DROPPED)
+            lengths = None
         encoded = self.encode(
             _merge_choices("input_ids", input_ids, leading_axes, 1),
             _merge_choices("attention_mask", attention_mask, leading_axes, 1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +104,8 @@ class XLMWithLMHeadModel(XLMModelWithHead):
 
     architecture = "XLMWithLMHeadModel"
     output_logits: bool = True
+    _tied_weights_keys: ClassVar[Any] = ["pred_layer.proj.weight"]
+    _tied_matrix: Any = None  # what `tie_weights` made the output's, to see whether it still is
 
     def __init__(self, config: XLMConfig) -> None:
         super().__init__(config)
@@ -221,8 +223,8 @@ class XLMWithLMHeadModel(XLMModelWithHead):
     def _multiplies_embeddings(self) -> bool:
         """Whether the output's matrix is the word embeddings', as far as can be seen.
 
-        Modules that tools put in the place of either, and what tracers give to both, are taken as
-        they are.
+        Modules that tools put in the place of either, what tracers give to both, and an output
+        that was given a matrix of its own beside the same embeddings, are taken as they are.
         """
         embeddings, output = self.transformer.embeddings, self.pred_layer.proj
         if not (isinstance(embeddings, nn.Embedding) and isinstance(output, nn.Linear)):
@@ -231,7 +233,7 @@ class XLMWithLMHeadModel(XLMModelWithHead):
         multiplied = output._parameters.get("weight")
         if looked_up is multiplied or looked_up is None or multiplied is None:
             return True
-        return are_traced(looked_up, multiplied)
+        return looked_up is self._tied_matrix or are_traced(looked_up, multiplied)
 
     def tie_weights(self) -> None:
         """Make the output matrix the word embedding, if config.tie_word_embeddings says so."""
@@ -239,10 +241,12 @@ class XLMWithLMHeadModel(XLMModelWithHead):
             weight = getattr(self.transformer.embeddings, "weight", None)
             if isinstance(weight, nn.Parameter):  # else a tool's module stands there
                 self.pred_layer.proj.weight = weight
+                self.__dict__["_tied_matrix"] = weight  # no parameter of its own
 
     def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # `.to("meta")`, `.to_empty()` and the like give each name a parameter of its own.
-        was_tied = self.config.ties_output and self._multiplies_embeddings()
+        output, matrix = self.pred_layer.proj, self._tied_matrix
+        was_tied = matrix is not None and getattr(output, "weight", None) is matrix
         super()._apply(function, recurse)
         if was_tied:
             self.tie_weights()

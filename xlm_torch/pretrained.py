@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from xlm_core.changes import new_vocabulary_size, prune
+from xlm_core.changes import new_vocabulary_size, prune, refuse_untied
 from xlm_core.checkpoints import (
     Checkpoint,
     LazyTensor,
@@ -43,6 +43,7 @@ from xlm_core.loading_arguments import (
 from xlm_core.outputs import ModelOutput
 from xlm_core.positions import sinusoidal_table
 from xlm_core.weights import Kind, TensorSpec, name_of, tensors_of
+from xlm_torch.asked_by_tools import AskedByTools
 from xlm_torch.quantization import is_quantized
 
 Output = TypeVar("Output", bound=ModelOutput)
@@ -58,7 +59,7 @@ _OF_SAVING = (
 )
 
 
-class XLMPreTrainedModel(nn.Module):
+class XLMPreTrainedModel(AskedByTools):
     """Base of all models.
 
     Attributes:
@@ -71,8 +72,6 @@ class XLMPreTrainedModel(nn.Module):
 
     architecture: str = "XLMModel"
     base_model_prefix = "transformer"
-    # transformers' Trainer would otherwise pass num_items_in_batch to a forward with **unknown.
-    accepts_loss_kwargs = False
 
     def __init__(self, config: XLMConfig) -> None:
         super().__init__()
@@ -86,7 +85,7 @@ class XLMPreTrainedModel(nn.Module):
         check_head(config, self.architecture)
         self.config = config
         self._check_values: bool | None = None
-        self._gradient_checkpointing = False
+        self._gradient_checkpointing = bool(getattr(config, "gradient_checkpointing", False))
         self.warned_of_langs = False
         self.warned_of_token_types = False
 
@@ -136,9 +135,24 @@ class XLMPreTrainedModel(nn.Module):
     def gradient_checkpointing(self, value: bool) -> None:
         self.encoder()._gradient_checkpointing = value
 
-    def num_parameters(self, only_trainable: bool = False) -> int:
-        """Number of parameters, tied ones counted once."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad or not only_trainable)
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """Number of parameters, tied ones counted once.
+
+        Args:
+            only_trainable: Leave out those that require no gradient.
+            exclude_embeddings: Leave out the matrices of all embeddings, so also an output that is
+                tied to one.
+        """
+        left_out = {
+            id(module.weight)
+            for module in (self.modules() if exclude_embeddings else ())
+            if isinstance(module, nn.Embedding)
+        }
+        return sum(
+            parameter.numel()
+            for parameter in self.parameters()
+            if id(parameter) not in left_out and (parameter.requires_grad or not only_trainable)
+        )
 
     def tensor_specs(self) -> tuple[TensorSpec, ...]:
         """The entries of the weight table for this model as it is now."""
@@ -439,15 +453,7 @@ class XLMPreTrainedModel(nn.Module):
         config = self.config.copy(
             architectures=[self.architecture], dtype=str(self.dtype).removeprefix("torch.")
         )
-        if state_dict is None:
-            self._check_matrices()
-            tensors = {
-                self._name(spec): _to_array(self._parameter(spec))
-                for spec in self.tensor_specs()
-                if spec.tied_to is None
-            }
-        else:
-            tensors = arrays_of(state_dict)
+        tensors = self._arrays() if state_dict is None else arrays_of(state_dict)
         save_checkpoint(
             folder,
             config,
@@ -457,6 +463,21 @@ class XLMPreTrainedModel(nn.Module):
             largest=max_shard_size,
             variant=variant,
         )
+
+    def _arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Every tensor under its name, tied ones once."""
+        self._check_matrices()
+        specs = {spec.path: spec for spec in self.tensor_specs()}
+        arrays = {}
+        for spec in specs.values():
+            tensor = self._parameter(spec)
+            if spec.tied_to is None:
+                arrays[self._name(spec)] = _to_array(tensor)
+                continue
+            other = self._parameter(specs[spec.tied_to])
+            if tensor is not other and not torch.equal(tensor, other):
+                refuse_untied()
+        return arrays
 
     # -- changing the model --------------------------------------------------------------------
 
@@ -562,8 +583,8 @@ class XLMPreTrainedModel(nn.Module):
         """Remove attention heads for good.
 
         Args:
-            heads_to_prune: Layer -> heads, in the numbering of the unpruned model. Heads that
-                are gone already are passed over.
+            heads_to_prune: Layer (-1 is the last) -> heads, in the numbering of the unpruned
+                model. Heads that are gone already are passed over.
 
         Raises:
             ConfigError: For a layer or a head that does not exist, or a layer's last head; for an

@@ -14,12 +14,16 @@ from torch import Tensor, nn
 
 from xlm_core.config import XLMConfig
 from xlm_core.heads import check_beams
+from xlm_torch.fast.rule import are_traced
 from xlm_torch.losses import binary_cross_entropy, cross_entropy
 from xlm_torch.outputs import XLMForQuestionAnsweringOutput
 
 
 def top_k(values: Tensor, k: int) -> Tensor:
     """Indices of the k largest along the last dimension, the lower index first among equals."""
+    if are_traced(values) and torch.onnx.is_in_onnx_export():
+        # ONNX cannot sort stably, and its TopK has this very order.
+        return torch.topk(values, k, dim=-1).indices
     order = torch.sort(values, dim=-1, descending=True, stable=True).indices
     return order[..., :k]
 

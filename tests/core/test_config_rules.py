@@ -90,7 +90,7 @@ ADAPTIVE = {"asm": True, "asm_cutoffs": [20, 40], "asm_div_value": 2}
         ({**ADAPTIVE, "asm_div_value": 1e300}, ["asm_div_value is 1e+300"]),
         ({**ADAPTIVE, "asm_div_value": 1e-300}, ["asm_div_value is 1e-300"]),
         ({"pruned_heads": {3: [0]}}, ["pruned_heads is {3: [0]}", "outside the 3 layers"]),
-        ({"pruned_heads": {-1: [0]}}, ["pruned_heads is {-1: [0]}", "outside the 3 layers"]),
+        ({"pruned_heads": {-4: [0]}}, ["pruned_heads is {-4: [0]}", "outside the 3 layers"]),
         ({"pruned_heads": {0: [4]}}, ["pruned_heads is {0: [4]}", "heads 0 to 3 only"]),
         ({"pruned_heads": {0: [0, 1, 2, 3]}}, ["pruned_heads", "at least one of its 4 heads"]),
         ({"lang2id": {"en": 5}}, ["lang2id is {'en': 5}", "n_langs 5"]),

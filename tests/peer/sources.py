@@ -71,7 +71,7 @@ def packages() -> Path:
     folder = cache() / "packages"
     if not (folder / "complete").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _pip("install", "--target", str(folder), "parameterized", "datasets", "huggingface_hub<1")
+        _pip("install", "--target", str(folder), "parameterized", "datasets<4", "huggingface_hub<1")
         (folder / "complete").touch()
     return folder
 

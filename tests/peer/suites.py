@@ -43,6 +43,7 @@ _TOKENIZER = {
 SUITES: tuple[Suite, ...] = (
     Suite(title="configuration", file="configuration.py", version="4.57.6"),
     Suite(title="PyTorch models", file="torch_models.py", version="4.57.6"),
+    Suite(title="TensorFlow models", file="tf_models.py", version="4.52.4"),
     Suite(
         title="tokenizer",
         file="tokenizer.py",

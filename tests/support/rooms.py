@@ -145,7 +145,14 @@ def _family(
         return Room(f"{package}: {name}", modules, imports)
 
     parts_of_models = ("activations", "cache", "layers", "losses", "outputs")
-    every_model = ("inputs", "keras_model", "optimizers", "pretrained", "sample_weights")
+    every_model = (
+        "asked_by_tools",
+        "inputs",
+        "keras_model",
+        "optimizers",
+        "pretrained",
+        "sample_weights",
+    )
     heads = (
         "heads",
         "language_model",

@@ -155,7 +155,7 @@ def test_the_order_of_variables_does_not_change() -> None:
     ("heads", "text"),
     [
         ({3: [0]}, "layer 3 is outside the 3 layers"),
-        ({-1: [0]}, "layer -1 is outside"),
+        ({-4: [0]}, "layer -4 is outside"),
         ({0: [4]}, "layer 0 has the heads 0 to 3 only"),
         ({0: [0, 1, 2, 3]}, "layer 0 must keep at least one"),
     ],

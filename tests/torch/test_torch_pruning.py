@@ -113,7 +113,7 @@ def test_pruned_models_train_and_frozen_ones_stay_frozen() -> None:
     ("heads", "text"),
     [
         ({3: [0]}, "layer 3 is outside the 3 layers"),
-        ({-1: [0]}, "layer -1 is outside"),
+        ({-4: [0]}, "layer -4 is outside"),
         ({0: [4]}, "layer 0 has the heads 0 to 3 only"),
         ({0: [0, 1, 2, 3]}, "layer 0 must keep at least one"),
     ],

@@ -85,15 +85,14 @@ def fast_path(
         head_masks: For each layer, what its weights are multiplied by, if anything.
         output_attentions, output_hidden_states, output_positions: As in `TFXLMModel.call`.
     """
-    config = encoder.config
     if (
         output_attentions
         or any(mask is not None for mask in head_masks)
         or not (cache is None or type(cache) is KeyValueCache)
-        or config.chunk_size_feed_forward
         or not _runs_own_layer(encoder)
         or not are_unmodified(inside := _inside(encoder), _SUBLAYERS | _OTHERS | OWN_LINEAR)
         or not have_their_methods(inside, _SUBLAYERS)
+        or any(feed_forward.chunk_size for feed_forward in encoder.ffns)
     ):
         return None
     if cache is not None:

@@ -94,20 +94,21 @@ def fast_path(
         head_masks: For each layer, what its weights are multiplied by, if anything.
         output_attentions, output_hidden_states, output_positions: As in `XLMModel.forward`.
     """
-    config = encoder.config
-    if (
-        config.chunk_size_feed_forward
-        or not _runs_own_layer(encoder)
-        or not are_unmodified(sublayers := _sublayers(encoder), _SUBLAYERS)
-        or not have_their_methods(sublayers, _SUBLAYERS)
-    ):
-        return None
     fuses = (
         not output_attentions
         and all(mask is None for mask in head_masks)
         and (cache is None or type(cache) is KeyValueCache)
         and are_unmodified(_inside(encoder), _SUBLAYERS | _OTHERS | OWN_LINEAR)
     )
+    sublayers = _sublayers(encoder)
+    if (
+        not _runs_own_layer(encoder)
+        or not all(type(each) in _SUBLAYERS for each in sublayers)
+        or not (fuses or are_unmodified(sublayers, _SUBLAYERS))
+        or not have_their_methods(sublayers, _SUBLAYERS)
+        or any(feed_forward.chunk_size for feed_forward in encoder.ffns)
+    ):
+        return None
     if not fuses:
         return _with_weights(encoder, tokens, cache, cached, head_masks)
     if cache is not None:

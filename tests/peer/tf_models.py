@@ -1,0 +1,92 @@
+"""transformers' common tests of TensorFlow models, for XLM's: one small model of every class."""
+
+from __future__ import annotations
+
+import unittest
+from typing import Any
+
+import tensorflow as tf
+from transformers import testing_utils
+
+from tests.peer.subject import subject
+
+# transformers 4.57, whose XLM this is, has lost these two of 4.52.
+testing_utils.require_tf = lambda case: case
+testing_utils.require_tf2onnx = unittest.skip("no tf2onnx")
+
+from peer_tests import test_modeling_tf_common as common  # noqa: E402
+
+THEIRS = subject() == "theirs"
+if THEIRS:
+    import transformers as family
+    from transformers import XLMConfig
+else:
+    import keras
+
+    import xlm_tf as family  # type: ignore[no-redef]
+    from xlm_core import XLMConfig  # type: ignore[assignment]
+
+NAMES = (
+    "TFXLMModel",
+    "TFXLMWithLMHeadModel",
+    "TFXLMForSequenceClassification",
+    "TFXLMForQuestionAnsweringSimple",
+    "TFXLMForTokenClassification",
+    "TFXLMForMultipleChoice",
+)
+CLASSES = tuple(getattr(family, name) for name in NAMES)
+
+if not THEIRS:
+    # The common tests ask transformers' tables what a class is for, and import its Keras.
+    _BY_NAME = dict(zip(NAMES, CLASSES, strict=True))
+    _get_values = common.get_values
+    common.get_values = lambda table: [_BY_NAME.get(c.__name__, c) for c in _get_values(table)]
+    common.keras = keras
+
+
+class TFXLMModelTester:
+    """Makes the configuration and the inputs that the common tests ask for."""
+
+    def __init__(self, parent: unittest.TestCase) -> None:
+        self.parent = parent
+        self.batch_size, self.seq_length = 13, 7
+        self.hidden_size, self.num_hidden_layers, self.num_attention_heads = 32, 2, 4
+        self.vocab_size, self.num_choices, self.is_training = 99, 4, True
+
+    def get_config(self) -> Any:
+        """A small model with language embeddings; tokens 0 to 2 are special."""
+        return XLMConfig(
+            vocab_size=self.vocab_size,
+            emb_dim=self.hidden_size,
+            n_layers=self.num_hidden_layers,
+            n_heads=self.num_attention_heads,
+            n_langs=2,
+            dropout=0.1,
+            attention_dropout=0.1,
+            max_position_embeddings=64,
+            num_labels=2,
+            bos_token_id=0,
+            pad_token_id=2,
+        )
+
+    def prepare_config_and_inputs_for_common(self) -> tuple[Any, dict[str, Any]]:
+        """A configuration, and the arguments of `TFXLMModel.call`."""
+        shape = [self.batch_size, self.seq_length]
+        return self.get_config(), {
+            "input_ids": common.ids_tensor(shape, self.vocab_size),
+            "token_type_ids": common.ids_tensor(shape, 2),
+            "langs": common.ids_tensor(shape, 2),
+            "lengths": common.ids_tensor([self.batch_size], 2) + self.seq_length - 2,
+        }
+
+
+class TFXLMModelTest(common.TFModelTesterMixin, unittest.TestCase):  # type: ignore[misc]
+    """Every class of both libraries' families; the beam head is ours alone."""
+
+    all_model_classes = CLASSES
+    test_head_masking = False
+    test_onnx = False
+
+    def setUp(self) -> None:
+        tf.random.set_seed(0)
+        self.model_tester = TFXLMModelTester(self)
