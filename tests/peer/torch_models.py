@@ -15,6 +15,9 @@ from tests.peer.subject import subject
 if subject() == "theirs":
     import transformers as family
     from transformers import XLMConfig
+elif subject() == "kind":
+    import xlm_torch.for_transformers as family  # type: ignore[no-redef]
+    from xlm_torch.for_transformers import XLMConfig  # type: ignore[assignment]
 else:
     import xlm_torch as family  # type: ignore[no-redef]
     from xlm_core import XLMConfig  # type: ignore[assignment]

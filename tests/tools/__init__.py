@@ -1,1 +1,1 @@
-"""Tests with tools that need environments of their own; `make test-tools` makes them and runs this."""
+"""Tests with tools that need environments of their own, which `make test-tools` makes."""

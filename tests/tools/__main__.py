@@ -3,7 +3,7 @@
     python -m tests.tools [--only 'transformers*'] [pytest's arguments]
 
 Each environment is made once, in a cache outside the project (XLM_TOOLS_CACHE), from the package
-index, with PyTorch as in constraints.txt, and made again when what it holds is to be something else.
+index, with PyTorch as in constraints.txt, and made again when it is to hold something else.
 """
 
 from __future__ import annotations

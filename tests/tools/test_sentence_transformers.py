@@ -12,6 +12,7 @@ from xlm_core.errors import XLMWarning
 from xlm_torch import XLMModel, for_transformers
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
+models = pytest.importorskip("sentence_transformers.models")
 TEXTS = ["The function returns a list.", "A value"]
 
 
@@ -19,10 +20,10 @@ TEXTS = ["The function returns a list.", "A value"]
 def test_means_of_the_last_hidden_states(tmp_path: Path) -> None:
     folder = shared_path("checkpoints/small_mlm_tlm/hf")
     for_transformers.register()
-    words = sentence_transformers.models.Transformer(str(folder), max_seq_length=32)
+    words = models.Transformer(str(folder), max_seq_length=32)
     assert type(words.auto_model) is for_transformers.XLMModel
     assert type(words.tokenizer) is for_transformers.XLMTokenizer
-    pooling = sentence_transformers.models.Pooling(words.get_word_embedding_dimension())
+    pooling = models.Pooling(words.auto_model.config.hidden_size)
     model = sentence_transformers.SentenceTransformer(modules=[words, pooling], device="cpu")
     found = model.encode(TEXTS, convert_to_tensor=True)
 

@@ -1,4 +1,4 @@
-"""XLM as transformers' own kind: for its Trainer, pipelines and `generate`, for PEFT and accelerate.
+"""XLM as transformers' own kind: for its Trainer, pipelines, `generate`, for PEFT and accelerate.
 
 The classes have the published names, and are both this library's and transformers' (4.57 or 5):
 `isinstance(model, transformers.PreTrainedModel)` holds, which those tools ask before they save a

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
-from transformers import PretrainedConfig
+from transformers import GenerationConfig, PretrainedConfig
 
 from xlm_core import config as core
-from xlm_torch.for_transformers.interim import split
 
 
 class XLMConfig(core.XLMConfig, PretrainedConfig):
@@ -25,56 +24,31 @@ class XLMConfig(core.XLMConfig, PretrainedConfig):
     def __init__(self, *arguments: Any, **values: Any) -> None:
         for name in _INTERNAL:
             object.__setattr__(self, name, None)
-        object.__setattr__(self, "_name_or_path", str(values.pop("name_or_path", None) or ""))
         object.__setattr__(self, "_stops_at_eos", values.get("eos_token_id") is not None)
         super().__init__(*arguments, **values)
 
     @classmethod
-    def of(cls, config: Any) -> XLMConfig:
-        """`config` itself if it is of this class, else a copy of it that is.
+    def from_dict(
+        cls, values: Mapping[str, Any], *, return_unused_kwargs: bool = False, **overrides: Any
+    ) -> Any:
+        """From a mapping with the contents of a config.json, as `xlm_core.XLMConfig.from_dict`.
 
         Args:
-            config: An `xlm_core.XLMConfig`, or transformers' XLMConfig.
+            values, return_unused_kwargs, overrides: As there. Notes of transformers' Auto classes,
+                with names in `_`, are left out.
         """
-        if isinstance(config, cls):
-            return config
-        converted = cls.from_dict(config.to_dict())
-        converted.name_or_path = getattr(config, "name_or_path", "")
-        return converted
-
-    @classmethod
-    def from_pretrained(cls, path: Any = None, **arguments: Any) -> Any:
-        """Open a config.json, as `xlm_core.XLMConfig` does.
-
-        Args:
-            path: As there.
-            arguments: As there. Notes that transformers' Auto classes pass along, with names in
-                `_`, change nothing.
-        """
-        path = arguments.pop("pretrained_model_name_or_path", path)
-        both = arguments.pop("return_unused_kwargs", False)
-        used, unused = split(without_notes(arguments))
-        found = super().from_pretrained(path, **used)
-        found.name_or_path = path
-        return (found, unused) if both else found
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> Any:
-        """From a mapping with the contents of a config.json, as `xlm_core.XLMConfig` does.
-
-        Args:
-            values: As there.
-            overrides: As there. Notes that transformers' Auto classes pass along, with names in
-                `_`, change nothing.
-        """
-        both = overrides.pop("return_unused_kwargs", False)
-        used, unused = split(without_notes(overrides))
-        config = super().from_dict(without_notes(values), **used)
-        stop = used.get("eos_token_id", values.get("eos_token_id"))
+        overrides = without_notes(overrides)
+        config, unused = super().from_dict(
+            without_notes(values), return_unused_kwargs=True, **overrides
+        )
+        if not return_unused_kwargs:
+            for name, value in unused.items():
+                setattr(config, name, value)
+        stop = overrides.get("eos_token_id", values.get("eos_token_id"))
         object.__setattr__(config, "_stops_at_eos", stop is not None)
-        if both and "dtype" in used:  # of the weights: for whoever opens them, too
-            unused["dtype"] = used["dtype"]
-        return (config, unused) if both else config
+        if "dtype" in overrides:  # of the weights: for whoever opens them, too
+            unused["dtype"] = overrides["dtype"]
+        return (config, unused) if return_unused_kwargs else config
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "eos_token_id":
@@ -82,7 +56,7 @@ class XLMConfig(core.XLMConfig, PretrainedConfig):
             if value is None:
                 return
         # Notes of transformers about an object are no keys of its file.
-        if name.startswith("_") or name == "name_or_path":
+        if name.startswith("_"):
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
@@ -93,12 +67,7 @@ class XLMConfig(core.XLMConfig, PretrainedConfig):
     def __getattr__(self, name: str) -> Any:
         if name == "eos_token_id" and not self._stops_at_eos:
             return None
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name in _DEFAULTS:
-                return _DEFAULTS[name]
-            raise
+        return super().__getattr__(name)
 
     @property
     def torch_dtype(self) -> str | None:
@@ -112,16 +81,21 @@ class XLMConfig(core.XLMConfig, PretrainedConfig):
             values.pop("eos_token_id", None)
         return values
 
-    def copy(self, **overrides: Any) -> XLMConfig:
+    @property
+    def _name_or_path(self) -> str:
+        return self.name_or_path
+
+    def copy(self, **overrides: Any) -> Self:
         """A deep copy, with `overrides` in place of its own fields."""
-        copied = type(self).from_dict(self.to_dict(), **overrides)
-        for name in ("_name_or_path", *_INTERNAL):
+        copied = super().copy(**overrides)
+        for name in _INTERNAL:
             object.__setattr__(copied, name, getattr(self, name))
         return copied
 
-    def get_text_config(self, *_: Any, **__: Any) -> XLMConfig:
-        """Itself: a model of text has no other."""
-        return self
+    def _get_generation_parameters(self) -> dict[str, Any]:
+        """What of the file transformers 5 wants in the generation's configuration instead."""
+        known = vars(GenerationConfig()).keys()
+        return {name: value for name, value in self.extra.items() if name in known - _COMMON}
 
     def __eq__(self, other: object) -> bool:
         return core.XLMConfig.__eq__(self, other)
@@ -137,31 +111,15 @@ def without_notes(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if not name.startswith("_")}
 
 
+# Of both kinds of configuration.
+_COMMON = {"transformers_version"}
+
 # What transformers notes about a configuration, without writing it.
 _INTERNAL = (
     "_attn_implementation_internal",
     "_experts_implementation_internal",
     "_commit_hash",
 )
-
-# What transformers reads of any configuration, as it is for XLM.
-_DEFAULTS: Mapping[str, Any] = {
-    "is_encoder_decoder": False,
-    "is_decoder": False,
-    "add_cross_attention": False,
-    "cross_attention_hidden_size": None,
-    "tie_encoder_decoder": False,
-    "torchscript": False,
-    "tokenizer_class": None,
-    "finetuning_task": None,
-    "task_specific_params": None,
-    "prefix": None,
-    "sep_token_id": None,
-    "decoder_start_token_id": None,
-    "transformers_version": None,
-    "use_bfloat16": False,
-    "tf_legacy_loss": False,
-}
 
 # transformers 5 makes a dataclass of every configuration, and adds fields that are not XLM's.
 XLMConfig.__dataclass_fields__ = core.XLMConfig.__dataclass_fields__

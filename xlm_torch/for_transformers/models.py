@@ -15,12 +15,12 @@ from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 
 from xlm_core.checkpoints import Checkpoint
+from xlm_core.errors import UnknownArgumentError
 from xlm_core.outputs import ModelOutput
 from xlm_torch import classification, language_model, model, pretrained, question_answering
 from xlm_torch.fast.rule import code_of
 from xlm_torch.for_transformers.configuration import XLMConfig, without_notes
 from xlm_torch.for_transformers.generation import inputs_of_step
-from xlm_torch.for_transformers.interim import as_fields, settled
 from xlm_torch.for_transformers.outputs import as_transformers_output
 
 _OUTPUT_MATRIX = "pred_layer.proj.weight"
@@ -55,7 +55,7 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
     _no_split_modules = ["MultiHeadAttention", "TransformerFFN"]  # noqa: RUF012
 
     def __init__(self, config: Any) -> None:
-        config = XLMConfig.of(config)
+        config = XLMConfig.from_transformers(config)
         PreTrainedModel.__init__(self, config)
         super().__init__(config)
 
@@ -77,7 +77,41 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
         """Nothing: parameters get their values from `init_weights`."""
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """Number of parameters, tied ones counted once.
+
+        Args:
+            only_trainable: Leave out those that require no gradient.
+            exclude_embeddings: Leave out the matrices of embeddings.
+        """
         return PreTrainedModel.num_parameters(self, only_trainable, exclude_embeddings)
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether layers are recomputed in the backward pass."""
+        return self.gradient_checkpointing
+
+    def activation_checkpointing_enable(
+        self,
+        activation_checkpointing_kwargs: Any = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """`gradient_checkpointing_enable`, under the name that transformers 5 gives it.
+
+        Args:
+            activation_checkpointing_kwargs: Accepted, and not needed.
+            every_n_layers: 1: every layer is recomputed.
+            offload: False: what is kept stays on its device.
+
+        Raises:
+            UnknownArgumentError: For other values.
+        """
+        if every_n_layers != 1 or offload:
+            raise UnknownArgumentError(
+                f"got every_n_layers={every_n_layers!r} and offload={offload!r}: here every layer "
+                "is recomputed, and nothing is moved. Leave both out."
+            )
+        self.gradient_checkpointing_enable(activation_checkpointing_kwargs)
 
     # -- checkpoints ---------------------------------------------------------------------------
 
@@ -87,10 +121,11 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
 
         Args:
             path: As there.
-            arguments: As there. Notes that transformers' Auto classes and pipelines pass along,
-                with names in `_`, change nothing.
+            arguments: As there. Notes that transformers' Auto classes and pipelines pass along
+                change nothing.
         """
-        known = as_fields(arguments.get("config")) | settled(without_notes(arguments))
+        known = without_notes(arguments)
+        known.pop("adapter_kwargs", None)  # where the Auto classes looked for adapters
         return (
             super().from_pretrained(**known)
             if path is None
@@ -99,15 +134,15 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
 
     @classmethod
     def _from_checkpoint(cls, checkpoint: Checkpoint, *arguments: Any, **options: Any) -> Self:
-        config = XLMConfig.of(checkpoint.config)
+        folder = checkpoint.file.parent
+        config = XLMConfig.from_transformers(checkpoint.config)
         if config is not checkpoint.config:
-            values = _json_of(checkpoint.file.parent / "config.json")
-            config.eos_token_id = values.get("eos_token_id")
+            config.eos_token_id = _json_of(folder / "config.json").get("eos_token_id")
         config.name_or_path = checkpoint.source
         opened = super()._from_checkpoint(replace(checkpoint, config=config), *arguments, **options)
         opened.name_or_path = checkpoint.source
-        if cls.can_generate() and (checkpoint.file.parent / _GENERATION_FILE).is_file():
-            opened.generation_config = GenerationConfig.from_pretrained(checkpoint.file.parent)
+        if cls.can_generate() and (folder / _GENERATION_FILE).is_file():
+            opened.generation_config = GenerationConfig.from_pretrained(folder)
         return opened
 
     def save_pretrained(self, folder: Any = None, **options: Any) -> None:
@@ -123,7 +158,7 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
         if getattr(self, "_hf_peft_config_loaded", False):
             PreTrainedModel.save_pretrained(self, folder, **options)
             return
-        super().save_pretrained(folder)
+        super().save_pretrained(folder, **options)
         if type(self).can_generate() and options.get("is_main_process", True):
             self.generation_config.save_pretrained(folder)
 

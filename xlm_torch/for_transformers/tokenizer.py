@@ -8,7 +8,6 @@ from transformers import PreTrainedTokenizerBase
 
 from xlm_core.tokenization.tokenizer import XLMTokenizer as Tokenizer
 from xlm_torch.for_transformers.configuration import without_notes
-from xlm_torch.for_transformers.interim import settled
 
 
 class XLMTokenizer(Tokenizer, PreTrainedTokenizerBase):
@@ -36,7 +35,7 @@ class XLMTokenizer(Tokenizer, PreTrainedTokenizerBase):
             settings: As there. Notes that transformers' Auto classes and pipelines pass along,
                 with names in `_`, change nothing.
         """
-        known = settled(without_notes(settings))
+        known = without_notes(settings)
         return (
             super().from_pretrained(**known)
             if path is None

@@ -84,9 +84,9 @@ def test_the_configuration(kind: Any, folder: Path) -> None:
     assert isinstance(config, XLMConfig)
     assert config.name_or_path == str(folder)
     assert {**config.to_dict(), "eos_token_id": 1} == plain.to_dict()
-    assert kind.XLMConfig.of(config) is config
+    assert kind.XLMConfig.from_transformers(config) is config
     for other in (plain, transformers.XLMConfig.from_pretrained(folder)):
-        converted = kind.XLMConfig.of(other)
+        converted = kind.XLMConfig.from_transformers(other)
         assert type(converted) is kind.XLMConfig
         assert converted.n_layers == config.n_layers
     for copied in (copy.deepcopy(config), config.copy(), pickle.loads(pickle.dumps(config))):
