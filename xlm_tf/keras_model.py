@@ -131,6 +131,9 @@ class KerasModel(Checkpointed, keras.Model):
         self.loss = None
         super().compile(*args, **options)
 
+    # Its arguments are Keras' own, so that a saved model is compiled again when it is loaded.
+    compile._is_default = True  # type: ignore[attr-defined]
+
     def fit(self, x: Any = None, y: Any = None, *args: Any, **options: Any) -> Any:
         """Train, as `keras.Model.fit`.
 
