@@ -120,17 +120,6 @@ class KerasModel(Checkpointed, keras.Model):
 
     # -- Keras: training -----------------------------------------------------------------------
 
-    def compile(self, *args: Any, **options: Any) -> None:
-        """Choose optimizer, loss and metrics, as `keras.Model.compile`.
-
-        Args:
-            args, options: Keras' own. Without a loss, it is the model's own: also where an earlier
-                compile() chose another, which Keras keeps.
-        """
-        self._compile_loss: Any = None
-        self.loss = None
-        super().compile(*args, **options)
-
     def fit(self, x: Any = None, y: Any = None, *args: Any, **options: Any) -> Any:
         """Train, as `keras.Model.fit`.
 
@@ -215,8 +204,9 @@ class KerasModel(Checkpointed, keras.Model):
             InputError: If there are no labels at all.
             ConfigError: For a compiled loss that cannot be computed of this head's output.
         """
-        if y is not None and self._compile_loss is not None:
-            self._refuse_names(self._compile_loss._user_loss, "losses")
+        chosen = self._chosen_loss()
+        if y is not None and chosen is not None:
+            self._refuse_names(chosen._user_loss, "losses")
             y, predictions = self._compared(y, y_pred)
             return super().compute_loss(x, y, predictions, sample_weight, training)
         labels = _labels_in(x) if y is None else labels_by_name(self.architecture, y)
@@ -318,11 +308,11 @@ class KerasModel(Checkpointed, keras.Model):
             weights = x.pop(_WEIGHTS)
         # A loss of the user's own may look at logits, and wants its labels as they are.
         overridden = type(self).compute_loss is not KerasModel.compute_loss
-        if y is not None and self._compile_loss is None and not overridden:
+        if y is not None and self._chosen_loss() is None and not overridden:
             y = labels_by_name(self.architecture, y)
             x = self._features_with(x, y)
         if class_weight is not None:
-            own_loss = y is None or self._compile_loss is None
+            own_loss = y is None or self._chosen_loss() is None
             labels = x if y is None else y
             found = class_weights_of(self, labels, class_weight, own_loss=own_loss)
             weights = multiplied(weights, found)
@@ -386,9 +376,17 @@ class KerasModel(Checkpointed, keras.Model):
             return list(y) if isinstance(y, tuple) else y, [y_pred[name] for name in names]
         return y, y_pred.to_tuple()[0] if hasattr(y_pred, "to_tuple") else y_pred
 
+    def _chosen_loss(self) -> Any:
+        """The loss of the last compile(); None for the model's own.
+
+        Keras itself keeps the loss of an earlier compile() where the last one has none.
+        """
+        compiled = getattr(self, "_compile_config", None)
+        return None if compiled is None or compiled.config["loss"] is None else self._compile_loss
+
     def _goes_by_names(self) -> bool:
         """Whether compile() got losses or metrics by name."""
-        loss, metrics = self._compile_loss, self._compile_metrics
+        loss, metrics = self._chosen_loss(), self._compile_metrics
         given = [] if loss is None else [loss._user_loss]
         if metrics is not None:
             given += [metrics._user_metrics, metrics._user_weighted_metrics]
