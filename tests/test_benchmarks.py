@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import xml.etree.ElementTree as ET
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from benchmarks.speed.measure import (
     replace_stopped,
 )
 from benchmarks.speed.plot import plot, ticks
-from benchmarks.speed.pool import CONTENDERS, Contender, Pool
+from benchmarks.speed.pool import CONTENDERS, Contender, Pool, Process
 from benchmarks.speed.report import as_json, machine, table
 from benchmarks.speed.results import LaneResult, Limit, RowResult, limit_of
 from benchmarks.speed.rows import Bar, Lane, Row, rows
@@ -37,6 +39,7 @@ from benchmarks.speed.tasks import (
     products_of,
 )
 from benchmarks.speed.weights import build
+from benchmarks.speed.worker import Worker
 
 TINY = Shape(vocab_size=61, emb_dim=16, n_layers=2, n_heads=4, max_position_embeddings=32)
 
@@ -217,6 +220,48 @@ def test_a_quick_run_keeps_what_matters() -> None:
 # -- the harness -----------------------------------------------------------------------------------
 
 
+class InThisProcess(Process):
+    """A worker without a process of its own: the same requests, the same answers, no start."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__([], absent="not asked yet")
+        contender = CONTENDERS[name]
+        self.asked: list[dict[str, Any]] = []
+        try:
+            side = importlib.import_module(f"benchmarks.speed.sides.{contender.side}").SIDE
+            self.worker = Worker(side(contender.library, folder))
+        except ImportError as error:
+            self.absent = str(error)
+        else:
+            self.absent = ""
+
+    def ask(self, request: dict[str, Any]) -> None:
+        self.asked.append(request)
+
+    def answer(self, within: float | None = None) -> dict[str, Any]:
+        request = self.asked.pop(0)
+        return {"absent": self.absent} if self.absent else self.worker.answer(request)
+
+
+class QuickPool(Pool):
+    """Only who is named has a process: each takes seconds to start, and most are not about it."""
+
+    processes_of: frozenset[str] = frozenset()
+
+    def fresh(self, name: str) -> Process:
+        contender = CONTENDERS[name]
+        lives_elsewhere = contender.in_peers or (contender.in_checkout and not self.original)
+        if lives_elsewhere or name in self.processes_of:
+            return super().fresh(name)
+        return InThisProcess(name, self.folder)
+
+
+class OriginalApart(QuickPool):
+    """The original's worker is killed when it is slow."""
+
+    processes_of = frozenset({"original"})
+
+
 def test_a_row_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CONTENDERS, "nobody", Contender("no_such_side"))
     folder = tmp_path / "weights"
@@ -236,7 +281,7 @@ def test_a_row_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (Bar("xlm_torch", "plain", 1.0), Bar("xlm_torch", "ONNX Runtime", 1.0)),
     )
     absent = Row("int8", "int8", row.task, (Lane("int8", "xlm_torch", {"dtype": "none"}),))
-    with Pool(folder, None) as pool:
+    with QuickPool(folder, None) as pool:
         result = measure(row, pool, Effort(rounds=1, least=1, quick=True))
         (nothing,) = measure(absent, pool, Effort(rounds=1, least=1)).lanes
     assert nothing.missing
@@ -269,7 +314,7 @@ def test_workers_keep_what_later_rows_need(tmp_path: Path) -> None:
         )
     )
     effort = Effort(rounds=1, least=1)
-    with Pool(folder, None) as pool:
+    with QuickPool(folder, None) as pool:
         measure(encode, pool, effort, [train, rounding])
         assert set(pool.processes) == contenders_of(train, effort)
         (trained,) = measure(train, pool, effort, [rounding]).lanes
@@ -327,13 +372,13 @@ def test_the_original_is_asked_in_its_own_way(tmp_path: Path) -> None:
         Row(kind, kind, Task(kind, 3, 8, filled=0.7, shape=TINY), (lane,))
         for kind in ("encode", "loss")
     )
-    with Pool(folder, None, str(tmp_path / "checkout")) as pool:
+    with OriginalApart(folder, None, str(tmp_path / "checkout")) as pool:
         found = [measure(row, pool, effort, [loss]).lanes[0] for row in (encode, loss)]
     for result in found:
         assert not result.missing
         assert result.error is not None
         assert result.error < 1e-5
-    with Pool(folder, None) as pool:
+    with QuickPool(folder, None) as pool:
         assert "XLM_BENCH_ORIGINAL" in measure(encode, pool, effort).lanes[0].missing
 
 
@@ -348,13 +393,13 @@ def test_a_slow_lane_is_stopped_in_one_call(
     start = "    def forward(self, mode, **given):\n"
     head = f"import time\nCALLS, LIMIT = [], {calls}\n"
     code.write_text(head + STAND_IN.replace(start, start + slow))
-    monkeypatch.setattr(speed_measure, "FIRST_CALL", 15.0)
+    monkeypatch.setattr(speed_measure, "FIRST_CALL", 5.0)
     monkeypatch.setattr(speed_measure, "ANY_CALL", 1.0)
     folder = tmp_path / "weights"
     build(folder, TINY)
     lanes = (Lane("xlm_torch", "xlm_torch"), Lane("slow", "original"), Lane("also", "original"))
     row = Row("encode", "encode", Task("encode", 3, 8, shape=TINY), lanes)
-    with Pool(folder, None, str(tmp_path / "checkout")) as pool:
+    with OriginalApart(folder, None, str(tmp_path / "checkout")) as pool:
         result = measure(row, pool, Effort(rounds=2, least=2))
     ours, first, second = result.lanes
     assert len(ours.seconds) == 2

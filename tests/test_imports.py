@@ -208,6 +208,7 @@ ROOMS = {
         "xlm_core.config",
         "xlm_core.weights",
         "xlm_core.whole_files",
+        "xlm_core.loading_arguments",
     },
 }
 

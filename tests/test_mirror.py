@@ -16,7 +16,6 @@ ROOT = Path(__file__).resolve().parents[1]
 TORCH, TF = ROOT / "xlm_torch", ROOT / "xlm_tf"
 
 ONLY_TORCH_FILES = {
-    "asked_by_tools.py": "transformers' tools are PyTorch's",
     "fast/onednn.py": "TensorFlow chooses its products itself",
     "fast/packing.py": "TensorFlow orders matrices at each product",
     "fast/memory.py": "TensorFlow keeps memory by itself",
@@ -27,6 +26,7 @@ ONLY_TORCH_FOLDER = "for_transformers/"
 ONLY_TF_FILES = {
     "layers.py": "PyTorch has Linear, Embedding and LayerNorm; Keras' differ from them",
     "keras_model.py": "training, saving and export are Keras' own business",
+    "datasets.py": "PyTorch has DataLoader",
     "sample_weights.py": "arguments of Keras' fit, as keras_model.py",
     "optimizers.py": "PyTorch's AdamW can update in place (fused=True)",
     "fast/graphs.py": "PyTorch needs no graph to be fast",
@@ -55,9 +55,21 @@ KERAS_ARGUMENTS = {
 }
 
 ONLY_TORCH: dict[str, str] = {
-    "language_model._tie_again": "PyTorch gives each name a parameter, Keras shares the variable",
+    **dict.fromkeys(
+        (
+            f"asked_by_tools.AskedByTools.{name}"
+            for name in (
+                "enable_input_require_grads",
+                "disable_input_require_grads",
+                "set_attn_implementation",
+                "add_model_tags",
+            )
+        ),
+        "transformers' TensorFlow models have none",
+    ),
+    "language_model._tie_again": "a Keras layer is handed the shared matrix",
     "language_model.XLMWithLMHeadModel._apply": "as above",
-    "model.XLMModel._embeddings_dtype": "Keras says what dtype a layer computes in",
+    "model.XLMModel._embeddings_dtype": "a Keras model has a dtype of its own",
     "attention._selected": "a Keras layer keeps columns by itself, see Linear.keep",
     "language_model.XLMWithLMHeadModel.tie_weights": "a Keras layer is handed the shared matrix",
     "language_model.XLMWithLMHeadModel._sizes_changed": "Keras' layers read their sizes off",
@@ -95,9 +107,20 @@ ONLY_TORCH: dict[str, str] = {
     "quantization.QuantizedLinear.extra_repr": "what PyTorch prints of a module",
 }
 ONLY_TF: dict[str, str] = {
-    "pretrained.XLMPreTrainedModel.name_or_path": "in PyTorch among what tools ask",
-    "pretrained.XLMPreTrainedModel.dummy_inputs": "as above",
-    "pretrained.XLMPreTrainedModel.get_memory_footprint": "as above",
+    **dict.fromkeys(
+        (
+            f"asked_by_tools.AskedByTools.{name}"
+            for name in (
+                "input_signature",
+                "build_in_name_scope",
+                "serving_output",
+                "get_lm_head",
+                "get_bias",
+                "set_bias",
+            )
+        ),
+        "transformers' TensorFlow models alone have it",
+    ),
     "adaptive_softmax.TailCluster": "PyTorch has nn.Sequential",
     "language_model.TiedLinear": "PyTorch shares a parameter between two modules",
     "language_model.XLMWithLMHeadModel._score": "what runs as a graph",

@@ -341,12 +341,12 @@ class XLMConfig:
     @property
     def name_or_path(self) -> str:
         """What `from_pretrained` opened, or ""; it is not written."""
-        name: str = self.__dict__.get("opened_from") or str(self.extra.get("_name_or_path") or "")
+        name: str = self.__dict__.get("_name_or_path") or str(self.extra.get("_name_or_path") or "")
         return name
 
     @name_or_path.setter
     def name_or_path(self, value: Any) -> None:
-        object.__setattr__(self, "opened_from", str(value))
+        object.__setattr__(self, "_name_or_path", str(value))
 
     def is_setting(self, name: str) -> bool:
         """Whether a caller may set a name: a field, an alias, a key of its file, a known key."""
@@ -705,7 +705,7 @@ class XLMConfig:
         """A deep copy, with `overrides` in place of its own fields."""
         with _quiet():
             config: Self = type(self).from_dict(self.to_dict(), **overrides)
-        if "opened_from" in self.__dict__:
+        if "_name_or_path" in self.__dict__:
             config.name_or_path = self.name_or_path
         return config
 

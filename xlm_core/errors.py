@@ -28,6 +28,10 @@ class UnknownArgumentError(XLMError, TypeError):
     """A keyword argument is not one that the function knows."""
 
 
+class MethodNameError(UnknownArgumentError, AttributeError):
+    """A keyword argument of a constructor has the name of a method."""
+
+
 class CheckpointError(XLMError, ValueError):
     """A checkpoint cannot be read, or does not hold what the model needs."""
 
@@ -46,6 +50,10 @@ class CheckpointShapeError(CheckpointError, RuntimeError):
 
 class TokenizerError(XLMError, ValueError):
     """A tokenizer's file, or an argument about its vocabulary, cannot be used."""
+
+
+class TokenizerFileError(TokenizerError, OSError):
+    """A file or a folder of a tokenizer is not there, or cannot be read or fetched."""
 
 
 class UnknownLanguageError(InputError):

@@ -77,6 +77,7 @@ _NEEDLESS = frozenset(
         "resume_download",
         "mirror",
         "trust_remote_code",  # no code from a repository is ever run
+        "code_revision",
         "weights_only",  # nothing in a file is ever executed
         "low_cpu_mem_usage",  # memory is always low
         "offload_state_dict",

@@ -6,10 +6,10 @@ import functools
 import inspect
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError, refuse_unknown_arguments
+from xlm_tf.datasets import prepare_tf_dataset
 from xlm_tf.fast.rule import tracing
 from xlm_tf.layers import Checkpointed
 from xlm_tf.losses import IGNORED
@@ -37,16 +38,10 @@ _WEIGHTS = "sample_weight"
 
 
 def model_call(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a model's `call` so that a dictionary of arguments may be its first argument.
-
-    So may a list or a tuple of tensors, which are its first arguments in order.
-    """
-    names = list(inspect.signature(call).parameters)[1:]
+    """Decorate a model's `call` so that a dictionary of arguments may be its first argument."""
 
     @functools.wraps(call)
     def wrapper(self: Any, input_ids: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(input_ids, (list, tuple)) and all(map(_is_array, input_ids)):
-            input_ids = dict(zip(names, input_ids, strict=False))
         if not isinstance(input_ids, Mapping):
             return call(self, input_ids, *args, **kwargs)
         given = {name: value for name, value in kwargs.items() if value is not None}
@@ -67,13 +62,18 @@ def _is_array(value: Any) -> bool:
     return tf.is_tensor(value) or isinstance(value, (np.ndarray, keras.KerasTensor))
 
 
-_Wanted = Literal["loss", "all"]
-_WANTED: ContextVar[_Wanted | None] = ContextVar("wanted", default=None)
+_LOSS_ALONE: ContextVar[bool] = ContextVar("loss_alone", default=False)
+_LOGITS_TOO: ContextVar[bool] = ContextVar("logits_too", default=False)
 
 
-def wanted_by_step() -> _Wanted | None:
-    """What a step of `fit` or `evaluate` looks at: the loss only, or logits too; None: no step."""
-    return _WANTED.get()
+def wants_loss_alone() -> bool:
+    """Whether this call is a step of `fit` or `evaluate` that looks at the model's loss only."""
+    return _LOSS_ALONE.get()
+
+
+def wants_logits_too() -> bool:
+    """Whether this call is a step of `fit` or `evaluate` that weighs the loss of each label."""
+    return _LOGITS_TOO.get()
 
 
 class KerasModel(Checkpointed, keras.Model):
@@ -84,10 +84,39 @@ class KerasModel(Checkpointed, keras.Model):
     _class_weight: tuple[tuple[int, float], ...] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the model, as `call` says, also with the mapping that a tokenizer returns."""
-        if args and isinstance(args[0], Mapping) and type(args[0]) is not dict:
-            args = (dict(args[0]), *args[1:])
+        """Call the model, as `call` says.
+
+        Args:
+            args: The first may also be a mapping of arguments, such as a tokenizer returns, or a
+                list or a tuple of them, in the order of `call`.
+            kwargs: Other arguments of `call`.
+        """
+        first = args[0] if args else None
+        if isinstance(first, (list, tuple)) and any(map(_is_array, first)):
+            first = self._named(first)
+        if isinstance(first, Mapping):
+            # Keras takes nothing but tensors in a structure.
+            flags = {name: x for name, x in first.items() if not _is_array(x)}
+            if flags or first is not args[0] or type(first) is not dict:
+                first = {name: x for name, x in first.items() if name not in flags}
+                given = {name: x for name, x in flags.items() if x is not None}
+                if twice := sorted(given.keys() & kwargs.keys()):
+                    raise InputError(
+                        "arguments were given in a dictionary and beside it: "
+                        f"{', '.join(twice)}. Give each once, the others by keyword."
+                    )
+                return super().__call__(first, *args[1:], **given, **kwargs)
         return super().__call__(*args, **kwargs)
+
+    def _named(self, inputs: Sequence[Any]) -> dict[str, Any]:
+        """A list of arguments of `call` by name."""
+        names = [name for name in inspect.signature(self.call).parameters if name != "self"]
+        if len(inputs) > len(names):
+            raise InputError(
+                f"there are {len(inputs)} inputs in a {type(inputs).__name__}: "
+                f"expected at most {len(names)}."
+            )
+        return dict(zip(names, inputs, strict=False))
 
     # -- Keras: training -----------------------------------------------------------------------
 
@@ -300,7 +329,7 @@ class KerasModel(Checkpointed, keras.Model):
         weighs = weights is not None and _holds_labels(x)
         alone = _holds_labels(x) and not weighs and not overridden
         alone = alone and self._compile_metrics is None
-        token = _WANTED.set("loss" if alone else "all" if weighs else None)
+        tokens = _LOSS_ALONE.set(alone), _LOGITS_TOO.set(weighs)
         kept = self.config.return_dict, self.config.output_hidden_states
         if weighs:
             self.config.return_dict = True
@@ -309,14 +338,14 @@ class KerasModel(Checkpointed, keras.Model):
         try:
             yield x, y, weights
         finally:
-            _WANTED.reset(token)
+            _LOSS_ALONE.reset(tokens[0])
+            _LOGITS_TOO.reset(tokens[1])
             self.config.return_dict, self.config.output_hidden_states = kept
 
     def _features_with(self, x: Any, labels: Mapping[str, Any]) -> dict[str, Any]:
         """Features of any form as a dictionary, with labels."""
         if isinstance(x, (list, tuple)):
-            names = [n for n in inspect.signature(type(self).call).parameters if n != "self"]
-            x = dict(zip(names, x, strict=False))
+            x = self._named(x)
         if not isinstance(x, Mapping):
             x = {"input_ids": x}
         if twice := sorted(x.keys() & labels.keys()):
@@ -373,6 +402,41 @@ class KerasModel(Checkpointed, keras.Model):
                 f"{self.architecture} compares one output with its labels, so give {kind} "
                 "without names" + (", or none for the model's own." if kind == "losses" else ".")
             )
+
+    def prepare_tf_dataset(
+        self,
+        dataset: Any,
+        batch_size: int = 8,
+        shuffle: bool = True,
+        tokenizer: Any = None,
+        collate_fn: Callable[..., Any] | None = None,
+        collate_fn_args: dict[str, Any] | None = None,
+        drop_remainder: bool | None = None,
+        prefetch: bool = True,
+    ) -> tf.data.Dataset:
+        """A pipeline for `fit`, as in transformers.
+
+        Args:
+            dataset: Of the library `datasets`; columns that `call` does not take are left out.
+            batch_size, shuffle, prefetch: As in its `to_tf_dataset`.
+            tokenizer: Its `pad` makes the rows of a batch as long as each other; None: they are.
+            collate_fn, collate_fn_args: In place of that: what makes a batch of a list of rows.
+            drop_remainder: Whether a last, smaller batch is left out. Default: `shuffle`.
+
+        Returns:
+            Features, or (features, labels) where the dataset has labels.
+        """
+        return prepare_tf_dataset(
+            self.call,
+            dataset,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            tokenizer=tokenizer,
+            collate_fn=collate_fn,
+            collate_fn_args=collate_fn_args,
+            drop_remainder=drop_remainder,
+            prefetch=prefetch,
+        )
 
     # -- Keras: int8 ---------------------------------------------------------------------------
 

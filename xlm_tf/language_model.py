@@ -19,7 +19,7 @@ from xlm_tf.fast.unpadding import gather_rows
 from xlm_tf.fast.vocabulary_loss import linear_cross_entropy, may_keep_logits
 from xlm_tf.heads import TFXLMModelWithHead
 from xlm_tf.inputs import check_labels
-from xlm_tf.keras_model import model_call, wanted_by_step
+from xlm_tf.keras_model import model_call, wants_logits_too, wants_loss_alone
 from xlm_tf.layers import Linear, ParameterLayer, shape_of
 from xlm_tf.losses import (
     IGNORED,
@@ -186,8 +186,7 @@ class TFXLMWithLMHeadModel(TFXLMModelWithHead):
         if labels is None and output_logits is False:
             raise InputError("output_logits is False, and there are no labels to give a loss for.")
         if output_logits is None:
-            wanted = wanted_by_step()
-            output_logits = wanted == "all" or (self.output_logits and wanted != "loss")
+            output_logits = wants_logits_too() or (self.output_logits and not wants_loss_alone())
         looks_at_labels = labels is not None and not output_logits
         output_matrix, embedding_matrix = self._shared_matrix(labels)
         encoded = self.encode(

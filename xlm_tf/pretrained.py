@@ -21,7 +21,6 @@ from xlm_core.checkpoints import (
     save_checkpoint,
 )
 from xlm_core.checkpoints.finite_check import FiniteCheck
-from xlm_core.checkpoints.layouts.tf import TFLayout
 from xlm_core.config import XLMConfig
 from xlm_core.errors import (
     CheckpointError,
@@ -39,6 +38,7 @@ from xlm_core.loading_arguments import (
 from xlm_core.outputs import ModelOutput
 from xlm_core.positions import sinusoidal_table
 from xlm_core.weights import Kind, TensorSpec, name_of, tensors_of
+from xlm_tf.asked_by_tools import AskedByTools
 from xlm_tf.keras_model import KerasModel
 from xlm_tf.layers import Embedding, unfilled
 from xlm_tf.quantization import QuantizedLinear, is_quantized
@@ -55,7 +55,7 @@ _OF_SAVING = (
 )
 
 
-class TFXLMPreTrainedModel(KerasModel):
+class TFXLMPreTrainedModel(AskedByTools, KerasModel):
     """Base of all models.
 
     Args:
@@ -74,8 +74,6 @@ class TFXLMPreTrainedModel(KerasModel):
 
     architecture: str = "XLMModel"
     base_model_prefix = "transformer"
-    config_class = XLMConfig
-    main_input_name = "input_ids"
 
     def __init__(
         self, config: XLMConfig, *, dtype: Any = None, initialize: bool = True, **options: Any
@@ -145,23 +143,6 @@ class TFXLMPreTrainedModel(KerasModel):
     def gradient_checkpointing(self, value: bool) -> None:
         self.encoder()._gradient_checkpointing = value
 
-    @property
-    def name_or_path(self) -> str:
-        """Where the model was opened from, as far as its configuration says."""
-        return str(getattr(self.config, "name_or_path", None) or "")
-
-    @property
-    def dummy_inputs(self) -> dict[str, tf.Tensor]:
-        """A batch that every model takes: int64, shape (3, 5), or (3, 2, 5) of choices."""
-        rows = [[7, 6, 0, 0, 1], [1, 2, 3, 0, 0], [0, 0, 0, 4, 5]]
-        ids = tf.minimum(tf.constant(rows, tf.int64), self.config.vocab_size - 1)
-        if self.architecture == "XLMForMultipleChoice":
-            ids = tf.tile(ids[:, None], (1, 2, 1))
-        inputs = {"input_ids": ids, "attention_mask": tf.ones_like(ids)}
-        if self.config.has_lang_embeddings:
-            inputs["langs"] = tf.zeros_like(ids)
-        return inputs
-
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """Number of parameters, tied ones counted once.
 
@@ -174,18 +155,6 @@ class TFXLMPreTrainedModel(KerasModel):
             for spec in self._owned_specs()
             if not (exclude_embeddings and spec.kind is Kind.EMBEDDING)
             if (variable := self.variable_of(spec)).trainable or not only_trainable
-        )
-
-    def get_memory_footprint(self, return_buffers: bool = True) -> int:
-        """Bytes of all variables.
-
-        Args:
-            return_buffers: Whether those that are not trained count too.
-        """
-        return sum(
-            int(np.prod(variable.shape)) * tf.as_dtype(variable.dtype).size
-            for variable in self.variables
-            if return_buffers or variable.trainable
         )
 
     def tensor_specs(self) -> tuple[TensorSpec, ...]:
@@ -335,8 +304,8 @@ class TFXLMPreTrainedModel(KerasModel):
                 "auto", "cpu".
             state_dict: Tensors in place of the file's, under the names of PyTorch's state_dict;
                 with config, no path is needed.
-            ignore_mismatched_sizes: Start tensors of another size afresh instead of failing; the
-                warning lists them.
+            ignore_mismatched_sizes: Start a head of another size afresh instead of failing; the
+                warning lists its tensors, and output_loading_info returns them.
             output_loading_info: Return a pair: the model, and what the file lacks and has beside.
             revision: Branch, tag or commit of a published checkpoint.
             local_files_only: Of a published checkpoint, take only what was downloaded before.
@@ -472,18 +441,21 @@ class TFXLMPreTrainedModel(KerasModel):
                 "model before quantize(), and quantize it again after from_pretrained()."
             )
         config = self.config.copy(architectures=[self.architecture], dtype=self.variable_dtype)
-        self._check_matrices()
-        tensors = {}
-        for spec in self._owned_specs():
-            name = name_of(spec, "torch", self.architecture)
-            assert name is not None
-            tensors[name] = self._fitting_array(spec, name)
+        if state_dict is None:
+            self._check_matrices()
+            tensors = {}
+            for spec in self._owned_specs():
+                name = name_of(spec, "torch", self.architecture)
+                assert name is not None
+                tensors[name] = self._fitting_array(spec, name)
+        else:
+            tensors = arrays_of(state_dict)
         save_checkpoint(
             folder,
             config,
             tensors,
             architecture=self.architecture,
-            layout=None if safe_serialization else TFLayout(),
+            layout="safetensors" if safe_serialization else "tf",
             largest=max_shard_size,
             variant=variant,
         )

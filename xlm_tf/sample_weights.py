@@ -10,7 +10,7 @@ import tensorflow as tf
 from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
 from xlm_core.heads import problem_type_of
-from xlm_tf.inputs import describe
+from xlm_core.inputs import DtypeKind
 from xlm_tf.losses import IGNORED, at_least_float32
 
 SPANS = ("XLMForQuestionAnsweringSimple", "XLMForQuestionAnswering")
@@ -173,8 +173,14 @@ def _classes(model: Any) -> int | None:
     return None if model.architecture == "XLMForMultipleChoice" else config.num_labels
 
 
+def _kind(labels: tf.Tensor) -> DtypeKind:
+    if labels.dtype == tf.bool:
+        return "bool"
+    return "float" if labels.dtype.is_floating else "integer"
+
+
 def _are_classes(model: Any, labels: tf.Tensor) -> bool:
-    kind = describe("labels", labels).kind
+    kind = _kind(labels)
     if model.architecture == "XLMForSequenceClassification":
         return problem_type_of(model.config, kind) == "single_label_classification"
     return kind == "integer"
@@ -192,7 +198,7 @@ def _label_losses(model: Any, logits: tf.Tensor, labels: Any) -> tuple[tf.Tensor
             return -tf.gather(logits, labels, batch_dims=2), counted
         return _cross_entropies(logits, labels)
     targets = tf.cast(labels, logits.dtype)
-    if problem_type_of(model.config, describe("labels", labels).kind) == "regression":
+    if problem_type_of(model.config, _kind(labels)) == "regression":
         losses = tf.square(logits - tf.reshape(targets, tf.shape(logits)))
     else:
         losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)

@@ -38,7 +38,7 @@ class AskedByTools(nn.Module):
 
     # Which parameters share their values, may be absent from a file, stay on one device or in
     # float32: read by Trainer, PEFT and accelerate.
-    _tied_weights_keys: Any = None
+    _tied_weights_keys: ClassVar[Any] = None
     _keys_to_ignore_on_save: Any = None
     _keys_to_ignore_on_load_missing: Any = None
     _keys_to_ignore_on_load_unexpected: Any = None
@@ -85,14 +85,17 @@ class AskedByTools(nn.Module):
 
         Source: Kaplan et al. 2020, section 2.1.
         """
-        parameters = self.num_parameters(exclude_embeddings=exclude_embeddings)
+        model: Any = self  # an `XLMPreTrainedModel`
+        parameters: int = model.num_parameters(exclude_embeddings=exclude_embeddings)
         return 6 * self.estimate_tokens(input_dict) * parameters
 
     def enable_input_require_grads(self) -> None:
         """Let gradients flow to the word vectors, so that adapters train on frozen embeddings."""
         self.disable_input_require_grads()
-        embeddings: Any = self.get_input_embeddings()
-        self._require_grads_hook = embeddings.register_forward_hook(_require_grads)
+        model: Any = self
+        self._require_grads_hook = model.get_input_embeddings().register_forward_hook(
+            _require_grads
+        )
 
     def disable_input_require_grads(self) -> None:
         """Undo `enable_input_require_grads`."""

@@ -271,7 +271,7 @@ class XLMWithLMHeadModel(XLMModelWithHead):
             tuple(weight.shape) if (weight := getattr(value, "weight", None)) is not None else None,
             is_embeddings=weight is getattr(self.transformer.embeddings, "weight", None),
         )
-        self.pred_layer.proj = value
+        self.pred_layer.proj = cast(nn.Linear, value)
 
     def _sizes_changed(self) -> None:
         super()._sizes_changed()

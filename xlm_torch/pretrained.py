@@ -23,7 +23,6 @@ from xlm_core.checkpoints import (
     save_checkpoint,
 )
 from xlm_core.checkpoints.finite_check import FiniteCheck
-from xlm_core.checkpoints.layouts.torch import TorchLayout
 from xlm_core.config import XLMConfig
 from xlm_core.containers.streaming import in_parallel
 from xlm_core.errors import (
@@ -304,8 +303,8 @@ class XLMPreTrainedModel(AskedByTools):
                 accelerator if there is one, or {"": device}.
             state_dict: Tensors in place of the file's, under the names of PyTorch's state_dict;
                 with config, no path is needed.
-            ignore_mismatched_sizes: Start tensors of another size afresh instead of failing; the
-                warning lists them.
+            ignore_mismatched_sizes: Start a head of another size afresh instead of failing; the
+                warning lists its tensors, and output_loading_info returns them.
             output_loading_info: Return a pair: the model, and what the file lacks and has beside.
             revision: Branch, tag or commit of a published checkpoint.
             local_files_only: Of a published checkpoint, take only what was downloaded before.
@@ -399,7 +398,7 @@ class XLMPreTrainedModel(AskedByTools):
         loaded = {spec.path for spec, _ in match.found}
         for spec in model.tensor_specs():
             if spec.path not in loaded and spec.tied_to is None:
-                tensor = torch.empty(spec.shape, dtype=wanted)
+                tensor = torch.empty(spec.shape, dtype=wanted, device="cpu")
                 model._init_tensor(spec, tensor)
                 model._set_parameter(spec, tensor)
         model.tie_weights()
@@ -459,7 +458,7 @@ class XLMPreTrainedModel(AskedByTools):
             config,
             tensors,
             architecture=self.architecture,
-            layout=None if safe_serialization else TorchLayout(),
+            layout="safetensors" if safe_serialization else "torch",
             largest=max_shard_size,
             variant=variant,
         )

@@ -195,8 +195,7 @@ def random_batch(
     if config.n_langs > 1 or rng.random() < 0.2:
         batch["langs"] = rng.integers(0, config.n_langs, (rows, sequence))
     if rng.random() < 0.3:
-        # Words, not the types 0 and 1, of which a model warns.
-        batch["token_type_ids"] = rng.integers(0, 2, (rows, sequence)) + 3
+        batch["token_type_ids"] = rng.integers(0, 2, (rows, sequence))
     if rng.random() < 0.3:
         limit = config.max_position_embeddings
         batch["position_ids"] = rng.integers(0, limit, (rows, sequence))

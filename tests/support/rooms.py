@@ -149,9 +149,10 @@ def _family(
         "asked_by_tools",
         "inputs",
         "keras_model",
+        "datasets",
+        "sample_weights",
         "optimizers",
         "pretrained",
-        "sample_weights",
     )
     heads = (
         "heads",

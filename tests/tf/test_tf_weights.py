@@ -183,6 +183,14 @@ def test_forms_of_features_and_labels(models: dict[str, Any]) -> None:
     logits = results(classifier(batch))
     for given in (encoding, inputs, tuple(inputs)):
         assert_all_close(results(classifier(given)), logits, 1e-6)
+    flagged = classifier({**batch, "return_dict": False, "output_attentions": True, "cache": None})
+    assert isinstance(flagged, tuple)
+    assert_close_to_largest(flagged[0], logits["logits"], 1e-5)
+    assert len(classifier([inputs[0], None, inputs[2], *[None] * 7, True]).attentions) == 1
+    with pytest.raises(InputError, match="in a dictionary and beside it: return_dict"):
+        classifier({**batch, "return_dict": False}, return_dict=True)
+    with pytest.raises(InputError, match="there are 50 inputs in a list"):
+        classifier([batch["input_ids"]] * 50)
     assert_all_close(dict(classifier.predict(encoding, verbose=0)), logits, 1e-6)
     assert_close_to_largest(classifier.evaluate(encoding, labels, verbose=0), own, 1e-6)
 
@@ -226,3 +234,57 @@ def test_what_does_not_fit_is_refused_in_our_words(models: dict[str, Any]) -> No
     other.compile("sgd", loss={"logits": "mse"}, run_eagerly=True)
     with pytest.raises(ConfigError, match=r"losses by name \(logits\).*without names"):
         other.fit(batch, labels, verbose=0)
+
+
+class _Rows:
+    """What `prepare_tf_dataset` uses of a dataset of the library `datasets`."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.rows, self.column_names = rows, list(rows[0])
+
+    def remove_columns(self, names: list[str]) -> _Rows:
+        kept = [n for n in self.column_names if n not in names]
+        return _Rows([{name: row[name] for name in kept} for row in self.rows])
+
+    def to_tf_dataset(self, columns: Any, label_cols: Any, collate_fn: Any, **_: Any) -> Any:
+        batch = collate_fn(self.rows)
+        labels = None if label_cols is None else batch[label_cols[0]]
+        return tf.data.Dataset.from_tensors(({name: batch[name] for name in columns}, labels))
+
+
+class _Padding:
+    """What `prepare_tf_dataset` uses of a tokenizer."""
+
+    def pad(self, rows: list[dict[str, Any]], return_tensors: str) -> dict[str, Array]:
+        longest = max(len(row["input_ids"]) for row in rows)
+        return {
+            n: np.array([row[n] + [0] * (longest - len(row[n])) for row in rows]) for n in rows[0]
+        }
+
+
+def test_datasets_of_the_library_of_that_name(models: dict[str, Any]) -> None:
+    model = models["XLMForTokenClassification"]
+    rows = [
+        {
+            "text": "a",
+            "input_ids": [6, 7],
+            "langs": [1, 1],
+            "attention_mask": [1, 1],
+            "label": [0, 1],
+        },
+        {"text": "b", "input_ids": [8], "langs": [2], "attention_mask": [1], "label": [1]},
+    ]
+    data = model.prepare_tf_dataset(_Rows(rows), tokenizer=_Padding())
+    x, y = next(iter(data))
+    assert set(x) == {"input_ids", "langs", "attention_mask"}
+    assert y.numpy().tolist() == [[0, 1], [1, -100]]
+    assert_close_to_largest(
+        model.evaluate(data, verbose=0), float(model({**x, "labels": y}).loss), 1e-6
+    )
+    for given, words in (
+        (_Rows(rows), "rows of input_ids have the shapes"),
+        (_Rows([{"text": "a"}]), "none is an argument of the model"),
+        (rows, "dataset is a list: expected a Dataset"),
+    ):
+        with pytest.raises(InputError, match=words):
+            model.prepare_tf_dataset(given)

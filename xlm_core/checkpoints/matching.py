@@ -75,7 +75,7 @@ def match_tensors(
         config: The configuration of the model to fill.
         architecture: Its class, e.g. "XLMForTokenClassification".
         source: What messages call the file.
-        ignore_mismatched_sizes: Tensors whose shapes differ start fresh instead of failing.
+        ignore_mismatched_sizes: A head whose shapes differ starts fresh instead of failing.
         untie: The file holds a tied language model, which is asked for untied: its output
             matrix is a copy of the embeddings.
         tied: Which of two tied tensors to keep if they differ, "embeddings" or "output".
@@ -96,7 +96,8 @@ def match_tensors(
         if words is None:
             continue
         tensor = fit.placed[spec.path][1]
-        if not (ignore_mismatched_sizes and tensor.dtype in FLOAT_DTYPES):
+        resizable = tensor.dtype in FLOAT_DTYPES and not spec.in_encoder
+        if not (ignore_mismatched_sizes and resizable):
             misshapen.append(f"{spec.path}: {words}")
         elif spec.tied_to is None:
             missing[spec.path] = spec
@@ -111,11 +112,8 @@ def match_tensors(
     fresh = tuple(
         spec
         for spec in missing.values()
-        if spec.path in resized
-        or (
-            not spec.in_encoder
-            and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
-        )
+        if not spec.in_encoder
+        and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
     )
     lost = [spec.path for spec in missing.values() if spec not in fresh]
     problems = [
@@ -134,21 +132,21 @@ def match_tensors(
             + ". ".join(problems)
             + ". Check that config.json belongs to these weights"
             + (
-                " (ignore_mismatched_sizes=True starts tensors of another size afresh)."
+                " (ignore_mismatched_sizes=True starts heads of another size afresh)."
                 if misshapen
                 else "."
             )
         )
     _settle_tied(fit.specs, found, source, tied)
     if fresh and not quiet:
+        sizes = [
+            f"{path} ({shape} in the file, {spec.shape} here)"
+            for path, (spec, shape) in resized.items()
+        ]
         warn(
             f"{architecture} from {source}: started fresh, to be trained before use: "
-            + ", ".join(
-                f"{spec.path} ({resized[spec.path][1]} in the file, {spec.shape} here)"
-                if spec.path in resized
-                else spec.path
-                for spec in fresh
-            )
+            + ", ".join(spec.path for spec in fresh)
+            + (f". Of another size: {', '.join(sizes)}" if sizes else "")
             + (f". Left out, of another head: {', '.join(fit.left_out)}." if fit.left_out else ".")
         )
     pairs = tuple(

@@ -134,6 +134,20 @@ class WeightsChoice:
         )
 
 
+def _wanted(choice: WeightsChoice) -> WantedFiles:
+    """Of a repository: config.json and the first weights that exist, with their shards."""
+    return WantedFiles(
+        "weights",
+        needed=("config.json",),
+        first_of=choice.names(),
+        parts=lambda file: shards_in(file) if is_index(without_variant(file.name)) else [],
+    )
+
+
+# What is fetched of a repository where the caller chooses nothing.
+WANTED = _wanted(WeightsChoice())
+
+
 def open_checkpoint(
     path: str | os.PathLike[str] | None,
     *,
@@ -256,14 +270,8 @@ def _place(path: str | os.PathLike[str], files: FileArguments, choice: WeightsCh
             f"{os.fspath(path)!r:.80} is no path that can be opened: {error!s:.80}."
         ) from error
     if not exists and isinstance(path, str) and is_hub_name(path):
-        wanted = WantedFiles(
-            "weights",
-            needed=("config.json",),
-            first_of=choice.names(),
-            parts=lambda file: shards_in(file) if is_index(without_variant(file.name)) else [],
-        )
         try:
-            return fetch(path, files=wanted, **vars(files))
+            return fetch(path, files=_wanted(choice), **vars(files))
         except CheckpointError as error:
             raise CheckpointFileError(str(error)) from error
     return files.within(place)

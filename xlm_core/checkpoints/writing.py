@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from xlm_core.checkpoints.layouts import LAYOUTS
 from xlm_core.checkpoints.layouts.base import Layout
-from xlm_core.checkpoints.layouts.safetensors import SafetensorsLayout
 from xlm_core.checkpoints.layouts.sharded import ShardedLayout
 from xlm_core.checkpoints.shards import index_text, is_shard_of, shard_size, split, with_variant
 from xlm_core.checkpoints.weights import Weights
@@ -96,7 +96,7 @@ def save_checkpoint(
     tensors: Mapping[str, Array],
     *,
     architecture: str | None = None,
-    layout: ShardedLayout | None = None,
+    layout: str = "safetensors",
     largest: int | str | None = None,
     variant: str | None = None,
 ) -> None:
@@ -106,8 +106,9 @@ def save_checkpoint(
         folder: Made if needed. Older weights of the same layout and variant are replaced.
         config: Written with `dtype` and `architectures` as they stand in it.
         tensors: Name in the PyTorch dialect -> array in PyTorch's orientation.
-        architecture: The class, where `architectures` does not say.
-        layout: Default: safetensors, in model.safetensors.
+        architecture: The class whose tensors must be there, and are written as the layout has
+            them; None writes what is given, under its names.
+        layout: Key of `LAYOUTS`, of one that may be in several files.
         largest: Bytes in a file, or a text such as "5GB", to split larger ones; None for one file.
         variant: Part of the file names, such as "fp16" in model.fp16.safetensors.
 
@@ -117,32 +118,36 @@ def save_checkpoint(
         CheckpointFileError: If the folder is a file.
     """
     folder = Path(folder)
-    layout = layout or SafetensorsLayout()
+    safe, kept = LAYOUTS["safetensors"], LAYOUTS[layout]
+    if not isinstance(kept, ShardedLayout):
+        raise CheckpointError(f"{layout} is no layout to save a folder in.")
     size = None if largest is None else shard_size(largest)
     if folder.is_file():
         raise CheckpointFileError(f"{folder} is a file: expected a folder to save into.")
-    architecture = architecture or (config.architectures or ["XLMModel"])[0]
-    weights = Weights(config, architecture, _pairs(config, architecture, tensors))
-    check_fits(weights, layout, size)
-    safe = SafetensorsLayout()
+    if architecture is None:
+        named = {name: LazyTensor.of(array) for name, array in tensors.items()}
+    else:
+        weights = Weights(config, architecture, _pairs(config, architecture, tensors))
+        check_fits(weights, kept, size)
+        named = kept.named(weights)
     first = [with_variant(name, variant) for name in (safe.file, safe.index)]
     instead = [name for name in first if (folder / name).exists()]
-    if instead and layout.container != safe.container:
+    if instead and kept.container != safe.container:
         raise CheckpointError(
-            f"{folder} holds {instead[0]}, which would be opened in place of the {layout.file} "
+            f"{folder} holds {instead[0]}, which would be opened in place of the {kept.file} "
             "that is to be saved: remove it first, or choose another folder."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    file, index = with_variant(layout.file, variant), with_variant(layout.index, variant)
-    shards = split(layout.named(weights), file, size)
+    file, index = with_variant(kept.file, variant), with_variant(kept.index, variant)
+    shards = split(named, file, size)
     for shard in shards:
         with written_whole(folder / shard.file) as path:
             if len(shards) == 1:
-                layout.write_file(path, shard.tensors, architecture, None)
+                kept.write_file(path, shard.tensors, architecture or "XLMModel", None)
             else:
-                layout.write_shard(path, shard.tensors, None)
+                kept.write_shard(path, shard.tensors, None)
     if len(shards) > 1:
-        text = index_text(shards, layout.index_prefix(architecture))
+        text = index_text(shards, kept.index_prefix(architecture or "XLMModel"))
         with written_whole(folder / index) as path:
             path.write_text(text, encoding="utf-8")
     config.save_pretrained(folder)

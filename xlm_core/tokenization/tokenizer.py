@@ -7,16 +7,29 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from xlm_core.errors import InputError, TokenizerError, refuse_unknown_arguments
+from xlm_core import loading_arguments
+from xlm_core.errors import (
+    InputError,
+    MethodNameError,
+    TokenizerError,
+    refuse_unknown_arguments,
+)
+from xlm_core.loading_arguments import (
+    FileArguments,
+    given_path,
+    needed_path,
+    settle_loading,
+    settle_token,
+)
 from xlm_core.tokenization.attributes import PartAttribute, Role, RoleId, Setting
 from xlm_core.tokenization.calls.arguments import SIDES, Arguments
 from xlm_core.tokenization.calls.batching import Batching
 from xlm_core.tokenization.calls.encoding import BatchEncoding
 from xlm_core.tokenization.calls.framing import Framing
 from xlm_core.tokenization.decoding import Decoder, join_punctuation, join_subwords
-from xlm_core.tokenization.files.arguments import for_making, for_opening, for_saving, one_path
+from xlm_core.tokenization.files.arguments import settle_making, settle_opening, settle_saving
 from xlm_core.tokenization.files.folder import (
     ADDED_TOKENS_FILE,
     CONFIG_FILE,
@@ -43,7 +56,11 @@ from xlm_core.tokenization.text_encoder import Origin, TextEncoder, TextOptions
 from xlm_core.tokenization.words.added_tokens import AddedToken, added_tokens_of, list_of_tokens
 from xlm_core.tokenization.words.bpe import BPE
 from xlm_core.tokenization.words.memory import DEFAULT_CACHE_SIZE
-from xlm_core.tokenization.words.vocabulary import DEFAULT_ADDITIONAL_SPECIAL_TOKENS, Vocabulary
+from xlm_core.tokenization.words.vocabulary import (
+    DEFAULT_ADDITIONAL_SPECIAL_TOKENS,
+    NAMED_SPECIAL_TOKENS,
+    Vocabulary,
+)
 
 VERY_LARGE = int(1e30)
 
@@ -93,6 +110,12 @@ class XLMTokenizer:
     """
 
     is_fast = False
+    # By the names of the constructor's arguments.
+    vocab_files_names: ClassVar[dict[str, str]] = {
+        "vocab_file": VOCAB_FILE,
+        "merges_file": MERGES_FILE,
+    }
+    SPECIAL_TOKENS_ATTRIBUTES = (*NAMED_SPECIAL_TOKENS, "additional_special_tokens")
     pad_token_type_id = 0
 
     def __init__(
@@ -126,12 +149,18 @@ class XLMTokenizer:
         **more: Any,
     ) -> None:
         if more:
-            more = for_making(more, lowercase=do_lowercase_and_remove_accent)
+            settle_making(more, lowercase=do_lowercase_and_remove_accent)
             length = more.pop("max_len", None)
             model_max_length = length if model_max_length is None else model_max_length
             additional_special_tokens = (
                 more.pop("extra_special_tokens", None) or additional_special_tokens
             )
+            for name in more:
+                if callable(getattr(type(self), name, None)):
+                    raise MethodNameError(
+                        f"{type(self).__name__} got an argument {name!r}, which is the name of one "
+                        "of its methods: give it to the calls that take it."
+                    )
             refuse_unknown_arguments(type(self).__name__, more, _arguments_of(type(self)))
         if isinstance(vocab_file, Mapping):
             encoder = dict(vocab_file)
@@ -977,9 +1006,8 @@ class XLMTokenizer:
         local_files_only: bool = False,
         cache_dir: str | os.PathLike[str] | None = None,
         token: str | bool | None = None,
-        subfolder: str = "",
         force_download: bool = False,
-        pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
+        subfolder: str = "",
         **overrides: Any,
     ) -> Self:
         """Open a folder: one that transformers 4 or 5 or this library wrote, or the original's.
@@ -994,29 +1022,31 @@ class XLMTokenizer:
             local_files_only: Of a published checkpoint, take only what was downloaded before.
             cache_dir: Where downloads are kept; default, huggingface_hub's cache.
             token: Access token for the hub; True: the stored one.
+            force_download: Download again what is there already.
             subfolder: The folder within `path` that holds the files.
-            force_download: Refused for a published checkpoint; a folder is not downloaded.
-            pretrained_model_name_or_path: transformers' name of `path`.
-            **overrides: Arguments of `XLMTokenizer`, in place of what the folder says. Those of
-                transformers that change nothing here, such as `trust_remote_code`, are accepted.
+            **overrides: Arguments of `XLMTokenizer`, in place of what the folder says. `path` may
+                be given as `pretrained_model_name_or_path`; arguments of transformers that change
+                nothing here, such as `trust_remote_code`, are accepted.
 
         Raises:
             TokenizerError: There is no such folder, its files cannot be used, or it is another
                 class of tokenizer's.
             UnknownArgumentError: An argument is not one of these.
         """
-        path = one_path("from_pretrained", path, pretrained_model_name_or_path)
-        folder = TokenizerFolder.find(
-            path,
-            class_name=cls.__name__,
-            subfolder=subfolder,
-            force_download=force_download,
+        function = f"{cls.__name__}.from_pretrained"
+        path = needed_path(function, given_path(function, path, overrides))
+        settle_loading(function, overrides)
+        settle_opening(overrides)
+        files = FileArguments(
             revision=revision,
             local_files_only=local_files_only,
             cache_dir=cache_dir,
-            token=token,
+            token=settle_token(function, token, overrides),
+            force_download=force_download,
+            subfolder=subfolder,
         )
-        arguments = folder.arguments({"name_or_path": str(path), **for_opening(overrides)})
+        folder = TokenizerFolder.find(path, files, class_name=cls.__name__)
+        arguments = folder.arguments({"name_or_path": str(path), **overrides})
         if folder.has_subwords:
             tokenizer = cls(folder.vocabulary, folder.merges, **arguments)
         else:
@@ -1071,10 +1101,11 @@ class XLMTokenizer:
             UnknownArgumentError: An argument is not one of these, or asks for an upload or another
                 form.
         """
-        unknown = for_saving(more)
-        refuse_unknown_arguments(
-            "save_pretrained", unknown, ("save_directory", "filename_prefix", "push_to_hub")
-        )
+        function = f"{type(self).__name__}.save_pretrained"
+        settle_saving(more)
+        upload = more.pop("push_to_hub", False)
+        known = ("save_directory", "filename_prefix")
+        loading_arguments.settle_saving(function, push_to_hub=upload, others=more, known=known)
         folder = Path(save_directory)
         if folder.is_file():
             raise TokenizerError(f"{folder} is a file; expected a folder to write into.")

@@ -22,6 +22,8 @@ from xlm_core.tokenization.vocabulary import SPECIAL_WORDS, Merges
 from xlm_core.weights import ENCODER_DECODER
 
 LM = "XLMWithLMHeadModel"
+# A key that nobody knows travels along, and is named when it is opened.
+pytestmark = pytest.mark.filterwarnings("ignore:The configuration has keys without effect")
 Shared = Callable[[str], Path]
 
 
@@ -194,7 +196,8 @@ class TestTensors:
         for file in (tmp_path / "a").glob("*.safetensors"):
             tensors = {name: tensor.read() for name, tensor in read_safetensors(file)[0].items()}
             lazy = {name: LazyTensor.of(array) for name, array in tensors.items()}
-            alias = {"pred_layer.proj.weight": next(iter(lazy))}
+            tied = {"pred_layer.proj.weight": "transformer.embeddings.weight"}
+            alias = tied if largest is None else {}
             write_safetensors(file, lazy, {"format": "pt", "author": "somebody", **alias})
         dropped = convert(tmp_path / "a", tmp_path / "b", to="tf").dropped
         assert dropped == ("metadata of the file: author",)

