@@ -81,10 +81,6 @@ class XLMConfig(core.XLMConfig, PretrainedConfig):
             values.pop("eos_token_id", None)
         return values
 
-    @property
-    def _name_or_path(self) -> str:
-        return self.name_or_path
-
     def copy(self, **overrides: Any) -> Self:
         """A deep copy, with `overrides` in place of its own fields."""
         copied = super().copy(**overrides)

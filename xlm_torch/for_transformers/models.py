@@ -44,7 +44,6 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
 
     config: XLMConfig
     generation_config: GenerationConfig
-    name_or_path: str
     config_class = XLMConfig
     base_model_prefix = "transformer"
     main_input_name = "input_ids"
@@ -76,14 +75,14 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
     def _init_weights(self, module: Any) -> None:
         """Nothing: parameters get their values from `init_weights`."""
 
-    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
-        """Number of parameters, tied ones counted once.
+    @property
+    def name_or_path(self) -> str:
+        """What `from_pretrained` opened, or "": the configuration's."""
+        return self.config.name_or_path
 
-        Args:
-            only_trainable: Leave out those that require no gradient.
-            exclude_embeddings: Leave out the matrices of embeddings.
-        """
-        return PreTrainedModel.num_parameters(self, only_trainable, exclude_embeddings)
+    @name_or_path.setter
+    def name_or_path(self, value: str) -> None:
+        self.config.name_or_path = value
 
     @property
     def is_gradient_checkpointing(self) -> bool:
@@ -140,7 +139,6 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
             config.eos_token_id = _json_of(folder / "config.json").get("eos_token_id")
         config.name_or_path = checkpoint.source
         opened = super()._from_checkpoint(replace(checkpoint, config=config), *arguments, **options)
-        opened.name_or_path = checkpoint.source
         if cls.can_generate() and (folder / _GENERATION_FILE).is_file():
             opened.generation_config = GenerationConfig.from_pretrained(folder)
         return opened
@@ -186,6 +184,11 @@ class XLMWithLMHeadModel(_WithHead, language_model.XLMWithLMHeadModel, Generatio
 
     # transformers 4 wants the names alone, 5 what they are tied to.
     _tied_weights_keys: Any = {_OUTPUT_MATRIX: "transformer.embeddings.weight"}  # noqa: RUF012
+
+    @classmethod
+    def can_generate(cls) -> bool:
+        """Whether `generate` is there: it is."""
+        return True
 
     def post_init(self) -> None:
         """As of every model; the output matrix, where tied, is in no file."""
