@@ -317,6 +317,12 @@ class XLMConfig:
             # A key of a file may have the name of a method: then it is kept, but hidden.
             self.extra[name] = value
 
+    def __delattr__(self, name: str) -> None:
+        if name in self.extra:
+            del self.extra[name]
+        else:
+            object.__delattr__(self, name)
+
     def __getattr__(self, name: str) -> Any:
         # Only called for what is not a field.
         if name in ALIASES:

@@ -45,6 +45,11 @@ _TORCH = {
     "test_cannot_load_with_meta_device_context_manager": "gives the model, on the CPU",
 }
 
+_KIND = {
+    "test_config": _TORCH["test_config"],
+    "test_model_weights_reload_no_missing_tied_weights": "a file that fits nothing is refused",
+}
+
 _TENSORFLOW = {
     "test_compile_tf_model": "saves to a folder, where Keras 3 wants a name that ends in .keras",
     "test_keras_fit": "metrics of token labels among the features are weighted_metrics here",
@@ -60,7 +65,8 @@ SUITES: tuple[Suite, ...] = (
         title="PyTorch models",
         file="torch_models.py",
         version="4.57.6",
-        deliberate={"ours": _TORCH},
+        subjects=("ours", "kind"),
+        deliberate={"ours": _TORCH, "kind": _KIND},
     ),
     Suite(
         title="TensorFlow models",

@@ -49,7 +49,7 @@ def _set_small_rounding(config: Any) -> None:
     config.layer_norm_eps = 1.0
 
 
-if subject() == "ours":
+if subject() != "theirs":
     test_modeling_common.set_config_for_less_flaky_test = _set_small_rounding
 
 

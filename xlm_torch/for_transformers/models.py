@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 
 from xlm_core.checkpoints import Checkpoint
@@ -112,6 +113,41 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
             )
         self.gradient_checkpointing_enable(activation_checkpointing_kwargs)
 
+    # -- vocabulary ----------------------------------------------------------------------------
+
+    @property
+    def vocab_size(self) -> int:
+        """Words that the model knows: the configuration's."""
+        return self.config.vocab_size
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Replace the word embeddings, as the class of the same name in `xlm_torch` does.
+
+        Args:
+            value: With weight of shape (vocabulary, hidden). As in transformers, another width may
+                be set; the next call refuses it.
+        """
+        weight = getattr(value, "weight", None)
+        if weight is not None and weight.dim() == 2 and weight.shape[1] != self.config.emb_dim:
+            self.encoder().embeddings = value
+        else:
+            super().set_input_embeddings(value)
+
+    def resize_token_embeddings(
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = True,
+    ) -> nn.Embedding:
+        """Change the size of the vocabulary, as the class of the same name in `xlm_torch` does.
+
+        Args:
+            new_num_tokens: As there.
+            pad_to_multiple_of: As there.
+            mean_resizing: As there, with transformers' default.
+        """
+        return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+
     # -- checkpoints ---------------------------------------------------------------------------
 
     @classmethod
@@ -122,7 +158,16 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
             path: As there.
             arguments: As there. Notes that transformers' Auto classes and pipelines pass along
                 change nothing.
+
+        Raises:
+            RuntimeError: Within `torch.device("meta")`, as in transformers.
         """
+        if torch.get_default_device().type == "meta":
+            raise RuntimeError(
+                "You are using `from_pretrained` with a meta device context manager: weights are "
+                "read onto a device that holds values. Leave the context, or make the model of its "
+                "configuration."
+            )
         known = without_notes(arguments)
         known.pop("adapter_kwargs", None)  # where the Auto classes looked for adapters
         return (

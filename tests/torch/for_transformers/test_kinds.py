@@ -13,7 +13,7 @@ import transformers
 
 import xlm_torch
 from tests.support.torch_fast_paths import take_fast_paths
-from xlm_core import XLMConfig
+from xlm_core import ConfigError, XLMConfig
 from xlm_core.tokenization.tokenizer import XLMTokenizer
 
 NAMES = [
@@ -150,3 +150,29 @@ def test_resized_and_pruned(kind: Any, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     again = xlm_torch.XLMWithLMHeadModel.from_pretrained(tmp_path)
     assert torch.equal(again(IDS).logits, model.eval()(IDS).logits)
+
+
+def test_new_rows_are_close_to_the_mean_as_in_transformers(kind: Any) -> None:
+    model = kind.XLMModel(small_config())
+    new = model.resize_token_embeddings(70).weight[60:]
+    assert model.vocab_size == 70
+    assert torch.allclose(new, model.embeddings.weight[:60].mean(0).expand_as(new), atol=1e-3)
+
+
+def test_embeddings_of_another_width_are_refused_at_the_next_call(kind: Any) -> None:
+    model = kind.XLMModel(small_config())
+    model.set_input_embeddings(torch.nn.Embedding(60, 10))
+    with pytest.raises(ConfigError, match=r"\(60, 10\).*set_input_embeddings"):
+        model(IDS)
+
+
+def test_weights_are_not_read_onto_the_meta_device(kind: Any, tmp_path: Path) -> None:
+    kind.XLMModel(small_config()).save_pretrained(tmp_path)
+    with torch.device("meta"), pytest.raises(RuntimeError, match="meta device"):
+        kind.XLMModel.from_pretrained(tmp_path)
+
+
+def test_a_key_beside_the_fields_can_be_deleted() -> None:
+    config = small_config(gradient_checkpointing=True)
+    del config.gradient_checkpointing
+    assert "gradient_checkpointing" not in config.to_dict()
