@@ -147,8 +147,8 @@ def test_labels_that_do_not_fit(architecture: str, labels: dict[str, Any], text:
         ({"input_ids": IDS}, r"input_ids has shape \(2, 6\): expected 3 dimensions"),
         ({"langs": LANGS}, r"langs has shape \(2, 6\): expected \(batch, choices"),
         (
-            {"lengths": torch.tensor([1, 2])},
-            r"lengths has shape \(2,?\): expected \(batch, choices",
+            {"lengths": torch.tensor([1, 2, 3])},
+            r"lengths has shape \(3,?\): expected \(batch, choices",
         ),
         ({"labels": VECTOR + 2}, r"labels holds 3: .*the choices"),
         ({"labels": LANGS}, r"labels has shape \(2, 6\)"),
@@ -164,6 +164,15 @@ def test_multiple_choice(changes: dict[str, Any], text: str) -> None:
     assert model(**three).logits.shape == (2, 3)
     with pytest.raises(InputError, match=text):
         model(**arguments)
+
+
+def test_lengths_of_examples_say_nothing_of_choices() -> None:
+    three = {name: tensor[:, None].repeat(1, 3, 1) for name, tensor in GOOD.items()}
+    model = _model("XLMForMultipleChoice")
+    expected = model(**three).logits
+    with pytest.warns(XLMWarning, match="says nothing of the choices"):
+        found = model(**three, lengths=torch.tensor([1, 2])).logits
+    assert torch.equal(found, expected)
 
 
 def test_more_beams_than_positions() -> None:
