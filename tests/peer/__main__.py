@@ -88,6 +88,16 @@ def _compare(suite: Suite, subject: str, theirs: dict[str, str], ours: dict[str,
     return unexpected
 
 
+def _not_listed(suite: Suite, subject: str, ours: dict[str, str]) -> list[str]:
+    """Without the control: what fails and is in none of the suite's lists."""
+    known = {*suite.deliberate.get(subject, {}), *suite.not_theirs}
+    return [
+        f"{suite.title}, {subject}: {name} failed"
+        for name, outcome in ours.items()
+        if outcome == _FAILED and name.rpartition(".")[2] not in known
+    ]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the suites; 1 if something unexpected is found."""
     parser = argparse.ArgumentParser(
@@ -115,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
             print(f"  {subject}: {', '.join(counts)}", flush=True)
             if options.only:
-                bad += [f"{n} failed" for n, each in found[subject].items() if each == _FAILED]
+                bad += _not_listed(suite, subject, found[subject])
         for subject in suite.subjects if not options.only else ():
             bad += [
                 f"{suite.title}, {subject}: {each}"

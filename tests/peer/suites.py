@@ -20,6 +20,7 @@ class Suite:
         version: whose common tests these are.
         subjects: whom it tests beside `theirs`.
         deliberate: for each subject, tests that theirs pass and ours do not, with the reason.
+        not_theirs: tests that theirs do not pass either, and so say nothing of ours.
     """
 
     title: str
@@ -27,7 +28,13 @@ class Suite:
     version: str
     subjects: tuple[str, ...] = ("ours",)
     deliberate: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    not_theirs: frozenset[str] = frozenset()
 
+
+_CONFIGURATION = {
+    "test_config[create_and_test_config_common_properties]": "sizes of 0 are refused",
+    "test_config[check_config_arguments_init]": "numbers of labels are integers, not texts",
+}
 
 _TOKENIZER = {
     "test_maximum_encoding_length_single_input": "warns by `warnings`, not transformers' logger",
@@ -60,12 +67,18 @@ _TENSORFLOW = {
 
 # A suite is entered when its file is there.
 SUITES: tuple[Suite, ...] = (
-    Suite(title="configuration", file="configuration.py", version="4.57.6"),
+    Suite(
+        title="configuration",
+        file="configuration.py",
+        version="4.57.6",
+        deliberate={"ours": _CONFIGURATION},
+    ),
     Suite(
         title="PyTorch models",
         file="torch_models.py",
         version="4.57.6",
         subjects=("ours", "kind"),
+        not_theirs=frozenset({"test_can_load_ignoring_mismatched_shapes"}),
         deliberate={"ours": _TORCH, "kind": _KIND},
     ),
     Suite(
