@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.tf.refusals import GOOD, IDS, LANGS, VECTOR, assert_refused_alike, pair, with_value
+from xlm_core import XLMWarning
 
 # (architecture, labels, message)
 WRONG_LABELS: list[tuple[str, dict[str, Any], str]] = [
@@ -54,7 +55,7 @@ def test_labels_that_do_not_fit(architecture: str, labels: dict[str, Any], text:
     [
         ({"input_ids": IDS}, "input_ids has shape (2, 6): expected 3 dimensions"),
         ({"langs": LANGS}, "langs has shape (2, 6): expected (batch, choices"),
-        ({"lengths": np.array([1, 2])}, "lengths has shape (2"),
+        ({"lengths": np.array([1, 2, 3])}, "lengths has shape (3"),
         ({"labels": VECTOR + 2}, "labels holds 3: "),
         ({"labels": LANGS}, "labels has shape (2, 6)"),
         ({"input_ids": None}, "neither of input_ids"),
@@ -66,6 +67,15 @@ def test_multiple_choice(changes: dict[str, Any], text: str) -> None:
     models = pair("XLMForMultipleChoice")
     assert models[0](**three).logits.shape == (2, 3)
     assert text in assert_refused_alike(models, {**three, **changes})
+
+
+def test_lengths_of_examples_say_nothing_of_choices() -> None:
+    three = {name: np.repeat(array[:, None], 3, 1) for name, array in GOOD.items()}
+    tf_model = pair("XLMForMultipleChoice")[0]
+    expected = np.asarray(tf_model(**three).logits)
+    with pytest.warns(XLMWarning, match="says nothing of the choices"):
+        found = tf_model(**three, lengths=np.array([1, 2])).logits
+    assert np.array_equal(np.asarray(found), expected)
 
 
 def test_more_beams_than_positions() -> None:
