@@ -9,6 +9,7 @@ import pytest
 
 from conversion.convert import convert
 from conversion.layouts_page import layouts_page
+from tests.conftest import FULL
 from tests.support.layout_models import LANGUAGES, OTHERS, assert_same, make, write_all
 from xlm_core import CheckpointError
 from xlm_core.checkpoints import LAYOUTS, open_checkpoint, why_not
@@ -37,7 +38,9 @@ def test_there_and_back(tmp_path: Path, architecture: str, kind: str) -> None:
     assert {"safetensors"} < {*places}
     for place in places.values():
         assert_same(weights, place)
-    for first, second in itertools.permutations(places, 2):
+    # There and back are both ways of a pair; the long tests start from its other end as well.
+    pairs = itertools.permutations if FULL else itertools.combinations
+    for first, second in pairs(places, 2):
         there, back = tmp_path / "there", tmp_path / "back"
         convert(places[first], there, to=second, overwrite=True)
         convert(there, back, to=first, overwrite=True)
