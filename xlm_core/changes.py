@@ -22,6 +22,13 @@ def new_vocabulary_size(
             clusters follow word frequency.
     """
     size = config.vocab_size if new_num_tokens is None else new_num_tokens
+    if pad_to_multiple_of is not None and (
+        not isinstance(pad_to_multiple_of, int) or pad_to_multiple_of < 0
+    ):
+        raise ConfigError(
+            f"pad_to_multiple_of is {pad_to_multiple_of!r}: expected an integer of at least 1, or "
+            "None to leave the size as it is."
+        )
     if pad_to_multiple_of:
         size = -(-size // pad_to_multiple_of) * pad_to_multiple_of
     if size != config.vocab_size and config.asm and architecture == "XLMWithLMHeadModel":

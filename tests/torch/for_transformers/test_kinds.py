@@ -176,3 +176,8 @@ def test_a_key_beside_the_fields_can_be_deleted() -> None:
     config = small_config(gradient_checkpointing=True)
     del config.gradient_checkpointing
     assert "gradient_checkpointing" not in config.to_dict()
+
+
+def test_a_multiple_that_is_no_integer_is_refused(kind: Any) -> None:
+    with pytest.raises(ConfigError, match=r"pad_to_multiple_of is 1\.3: expected an integer"):
+        kind.XLMModel(small_config()).resize_token_embeddings(70, pad_to_multiple_of=1.3)
