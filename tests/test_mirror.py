@@ -122,6 +122,15 @@ ONLY_TF: dict[str, str] = {
         "transformers' TensorFlow models alone have it",
     ),
     "adaptive_softmax.TailCluster": "PyTorch has nn.Sequential",
+    **dict.fromkeys(
+        (
+            "losses.cross_entropies",
+            "losses.negative_log_likelihoods",
+            "losses.mean_of_counted",
+            "squad_head.SQuADHead.logits_to_train",
+        ),
+        "what Keras' sample_weight and class_weight multiply",
+    ),
     "language_model.TiedLinear": "PyTorch shares a parameter between two modules",
     "language_model.XLMWithLMHeadModel._score": "what runs as a graph",
     "model._if_fitting": "a graph's inputs have one shape, PyTorch looks when it computes",

@@ -22,21 +22,15 @@ def cross_entropy(
         labels: integer, shape (...).
         ignored: The label that does not count.
     """
-    logits = at_least_float32(logits)
-    logits = tf.reshape(logits, (-1, tf.shape(logits)[-1]))
-    labels, counted = _flat_labels(labels, ignored)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    return _mean(losses, counted)
+    return mean_of_counted(*cross_entropies(_rows(logits), tf.reshape(labels, (-1,)), ignored))
 
 
 def negative_log_likelihood(
     log_probs: tf.Tensor, labels: tf.Tensor, ignored: int | tf.Tensor = IGNORED
 ) -> tf.Tensor:
     """`cross_entropy` for what already are log-probabilities."""
-    log_probs = at_least_float32(log_probs)
-    log_probs = tf.reshape(log_probs, (-1, tf.shape(log_probs)[-1]))
-    labels, counted = _flat_labels(labels, ignored)
-    return _mean(-tf.gather(log_probs, labels, batch_dims=1), counted)
+    found = negative_log_likelihoods(_rows(log_probs), tf.reshape(labels, (-1,)), ignored)
+    return mean_of_counted(*found)
 
 
 def mean_squared_error(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -52,13 +46,50 @@ def binary_cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits))
 
 
-def _flat_labels(labels: tf.Tensor, ignored: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The labels as one row, 0 where ignored, and which of them count."""
-    labels = tf.cast(tf.reshape(labels, (-1,)), tf.int64)
-    counted = labels != tf.cast(ignored, tf.int64)
-    return tf.where(counted, labels, 0), counted
+# -- label by label, for weights -------------------------------------------------------------------
 
 
-def _mean(losses: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
+def cross_entropies(
+    logits: tf.Tensor, labels: tf.Tensor, ignored: int | tf.Tensor = IGNORED
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The cross-entropy of each label, and which labels count.
+
+    Args:
+        logits: float, shape (..., classes).
+        labels: integer, shape (...).
+        ignored: The label that does not count.
+
+    Returns:
+        float, at least float32, and bool, both of the labels' shape.
+    """
+    labels, counted = _classes_and_counted(labels, ignored)
+    logits = at_least_float32(logits)
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), counted
+
+
+def negative_log_likelihoods(
+    log_probs: tf.Tensor, labels: tf.Tensor, ignored: int | tf.Tensor = IGNORED
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`cross_entropies` for what already are log-probabilities."""
+    labels, counted = _classes_and_counted(labels, ignored)
+    log_probs = at_least_float32(log_probs)
+    return -tf.gather(log_probs, labels, batch_dims=labels.shape.rank), counted
+
+
+def mean_of_counted(losses: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
+    """The sum of the losses that count over their number; 0 where none does."""
     total = tf.reduce_sum(tf.where(counted, losses, 0))
     return total / tf.maximum(tf.reduce_sum(tf.cast(counted, losses.dtype)), 1)
+
+
+def _rows(scores: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(scores, (-1, tf.shape(scores)[-1]))
+
+
+def _classes_and_counted(
+    labels: tf.Tensor, ignored: int | tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The labels, 0 where ignored, and which of them count."""
+    labels = tf.cast(labels, tf.int64)
+    counted = labels != tf.cast(ignored, tf.int64)
+    return tf.where(counted, labels, 0), counted

@@ -11,7 +11,12 @@ from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
 from xlm_core.heads import problem_type_of
 from xlm_core.inputs import DtypeKind
-from xlm_tf.losses import IGNORED, at_least_float32
+from xlm_tf.losses import (
+    at_least_float32,
+    cross_entropies,
+    mean_of_counted,
+    negative_log_likelihoods,
+)
 
 SPANS = ("XLMForQuestionAnsweringSimple", "XLMForQuestionAnswering")
 TOKENS = ("XLMWithLMHeadModel", "XLMForTokenClassification")
@@ -38,11 +43,10 @@ def weighted_loss(
         losses = _span_losses(model, output, labels)
     else:
         losses = [_label_losses(model, output["logits"], labels["labels"])]
-    total = []
-    for (each, counted), given in zip(losses, _of_parts(weights), strict=False):
-        scale = tf.cast(_fitting(given, each), each.dtype)
-        number = tf.maximum(tf.reduce_sum(tf.cast(counted, each.dtype)), 1)
-        total.append(tf.reduce_sum(tf.where(counted, each * scale, 0)) / number)
+    total = [
+        mean_of_counted(each * tf.cast(_fitting(given, each), each.dtype), counted)
+        for (each, counted), given in zip(losses, _of_parts(weights), strict=False)
+    ]
     loss = tf.add_n(total[:2]) / 2 if len(total) > 1 else total[0]
     return loss + 0.5 * total[2] if len(total) > 2 else loss
 
@@ -194,9 +198,8 @@ def _label_losses(model: Any, logits: tf.Tensor, labels: Any) -> tuple[tf.Tensor
         labels = tf.squeeze(labels, axis=-1)
     if _are_classes(model, labels):
         if getattr(getattr(model, "pred_layer", None), "asm", False):
-            labels, counted = _classes_and_counted(labels)
-            return -tf.gather(logits, labels, batch_dims=2), counted
-        return _cross_entropies(logits, labels)
+            return negative_log_likelihoods(logits, labels)
+        return cross_entropies(logits, labels)
     targets = tf.cast(labels, logits.dtype)
     if problem_type_of(model.config, _kind(labels)) == "regression":
         losses = tf.square(logits - tf.reshape(targets, tf.shape(logits)))
@@ -214,11 +217,11 @@ def _span_losses(
         return _beam_losses(model.qa_outputs, output, labels)
     found = []
     for end in ("start", "end"):
-        logits = at_least_float32(output[f"{end}_logits"])
+        logits = output[f"{end}_logits"]
         sequence = tf.cast(tf.shape(logits)[1], tf.int64)
         places = tf.cast(_column(labels[f"{end}_positions"]), tf.int64)
         places = tf.clip_by_value(places, 0, sequence)
-        found.append(_cross_entropies(logits, tf.where(places < sequence, places, IGNORED)))
+        found.append(cross_entropies(logits, places, ignored=sequence))
     return found
 
 
@@ -228,18 +231,20 @@ def _beam_losses(
     """The parts of `SQuADHead.loss`, row by row."""
     if output.get("hidden_states") is None:
         raise InputError("weights of XLMForQuestionAnswering need output_hidden_states=True.")
-    hidden = output["hidden_states"][-1]
-    p_mask, cls_index = labels.get("p_mask"), labels.get("cls_index")
+    cls_index = None if labels.get("is_impossible") is None else labels.get("cls_index")
     starts = _column(labels["start_positions"])
-    start_states = tf.gather(hidden, starts, batch_dims=1)
-    start_logits = at_least_float32(head.start_logits(hidden, p_mask))
-    end_logits = at_least_float32(head.end_logits(hidden, start_states[:, None], p_mask))
+    start_logits, end_logits, cls_logits = head.logits_to_train(
+        output["hidden_states"][-1],
+        starts,
+        None if cls_index is None else _column(cls_index),
+        labels.get("p_mask"),
+    )
     found = [
-        _cross_entropies(start_logits, starts),
-        _cross_entropies(tf.squeeze(end_logits, axis=1), _column(labels["end_positions"])),
+        cross_entropies(start_logits, starts),
+        cross_entropies(end_logits, _column(labels["end_positions"])),
     ]
-    if cls_index is not None and labels.get("is_impossible") is not None:
-        logits = at_least_float32(head.answer_class(hidden, start_states, _column(cls_index)))
+    if cls_logits is not None:
+        logits = at_least_float32(cls_logits)
         targets = tf.cast(_column(labels["is_impossible"]), logits.dtype)
         losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
         found.append((losses, tf.ones_like(losses, tf.bool)))
@@ -249,17 +254,6 @@ def _beam_losses(
 def _column(labels: Any) -> tf.Tensor:
     labels = tf.convert_to_tensor(labels)
     return tf.squeeze(labels, axis=-1) if labels.shape.rank == 2 else labels
-
-
-def _cross_entropies(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    labels, counted = _classes_and_counted(labels)
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), counted
-
-
-def _classes_and_counted(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    labels = tf.cast(labels, tf.int64)
-    counted = labels != IGNORED
-    return tf.where(counted, labels, 0), counted
 
 
 # -- labels apart from the features ----------------------------------------------------------------

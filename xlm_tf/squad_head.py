@@ -200,16 +200,38 @@ class SQuADHead(keras.layers.Layer):
 
         Args: As in `TFXLMForQuestionAnswering.call`.
         """
-        start_states = states_at(hidden, start_positions)
-        start_logits = self.start_logits(hidden, p_mask)
-        end_logits = self.end_logits(hidden, start_states[:, None], p_mask)
+        judges = is_impossible is not None
+        start_logits, end_logits, cls_logits = self.logits_to_train(
+            hidden, start_positions, cls_index if judges else None, p_mask
+        )
         start_loss = cross_entropy(start_logits, start_positions)
-        end_loss = cross_entropy(tf.squeeze(end_logits, axis=1), end_positions)
+        end_loss = cross_entropy(end_logits, end_positions)
         total = (start_loss + end_loss) / 2
-        if cls_index is not None and is_impossible is not None:
-            cls_logits = self.answer_class(hidden, start_states, cls_index)
+        if cls_logits is not None:
             total = total + 0.5 * binary_cross_entropy(cls_logits, is_impossible)
         return total
+
+    def logits_to_train(
+        self,
+        hidden: tf.Tensor,
+        start_positions: tf.Tensor,
+        cls_index: tf.Tensor | None,
+        p_mask: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        """What the loss compares with labels, given the true starts.
+
+        Args: As in `TFXLMForQuestionAnswering.call`.
+
+        Returns:
+            Logits of starts and of ends, float, shape (batch, sequence) each; of there being no
+            answer, float, shape (batch,), None without cls_index.
+        """
+        start_states = states_at(hidden, start_positions)
+        start_logits = self.start_logits(hidden, p_mask)
+        end_logits = tf.squeeze(self.end_logits(hidden, start_states[:, None], p_mask), axis=1)
+        if cls_index is None:
+            return start_logits, end_logits, None
+        return start_logits, end_logits, self.answer_class(hidden, start_states, cls_index)
 
 
 def _softmax(logits: tf.Tensor) -> tf.Tensor:
