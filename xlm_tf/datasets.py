@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from xlm_core.errors import InputError
+from xlm_tf.losses import IGNORED
 
 _LABELS = ("labels", "start_positions", "end_positions")
 # What datasets call labels, and collators of transformers rename.
@@ -78,7 +79,7 @@ class _Collator:
         length = np.shape(batch["input_ids"])[-1] if "input_ids" in batch else 0
         for name, values in labels.items():
             if self.tokenizer is not None and np.ndim(values[0]) == 1:  # of tokens
-                values = [[*value, *[-100] * (length - len(value))] for value in values]
+                values = [[*value, *[IGNORED] * (length - len(value))] for value in values]
             batch[name] = _stacked(name, values)
         return batch
 

@@ -441,15 +441,7 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
                 "model before quantize(), and quantize it again after from_pretrained()."
             )
         config = self.config.copy(architectures=[self.architecture], dtype=self.variable_dtype)
-        if state_dict is None:
-            self._check_matrices()
-            tensors = {}
-            for spec in self._owned_specs():
-                name = name_of(spec, "torch", self.architecture)
-                assert name is not None
-                tensors[name] = self._fitting_array(spec, name)
-        else:
-            tensors = arrays_of(state_dict)
+        tensors = self._arrays() if state_dict is None else arrays_of(state_dict)
         save_checkpoint(
             folder,
             config,
@@ -459,6 +451,16 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
             largest=max_shard_size,
             variant=variant,
         )
+
+    def _arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Every tensor under PyTorch's name, tied ones once."""
+        self._check_matrices()
+        arrays = {}
+        for spec in self._owned_specs():
+            name = name_of(spec, "torch", self.architecture)
+            assert name is not None
+            arrays[name] = self._fitting_array(spec, name)
+        return arrays
 
     # -- changing the model --------------------------------------------------------------------
 

@@ -42,8 +42,9 @@ class SafetensorsLayout(ShardedLayout):
         tensors, metadata = file.safetensors
         # `safetensors.torch.save_model` stores tensors that share memory once, and notes the
         # other names of each.
-        aliases = {name: kept for name, kept in metadata.items() if kept in tensors}
-        aliases = {name: kept for name, kept in aliases.items() if name not in tensors}
+        aliases = {
+            name: kept for name, kept in metadata.items() if kept in tensors and name not in tensors
+        }
         notes = tuple(f"{name} is stored as {kept}" for name, kept in aliases.items())
         lost = metadata_lost(metadata, tensors)
         tensors = tensors | {name: tensors[kept] for name, kept in aliases.items()}
