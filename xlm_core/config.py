@@ -292,11 +292,11 @@ class XLMConfig:
                 "give one of them, or make them agree."
             )
         if self.label2id is None:
-            self.label2id = {label: index for index, label in self._id2label().items()}
+            self.label2id = _inverted(self._id2label())
         if self.lang2id is not None and self.id2lang is None:
-            self.id2lang = {index: name for name, index in self.lang2id.items()}
+            self.id2lang = _inverted(self.lang2id)
         elif self.id2lang is not None and self.lang2id is None:
-            self.lang2id = {name: index for index, name in self.id2lang.items()}
+            self.lang2id = _inverted(self.id2lang)
         self.validate()
         if not _QUIET.get():
             warn_of_typos(self, _settings())
@@ -371,7 +371,7 @@ class XLMConfig:
         count = check_field("num_labels", value)
         if self.id2label is None or len(self.id2label) != count:
             self.id2label = {index: f"LABEL_{index}" for index in range(count)}
-            self.label2id = {label: index for index, label in self.id2label.items()}
+            self.label2id = _inverted(self.id2label)
 
     @property
     def head_dim(self) -> int:
@@ -678,11 +678,11 @@ class XLMConfig:
         for name, value in values.items():
             setattr(self, name, value)
         if "id2label" in values and "label2id" not in values:
-            self.label2id = {label: index for index, label in self._id2label().items()}
+            self.label2id = _inverted(self._id2label())
         if "lang2id" in values and "id2lang" not in values:
-            self.id2lang = {index: name for name, index in (self.lang2id or {}).items()}
+            self.id2lang = _inverted(self.lang2id or {})
         if "id2lang" in values and "lang2id" not in values:
-            self.lang2id = {name: index for index, name in (self.id2lang or {}).items()}
+            self.lang2id = _inverted(self.id2lang or {})
         self.validate()
 
     def update_from_string(self, text: str) -> None:
@@ -743,6 +743,11 @@ class XLMConfig:
 
     def __repr__(self) -> str:
         return f"XLMConfig {self.to_json_string()}"
+
+
+def _inverted(table: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Names by numbers as numbers by names, and the other way round."""
+    return {value: key for key, value in table.items()}
 
 
 # Without the constants of the class, which a dataclass lists as well.
