@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 from transformers import testing_utils
 
+from tests.peer.small_model import SmallModel
 from tests.peer.subject import subject
 
 # transformers 4.57, whose XLM this is, has lost these two of 4.52.
@@ -44,30 +45,14 @@ if not THEIRS:
     common.keras = keras
 
 
-class TFXLMModelTester:
+class TFXLMModelTester(SmallModel):
     """Makes the configuration and the inputs that the common tests ask for."""
 
-    def __init__(self, parent: unittest.TestCase) -> None:
-        self.parent = parent
-        self.batch_size, self.seq_length = 13, 7
-        self.hidden_size, self.num_hidden_layers, self.num_attention_heads = 32, 2, 4
-        self.vocab_size, self.num_choices, self.is_training = 99, 4, True
+    config_class = XLMConfig
 
     def get_config(self) -> Any:
-        """A small model with language embeddings; tokens 0 to 2 are special."""
-        config = XLMConfig(
-            vocab_size=self.vocab_size,
-            emb_dim=self.hidden_size,
-            n_layers=self.num_hidden_layers,
-            n_heads=self.num_attention_heads,
-            n_langs=2,
-            dropout=0.1,
-            attention_dropout=0.1,
-            max_position_embeddings=64,
-            num_labels=2,
-            bos_token_id=0,
-            pad_token_id=2,
-        )
+        """As there; theirs with a key more."""
+        config = super().get_config()
         if THEIRS:  # Their summary asks for it, and their configuration has none.
             config.initializer_range = 0.02
         return config

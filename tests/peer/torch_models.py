@@ -10,6 +10,7 @@ from peer_tests import test_modeling_common
 from peer_tests.test_configuration_common import ConfigTester
 from peer_tests.test_modeling_common import ModelTesterMixin, ids_tensor, random_attention_mask
 
+from tests.peer.small_model import SmallModel
 from tests.peer.subject import subject
 
 if subject() == "theirs":
@@ -53,30 +54,10 @@ if subject() != "theirs":
     test_modeling_common.set_config_for_less_flaky_test = _set_small_rounding
 
 
-class XLMModelTester:
+class XLMModelTester(SmallModel):
     """Makes the configuration and the inputs that the common tests ask for."""
 
-    def __init__(self, parent: unittest.TestCase) -> None:
-        self.parent = parent
-        self.batch_size, self.seq_length = 13, 7
-        self.hidden_size, self.num_hidden_layers, self.num_attention_heads = 32, 2, 4
-        self.vocab_size, self.num_choices, self.is_training = 99, 4, True
-
-    def get_config(self) -> Any:
-        """A small model with language embeddings; tokens 0 to 2 are special."""
-        return XLMConfig(
-            vocab_size=self.vocab_size,
-            emb_dim=self.hidden_size,
-            n_layers=self.num_hidden_layers,
-            n_heads=self.num_attention_heads,
-            n_langs=2,
-            dropout=0.1,
-            attention_dropout=0.1,
-            max_position_embeddings=64,
-            num_labels=2,
-            bos_token_id=0,
-            pad_token_id=2,
-        )
+    config_class = XLMConfig
 
     def prepare_config_and_inputs_for_common(self) -> tuple[Any, dict[str, Any]]:
         """A configuration, and the arguments of `XLMModel.forward`."""
