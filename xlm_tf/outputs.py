@@ -12,6 +12,7 @@ import optree
 from xlm_core.outputs import (
     OUTPUT_CLASSES,
     BaseModelOutput,
+    GenerateOutput,
     MaskedLMOutput,
     ModelOutput,
     MultipleChoiceModelOutput,
@@ -24,6 +25,7 @@ from xlm_core.tokenization.calls.encoding import BatchEncoding
 
 __all__ = [
     "BaseModelOutput",
+    "GenerateOutput",
     "MaskedLMOutput",
     "ModelOutput",
     "MultipleChoiceModelOutput",
