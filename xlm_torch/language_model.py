@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -293,3 +293,7 @@ class XLMWithLMHeadModel(GenerationMixin, WithOutputLayer, XLMModelWithHead):
             attentions=encoded.attentions,
         )
         return self.in_asked_form(output, return_dict)
+
+    def _beginning(self, given: Mapping[str, Any]) -> Beginning:
+        steps = are_unmodified((self.base_model,), self.encoder_code)
+        return of_language_model(self, given, steps=steps)

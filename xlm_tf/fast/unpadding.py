@@ -151,15 +151,45 @@ def keep_padding(tokens: tf.Tensor, *, causal: bool, cached: int | tf.Tensor = 0
     )
 
 
-def keep_new_positions(tokens: tf.Tensor, *, cached: int | tf.Tensor) -> Unpadding:
+def keep_new_positions(
+    tokens: tf.Tensor, *, cached: int | tf.Tensor, new: int | tf.Tensor | None = None
+) -> Unpadding:
     """Leave nothing out of a causal call with a cache, for the formula's attention.
 
     Args:
         tokens: bool, shape (batch, sequence): False for padding.
         cached: Positions that are in the cache and not computed again.
+        new: How many of the following are computed; None: all.
     """
+    if new is not None:
+        batch = shape_of(tokens)[0]
+        attention_mask = attention_mask_of(tokens, causal=True, cached=cached, new=new)
+        computed = tf.slice(tokens, (0, cached), (batch, new))
+        return Unpadding((batch, new), attention_mask, tokens=tf.reshape(computed, (-1, 1)))
     whole = keep_padding(tokens, causal=True, cached=cached)
     return replace(whole, attention_mask=attention_mask_of(tokens, causal=True, cached=cached))
+
+
+def keep_source(tokens: tf.Tensor) -> Unpadding:
+    """Leave nothing out of the sources of a batch; queries see no padding.
+
+    Args:
+        tokens: bool, shape (batch, source): False for padding.
+    """
+    return keep_padding(tokens, causal=False)
+
+
+def choose_source(tokens: tf.Tensor) -> Unpadding:
+    """Decide what to compute of the sources of a batch: all tokens, as `choose_unpadding` does.
+
+    Queries of a sentence whose source is empty see something, so that nothing becomes NaN.
+
+    Args:
+        tokens: bool, shape (batch, source): False for padding.
+    """
+    unpadding = choose_unpadding(tokens, causal=False)
+    empty = tf.reshape(~tf.reduce_any(tokens, axis=1), (-1, 1, 1, 1))
+    return replace(unpadding, attention_mask=unpadding.attention_mask | empty)
 
 
 def select_last(

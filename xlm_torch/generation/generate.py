@@ -15,7 +15,6 @@ from xlm_core.errors import UnknownArgumentError, warn
 from xlm_core.generation import MASKED_WARNING, GenerationConfig, settle
 from xlm_core.loading_arguments import PUBLISHED_FOLDER
 from xlm_core.outputs import GenerateOutput
-from xlm_torch.fast.rule import are_unmodified
 from xlm_torch.generation.beams import generate_beams
 from xlm_torch.generation.callables import Callables
 from xlm_torch.generation.greedy import generate_rows
@@ -40,13 +39,8 @@ _ARGUMENTS = (
 
 
 class GenerationMixin(XLMPreTrainedModel):
-    """`generate`, for models that say how a call of it begins.
+    """`generate`, for models that say how a call of it begins."""
 
-    Attributes:
-        generation_code: The code of what steps are made of, by which an unmodified one is known.
-    """
-
-    generation_code: Any = None
     _generation_config: Any = None
     _warned_of_masked: bool = False
 
@@ -184,10 +178,6 @@ class GenerationMixin(XLMPreTrainedModel):
     def _beginning(self, given: Mapping[str, Any]) -> Beginning:
         """How a call of `generate` begins that was given these arguments."""
         raise NotImplementedError
-
-    def runs_steps(self, body: nn.Module) -> bool:
-        """Whether `body.step` computes what calling `body` would."""
-        return are_unmodified((body,), self.generation_code)
 
     # -- files ---------------------------------------------------------------------------------
 

@@ -47,12 +47,13 @@ _OF_TRANSLATIONS = (
 )
 
 
-def of_language_model(model: Any, given: Mapping[str, Any]) -> Beginning:
+def of_language_model(model: Any, given: Mapping[str, Any], *, steps: bool) -> Beginning:
     """Check and prepare what `generate` of an `XLMWithLMHeadModel` was given.
 
     Args:
         model: The model.
         given: Arguments of `generate`, by name.
+        steps: Whether the encoder's `step` computes what calling it would.
 
     Raises:
         InputError: If they do not fit the model or each other.
@@ -67,7 +68,6 @@ def of_language_model(model: Any, given: Mapping[str, Any]) -> Beginning:
     prompt, tokens = _checked("input_ids", model.base_model, given)
     if config.causal:
         known, following = _languages(model, given, prompt, needs=True)
-        steps = model.runs_steps(model.base_model)
 
         def decode(start: int) -> tuple[Decoding, Tensor]:
             decoding = CachedDecoding(
@@ -95,12 +95,13 @@ def of_language_model(model: Any, given: Mapping[str, Any]) -> Beginning:
     return Beginning("masked", columns, None, decode_masked)
 
 
-def of_encoder_decoder(model: Any, given: Mapping[str, Any]) -> Beginning:
+def of_encoder_decoder(model: Any, given: Mapping[str, Any], *, steps: bool) -> Beginning:
     """Check and prepare what `generate` of an `XLMForConditionalGeneration` was given.
 
     Args:
         model: The model.
         given: Arguments of `generate`, by name.
+        steps: Whether the decoder's `step` computes what calling it would.
 
     Raises:
         InputError: If they do not fit the model or each other.
@@ -151,7 +152,7 @@ def of_encoder_decoder(model: Any, given: Mapping[str, Any]) -> Beginning:
             "translation",
             model.decoder,
             model.decoder.pred_layer,
-            steps=model.runs_steps(model.decoder),
+            steps=steps,
             prompt=begun,
             tokens=tokens,
             langs=None if following is None else following[:, None].expand_as(begun),
