@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from xlm_core.errors import InputError
+from xlm_core.generation import Settled
 
 Criterion = Callable[[tf.Tensor, Any], Any]
 
@@ -39,6 +40,14 @@ class Callables:
     def look_on(self) -> bool:
         """Whether there is any, so that rows stay where they are."""
         return bool(self.criteria) or self.streamer is not None
+
+    def check(self, settled: Settled) -> None:
+        """Raise `InputError` for a streamer of beams, whose tokens are known at the end only."""
+        if self.streamer is not None and settled.num_beams > 1:
+            raise InputError(
+                f"streamer and num_beams={settled.num_beams} were given: which tokens come is only "
+                "known at the end of beam search. Give one of them."
+            )
 
     def stop(self, ids: NDArray[np.int64], scores: Any) -> NDArray[np.bool_]:
         """bool, shape (rows,): which rows end by some criterion."""

@@ -15,17 +15,20 @@ from typing import Any
 
 import tensorflow as tf
 
-from xlm_core.errors import InputError
 from xlm_tf.cache import CacheBuffers, grown
 from xlm_tf.fast.rule import are_traced
 from xlm_tf.layers import shape_of
 
 State = dict[str, tf.Tensor]
+Tensors = Mapping[str, tf.Tensor]
 # Positions that there is room for are a multiple of this, unless shapes must be known.
 BLOCK = 64
 _CACHE = ("key", "value", "source_key", "source_value")
 # What belongs to a sentence, and is the same for all its beams.
-_OF_SENTENCES = ("source_key", "source_value", "encoder_mask", "following", "positions", "tokens")
+_OF_SENTENCES = (
+    *("source_key", "source_value", "encoder_hidden_states", "encoder_mask"),
+    *("following", "positions", "tokens", "is_unpadded"),
+)
 
 
 class CachedDecoding:
@@ -35,15 +38,14 @@ class CachedDecoding:
     sentence gets what it would alone.
 
     Args:
-        body: The `TFXLMModel` that is causal.
-        pred_layer: Its output layer.
+        model: A causal language model, or an encoder-decoder.
     """
 
-    def __init__(self, body: Any, pred_layer: Any) -> None:
-        self.body, self.pred_layer = body, pred_layer
+    def __init__(self, model: Any) -> None:
+        self.body, self.pred_layer = _parts(model)
 
     def first(
-        self, given: Mapping[str, tf.Tensor], capacity: int | tf.Tensor
+        self, given: Tensors, capacity: int | tf.Tensor
     ) -> tuple[tf.Tensor, State]:
         """Logits of the token after the prompt.
 
@@ -119,6 +121,63 @@ class CachedDecoding:
         return _scored(self.pred_layer, hidden[:, -1], self.body)
 
 
+class UncachedDecoding:
+    """A causal model whose code is not the library's alone: it is called with whole sequences.
+
+    Args:
+        model: As in `CachedDecoding`.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.body, self.pred_layer = _parts(model)
+
+    def first(self, given: Tensors, capacity: int | tf.Tensor) -> tuple[tf.Tensor, State]:
+        """As in `CachedDecoding`."""
+        prompt = moved_left({name: given[name] for name in _OF_PROMPT if name in given})
+        state = {name: with_room(x, capacity) for name, x in prompt.items()}
+        state["length"] = tf.convert_to_tensor(shape_of(given["tokens"])[1], tf.int32)
+        kept = ("following", *_OF_SOURCE)
+        state |= {name: given[name] for name in kept if name in given}
+        return self._logits(state), state
+
+    def next(self, ids: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+        """As in `CachedDecoding`."""
+        here = tf.range(shape_of(state["input_ids"])[1]) == state["length"]
+        new = {"input_ids": tf.cast(ids, state["input_ids"].dtype)}
+        if "following" in state:
+            new["langs"] = tf.cast(state["following"], state["langs"].dtype)
+        written = {name: tf.where(here, x[:, None], state[name]) for name, x in new.items()}
+        state = state | written | {"tokens": state["tokens"] | here, "length": state["length"] + 1}
+        return self._logits(state), state
+
+    def grow(self, state: State, capacity: int | tf.Tensor) -> State:
+        """As in `CachedDecoding`."""
+        names = [name for name in _OF_PROMPT if name in state]
+        return state | {name: with_room(state[name], capacity) for name in names}
+
+    def _logits(self, state: State) -> tf.Tensor:
+        length, tokens = state["length"], state["tokens"]
+        counts = tf.cumsum(tf.cast(tokens, tf.int32), axis=1)
+        last = self.body.config.max_position_embeddings - 1
+        whole = {
+            "input_ids": state["input_ids"],
+            "attention_mask": tokens,
+            "position_ids": tf.clip_by_value(counts - 1, 0, last),
+        } | {name: state[name] for name in ("langs",) if name in state}
+        if not are_traced():
+            whole = {name: x[:, :length] for name, x in whole.items()}
+        source = {}
+        if "encoder_mask" in state:
+            source = {
+                "encoder_hidden_states": state["encoder_hidden_states"],
+                "encoder_attention_mask": state["encoder_mask"],
+            }
+        options = {"output_attentions": False, "output_hidden_states": False, "training": False}
+        output = self.body(**whole, **source, **options, return_dict=True)
+        hidden = tf.gather(output.last_hidden_state, length - 1, axis=1)
+        return _scored(self.pred_layer, hidden, self.body)
+
+
 class MaskedDecoding:
     """A masked language model by transformers' procedure: a mask is appended, all is computed.
 
@@ -130,7 +189,7 @@ class MaskedDecoding:
         self.model = model
 
     def first(
-        self, given: Mapping[str, tf.Tensor], capacity: int | tf.Tensor
+        self, given: Tensors, capacity: int | tf.Tensor
     ) -> tuple[tf.Tensor, State]:
         """As in `CachedDecoding`; padding is hidden where it stands."""
         input_ids, room = given["input_ids"], capacity + 1  # for the mask as well
@@ -191,13 +250,13 @@ class MaskedDecoding:
             langs = None if langs is None else langs[:, : length + 1]
         encoded = self.model.encode(
             ids, tokens, langs, None, None, None, None, None, None, False, False, {},
-            output_positions=None if static else -1,
+            output_positions=None if static else -1, training=False,
         )  # fmt: skip
         hidden = tf.gather(encoded.last_hidden_state, length, axis=1)
         return _scored(self.model.pred_layer, hidden, self.model.transformer)
 
 
-Decoding = CachedDecoding | MaskedDecoding
+Decoding = CachedDecoding | UncachedDecoding | MaskedDecoding
 _OF_PROMPT = ("input_ids", "tokens", "langs")
 _OF_SOURCE = ("encoder_hidden_states", "encoder_mask")
 
@@ -217,31 +276,7 @@ def select(state: State, rows: tf.Tensor, *, sentences: bool = True) -> State:
     }
 
 
-def token_mask(name: str, ids: tf.Tensor, attention_mask: tf.Tensor | None, pad: int) -> tf.Tensor:
-    """bool, of the shape of `ids`: False for padding.
-
-    Args:
-        name: Of the ids, for messages.
-        ids: integer, shape (sentences, tokens).
-        attention_mask: Says what padding is; None: `pad` is.
-        pad: The padding token.
-
-    Raises:
-        InputError: If a sentence is empty.
-    """
-    tokens = ids != pad if attention_mask is None else attention_mask != 0
-    if hasattr(tokens, "numpy"):
-        (empty,) = (~tokens.numpy().any(axis=1)).nonzero()
-        if len(empty):
-            raise InputError(
-                f"{name} holds nothing but padding for "
-                f"{'sentence' if len(empty) == 1 else 'sentences'} "
-                f"{', '.join(map(str, empty[:10]))}: give each at least one token, such as </s>."
-            )
-    return tokens
-
-
-def moved_left(prompt: Mapping[str, tf.Tensor]) -> State:
+def moved_left(prompt: Tensors) -> State:
     """Prompts with their padding on the left: input_ids, tokens and langs, (rows, prompt) each."""
     order = tf.argsort(tf.cast(prompt["tokens"], tf.int32), axis=1, stable=True)
     return {name: tf.gather(x, order, batch_dims=1) for name, x in prompt.items()}
@@ -271,6 +306,13 @@ def _layers(state: State, name: str) -> tuple[tf.Tensor, ...]:
     """What the state holds under one of `_CACHE`, of each layer."""
     count = sum(each.partition(".")[0] == name for each in state)
     return tuple(state[f"{name}.{layer}"] for layer in range(count))
+
+
+def _parts(model: Any) -> tuple[Any, Any]:
+    """The `TFXLMModel` that is causal, and its output layer."""
+    if hasattr(model, "decoder"):
+        return model.decoder, model.decoder.pred_layer
+    return model.base_model, model.pred_layer
 
 
 def _scored(pred_layer: Any, hidden: tf.Tensor, body: Any) -> tf.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from xlm_core.generation import Settled, uniform_numbers
 from xlm_tf.fast.rule import are_traced
 from xlm_tf.generation.callables import Callables
-from xlm_tf.generation.decoding import Decoding, room_for, select
+from xlm_tf.generation.decoding import Decoding, Tensors, room_for, select
 from xlm_tf.generation.logits import NO_TOKEN, ScoreRules, sharpen
 from xlm_tf.generation.sampling import sample
 from xlm_tf.generation.steps import Steps, history_of
@@ -67,7 +66,7 @@ def random_numbers(settled: Settled) -> NDArray[np.float64] | None:
 
 def generate_rows_in_graph(
     decoding: Decoding,
-    given: Mapping[str, tf.Tensor],
+    given: Tensors,
     *,
     rules: ScoreRules,
     copies: int,
@@ -140,7 +139,7 @@ def generate_rows_in_graph(
             "step": tf.constant(0),
             "generated": tf.fill((rows_first, steps), tf.cast(pad, tf.int64)),
             "history": history,
-            "finished": tf.zeros((rows_first,), tf.bool),
+            "finished": limits < 1,
             "state": state,
         },
     )

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from xlm_core.generation import Settled
 from xlm_tf.fast.graphs import compiled
-from xlm_tf.generation.decoding import Decoding, State, moved_left, room_for, select
+from xlm_tf.generation.decoding import Decoding, State, Tensors, moved_left, room_for, select
 from xlm_tf.generation.logits import NO_TOKEN, ScoreRules, sharpen
 from xlm_tf.generation.sampling import sample
 from xlm_tf.layers import shape_of
 from xlm_tf.losses import at_least_float32
 
-Tensors = Mapping[str, tf.Tensor]
 Found = dict[str, NDArray[Any]]
 
 
@@ -45,15 +44,22 @@ class Steps:
 
     Args:
         model: Whose methods `_first_step` and `_next_step` compute them.
-        given: What `CachedDecoding.first` takes.
+        decoding: The class of what gives the logits.
+        given: What its `first` takes.
         settled: What the call does.
         candidates: See `Wanted`.
     """
 
     def __init__(
-        self, model: Any, given: Tensors, settled: Settled, *, candidates: int = 0
+        self,
+        model: Any,
+        decoding: type[Decoding],
+        given: Tensors,
+        settled: Settled,
+        *,
+        candidates: int = 0,
     ) -> None:
-        self.model, self.given, self.settled = model, dict(given), settled
+        self.model, self.decoding, self.given, self.settled = model, decoding, dict(given), settled
         self.wanted = Wanted(candidates, settled.num_beams, settled.output_scores)
         self.rules = ScoreRules.of(settled)
         self._minimums = settled.rows(settled.minimums)
@@ -102,7 +108,7 @@ class Steps:
         if self._length == self._room:
             self._room = room_for(self._length + 1)
             held = {name: x for name, x in self._state.items() if name != "history"}
-            self._state |= self.model._decoding().grow(held, self._room)
+            self._state |= self.decoding(self.model).grow(held, self._room)
         tensors = {**self._state, "ids": tf.constant(ids)}
         if sources is not None:
             tensors["sources" if sentences else "beams"] = tf.constant(sources)
@@ -121,7 +127,13 @@ class Steps:
         tensors |= {"minimums": tf.constant(minimums), "generated": tf.constant(self._generated)}
         self._generated += 1
         results = compiled(
-            self.model, method, tensors, rules=self.rules, wanted=self.wanted, **options
+            self.model,
+            method,
+            tensors,
+            decoding=self.decoding,
+            rules=self.rules,
+            wanted=self.wanted,
+            **options,
         )
         self._state = {name: x for name, x in results.items() if name not in _FOUND}
         return {name: results[name].numpy() for name in _FOUND if name in results}
