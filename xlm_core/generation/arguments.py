@@ -162,7 +162,12 @@ def settle(
     scoring = merged.beam_scoring or ("transformers" if kind == "masked" else "original")
     says_length = merged.says_length or settings.get("max_length") is not None
     limits = _limits(
-        config, kind, merged, prompts, sources, max_length=merged.max_length if says_length else None
+        config,
+        kind,
+        merged,
+        prompts,
+        sources,
+        max_length=merged.max_length if says_length else None,
     )
     minimums = np.maximum((merged.min_length or 0) - prompts, merged.min_new_tokens or 0).clip(
         min=0
