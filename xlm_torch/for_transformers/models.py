@@ -227,7 +227,7 @@ class _WithHead(XLMPreTrainedModel):
 class XLMWithLMHeadModel(_WithHead, language_model.XLMWithLMHeadModel, GenerationMixin):
     """`xlm_torch.XLMWithLMHeadModel`, of transformers' kind: `generate` is transformers' own."""
 
-    generate = GenerationMixin.generate  # type: ignore[assignment]
+    generate = GenerationMixin.generate
 
     # transformers 4 wants the names alone, 5 what they are tied to.
     _tied_weights_keys: Any = {_OUTPUT_MATRIX: "transformer.embeddings.weight"}  # noqa: RUF012

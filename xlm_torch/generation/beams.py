@@ -50,9 +50,7 @@ def generate_beams(
             ids = torch.cat((begun, torch.from_numpy(generated).to(prompt.device)), dim=1)
             return callables.stop(ids, scores).cpu().numpy()
 
-        step = search.step(
-            best, indices, changed.shape[1], stops if callables.criteria else None
-        )
+        step = search.step(best, indices, changed.shape[1], stops if callables.criteria else None)
         if search.done:
             break
         new, sources = (

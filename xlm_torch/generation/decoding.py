@@ -236,4 +236,3 @@ class MaskedDecoding:
         )  # fmt: skip
         logits: Tensor = self._model.pred_layer(encoded.last_hidden_state[:, -1])
         return logits
-

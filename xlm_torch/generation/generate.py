@@ -171,9 +171,7 @@ class GenerationMixin(XLMPreTrainedModel):
         )
         if not settled.return_dict_in_generate:
             return sequences
-        return GenerateOutput(
-            sequences=sequences, sequences_scores=sequences_scores, scores=scores
-        )
+        return GenerateOutput(sequences=sequences, sequences_scores=sequences_scores, scores=scores)
 
     def _beginning(self, given: Mapping[str, Any]) -> Beginning:
         """How a call of `generate` begins that was given these arguments."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError, UnknownArgumentError
 from xlm_core.generation import Kind, language_ids, refuse_missing_language
+from xlm_core.outputs import BaseModelOutput
 from xlm_torch.generation.decoding import CachedDecoding, MaskedDecoding
 from xlm_torch.inputs import as_index, check_inputs
 
@@ -108,6 +109,8 @@ def of_encoder_decoder(model: Any, given: Mapping[str, Any], *, steps: bool) -> 
     """
     config: XLMConfig = model.config
     encoded = given["encoder_outputs"]
+    ids: Tensor | None = None
+    langs: Tensor | None = None
     if encoded is None:
         ids, mask = _checked("input_ids", model.encoder, given)
         langs = given["langs"]
@@ -120,16 +123,16 @@ def of_encoder_decoder(model: Any, given: Mapping[str, Any], *, steps: bool) -> 
             langs = torch.from_numpy(source).to(ids.device)[:, None].expand_as(ids)
         device = ids.device
     else:
-        ids = langs = None
         hidden = _hidden_of(encoded)
         device = hidden.device
         mask = model._source_mask(
-            {"last_hidden_state": hidden},
+            BaseModelOutput(last_hidden_state=hidden),
             given["input_ids"],
             given["attention_mask"],
             given["lengths"],
         )
         mask = mask != 0
+        _refuse_empty("the source", mask)
     sentences = len(mask)
     target, seen = _target(model, given, sentences, device)
     following = _target_language(config, given, sentences, device)
