@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError
-from xlm_core.heads import NO_TARGET, both_parts, check_decoder
+from xlm_core.heads import NO_TARGET, check_decoder
 from xlm_core.inputs import check_tensor
 from xlm_core.weights import ENCODER_DECODER, PARTS
 from xlm_tf.fast.graphs import compiled
@@ -171,7 +171,7 @@ class TFXLMForConditionalGeneration(GenerationMixin):
     output_logits: bool = True
 
     def __init__(self, config: XLMConfig, **options: Any) -> None:
-        super().__init__(both_parts(config), **options)
+        super().__init__(config, **options)
         of_part = self.encoder_options()
         with keras.name_scope(self.name):
             self.encoder = TFXLMEncoder(self.config.part("encoder"), **of_part | {"name": "encoder"})
