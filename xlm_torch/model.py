@@ -57,9 +57,7 @@ class XLMModel(XLMPreTrainedModel):
             self.layer_norm15 = nn.ModuleList(
                 nn.LayerNorm(width, eps=config.layer_norm_eps) for _ in layers
             )
-            self.encoder_attn = nn.ModuleList(
-                MultiHeadAttention(config, layer) for layer in layers
-            )
+            self.encoder_attn = nn.ModuleList(MultiHeadAttention(config, layer) for layer in layers)
         self.ffns = nn.ModuleList(TransformerFFN(config) for _ in layers)
         self.layer_norm2 = nn.ModuleList(
             nn.LayerNorm(width, eps=config.layer_norm_eps) for _ in layers

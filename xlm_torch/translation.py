@@ -8,16 +8,19 @@ xlm/model/transformer.py and build_model in xlm/model/__init__.py of the origina
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from xlm_core.checkpoints import open_parts_as_asked
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError
 from xlm_core.heads import NO_TARGET, check_decoder
 from xlm_core.inputs import check_tensor
+from xlm_core.loading_arguments import refuse_path_beside_parts
 from xlm_core.weights import ENCODER_DECODER, PARTS
 from xlm_torch.fast.rule import are_unmodified, code_of
 from xlm_torch.inputs import check_labels, check_source, describe
@@ -341,6 +344,85 @@ class XLMForConditionalGeneration(XLMPreTrainedModel):
         return shifted.masked_fill(shifted == IGNORED, self.config.pad_index)
 
     # -- the two parts -------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        encoder: str | os.PathLike[str] | None = None,
+        decoder: str | os.PathLike[str] | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Open an encoder-decoder, or start one from the checkpoints of encoders.
+
+        Args:
+            path: An encoder-decoder, as in `XLMPreTrainedModel.from_pretrained`.
+            encoder, decoder: In its place, the checkpoints that the two parts are made of, of any
+                layout: encoders with any head, such as pretrained language models, or
+                encoder-decoders, of which the part of the same name is taken. What a decoder has
+                beyond an encoder (attention to the source, and the norm after it) starts afresh,
+                and so do languages that only one of the two knows by name; one warning lists all
+                that does. Without one of the two, that part starts afresh.
+            arguments: As there. encoder_layers and decoder_layers take the first layers of each
+                checkpoint; lang2id gives the languages and their numbers.
+
+        Returns:
+            As there.
+
+        Raises:
+            CheckpointError: As there; and if the two parts do not go together.
+        """
+        if encoder is None and decoder is None:
+            return super().from_pretrained(path, **arguments)
+        return cls._from_parts(path, encoder, decoder, **arguments)
+
+    @classmethod
+    def _from_parts(
+        cls,
+        path: object,
+        encoder: str | os.PathLike[str] | None,
+        decoder: str | os.PathLike[str] | None,
+        *,
+        dtype: torch.dtype | str | None = None,
+        device_map: Any = None,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        cache_dir: str | os.PathLike[str] | None = None,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        subfolder: str = "",
+        variant: str | None = None,
+        use_safetensors: bool | None = None,
+        tied: str | None = None,
+        **others: Any,
+    ) -> Any:
+        """`from_pretrained` of two checkpoints."""
+        refuse_path_beside_parts(path, others)
+        dtype = others.pop("torch_dtype", dtype)  # transformers' older name
+        checkpoint = open_parts_as_asked(
+            encoder,
+            decoder,
+            others,
+            revision=revision,
+            local_files_only=local_files_only,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            token=token,
+            subfolder=subfolder,
+            variant=variant,
+            use_safetensors=use_safetensors,
+            tied=tied,
+        )
+        return cls._opened(
+            checkpoint,
+            dtype,
+            device_map,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+            output_loading_info=output_loading_info,
+        )
 
     def get_encoder(self) -> XLMEncoder:
         """The encoder."""

@@ -72,9 +72,7 @@ def loop_in_graph(
     def append(logits: tf.Tensor, now: Variables) -> Variables:
         """Choose a token for each row."""
         step, length, finished = now["step"], now["length"], now["finished"]
-        scores = scored(
-            logits, now["sequences"], now["counted"], length, step, minimums, choice
-        )
+        scores = scored(logits, now["sequences"], now["counted"], length, step, minimums, choice)
         ids = chosen(scores, None if uniform is None else tf.gather(uniform, step, axis=1))
         ids = tf.where(finished, tf.cast(choice.pad, tf.int64), ids)
         ended = tf.zeros_like(finished)

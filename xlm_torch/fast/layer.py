@@ -147,8 +147,7 @@ def _keys_of_source(
     if held is not None:
         return held
     key, value = (
-        attention.split_heads(each)
-        for each in linears((attention.k_lin, attention.v_lin), source)
+        attention.split_heads(each) for each in linears((attention.k_lin, attention.v_lin), source)
     )
     hold_source(cache, key, value, attention.layer)
     return key, value
