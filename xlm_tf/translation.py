@@ -40,7 +40,7 @@ from xlm_tf.pretrained import TFXLMPreTrainedModel
 
 @keras.saving.register_keras_serializable(package="xlm_models")
 class TFXLMEncoder(TFWithOutputLayer, TFXLMModel):
-    """The encoder of an encoder-decoder: a `TFXLMModel` beside its output layer, which stays unused.
+    """The encoder of an encoder-decoder: a `TFXLMModel` beside an output layer that stays unused.
 
     The original trains the two parts as language models first, and keeps both output layers.
     """
@@ -238,8 +238,8 @@ class TFXLMForConditionalGeneration(TFXLMPreTrainedModel):
                 tuple that begins with the last hidden states. Default: it is run.
             cache: A `KeyValueCache` for the decoder, see `TFXLMModel.call`: it holds the keys and
                 values of the source too.
-            labels: integer, shape (batch, target): the token that the logits at this position should
-                name, without a leading `</s>`; -100 does not count.
+            labels: integer, shape (batch, target): the token that the logits at this position
+                should name, without a leading `</s>`; -100 does not count.
             output_attentions, output_hidden_states, return_dict: As in `TFXLMModel.call`.
             output_logits: False, with labels: the loss alone, which then costs neither the time
                 nor the memory of logits for every position. Default: the model's.

@@ -25,7 +25,7 @@ from xlm_core.config import XLMConfig
 from xlm_core.inputs import check_cache
 from xlm_torch.attention import MultiHeadAttention, attention_mask_of
 from xlm_torch.fast.embedding import embedding
-from xlm_torch.fast.path import FastPath, fast_path
+from xlm_torch.fast.path import fast_path
 from xlm_torch.feed_forward import TransformerFFN
 from xlm_torch.inputs import as_index, check_inputs, check_requests
 from xlm_torch.outputs import BaseModelOutput
@@ -274,7 +274,7 @@ class XLMModel(XLMPreTrainedModel):
 
     def _run(
         self,
-        path: FastPath | FormulaPath,
+        path: Any,
         new: dict[str, Tensor],
         *,
         output_attentions: bool = False,

@@ -36,7 +36,7 @@ from xlm_torch.pretrained import XLMPreTrainedModel
 
 
 class XLMEncoder(WithOutputLayer, XLMModel):
-    """The encoder of an encoder-decoder: an `XLMModel` beside its output layer, which stays unused.
+    """The encoder of an encoder-decoder: an `XLMModel` beside an output layer that stays unused.
 
     The original trains the two parts as language models first, and keeps both output layers.
     """
@@ -217,8 +217,8 @@ class XLMForConditionalGeneration(XLMPreTrainedModel):
                 tuple that begins with the last hidden states. Default: it is run.
             cache: A `KeyValueCache` for the decoder, see `XLMModel.forward`: it holds the keys and
                 values of the source too.
-            labels: int64, shape (batch, target): the token that the logits at this position should
-                name, without a leading `</s>`; -100 does not count.
+            labels: int64, shape (batch, target): the token that the logits at this position
+                should name, without a leading `</s>`; -100 does not count.
             output_attentions, output_hidden_states, return_dict: As in `XLMModel.forward`.
             output_logits: False, with labels: the loss alone, which then costs neither the time
                 nor the memory of logits for every position. Default: the model's.
@@ -278,7 +278,6 @@ class XLMForConditionalGeneration(XLMPreTrainedModel):
             **requests,
         )
         hidden = decoded.last_hidden_state
-        loss = None
         if labels is not None:
             labels = check_labels(
                 self,
@@ -289,10 +288,9 @@ class XLMForConditionalGeneration(XLMPreTrainedModel):
                 limit=self.config.vocab_size,
                 rule="the vocabulary, or -100 where nothing is to be predicted",
             )
-        output_layer = self.decoder.pred_layer
-        logits = output_layer(hidden) if labels is None or output_logits else None
-        if labels is not None:
-            loss = output_layer.loss_of(hidden, labels, logits, output_matrix)
+        loss, logits = self.decoder._scored(
+            hidden, labels, output_matrix, wants_logits=labels is None or output_logits
+        )
         output = Seq2SeqLMOutput(
             loss=loss,
             logits=logits,
