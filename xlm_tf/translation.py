@@ -24,6 +24,7 @@ from xlm_core.loading_arguments import refuse_path_beside_parts
 from xlm_core.weights import ENCODER_DECODER, PARTS
 from xlm_tf.fast.graphs import compiled
 from xlm_tf.fast.rule import are_unmodified, code_of
+from xlm_tf.generation import Beginning, GenerationMixin, of_encoder_decoder
 from xlm_tf.inputs import check_labels, check_source, describe
 from xlm_tf.keras_model import model_call, wants_logits_too, wants_loss_alone
 from xlm_tf.language_model import TFWithOutputLayer
@@ -35,7 +36,6 @@ from xlm_tf.outputs import (
     BaseModelOutputWithCrossAttentions,
     Seq2SeqLMOutput,
 )
-from xlm_tf.pretrained import TFXLMPreTrainedModel
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")
@@ -156,7 +156,7 @@ _DECODER = code_of(TFXLMDecoder)
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")
-class TFXLMForConditionalGeneration(TFXLMPreTrainedModel):
+class TFXLMForConditionalGeneration(GenerationMixin):
     """XLM's encoder and decoder, for translation and other sequence-to-sequence tasks.
 
     Args:
@@ -473,6 +473,10 @@ class TFXLMForConditionalGeneration(TFXLMPreTrainedModel):
         """
         if heads_to_prune:
             raise ConfigError("the heads of an encoder-decoder cannot be pruned.")
+
+    def _beginning(self, given: Mapping[str, Any]) -> Beginning:
+        steps = are_unmodified((self.decoder,), _DECODER)
+        return of_encoder_decoder(self, given, steps=steps)
 
     def _resize(self, *, mean_resizing: bool) -> bool:
         for part in self._parts():

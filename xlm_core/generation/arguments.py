@@ -37,6 +37,7 @@ class Settled:
             without padding.
         limits, minimums: int64, shape (sentences,): how many tokens each may get at most, and how
             many it gets before it may end.
+        max_length, max_new_tokens: Which of the two was asked for; both None: neither was.
         eos: Tokens that end a sequence.
         closing: The token that replaces the last one of a sequence that reaches its limit; None:
             nothing does.
@@ -50,6 +51,8 @@ class Settled:
     prompts: NDArray[np.int64]
     limits: NDArray[np.int64]
     minimums: NDArray[np.int64]
+    max_length: int | None
+    max_new_tokens: int | None
     num_beams: int
     beam_scoring: Scoring
     length_penalty: float
@@ -160,7 +163,9 @@ def settle(
     _check_combination(config, kind, merged, settings)
     eos = _ends(config, kind, merged, settings)
     scoring = merged.beam_scoring or ("transformers" if kind == "masked" else "original")
-    limits = _limits(config, kind, merged, prompts, sources)
+    says_length = merged.says_length or settings.get("max_length") is not None
+    max_length = merged.max_length if says_length else None
+    limits = _limits(config, kind, merged, prompts, sources, max_length=max_length)
     minimums = np.maximum((merged.min_length or 0) - prompts, merged.min_new_tokens or 0).clip(
         min=0
     )
@@ -183,6 +188,8 @@ def settle(
         prompts=prompts,
         limits=limits,
         minimums=minimums,
+        max_length=None if merged.max_new_tokens is not None else max_length,
+        max_new_tokens=merged.max_new_tokens,
         num_beams=merged.num_beams or 1,
         beam_scoring=scoring,
         length_penalty=_or(merged.length_penalty, 1.0),
@@ -299,15 +306,17 @@ def _limits(
     merged: GenerationConfig,
     prompts: NDArray[np.int64],
     sources: NDArray[np.int64] | None,
+    *,
+    max_length: int | None,
 ) -> NDArray[np.int64]:
     """How many tokens each sentence may get."""
     positions = config.max_position_embeddings
     if merged.max_new_tokens is not None:
         lengths = prompts + merged.max_new_tokens
         said = f"max_new_tokens is {merged.max_new_tokens}"
-    elif merged.max_length is not None:
-        lengths = np.full_like(prompts, merged.max_length)
-        said = f"max_length is {merged.max_length}"
+    elif max_length is not None:
+        lengths = np.full_like(prompts, max_length)
+        said = f"max_length is {max_length}"
     elif kind == "translation" and sources is not None:
         lengths = np.minimum((1.5 * sources + 10).astype(np.int64), positions)
         lengths = np.maximum(lengths, np.minimum(prompts + 1, positions))
