@@ -33,6 +33,9 @@ from xlm_tf.optimizers import AdamW
 from xlm_tf.pretrained import TFXLMPreTrainedModel
 from xlm_tf.quantization import quantize
 from xlm_tf.question_answering import TFXLMForQuestionAnswering, TFXLMForQuestionAnsweringSimple
+from xlm_tf.texts.embeddings import encode, encode_each
+from xlm_tf.texts.filling import fill_mask
+from xlm_tf.texts.scoring import score
 
 __all__ = [  # noqa: RUF022  (one order for both families)
     "MODEL_CLASSES",
@@ -49,8 +52,12 @@ __all__ = [  # noqa: RUF022  (one order for both families)
     "XLMTokenizer",
     "TFXLMWithLMHeadModel",
     "__version__",
+    "encode",
+    "encode_each",
+    "fill_mask",
     "formulas_only",
     "from_pretrained",
     "plain_kernels",
     "quantize",
+    "score",
 ]

@@ -123,6 +123,11 @@ _CORE = (
         ),
     ),
     Room("corpus", _within("xlm_core", "corpus"), ("errors", "tokenizer")),
+    Room(
+        "texts",
+        _within("xlm_core", "texts"),
+        ("errors", "configuration", "calls", "tokenizer"),
+    ),
     Room("xlm_core", ("xlm_core",), ("errors", "configuration", "words", "calls", "tokenizer")),
 )
 
@@ -205,12 +210,21 @@ def _family(
             *named("parts", "fast paths", "every model", "model"),
         ),
         room(
+            "texts",
+            _within(package, "texts"),
+            "errors",
+            "configuration",
+            "tokenizer",
+            "texts",
+            *named("every model", "heads"),
+        ),
+        room(
             "family",
             (package,),
             *described,
             "checkpoints",
             "tokenizer",
-            *named("parts", "fast paths", "int8", "every model", "model", "heads"),
+            *named("parts", "fast paths", "int8", "every model", "model", "heads", "texts"),
         ),
     )
 
