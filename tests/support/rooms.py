@@ -218,6 +218,7 @@ def _family(
 _BASE = ("errors", "configuration", "weight table")
 _CONVERSION = (
     Room("reports", _within("conversion", "reports"), (*_BASE, "containers", "layouts")),
+    Room("line by line", _within("conversion", "line_by_line"), ("errors", "reports")),
     Room(
         "tokenize",
         _within("conversion", "tokenize"),
@@ -230,7 +231,7 @@ _CONVERSION = (
             "files of a tokenizer",
             "tokenizer",
             "corpus",
-            "reports",
+            "line by line",
         ),
     ),
     Room(
