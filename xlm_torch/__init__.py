@@ -25,11 +25,13 @@ from xlm_torch.model import XLMModel
 from xlm_torch.pretrained import XLMPreTrainedModel
 from xlm_torch.quantization import quantize
 from xlm_torch.question_answering import XLMForQuestionAnswering, XLMForQuestionAnsweringSimple
+from xlm_torch.translation import XLMForConditionalGeneration
 
 __all__ = [
     "MODEL_CLASSES",
     "KeyValueCache",
     "XLMConfig",
+    "XLMForConditionalGeneration",
     "XLMForMultipleChoice",
     "XLMForQuestionAnswering",
     "XLMForQuestionAnsweringSimple",

@@ -123,6 +123,7 @@ _CORE = (
         ),
     ),
     Room("corpus", _within("xlm_core", "corpus"), ("errors", "tokenizer")),
+    Room("generation", _within("xlm_core", "generation"), ("errors", "configuration")),
     Room("xlm_core", ("xlm_core",), ("errors", "configuration", "words", "calls", "tokenizer")),
 )
 
