@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from xlm_core.config_keys import (
     FLAUBERT,
@@ -81,6 +81,9 @@ _DECISIVE = (
     "n_heads",
     "gelu_activation",
     "sinusoidal_embeddings",
+    "is_encoder_decoder",
+    "encoder_layers",
+    "decoder_layers",
     "causal",
     "asm",
     "has_lang_embeddings",
@@ -135,6 +138,16 @@ _POSITIONAL = (
     "pad_token_id",
     "bos_token_id",
 )
+# Fields that no file names where they say nothing.
+_LEFT_OUT_IF_NONE = (
+    "dtype",
+    "lang2id",
+    "id2lang",
+    "architectures",
+    "asm_cutoffs",
+    "encoder_layers",
+    "decoder_layers",
+)
 # Fields that every configuration of transformers has, or that its XLMConfig has only if given:
 # `to_diff_dict` leaves them out where they say nothing.
 _LEFT_OUT_BY_DEFAULT = (
@@ -184,7 +197,9 @@ class XLMConfig:
         layer_norm_eps: Added to the variance in every layer normalisation.
         bos_index, eos_index, pad_index, unk_index, mask_index: Ids of the special tokens.
         mask_token_id, lang_id: What transformers' generation appends, and its language.
-        is_encoder: False is the original's decoder.
+        is_encoder: False is the original's decoder, or an encoder and a decoder together.
+        is_encoder_decoder: The configuration is that of an encoder and a decoder, see `part`.
+        encoder_layers, decoder_layers: Layers of each of the two; None: n_layers.
         summary_type: Which hidden state stands for the sequence: first, last, mean, cls_index.
         summary_use_proj, summary_proj_to_labels: Project it, and to num_labels (else to emb_dim).
         summary_activation: Activation after the projection, or None.
@@ -242,6 +257,9 @@ class XLMConfig:
     mask_token_id: int | None = 0
     lang_id: int | None = 0
     is_encoder: bool = True
+    is_encoder_decoder: bool = False
+    encoder_layers: int | None = None
+    decoder_layers: int | None = None
     summary_type: str = "first"
     summary_use_proj: bool = True
     summary_activation: str | None = None
@@ -393,6 +411,21 @@ class XLMConfig:
         """Default of `return_dict`; False when `torchscript` was set, as in transformers."""
         return self.return_dict and not self.extra.get("torchscript", False)
 
+    def part(self, name: Literal["encoder", "decoder"]) -> Self:
+        """The configuration of one part of an encoder-decoder: of its own depth.
+
+        An encoder sees all positions, a decoder those up to its own (`causal`).
+        """
+        layers = self.encoder_layers if name == "encoder" else self.decoder_layers
+        return self.copy(
+            n_layers=self.n_layers if layers is None else layers,
+            causal=name == "decoder",
+            is_encoder=name == "encoder",
+            is_encoder_decoder=False,
+            encoder_layers=None,
+            decoder_layers=None,
+        )
+
     def heads_of(self, layer: int) -> list[int]:
         """The heads that remain in `layer`, in increasing order."""
         table = self.pruned_heads or {}
@@ -414,9 +447,11 @@ class XLMConfig:
                 result[name] = {str(key): value for key, value in result[name].items()}
         for alias, name in TOKEN_ALIASES.items():
             result[alias] = result[name]
-        for name in ("dtype", "lang2id", "id2lang", "architectures", "asm_cutoffs"):
+        for name in _LEFT_OUT_IF_NONE:
             if result[name] is None:
                 del result[name]
+        if not self.is_encoder_decoder:
+            del result["is_encoder_decoder"]
         return result | {"model_type": self.model_type}
 
     def to_json_string(self, use_diff: bool = False) -> str:

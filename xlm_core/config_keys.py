@@ -116,7 +116,6 @@ COMPUTING: dict[str, Meaning] = {
     "d_model": _size("emb_dim"),
     "n_embd": _size("emb_dim"),
     "embedding_size": _size("emb_dim"),
-    "encoder_layers": _size("n_layers"),
     "n_layer": _size("n_layers"),
     "num_layers": _size("n_layers"),
     "encoder_attention_heads": _size("n_heads"),
@@ -172,7 +171,6 @@ WITHOUT_EFFECT: dict[str, Meaning] = {
 # What every configuration of transformers has, with its default there. Values that a file or a
 # caller gives are kept; these can be read without having been given.
 PUBLISHED_DEFAULTS: dict[str, Any] = {
-    "is_encoder_decoder": False,
     "is_decoder": False,
     "cross_attention_hidden_size": None,
     "add_cross_attention": False,

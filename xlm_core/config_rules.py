@@ -115,6 +115,7 @@ RULES: dict[str, Rule] = {
         lambda value: _is_int(value) and 0 <= value <= 1_000_000,
     ),
     **dict.fromkeys(("mask_token_id", "lang_id"), _or_none(_at_least(0))),
+    **dict.fromkeys(("encoder_layers", "decoder_layers"), _or_none(_at_least(1))),
     **dict.fromkeys(
         ("dropout", "attention_dropout", "summary_first_dropout", "summary_last_dropout"), _RATE
     ),
@@ -128,6 +129,7 @@ RULES: dict[str, Rule] = {
             "asm",
             "use_lang_emb",
             "is_encoder",
+            "is_encoder_decoder",
             "summary_use_proj",
             "summary_proj_to_labels",
             "tie_word_embeddings",
@@ -200,6 +202,9 @@ def _normalise(name: str, value: Any) -> Any:
             parts = value.split(",")
             return [int(p) for p in parts] if all(p.strip().isdecimal() for p in parts) else value
         return list(value) if isinstance(value, tuple) else value
+    if name in ("encoder_layers", "decoder_layers"):
+        # Others' files leave a depth to n_layers by 0 and -1.
+        return None if _is_int(value) and value in (0, -1) else value
     if name == "dtype" and value is not None:
         # "torch.float32", torch.float32, tf.float32 and "float32" are one name.
         if not isinstance(value, str) and not isinstance(getattr(value, "name", None), str):
@@ -243,6 +248,16 @@ def check_combination(config: Any) -> None:
         config.pad_index < config.vocab_size,
         "pad_index",
         f"must be below vocab_size ({config.vocab_size})",
+    )
+    require(
+        config.is_encoder_decoder or config.encoder_layers in (None, config.n_layers),
+        "encoder_layers",
+        f"is another size than n_layers ({config.n_layers}), and is_encoder_decoder is False",
+    )
+    require(
+        not (config.is_encoder_decoder and config.pruned_heads),
+        "pruned_heads",
+        "an encoder-decoder has all of its heads",
     )
     if config.asm:
         require(bool(config.asm_cutoffs), "asm_cutoffs", "asm=True needs at least one cutoff")

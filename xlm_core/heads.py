@@ -5,10 +5,18 @@ from __future__ import annotations
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError
 from xlm_core.inputs import DtypeKind
+from xlm_core.weights import ENCODER_DECODER
 
 
 def check_head(config: XLMConfig, architecture: str) -> None:
     """Raise `ConfigError` if this head cannot be built from this configuration."""
+    if architecture == ENCODER_DECODER:
+        return
+    if config.is_encoder_decoder:
+        raise ConfigError(
+            "is_encoder_decoder is True: this class is an encoder. Take "
+            f'{ENCODER_DECODER}, or the configuration of its encoder: config.part("encoder").'
+        )
     if not config.is_encoder:
         raise ConfigError("is_encoder is False: this class is the encoder; it needs True.")
     width, labels = config.summary_width, config.num_labels
@@ -94,3 +102,31 @@ LENGTHS_DROPPED = (
 def drops_lengths(shape: tuple[int | None, ...], batch: int | None) -> bool:
     """Whether `lengths` of a multiple-choice call has one for each example, not for each choice."""
     return len(shape) == 1 and shape[0] == batch
+
+
+# -- encoder-decoders ------------------------------------------------------------------------------
+
+
+def both_parts(config: XLMConfig) -> XLMConfig:
+    """The configuration of an encoder-decoder: `config`, or one for both parts made from it."""
+    if not isinstance(config, XLMConfig) or (config.is_encoder_decoder and not config.is_encoder):
+        return config
+    return config.copy(is_encoder_decoder=True, is_encoder=False)
+
+
+def check_decoder(config: XLMConfig) -> None:
+    """Raise `ConfigError` unless it is the configuration of a decoder."""
+    if config.is_encoder or not config.causal:
+        raise ConfigError(
+            f"is_encoder is {config.is_encoder} and causal {config.causal}: a decoder needs False "
+            'and True, as config.part("decoder") of an encoder-decoder has them.'
+        )
+
+
+def check_target(decoder_input_ids: object, decoder_inputs_embeds: object, labels: object) -> None:
+    """Raise `InputError` if a decoder gets nothing to read."""
+    if decoder_input_ids is None and decoder_inputs_embeds is None and labels is None:
+        raise InputError(
+            "none of decoder_input_ids, decoder_inputs_embeds and labels was given: the decoder "
+            "reads one of them. To translate, call generate()."
+        )

@@ -125,6 +125,43 @@ def check_call(
     return batch, sequence
 
 
+def check_source(
+    config: XLMConfig,
+    hidden: TensorInfo | None,
+    mask: TensorInfo | None,
+    batch: int | None = None,
+) -> None:
+    """Check what a decoder attends to.
+
+    Args:
+        config: The decoder's.
+        hidden, mask: Of encoder_hidden_states and encoder_attention_mask; None: not given.
+        batch: Number of targets.
+
+    Raises:
+        InputError: If there is no source, or it does not fit.
+    """
+    if hidden is None:
+        raise InputError(
+            "encoder_hidden_states was not given: a decoder attends to what an encoder returned."
+        )
+    axes = "(batch, source, hidden)"
+    expected = (batch, None, config.emb_dim)
+    check_tensor("encoder_hidden_states", hidden, expected, axes, ("float",))
+    if mask is not None:
+        shape = hidden.shape[:2]
+        kinds: tuple[DtypeKind, ...] = ("bool", "integer", "float")
+        check_tensor("encoder_attention_mask", mask, shape, "(batch, source)", kinds)
+
+
+def refuse_empty_source(row: int) -> NoReturn:
+    """Raise `InputError` for a source without any token."""
+    raise InputError(
+        f"source {row} of the batch has no token that is not padding: a decoder has nothing to "
+        "attend to. An empty sentence is framed as well: </s> </s>."
+    )
+
+
 def check_head_mask(
     config: XLMConfig,
     info: TensorInfo,

@@ -135,6 +135,22 @@ class BaseModelOutput(ModelOutput):
 
 
 @dataclass(eq=False)
+class BaseModelOutputWithCrossAttentions(ModelOutput):
+    """What the decoder of an encoder-decoder returns.
+
+    Attributes:
+        last_hidden_state, hidden_states, attentions: As in `BaseModelOutput`.
+        cross_attentions: n_layers tensors, float, shape (batch, heads, query, source): the weights
+            with which each position attends to the source.
+    """
+
+    last_hidden_state: Any = None
+    hidden_states: Any = None
+    attentions: Any = None
+    cross_attentions: Any = None
+
+
+@dataclass(eq=False)
 class MaskedLMOutput(ModelOutput):
     """What `XLMWithLMHeadModel` returns.
 
@@ -148,6 +164,29 @@ class MaskedLMOutput(ModelOutput):
     logits: Any = None
     hidden_states: Any = None
     attentions: Any = None
+
+
+@dataclass(eq=False)
+class Seq2SeqLMOutput(ModelOutput):
+    """What `XLMForConditionalGeneration` returns; `target` and `source` are two sequences.
+
+    Attributes:
+        loss: float scalar, only with labels; mean over the labels that are not -100.
+        logits: float, shape (batch, target, vocabulary); log-probabilities with adaptive softmax.
+        decoder_hidden_states, decoder_attentions, cross_attentions: As in
+            `BaseModelOutputWithCrossAttentions`.
+        encoder_last_hidden_state: float, shape (batch, source, hidden); padded positions are zero.
+        encoder_hidden_states, encoder_attentions: As in `BaseModelOutput`.
+    """
+
+    loss: Any = None
+    logits: Any = None
+    decoder_hidden_states: Any = None
+    decoder_attentions: Any = None
+    cross_attentions: Any = None
+    encoder_last_hidden_state: Any = None
+    encoder_hidden_states: Any = None
+    encoder_attentions: Any = None
 
 
 @dataclass(eq=False)
@@ -245,7 +284,9 @@ class XLMForQuestionAnsweringOutput(ModelOutput):
 
 OUTPUT_CLASSES: tuple[type[ModelOutput], ...] = (
     BaseModelOutput,
+    BaseModelOutputWithCrossAttentions,
     MaskedLMOutput,
+    Seq2SeqLMOutput,
     SequenceClassifierOutput,
     MultipleChoiceModelOutput,
     TokenClassifierOutput,

@@ -118,13 +118,20 @@ class MultiHeadAttention(keras.layers.Layer):
         self.n_heads = len(heads)
 
 
-def attention_mask_of(tokens: tf.Tensor, *, causal: bool, cached: int | tf.Tensor = 0) -> tf.Tensor:
+def attention_mask_of(
+    tokens: tf.Tensor,
+    *,
+    causal: bool,
+    cached: int | tf.Tensor = 0,
+    new: int | tf.Tensor | None = None,
+) -> tf.Tensor:
     """Which key each query sees: every token, or with `causal` every token up to the query.
 
     Args:
         tokens: bool, shape (batch, sequence): False for padding.
         causal: Positions see earlier ones and themselves only.
         cached: Positions that are in a cache and no longer query.
+        new: How many query after these; None: all that follow.
 
     Returns:
         bool, broadcastable to (batch, heads, query, key): True where visible.
@@ -133,5 +140,6 @@ def attention_mask_of(tokens: tf.Tensor, *, causal: bool, cached: int | tf.Tenso
     attention_mask = tf.expand_dims(tf.expand_dims(tokens, 1), 1)
     if causal:
         key = tf.range(shape_of(tokens)[1])
-        attention_mask = attention_mask & (key <= tf.expand_dims(key[cached:], 1))
+        query = key[cached:] if new is None else cached + tf.range(new)
+        attention_mask = attention_mask & (key <= tf.expand_dims(query, 1))
     return attention_mask

@@ -249,6 +249,50 @@ class TFXLMModel(TFXLMPreTrainedModel):
             tuple(attentions) if output_attentions else None,
         )
 
+    def step(
+        self,
+        input_ids: tf.Tensor,
+        position_ids: tf.Tensor,
+        langs: tf.Tensor | None,
+        tokens: tf.Tensor,
+        cache: Any,
+    ) -> tf.Tensor:
+        """Hidden states of new positions only: one step of a causal model's generation.
+
+        Nothing is checked: it is for the library's own loops, which know what they hand over, and
+        may run inside a graph. No tensor of the whole sequence is made but the attention mask.
+
+        Args:
+            input_ids, position_ids: integer, shape (batch, new).
+            langs: integer, shape (batch, new), or None.
+            tokens: bool, shape (batch, key): which of the keys that `cache` returns are tokens;
+                what lies behind the new positions is not.
+            cache: A `KeyValueCache` or `CacheBuffers`.
+
+        Returns:
+            float, shape (batch, new, hidden).
+        """
+        cached, new = cache.get_seq_length(), shape_of(input_ids)[1]
+        no_masks: list[tf.Tensor | None] = [None] * self.config.n_layers
+        path = fast_path(
+            self,
+            tokens,
+            cache=cache,
+            cached=cached,
+            new=new,
+            head_masks=no_masks,
+            output_attentions=False,
+            output_hidden_states=False,
+            output_positions=None,
+        ) or FormulaPath(self, tokens, cache=cache, cached=cached, new=new, head_masks=no_masks)
+        inputs = {"input_ids": input_ids, "position_ids": position_ids, "langs": langs}
+        given = {name: as_index(x) for name, x in inputs.items() if x is not None}
+        hidden = self._embed({name: path.unpad(x) for name, x in given.items()})
+        hidden = path.zero_padding(hidden)
+        for layer in range(self.config.n_layers):
+            hidden, _ = path.layer(layer, hidden, None)
+        return path.pad(hidden, last=True)
+
     def _embed(
         self,
         inputs: dict[str, tf.Tensor],
@@ -367,6 +411,7 @@ class FormulaPath:
         tokens: bool, shape (batch, sequence): False for padding.
         cache, cached: What holds earlier keys and values, and for how many positions.
         head_masks: For each layer, what its attention weights are multiplied by, if anything.
+        new: Positions that are computed after the cached ones; None: all that follow.
     """
 
     def __init__(
@@ -377,11 +422,16 @@ class FormulaPath:
         cache: Any,
         cached: int | tf.Tensor,
         head_masks: list[tf.Tensor | None],
+        new: int | tf.Tensor | None = None,
     ) -> None:
         self.encoder, self.cache, self.head_masks = encoder, cache, head_masks
         causal = encoder.config.causal
-        self.attention_mask = attention_mask_of(tokens, causal=causal, cached=cached)
-        self.tokens = tf.expand_dims(tokens[:, cached:], 2)
+        self.attention_mask = attention_mask_of(tokens, causal=causal, cached=cached, new=new)
+        if new is None:
+            computed = tokens[:, cached:]
+        else:
+            computed = tf.slice(tokens, (0, cached), (shape_of(tokens)[0], new))
+        self.tokens = tf.expand_dims(computed, 2)
 
     def unpad(self, x: tf.Tensor) -> tf.Tensor:
         """The whole batch, as it is."""

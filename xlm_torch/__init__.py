@@ -28,11 +28,13 @@ from xlm_torch.question_answering import XLMForQuestionAnswering, XLMForQuestion
 from xlm_torch.texts.embeddings import encode, encode_each
 from xlm_torch.texts.filling import fill_mask
 from xlm_torch.texts.scoring import score
+from xlm_torch.translation import XLMForConditionalGeneration
 
 __all__ = [
     "MODEL_CLASSES",
     "KeyValueCache",
     "XLMConfig",
+    "XLMForConditionalGeneration",
     "XLMForMultipleChoice",
     "XLMForQuestionAnswering",
     "XLMForQuestionAnsweringSimple",

@@ -11,7 +11,7 @@ import torch
 from xlm_core.checkpoints import open_as_asked
 from xlm_core.config import XLMConfig
 from xlm_core.errors import CheckpointError
-from xlm_core.weights import ARCHITECTURES
+from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 from xlm_torch.classification import (
     XLMForMultipleChoice,
     XLMForSequenceClassification,
@@ -21,6 +21,7 @@ from xlm_torch.language_model import XLMWithLMHeadModel
 from xlm_torch.model import XLMModel
 from xlm_torch.pretrained import XLMPreTrainedModel, arrays_of
 from xlm_torch.question_answering import XLMForQuestionAnswering, XLMForQuestionAnsweringSimple
+from xlm_torch.translation import XLMForConditionalGeneration
 
 # The name in config.json's "architectures" -> class.
 MODEL_CLASSES: dict[str, type[XLMPreTrainedModel]] = {
@@ -33,6 +34,7 @@ MODEL_CLASSES: dict[str, type[XLMPreTrainedModel]] = {
         XLMForTokenClassification,
         XLMForQuestionAnsweringSimple,
         XLMForQuestionAnswering,
+        XLMForConditionalGeneration,
     )
 }
 
@@ -58,8 +60,6 @@ def from_pretrained(
     **config_overrides: Any,
 ) -> Any:
     """Open a checkpoint in the class that its configuration names, or its tensors show.
-
-    Of an encoder-decoder, this is the language model of its encoder.
 
     Args:
         path, config, dtype, device_map, state_dict, ignore_mismatched_sizes, output_loading_info,
@@ -87,12 +87,12 @@ def from_pretrained(
         variant=variant,
         use_safetensors=use_safetensors,
         tied=tied,
-    ).as_model()
+    )
     if checkpoint.architecture is None:
         raise CheckpointError(
             f"{checkpoint.source}: config.json has architectures "
-            f"{checkpoint.config.architectures!r}: expected one of {list(ARCHITECTURES)}. Use "
-            "from_pretrained of the class that you want."
+            f"{checkpoint.config.architectures!r}: expected one of {[*ARCHITECTURES, ENCODER_DECODER]}. "
+            "Use from_pretrained of the class that you want."
         )
     model_class = MODEL_CLASSES[checkpoint.architecture]
     return model_class._opened(

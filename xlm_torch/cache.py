@@ -1,4 +1,4 @@
-"""A key-value cache for causal models."""
+"""A key-value cache for causal models and decoders."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class KeyValueCache:
 
     def __init__(self) -> None:
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+        self._cross: dict[int, tuple[Tensor, Tensor]] = {}
 
     def update(self, key: Tensor, value: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Append the new positions of one layer and return all of them.
@@ -37,6 +38,19 @@ class KeyValueCache:
             value = torch.cat((past_value, value), dim=2)
         self._layers[layer] = (key, value)
         return key, value
+
+    def cross(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        """Keys and values of the source that `update_cross` was given for one layer, if any."""
+        return self._cross.get(layer)
+
+    def update_cross(self, key: Tensor, value: Tensor, layer: int) -> None:
+        """Hold the keys and values of the source, which are the same at every step.
+
+        Args:
+            key, value: float, shape (batch, heads, source, head_dim).
+            layer: Index of the layer, from 0.
+        """
+        self._cross[layer] = (key, value)
 
     def get_seq_length(self) -> int:
         """Number of positions held."""

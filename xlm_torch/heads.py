@@ -31,6 +31,10 @@ class XLMModelWithHead(XLMPreTrainedModel):
         super().__init__(config)
         self.transformer = self.encoder_class(config)
 
+    def encoder(self) -> Any:
+        """The `XLMModel` inside."""
+        return self.transformer
+
     def encode(
         self,
         input_ids: Tensor | None,

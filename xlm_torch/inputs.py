@@ -80,6 +80,30 @@ def check_inputs(
     return batch, sequence
 
 
+def check_source(
+    model: XLMPreTrainedModel, hidden: Tensor | None, mask: Tensor | None, batch: int
+) -> None:
+    """Check what a decoder attends to.
+
+    Args:
+        model: The decoder.
+        hidden, mask: Its arguments encoder_hidden_states and encoder_attention_mask.
+        batch: Number of targets.
+
+    Raises:
+        InputError: If they do not fit, or a source is empty.
+    """
+    names = ("encoder_hidden_states", "encoder_attention_mask")
+    given = zip(names, (hidden, mask), strict=True)
+    infos = [None if tensor is None else describe(name, tensor) for name, tensor in given]
+    rules.check_source(model.config, infos[0], infos[1], batch)
+    if mask is not None and values_are_visible(model, mask):
+        check_flags("encoder_attention_mask", mask)
+        tokens = (mask != 0).any(1)
+        if not bool(tokens.all()):
+            rules.refuse_empty_source(int((~tokens).nonzero()[0]))
+
+
 def check_requests(
     model: XLMPreTrainedModel,
     new: int | None,

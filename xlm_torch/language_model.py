@@ -24,6 +24,7 @@ from xlm_torch.losses import (
     negative_log_likelihood,
 )
 from xlm_torch.outputs import MaskedLMOutput
+from xlm_torch.pretrained import XLMPreTrainedModel
 
 
 class XLMPredLayer(nn.Module):
@@ -95,7 +96,118 @@ def _tie_again(model: Any, _: Any) -> None:
     model.tie_weights()
 
 
-class XLMWithLMHeadModel(XLMModelWithHead):
+class WithOutputLayer(XLMPreTrainedModel):
+    """Base of what has an output layer beside word embeddings, to which it may be tied.
+
+    Attributes:
+        pred_layer: The output layer.
+    """
+
+    pred_layer: XLMPredLayer
+    _tied_matrix: Any = None  # what `tie_weights` made the output's, to see whether it still is
+
+    def _add_output(self, config: XLMConfig) -> None:
+        """Make the output layer."""
+        self.pred_layer = XLMPredLayer(config)
+        self.register_load_state_dict_post_hook(_tie_again)
+
+    def _labelled(self, labels: Tensor | None) -> Tensor | None:
+        """The positions that the loss alone looks at, as `output_positions`; None: all."""
+        if not isinstance(labels, Tensor):  # which is refused later
+            return None
+        picks = self.pred_layer.picks_labelled(next(self.pred_layer.parameters()))
+        return labels != IGNORED if picks else None
+
+    def _shared_matrix(self, labels: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """The output's matrix and the word embeddings' as two that share a gradient.
+
+        Both None where no gradient may come of it.
+        """
+        embeddings = self.base_model.embeddings
+        if (
+            labels is not None
+            and torch.is_grad_enabled()
+            and only_looks_up(embeddings)
+            and self.pred_layer.picks_labelled(weight := embeddings.weight)
+            and getattr(self.pred_layer.proj, "weight", None) is weight
+            and weight.requires_grad
+        ):
+            return share(weight)
+        return None, None
+
+    def _check_matrices(self) -> None:
+        """Raise `ConfigError` if the output does not go with the word embeddings any more."""
+        super()._check_matrices()
+        if torch.jit.is_tracing():  # type: ignore[attr-defined]
+            return
+        output = self.pred_layer.proj
+        if isinstance(output, AdaptiveLogSoftmax):
+            check_output(self.config, output.cutoffs[-1], is_embeddings=True)
+        elif isinstance(output, nn.Linear) and output.weight.dim() == 2:
+            check_output(
+                self.config, output.weight.shape[0], is_embeddings=self._multiplies_embeddings()
+            )
+
+    def _multiplies_embeddings(self) -> bool:
+        """Whether the output's matrix is the word embeddings', as far as can be seen.
+
+        Modules that tools put in the place of either, what tracers give to both, and an output
+        that was given a matrix of its own beside the same embeddings, are taken as they are.
+        """
+        embeddings, output = self.base_model.embeddings, self.pred_layer.proj
+        if not (isinstance(embeddings, nn.Embedding) and isinstance(output, nn.Linear)):
+            return True
+        looked_up = embeddings._parameters.get("weight")
+        multiplied = output._parameters.get("weight")
+        if looked_up is multiplied or looked_up is None or multiplied is None:
+            return True
+        return looked_up is self._tied_matrix or are_traced(looked_up, multiplied)
+
+    def tie_weights(self) -> None:
+        """Make the output matrix the word embedding, if config.tie_word_embeddings says so."""
+        if self.config.ties_output:
+            weight = getattr(self.base_model.embeddings, "weight", None)
+            if isinstance(weight, nn.Parameter):  # else a tool's module stands there
+                self.pred_layer.proj.weight = weight
+                self.__dict__["_tied_matrix"] = weight  # no parameter of its own
+
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # `.to("meta")`, `.to_empty()` and the like give each name a parameter of its own.
+        output, matrix = self.pred_layer.proj, self._tied_matrix
+        was_tied = matrix is not None and getattr(output, "weight", None) is matrix
+        super()._apply(function, recurse)
+        if was_tied:
+            self.tie_weights()
+        return self
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The output projection."""
+        return self.pred_layer.proj
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the output projection.
+
+        Args:
+            value: Maps (..., hidden) to (..., vocabulary), as `nn.Linear(hidden, vocabulary)` does.
+
+        Raises:
+            ConfigError: If the matrix is to be that of the word embeddings, and is not; or has
+                another shape than these.
+        """
+        check_new_output(
+            self.config,
+            tuple(weight.shape) if (weight := getattr(value, "weight", None)) is not None else None,
+            is_embeddings=weight is getattr(self.base_model.embeddings, "weight", None),
+        )
+        self.pred_layer.proj = cast(nn.Linear, value)
+
+    def _sizes_changed(self) -> None:
+        super()._sizes_changed()
+        if isinstance(self.pred_layer.proj, nn.Linear):
+            self.pred_layer.proj.out_features = self.config.vocab_size
+
+
+class XLMWithLMHeadModel(WithOutputLayer, XLMModelWithHead):
     """XLM with its language-model head, for masked and for causal language modelling.
 
     Attributes:
@@ -105,12 +217,10 @@ class XLMWithLMHeadModel(XLMModelWithHead):
     architecture = "XLMWithLMHeadModel"
     output_logits: bool = True
     _tied_weights_keys: ClassVar[Any] = ["pred_layer.proj.weight"]
-    _tied_matrix: Any = None  # what `tie_weights` made the output's, to see whether it still is
 
     def __init__(self, config: XLMConfig) -> None:
         super().__init__(config)
-        self.pred_layer = XLMPredLayer(config)
-        self.register_load_state_dict_post_hook(_tie_again)
+        self._add_output(config)
         self.post_init()
 
     def forward(
@@ -182,98 +292,3 @@ class XLMWithLMHeadModel(XLMModelWithHead):
             attentions=encoded.attentions,
         )
         return self.in_asked_form(output, return_dict)
-
-    def _labelled(self, labels: Tensor | None) -> Tensor | None:
-        """The positions that the loss alone looks at, as `output_positions`; None: all."""
-        if not isinstance(labels, Tensor):  # which is refused later
-            return None
-        picks = self.pred_layer.picks_labelled(next(self.pred_layer.parameters()))
-        return labels != IGNORED if picks else None
-
-    def _shared_matrix(self, labels: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """The output's matrix and the word embeddings' as two that share a gradient.
-
-        Both None where no gradient may come of it.
-        """
-        embeddings = self.transformer.embeddings
-        if (
-            labels is not None
-            and torch.is_grad_enabled()
-            and only_looks_up(embeddings)
-            and self.pred_layer.picks_labelled(weight := embeddings.weight)
-            and getattr(self.pred_layer.proj, "weight", None) is weight
-            and weight.requires_grad
-        ):
-            return share(weight)
-        return None, None
-
-    def _check_matrices(self) -> None:
-        """Raise `ConfigError` if the output does not go with the word embeddings any more."""
-        super()._check_matrices()
-        if torch.jit.is_tracing():  # type: ignore[attr-defined]
-            return
-        output = self.pred_layer.proj
-        if isinstance(output, AdaptiveLogSoftmax):
-            check_output(self.config, output.cutoffs[-1], is_embeddings=True)
-        elif isinstance(output, nn.Linear) and output.weight.dim() == 2:
-            check_output(
-                self.config, output.weight.shape[0], is_embeddings=self._multiplies_embeddings()
-            )
-
-    def _multiplies_embeddings(self) -> bool:
-        """Whether the output's matrix is the word embeddings', as far as can be seen.
-
-        Modules that tools put in the place of either, what tracers give to both, and an output
-        that was given a matrix of its own beside the same embeddings, are taken as they are.
-        """
-        embeddings, output = self.transformer.embeddings, self.pred_layer.proj
-        if not (isinstance(embeddings, nn.Embedding) and isinstance(output, nn.Linear)):
-            return True
-        looked_up = embeddings._parameters.get("weight")
-        multiplied = output._parameters.get("weight")
-        if looked_up is multiplied or looked_up is None or multiplied is None:
-            return True
-        return looked_up is self._tied_matrix or are_traced(looked_up, multiplied)
-
-    def tie_weights(self) -> None:
-        """Make the output matrix the word embedding, if config.tie_word_embeddings says so."""
-        if self.config.ties_output:
-            weight = getattr(self.transformer.embeddings, "weight", None)
-            if isinstance(weight, nn.Parameter):  # else a tool's module stands there
-                self.pred_layer.proj.weight = weight
-                self.__dict__["_tied_matrix"] = weight  # no parameter of its own
-
-    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # `.to("meta")`, `.to_empty()` and the like give each name a parameter of its own.
-        output, matrix = self.pred_layer.proj, self._tied_matrix
-        was_tied = matrix is not None and getattr(output, "weight", None) is matrix
-        super()._apply(function, recurse)
-        if was_tied:
-            self.tie_weights()
-        return self
-
-    def get_output_embeddings(self) -> nn.Module:
-        """The output projection."""
-        return self.pred_layer.proj
-
-    def set_output_embeddings(self, value: nn.Module) -> None:
-        """Replace the output projection.
-
-        Args:
-            value: Maps (..., hidden) to (..., vocabulary), as `nn.Linear(hidden, vocabulary)` does.
-
-        Raises:
-            ConfigError: If the matrix is to be that of the word embeddings, and is not; or has
-                another shape than these.
-        """
-        check_new_output(
-            self.config,
-            tuple(weight.shape) if (weight := getattr(value, "weight", None)) is not None else None,
-            is_embeddings=weight is getattr(self.transformer.embeddings, "weight", None),
-        )
-        self.pred_layer.proj = cast(nn.Linear, value)
-
-    def _sizes_changed(self) -> None:
-        super()._sizes_changed()
-        if isinstance(self.pred_layer.proj, nn.Linear):
-            self.pred_layer.proj.out_features = self.config.vocab_size

@@ -1,7 +1,10 @@
 """The encoder, `XLMModel`: embeddings, layers of attention and feed-forward, and their loop.
 
+The decoder of `xlm_torch.translation` has the same layers, each of which attends to a source too.
+
 Shapes use one legend: batch, sequence (all positions), new (the positions of this call: all but
-the cached ones), query, key, heads, head_dim, hidden (config.emb_dim).
+the cached ones), source (the positions of what a decoder attends to), query, key, heads,
+head_dim, hidden (config.emb_dim).
 
 Source: Lample & Conneau 2019, section 3; TransformerModel in xlm/model/transformer.py of the
 original.
@@ -9,6 +12,7 @@ original.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -21,7 +25,7 @@ from xlm_core.config import XLMConfig
 from xlm_core.inputs import check_cache
 from xlm_torch.attention import MultiHeadAttention, attention_mask_of
 from xlm_torch.fast.embedding import embedding
-from xlm_torch.fast.path import fast_path
+from xlm_torch.fast.path import FastPath, fast_path
 from xlm_torch.feed_forward import TransformerFFN
 from xlm_torch.inputs import as_index, check_inputs, check_requests
 from xlm_torch.outputs import BaseModelOutput
@@ -49,11 +53,22 @@ class XLMModel(XLMPreTrainedModel):
         self.layer_norm1 = nn.ModuleList(
             nn.LayerNorm(width, eps=config.layer_norm_eps) for _ in layers
         )
+        if not config.is_encoder:
+            self.layer_norm15 = nn.ModuleList(
+                nn.LayerNorm(width, eps=config.layer_norm_eps) for _ in layers
+            )
+            self.encoder_attn = nn.ModuleList(
+                MultiHeadAttention(config, layer) for layer in layers
+            )
         self.ffns = nn.ModuleList(TransformerFFN(config) for _ in layers)
         self.layer_norm2 = nn.ModuleList(
             nn.LayerNorm(width, eps=config.layer_norm_eps) for _ in layers
         )
         self.post_init()
+
+    def encoder(self) -> Any:
+        """The model itself, as models with a head give the encoder inside."""
+        return self
 
     def forward(
         self,
@@ -120,7 +135,7 @@ class XLMModel(XLMPreTrainedModel):
         }
         cache = getattr(cache, "self_attention_cache", cache)
         cached = self._check(inputs, cache, output_positions, embedding_matrix)
-        hidden, hidden_states, attentions = self._encode(
+        hidden, hidden_states, attentions, _ = self._encode(
             inputs,
             cache=cache,
             cached=cached,
@@ -168,7 +183,8 @@ class XLMModel(XLMPreTrainedModel):
         embedding_matrix: Tensor | None,
         cache: Any = None,
         cached: int = 0,
-    ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
+        source: Source | None = None,
+    ) -> tuple[Tensor, _Tensors, _Tensors, _Tensors]:
         """Embed, run the layers, and collect what is asked for.
 
         Args:
@@ -176,9 +192,11 @@ class XLMModel(XLMPreTrainedModel):
             output_attentions, output_hidden_states, output_positions, embedding_matrix: As in
                 `forward`.
             cache, cached: What holds earlier keys and values, and for how many positions.
+            source: What a decoder attends to.
 
         Returns:
-            The last hidden states, all of them, and the attention weights of each layer.
+            The last hidden states, all of them, and each layer's attention weights, to the
+            sequence itself and to the source.
         """
         tokens = self._token_mask(inputs)
         head_masks = self._head_masks(inputs["head_mask"])
@@ -191,27 +209,103 @@ class XLMModel(XLMPreTrainedModel):
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             output_positions=output_positions,
-        ) or FormulaPath(self, tokens, cache=cache, cached=cached, head_masks=head_masks)
+            source=source,
+        ) or FormulaPath(
+            self, tokens, cache=cache, cached=cached, head_masks=head_masks, source=source
+        )
+        return self._run(
+            path,
+            self._new_positions(inputs, cached),
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            embedding_matrix=embedding_matrix,
+            recompute=self._gradient_checkpointing and self.training and cache is None,
+        )
 
-        new = self._new_positions(inputs, cached)
+    def step(
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        langs: Tensor | None,
+        tokens: Tensor,
+        cache: Any,
+        encoder_hidden_states: Tensor | None = None,
+        encoder_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Hidden states of new positions alone: a step of generation, which checks nothing.
+
+        Args:
+            input_ids, position_ids: int64, shape (batch, new).
+            langs: int64, shape (batch, new), or None.
+            tokens: bool, shape (batch, key): which of the keys that `cache.update` returns are
+                tokens. Of several new positions, these are the last keys; one new position may be
+                anywhere, and sees all tokens, of which there is one in each sentence.
+            cache: Holds earlier keys and values, as for `forward`.
+            encoder_hidden_states: Of a decoder: float, shape (batch, source, hidden); not looked
+                at where the cache holds the keys and values of the source.
+            encoder_mask: Of a decoder: bool, shape (batch, source): False for padding.
+
+        Returns:
+            float, shape (batch, new, hidden); of padding among several new positions, zeros.
+        """
+        source = None
+        if encoder_hidden_states is not None and encoder_mask is not None:
+            source = Source(encoder_hidden_states, encoder_mask)
+        new = {"input_ids": input_ids, "position_ids": position_ids}
+        if langs is not None:
+            new["langs"] = langs
+        several = input_ids.shape[1] > 1
+        cached = tokens.shape[1] - input_ids.shape[1] if several else None
+        head_masks: list[Tensor | None] = [None] * self.config.n_layers
+        path = fast_path(
+            self,
+            tokens,
+            cache=cache,
+            cached=cached,
+            head_masks=head_masks,
+            output_attentions=False,
+            output_hidden_states=False,
+            output_positions=None,
+            source=source,
+        ) or FormulaPath(
+            self, tokens, cache=cache, cached=cached, head_masks=head_masks, source=source
+        )
+        return self._run(path, new)[0]
+
+    def _run(
+        self,
+        path: FastPath | FormulaPath,
+        new: dict[str, Tensor],
+        *,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+        embedding_matrix: Tensor | None = None,
+        recompute: bool = False,
+    ) -> tuple[Tensor, _Tensors, _Tensors, _Tensors]:
+        """`_encode`, of a path that was chosen and of what `_embed` needs of the new positions.
+
+        With `recompute`, layers are computed again in the backward pass.
+        """
         hidden = self._embed({name: path.unpad(x) for name, x in new.items()}, embedding_matrix)
         hidden = path.zero_padding(hidden)
         hidden_states: list[Tensor] = []
-        attentions = []
+        weights = []
         for layer in range(self.config.n_layers):
             if output_hidden_states:
                 hidden_states.append(path.pad(hidden))
                 hidden = path.unpad(hidden_states[-1])  # so that gradients flow through it
-            if self._gradient_checkpointing and self.training and cache is None:
-                hidden, weights = checkpoint(path.layer, layer, hidden, use_reentrant=False)
+            if recompute:
+                hidden, *of_layer = checkpoint(path.layer, layer, hidden, use_reentrant=False)
             else:
-                hidden, weights = path.layer(layer, hidden)
-            attentions.append(weights)
+                hidden, *of_layer = path.layer(layer, hidden)
+            weights.append(of_layer)
         hidden = path.pad(hidden, last=True)
+        attentions = [tuple(each) for each in zip(*weights, strict=True)]
         return (
             hidden,
             (*hidden_states, hidden) if output_hidden_states else None,
-            tuple(attentions) if output_attentions else None,
+            attentions[0] if output_attentions else None,
+            attentions[1] if output_attentions and len(attentions) > 1 else None,
         )
 
     def _embed(self, inputs: dict[str, Tensor], matrix: Tensor | None = None) -> Tensor:
@@ -248,22 +342,32 @@ class XLMModel(XLMPreTrainedModel):
         attention_mask: Tensor,
         head_mask: Tensor | None,
         cache: Any,
-    ) -> tuple[Tensor, Tensor]:
+        source: Source | None = None,
+    ) -> tuple[Tensor, ...]:
         """One layer: each sublayer's output is added to its input, then normalised.
 
         Args:
             layer: Which.
             hidden: float, shape (batch, new, hidden).
             attention_mask, head_mask, cache: As in `MultiHeadAttention.forward`.
+            source: What a decoder's layer attends to as well.
 
         Returns:
-            The hidden states, float, shape (batch, new, hidden), and the attention weights.
+            The hidden states, float, shape (batch, new, hidden), and the attention weights, with a
+            source those to it as well.
         """
-        context, weights = self.attentions[layer](hidden, attention_mask, head_mask, cache)
+        context, *weights = self.attentions[layer](hidden, attention_mask, head_mask, cache)
         context = F.dropout(context, self.config.dropout, self.training)
         hidden = self.layer_norm1[layer](hidden + context)
+        if source is not None:
+            context, to_source = self.encoder_attn[layer](
+                hidden, source.attention_mask, None, cache, source.hidden
+            )
+            context = F.dropout(context, self.config.dropout, self.training)
+            hidden = self.layer_norm15[layer](hidden + context)
+            weights.append(to_source)
         hidden = self.layer_norm2[layer](hidden + self.ffns[layer](hidden))
-        return hidden, weights
+        return hidden, *weights
 
     def _token_mask(self, inputs: dict[str, Tensor | None]) -> Tensor:
         """bool, shape (batch, sequence): True for tokens, False for padding."""
@@ -324,8 +428,10 @@ class FormulaPath:
     Args:
         encoder: The model that is called.
         tokens: bool, shape (batch, sequence): False for padding.
-        cache, cached: What holds earlier keys and values, and for how many positions.
+        cache, cached: What holds earlier keys and values, and for how many positions; None: one
+            position is new, wherever, and sees all tokens.
         head_masks: For each layer, what its attention weights are multiplied by, if anything.
+        source: What a decoder attends to.
     """
 
     def __init__(
@@ -334,13 +440,19 @@ class FormulaPath:
         tokens: Tensor,
         *,
         cache: Any,
-        cached: int,
+        cached: int | None,
         head_masks: list[Tensor | None],
+        source: Source | None = None,
     ) -> None:
         self.encoder, self.cache, self.head_masks = encoder, cache, head_masks
-        causal = encoder.config.causal
-        self.attention_mask = attention_mask_of(tokens, causal=causal, cached=cached)
-        self.tokens = tokens[:, cached:, None]
+        self.source = source
+        self.tokens: Tensor | None = None
+        if cached is None:
+            self.attention_mask = tokens[:, None, None, :]
+        else:
+            causal = encoder.config.causal
+            self.attention_mask = attention_mask_of(tokens, causal=causal, cached=cached)
+            self.tokens = tokens[:, cached:, None]
 
     def unpad(self, x: Tensor) -> Tensor:
         """The whole batch, as it is."""
@@ -352,14 +464,36 @@ class FormulaPath:
 
     def zero_padding(self, hidden: Tensor) -> Tensor:
         """Zeros where there is padding."""
-        return hidden * self.tokens.to(hidden.dtype)
+        return hidden if self.tokens is None else hidden * self.tokens.to(hidden.dtype)
 
-    def layer(self, index: int, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def layer(self, index: int, hidden: Tensor) -> tuple[Tensor, ...]:
         """`XLMModel._layer`, padding zeroed."""
-        hidden, weights = self.encoder._layer(
-            index, hidden, self.attention_mask, self.head_masks[index], self.cache
-        )
-        return self.zero_padding(hidden), weights
+        arguments = (self.attention_mask, self.head_masks[index], self.cache)
+        if self.source is not None:
+            arguments = (*arguments, self.source)
+        hidden, *weights = self.encoder._layer(index, hidden, *arguments)
+        return self.zero_padding(hidden), *weights
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a decoder attends to.
+
+    Attributes:
+        hidden: The last hidden states of an encoder, float, shape (batch, source, hidden).
+        tokens: bool, shape (batch, source): False for padding.
+    """
+
+    hidden: Tensor
+    tokens: Tensor
+
+    @property
+    def attention_mask(self) -> Tensor:
+        """bool, broadcastable to (batch, heads, query, source): True where visible."""
+        return self.tokens[:, None, None, :]
+
+
+_Tensors = tuple[Tensor, ...] | None
 
 
 def _default(value: bool | None, default: bool) -> bool:

@@ -9,10 +9,12 @@ from torch.utils import _pytree as pytree
 from xlm_core.outputs import (
     OUTPUT_CLASSES,
     BaseModelOutput,
+    BaseModelOutputWithCrossAttentions,
     MaskedLMOutput,
     ModelOutput,
     MultipleChoiceModelOutput,
     QuestionAnsweringModelOutput,
+    Seq2SeqLMOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
     XLMForQuestionAnsweringOutput,
@@ -20,10 +22,12 @@ from xlm_core.outputs import (
 
 __all__ = [
     "BaseModelOutput",
+    "BaseModelOutputWithCrossAttentions",
     "MaskedLMOutput",
     "ModelOutput",
     "MultipleChoiceModelOutput",
     "QuestionAnsweringModelOutput",
+    "Seq2SeqLMOutput",
     "SequenceClassifierOutput",
     "TokenClassifierOutput",
     "XLMForQuestionAnsweringOutput",

@@ -81,29 +81,33 @@ class XLMPreTrainedModel(AskedByTools):
                 "convert another configuration, XLMConfig.from_dict(config.to_dict()))."
             )
         config.validate()
-        check_head(config, self.architecture)
+        self._check_config(config)
         self.config = config
         self._check_values: bool | None = None
         self._gradient_checkpointing = bool(getattr(config, "gradient_checkpointing", False))
         self.warned_of_langs = False
         self.warned_of_token_types = False
 
+    def _check_config(self, config: XLMConfig) -> None:
+        """Raise `ConfigError` if this class cannot be built from this configuration."""
+        check_head(config, self.architecture)
+
     def post_init(self) -> None:
         """Give every parameter its initial value and tie what is tied; ends each constructor."""
         self.tie_weights()
-        bare = self.encoder() is self  # in a model with a head, the encoder inside is done
+        bare = self.base_model is self  # in a model with a head, the encoder inside is done
         self.init_weights(spec for spec in self.tensor_specs() if bare or not spec.in_encoder)
 
     # -- names and tensors ---------------------------------------------------------------------
 
-    def encoder(self) -> Any:
-        """The `XLMModel` inside, or the model itself if it is one."""
-        return getattr(self, self.base_model_prefix, self)
-
     @property
     def base_model(self) -> Any:
-        """`encoder()`, under the name that transformers gives it."""
-        return self.encoder()
+        """The `XLMModel` inside, under the name that transformers gives it, or the model itself."""
+        return getattr(self, self.base_model_prefix, self)
+
+    def _parts(self) -> tuple[Any, ...]:
+        """Each `XLMModel` of this model: one, or of an encoder-decoder two."""
+        return (self.base_model,)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -118,21 +122,23 @@ class XLMPreTrainedModel(AskedByTools):
     @property
     def check_values(self) -> bool | None:
         """Whether inputs are checked for their values too; see the class."""
-        value: bool | None = self.encoder()._check_values
+        value: bool | None = self._parts()[0]._check_values
         return value
 
     @check_values.setter
     def check_values(self, value: bool | None) -> None:
-        self.encoder()._check_values = value
+        for part in self._parts():
+            part._check_values = value
 
     @property
     def gradient_checkpointing(self) -> bool:
         """Whether layers are recomputed in the backward pass."""
-        return bool(self.encoder()._gradient_checkpointing)
+        return bool(self._parts()[0]._gradient_checkpointing)
 
     @gradient_checkpointing.setter
     def gradient_checkpointing(self, value: bool) -> None:
-        self.encoder()._gradient_checkpointing = value
+        for part in self._parts():
+            part._gradient_checkpointing = value
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """Number of parameters, tied ones counted once.
@@ -188,7 +194,8 @@ class XLMPreTrainedModel(AskedByTools):
 
     def _check_matrices(self) -> None:
         """Raise `ConfigError` if embeddings or output were replaced by what does not fit."""
-        self.encoder()._check_matrices()
+        for part in self._parts():
+            part._check_matrices()
 
     def _set_parameter(self, spec: TensorSpec, tensor: Tensor) -> None:
         module_path, _, leaf = self._name(spec).rpartition(".")
@@ -220,7 +227,7 @@ class XLMPreTrainedModel(AskedByTools):
             tensor.copy_(torch.from_numpy(sinusoidal_table(*spec.shape)))
         elif spec.kind is Kind.EMBEDDING:
             nn.init.normal_(tensor, std=self.config.embed_init_std)
-            if spec.path == "embeddings.weight":
+            if f".{spec.path}".endswith(".embeddings.weight"):
                 tensor[self.config.pad_index].zero_()
         elif spec.kind is Kind.MATRIX:
             nn.init.normal_(tensor, std=self.config.init_std)
@@ -380,7 +387,7 @@ class XLMPreTrainedModel(AskedByTools):
         dtype: torch.dtype | str | None,
         ignore_mismatched_sizes: bool = False,
     ) -> Self:
-        checkpoint = checkpoint.as_model()
+        checkpoint = checkpoint.as_model(cls.architecture)
         match = match_checkpoint(
             checkpoint, cls.architecture, ignore_mismatched_sizes=ignore_mismatched_sizes
         )
@@ -482,7 +489,7 @@ class XLMPreTrainedModel(AskedByTools):
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The word embeddings."""
-        embeddings: nn.Embedding = self.encoder().embeddings
+        embeddings: nn.Embedding = self._parts()[0].embeddings
         return embeddings
 
     def set_input_embeddings(self, value: nn.Embedding) -> None:
@@ -506,7 +513,7 @@ class XLMPreTrainedModel(AskedByTools):
                 f"the new embeddings have width {width}: expected emb_dim, {self.config.emb_dim}."
             )
         self.resize_token_embeddings(rows)
-        self.encoder().embeddings = value
+        self._parts()[0].embeddings = value
         self.tie_weights()
 
     def get_output_embeddings(self) -> nn.Module | None:
@@ -592,7 +599,7 @@ class XLMPreTrainedModel(AskedByTools):
         if heads_to_prune and is_quantized(self):
             raise ConfigError("this model's matrices are int8: prune heads before quantize().")
         for layer, kept in prune(self.config, heads_to_prune).items():
-            self.encoder().keep_heads(layer, kept)
+            self.base_model.keep_heads(layer, kept)
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None

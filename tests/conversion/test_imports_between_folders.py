@@ -20,8 +20,9 @@ ALLOWED: dict[str, set[str]] = {
     "convert": {"reports"},
     "inspection": {"reports"},
     "verification": {"reports"},
-    "tokenize": {"reports"},
-    "cli": {"reports", "convert", "inspection", "verification", "tokenize"},
+    "line_by_line": {"reports"},
+    "tokenize": {"reports", "line_by_line"},
+    "cli": {"reports", "convert", "inspection", "verification", "line_by_line", "tokenize"},
     "layouts_page": set(),
     "__main__": {"cli"},
     # Names that are looked up when they are asked for.

@@ -43,6 +43,7 @@ def make(architecture: str, kind: str, dtype: str = "float32", **fields: Any) ->
         "num_labels": 2,
         "architectures": [architecture],
         "is_encoder": architecture != ENCODER_DECODER,
+        "is_encoder_decoder": architecture == ENCODER_DECODER,
     }
     config = XLMConfig(**{**values, **{**LANGUAGES, **OTHERS}[kind], **fields})
     arrays = random_weights(config, architecture, np.random.default_rng(3))

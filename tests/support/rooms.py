@@ -128,6 +128,7 @@ _CORE = (
         _within("xlm_core", "texts"),
         ("errors", "configuration", "calls", "tokenizer"),
     ),
+    Room("generation", _within("xlm_core", "generation"), ("errors", "configuration")),
     Room("xlm_core", ("xlm_core",), ("errors", "configuration", "words", "calls", "tokenizer")),
 )
 
@@ -232,6 +233,7 @@ def _family(
 _BASE = ("errors", "configuration", "weight table")
 _CONVERSION = (
     Room("reports", _within("conversion", "reports"), (*_BASE, "containers", "layouts")),
+    Room("line by line", _within("conversion", "line_by_line"), ("errors", "reports")),
     Room(
         "tokenize",
         _within("conversion", "tokenize"),
@@ -244,7 +246,7 @@ _CONVERSION = (
             "files of a tokenizer",
             "tokenizer",
             "corpus",
-            "reports",
+            "line by line",
         ),
     ),
     Room(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from xlm_core.checkpoints.layouts import (
     LAYOUTS,
@@ -96,13 +96,17 @@ class Checkpoint:
         known = (*ARCHITECTURES, ENCODER_DECODER)
         return next((name for name in names if name in known), None)
 
-    def as_model(self) -> Checkpoint:
-        """What the classes of this version can run: of an encoder-decoder, its encoder."""
-        if self.architecture != ENCODER_DECODER:
+    def as_model(self, architecture: str = "XLMModel") -> Checkpoint:
+        """What a class opens: of an encoder-decoder, an encoder's class opens the encoder."""
+        if self.architecture != ENCODER_DECODER or architecture == ENCODER_DECODER:
             return self
-        stem = "encoder."
+        return self.part("encoder")
+
+    def part(self, name: Literal["encoder", "decoder"]) -> Checkpoint:
+        """The encoder of an encoder-decoder as a language model, or its decoder with its names."""
+        stem = f"{name}."
         tensors = {n.removeprefix(stem): t for n, t in self.tensors.items() if n.startswith(stem)}
-        config = self.config.copy(is_encoder=True, architectures=["XLMWithLMHeadModel"])
+        config = self.config.part(name).copy(architectures=["XLMWithLMHeadModel"])
         return replace(self, config=config, tensors=tensors)
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Literal
 
 from xlm_core.config import XLMConfig
 
@@ -154,18 +155,19 @@ ARCHITECTURES: dict[str, Callable[[XLMConfig], Specs]] = {
 
 
 # The original's translation models: two encoders with their output layers, of which the second
-# attends to the first. No class has it yet, here or in transformers; files do.
+# attends to the first. transformers has no such class.
 ENCODER_DECODER = "XLMForConditionalGeneration"
-PARTS = ("encoder", "decoder")
+PARTS: tuple[Literal["encoder"], Literal["decoder"]] = ("encoder", "decoder")
 
 
 def _encoder_decoder(config: XLMConfig) -> Specs:
     for part in PARTS:
-        for spec in (*_encoder(config), *_pred_layer(config)):
+        own = config.part(part)
+        for spec in (*_encoder(own), *_pred_layer(own)):
             tied_to = f"{part}.{spec.tied_to}" if spec.tied_to else None
             yield replace(spec, path=f"{part}.{spec.path}", in_encoder=False, tied_to=tied_to)
     width = config.emb_dim
-    for layer in range(config.n_layers):
+    for layer in range(config.part("decoder").n_layers):
         yield from _norm(f"decoder.layer_norm15.{layer}", width, head=True)
         for name in ("q_lin", "k_lin", "v_lin", "out_lin"):
             yield from _linear(f"decoder.encoder_attn.{layer}.{name}", width, width, head=True)

@@ -84,7 +84,7 @@ def compiled(
         graph = graphs[key]
     result, held = graph(*call.values)
     if cache is not None:
-        cache._layers.update(held)
+        cache._hold(held)
     return result
 
 

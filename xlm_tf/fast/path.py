@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from xlm_tf.attention import MultiHeadAttention
-from xlm_tf.cache import KeyValueCache
+from xlm_tf.cache import CacheBuffers, KeyValueCache
 from xlm_tf.fast.layer import Attend, attend_to_cache, attend_to_sentence, run_layer
 from xlm_tf.fast.linear import OWN_LINEAR
 from xlm_tf.fast.rule import are_unmodified, code_of, have_their_methods
@@ -71,6 +71,7 @@ def fast_path(
     output_attentions: bool,
     output_hidden_states: bool,
     output_positions: tf.Tensor | int | None,
+    new: int | tf.Tensor | None = None,
 ) -> FastPath | None:
     """How the fast paths compute this call; None where the formulas have to.
 
@@ -84,11 +85,12 @@ def fast_path(
         cached: Positions that it holds.
         head_masks: For each layer, what its weights are multiplied by, if anything.
         output_attentions, output_hidden_states, output_positions: As in `TFXLMModel.call`.
+        new: Positions that are computed after the cached ones; None: all that follow.
     """
     if (
         output_attentions
         or any(mask is not None for mask in head_masks)
-        or not (cache is None or type(cache) is KeyValueCache)
+        or not (cache is None or type(cache) in (KeyValueCache, CacheBuffers))
         or not _runs_own_layer(encoder)
         or not are_unmodified(inside := _inside(encoder), _SUBLAYERS | _OTHERS | OWN_LINEAR)
         or not have_their_methods(inside, _SUBLAYERS)
@@ -96,15 +98,19 @@ def fast_path(
     ):
         return None
     if cache is not None:
-        return _with_cache(encoder, tokens, cache, cached)
+        return _with_cache(encoder, tokens, cache, cached, new)
     return _unpadded(encoder, tokens, None if output_hidden_states else output_positions)
 
 
 def _with_cache(
-    encoder: Any, tokens: tf.Tensor, cache: KeyValueCache, cached: int | tf.Tensor
+    encoder: Any,
+    tokens: tf.Tensor,
+    cache: KeyValueCache | CacheBuffers,
+    cached: int | tf.Tensor,
+    new: int | tf.Tensor | None,
 ) -> FastPath:
     """Attention to the cached positions and the new ones, all of which are computed."""
-    whole = keep_new_positions(tokens, cached=cached)
+    whole = keep_new_positions(tokens, cached=cached, new=new)
     return FastPath(encoder, whole, partial(attend_to_cache, whole, cache), None, whole)
 
 

@@ -151,13 +151,21 @@ def keep_padding(tokens: tf.Tensor, *, causal: bool, cached: int | tf.Tensor = 0
     )
 
 
-def keep_new_positions(tokens: tf.Tensor, *, cached: int | tf.Tensor) -> Unpadding:
+def keep_new_positions(
+    tokens: tf.Tensor, *, cached: int | tf.Tensor, new: int | tf.Tensor | None = None
+) -> Unpadding:
     """Leave nothing out of a causal call with a cache, for the formula's attention.
 
     Args:
         tokens: bool, shape (batch, sequence): False for padding.
         cached: Positions that are in the cache and not computed again.
+        new: How many of the following are computed; None: all.
     """
+    if new is not None:
+        batch = shape_of(tokens)[0]
+        attention_mask = attention_mask_of(tokens, causal=True, cached=cached, new=new)
+        computed = tf.slice(tokens, (0, cached), (batch, new))
+        return Unpadding((batch, new), attention_mask, tokens=tf.reshape(computed, (-1, 1)))
     whole = keep_padding(tokens, causal=True, cached=cached)
     return replace(whole, attention_mask=attention_mask_of(tokens, causal=True, cached=cached))
 

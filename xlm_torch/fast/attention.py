@@ -14,42 +14,57 @@ from xlm_torch.fast.unpadding import Unpadding
 
 
 def attend_within_sentences(
-    unpadding: Unpadding, query: Tensor, key: Tensor, value: Tensor, dropout: float
+    unpadding: Unpadding,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    dropout: float,
+    of_source: Unpadding | None = None,
 ) -> Tensor:
-    """Attention in which each sentence of an unpadded batch sees itself only.
+    """Attention in which each sentence of an unpadded batch sees itself only, or its source only.
 
     Args:
         unpadding: Which tokens of the batch are computed, and what they see.
         query, key, value: float, shape (tokens, heads, head_dim) where padding is left out, else
             (batch, new or key, heads, head_dim).
         dropout: Rate at which weights are dropped.
+        of_source: Which tokens of the sources `key` and `value` are of, and which of them are
+            seen; None: they are of the sentences themselves. See `choose_source`.
 
     Returns:
         As query, with heads and head_dim made one.
     """
+    seen = unpadding if of_source is None else of_source
     if unpadding.positions is None:
         attended = fused_attention(
             query.transpose(1, 2),
             key.transpose(1, 2),
             value.transpose(1, 2),
-            unpadding.attention_mask,
-            causal=unpadding.causal and unpadding.attention_mask is None,
+            seen.attention_mask,
+            causal=seen.causal and seen.attention_mask is None,
             dropout=dropout,
         )
         return attended.transpose(1, 2).flatten(2)
-    if unpadding.bounds is not None:
+    if unpadding.bounds is not None and seen.bounds is not None:
         from torch.nn.attention.varlen import varlen_attn  # sets filters of warnings
 
-        bounds, longest = unpadding.bounds, max(unpadding.lengths)
-        window = (-1, 0) if unpadding.causal else (-1, -1)
+        window = (-1, 0) if seen.causal else (-1, -1)
         by_sentences = varlen_attn(
-            query, key, value, bounds, bounds, longest, longest, window_size=window
+            query,
+            key,
+            value,
+            unpadding.bounds,
+            seen.bounds,
+            max(unpadding.lengths),
+            max(seen.lengths),
+            window_size=window,
         )
         return cast(Tensor, by_sentences).flatten(1)
-    sentences = zip(*(x.split(unpadding.lengths) for x in (query, key, value)), strict=True)
+    keys, values = key.split(seen.lengths), value.split(seen.lengths)
+    sentences = zip(query.split(unpadding.lengths), keys, values, strict=True)
     parts = [
         fused_attention(
-            *(x.transpose(0, 1)[None] for x in sentence), causal=unpadding.causal, dropout=dropout
+            *(x.transpose(0, 1)[None] for x in sentence), causal=seen.causal, dropout=dropout
         )[0].transpose(0, 1)
         for sentence in sentences
     ]

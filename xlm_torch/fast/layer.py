@@ -11,7 +11,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xlm_torch.attention import MultiHeadAttention
+from xlm_torch.attention import MultiHeadAttention, held_source, hold_source
 from xlm_torch.fast.attention import attend_within_sentences, fused_attention
 from xlm_torch.fast.linear import linear, linears
 from xlm_torch.fast.unpadding import Unpadding
@@ -22,8 +22,13 @@ Attend = Callable[[MultiHeadAttention, Tensor], tuple[Tensor, Tensor | None]]
 
 
 def run_layer(
-    encoder: Any, index: int, hidden: Tensor, attend: Attend, selected: Tensor | None = None
-) -> tuple[Tensor, Tensor | None]:
+    encoder: Any,
+    index: int,
+    hidden: Tensor,
+    attend: Attend,
+    selected: Tensor | None = None,
+    to_source: Attend | None = None,
+) -> tuple[Any, ...]:
     """Attention and feed-forward layer, each added to its input, then normalised.
 
     Args:
@@ -33,22 +38,36 @@ def run_layer(
         attend: How to attend, one of the functions below with its first arguments given.
         selected: int64, shape (some,): compute what follows attention for these of the flattened
             tokens only; None: for all.
+        to_source: How a decoder's layer attends to its source, between the two; None: it has none.
 
     Returns:
-        The hidden states, of the shape of `hidden` or (some, hidden), and the weights
-        that `attend` returns.
+        The hidden states, of the shape of `hidden` or (some, hidden), the weights that `attend`
+        returns, and with `to_source` those that it returns.
     """
-    attention, feed_forward = encoder.attentions[index], encoder.ffns[index]
-    residual = _select(hidden, selected)
-    context, weights = attend(attention, hidden)
-    context = _select(context, selected)
+    feed_forward = encoder.ffns[index]
     rate = encoder.config.dropout if encoder.training else 0.0
-    hidden = add_linear(attention.out_lin, context, residual, rate)
-    hidden = encoder.layer_norm1[index](hidden)
+
+    def attended(
+        attention: Any, norm: Any, hidden: Tensor, attend: Attend, selected: Tensor | None
+    ) -> Tensor:
+        residual = _select(hidden, selected)
+        context, of_keys = attend(attention, hidden)
+        weights.append(of_keys)
+        context = _select(context, selected)
+        return norm(add_linear(attention.out_lin, context, residual, rate))
+
+    weights: list[Tensor | None] = []
+    attention, norm = encoder.attentions[index], encoder.layer_norm1[index]
+    if to_source is None:
+        hidden = attended(attention, norm, hidden, attend, selected)
+    else:
+        hidden = attended(attention, norm, hidden, attend, None)
+        attention, norm = encoder.encoder_attn[index], encoder.layer_norm15[index]
+        hidden = attended(attention, norm, hidden, to_source, selected)
     inner = linear(feed_forward.lin1, hidden, feed_forward.activation)
     rate = feed_forward.dropout if feed_forward.training else 0.0
     hidden = add_linear(feed_forward.lin2, inner, hidden, rate)
-    return encoder.layer_norm2[index](hidden), weights
+    return encoder.layer_norm2[index](hidden), *weights
 
 
 def add_linear(layer: nn.Module, x: Tensor, residual: Tensor, dropout: float) -> Tensor:
@@ -88,19 +107,74 @@ def attend_to_cache(
     return context.transpose(1, 2).flatten(2), None
 
 
+def attend_to_source(
+    unpadding: Unpadding,
+    of_source: Unpadding,
+    rows: Tensor,
+    cache: Any,
+    attention: MultiHeadAttention,
+    hidden: Tensor,
+) -> tuple[Tensor, None]:
+    """Fused attention of each sentence to its source.
+
+    Args:
+        unpadding: Of the sentences.
+        of_source: Of their sources.
+        rows: The source's hidden states, float, shape (tokens, hidden) or (batch, source, hidden).
+        cache: Holds keys and values of the source, or None; then nothing is unpadded.
+        attention: The layer's cross-attention.
+        hidden: The sentences' hidden states.
+    """
+    query = linear(attention.q_lin, hidden)
+    dropout = attention.dropout if attention.training else 0.0
+    if cache is not None:
+        key, value = _keys_of_source(attention, rows, cache)
+        context = fused_attention(
+            attention.split_heads(query), key, value, of_source.attention_mask, dropout=dropout
+        )
+        return context.transpose(1, 2).flatten(2), None
+    heads = (attention.n_heads, attention.head_dim)
+    key, value = linears((attention.k_lin, attention.v_lin), rows)
+    query, key, value = (each.unflatten(-1, heads) for each in (query, key, value))
+    return attend_within_sentences(unpadding, query, key, value, dropout, of_source), None
+
+
+def _keys_of_source(
+    attention: MultiHeadAttention, source: Tensor, cache: Any
+) -> tuple[Tensor, Tensor]:
+    """Keys and values of a source, float, shape (batch, heads, source, head_dim)."""
+    held = held_source(cache, attention.layer)
+    if held is not None:
+        return held
+    key, value = (
+        attention.split_heads(each)
+        for each in linears((attention.k_lin, attention.v_lin), source)
+    )
+    hold_source(cache, key, value, attention.layer)
+    return key, value
+
+
 def attend_with_weights(
     attention_mask: Tensor,
     head_mask: Tensor | None,
     cache: Any,
     attention: MultiHeadAttention,
     hidden: Tensor,
+    source: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The formula's attention, which keeps its weights and takes any cache."""
-    query, key, value = (
-        attention.split_heads(each) for each in _query_key_value(attention, hidden)
-    )
-    if cache is not None:
-        key, value = cache.update(key, value, attention.layer)
+    """The formula's attention, which keeps its weights and takes any cache.
+
+    To a source, if it is given: its hidden states, float, shape (batch, source, hidden).
+    """
+    if source is not None:
+        query = attention.split_heads(linear(attention.q_lin, hidden))
+        key, value = _keys_of_source(attention, source, cache)
+    else:
+        query, key, value = (
+            attention.split_heads(each) for each in _query_key_value(attention, hidden)
+        )
+        if cache is not None:
+            key, value = cache.update(key, value, attention.layer)
     return attention.attend(query, key, value, attention_mask, head_mask)
 
 

@@ -15,6 +15,7 @@ from xlm_torch.fast.layer import (
     Attend,
     attend_to_cache,
     attend_to_sentence,
+    attend_to_source,
     attend_with_weights,
     run_layer,
 )
@@ -22,9 +23,13 @@ from xlm_torch.fast.linear import OWN_LINEAR
 from xlm_torch.fast.rule import are_unmodified, code_of, have_their_methods
 from xlm_torch.fast.unpadding import (
     Unpadding,
+    choose_source,
     choose_unpadding,
     has_varlen,
     keep_new_positions,
+    keep_one_position,
+    keep_padding,
+    keep_source,
     select_last,
 )
 from xlm_torch.feed_forward import TransformerFFN
@@ -43,6 +48,7 @@ class FastPath:
         attends: For each layer, how it attends.
         selected: int64, shape (some,): which of these the last layer is computed for; None: all.
         last: The unpadding of what the last layer returns.
+        attend_to_source: How each layer of a decoder attends to its source; None: it has none.
     """
 
     encoder: Any
@@ -50,6 +56,7 @@ class FastPath:
     attends: Sequence[Attend]
     selected: Tensor | None
     last: Unpadding
+    attend_to_source: Attend | None = None
 
     def unpad(self, x: Tensor) -> Tensor:
         """(batch, new, ...), or (new,) for all sentences, to the computed tokens."""
@@ -63,11 +70,13 @@ class FastPath:
         """Zeros where padding is computed."""
         return self.unpadding.zero_padding(hidden)
 
-    def layer(self, index: int, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
-        """One layer, as in `XLMModel._layer`."""
+    def layer(self, index: int, hidden: Tensor) -> tuple[Any, ...]:
+        """One layer, as in `XLMModel._layer`; weights are None where attention is fused."""
         selected = self.selected if index == self.encoder.config.n_layers - 1 else None
-        hidden, weights = run_layer(self.encoder, index, hidden, self.attends[index], selected)
-        return (self.zero_padding(hidden) if selected is None else hidden), weights
+        hidden, *weights = run_layer(
+            self.encoder, index, hidden, self.attends[index], selected, self.attend_to_source
+        )
+        return (self.zero_padding(hidden) if selected is None else hidden), *weights
 
 
 def fast_path(
@@ -75,11 +84,12 @@ def fast_path(
     tokens: Tensor,
     *,
     cache: Any,
-    cached: int,
+    cached: int | None,
     head_masks: Sequence[Tensor | None],
     output_attentions: bool,
     output_hidden_states: bool,
     output_positions: Tensor | int | None,
+    source: Any = None,
 ) -> FastPath | None:
     """How the fast paths compute this call; None where the formulas have to.
 
@@ -90,9 +100,10 @@ def fast_path(
         encoder: The `XLMModel` that is called.
         tokens: bool, shape (batch, sequence): False for padding.
         cache: What holds earlier keys and values, or None.
-        cached: Positions that it holds.
+        cached: Positions that it holds; None: one is new, and sees all tokens.
         head_masks: For each layer, what its weights are multiplied by, if anything.
         output_attentions, output_hidden_states, output_positions: As in `XLMModel.forward`.
+        source: What a decoder attends to, an `xlm_torch.model.Source`.
     """
     fuses = (
         not output_attentions
@@ -110,44 +121,82 @@ def fast_path(
     ):
         return None
     if not fuses:
-        return _with_weights(encoder, tokens, cache, cached, head_masks)
+        return _with_weights(encoder, tokens, cache, cached, head_masks, source)
     if cache is not None:
-        return _with_cache(encoder, tokens, cache, cached)
-    return _unpadded(encoder, tokens, None if output_hidden_states else output_positions)
+        return _with_cache(encoder, tokens, cache, cached, source)
+    if output_hidden_states:
+        output_positions = None
+    return _unpadded(encoder, tokens, output_positions, source)
 
 
 def _with_weights(
-    encoder: Any, tokens: Tensor, cache: Any, cached: int, head_masks: Sequence[Tensor | None]
+    encoder: Any,
+    tokens: Tensor,
+    cache: Any,
+    cached: int | None,
+    head_masks: Sequence[Tensor | None],
+    source: Any,
 ) -> FastPath:
     """The formula's attention between fast linear layers; all positions are computed."""
     causal = encoder.config.causal
-    shape = (tokens.shape[0], tokens.shape[1] - cached)
-    whole = Unpadding(shape, causal, tokens=tokens[:, cached:, None])
-    mask = attention_mask_of(tokens, causal=causal, cached=cached)
+    if cached is None:
+        mask = tokens[:, None, None, :]
+        whole = Unpadding((tokens.shape[0], 1), causal)
+    else:
+        mask = attention_mask_of(tokens, causal=causal, cached=cached)
+        shape = (tokens.shape[0], tokens.shape[1] - cached)
+        whole = Unpadding(shape, causal, tokens=tokens[:, cached:, None])
     attends = [partial(attend_with_weights, mask, head_mask, cache) for head_mask in head_masks]
-    return FastPath(encoder, whole, attends, None, whole)
+    to_source = None
+    if source is not None:
+        to_source = partial(
+            attend_with_weights, source.attention_mask, None, cache, source=source.hidden
+        )
+    return FastPath(encoder, whole, attends, None, whole, to_source)
 
 
-def _with_cache(encoder: Any, tokens: Tensor, cache: KeyValueCache, cached: int) -> FastPath:
+def _with_cache(
+    encoder: Any, tokens: Tensor, cache: KeyValueCache, cached: int | None, source: Any
+) -> FastPath:
     """Fused attention to the cached positions and the new ones, all of which are computed."""
-    whole = keep_new_positions(tokens, cached=cached)
+    whole = (
+        keep_one_position(tokens) if cached is None else keep_new_positions(tokens, cached=cached)
+    )
     attends = [partial(attend_to_cache, whole, cache)] * encoder.config.n_layers
-    return FastPath(encoder, whole, attends, None, whole)
+    to_source = None
+    if source is not None:
+        to_source = partial(
+            attend_to_source, whole, keep_source(source.tokens), source.hidden, cache
+        )
+    return FastPath(encoder, whole, attends, None, whole, to_source)
 
 
-def _unpadded(encoder: Any, tokens: Tensor, output_positions: Tensor | int | None) -> FastPath:
+def _unpadded(
+    encoder: Any, tokens: Tensor, output_positions: Tensor | int | None, source: Any
+) -> FastPath:
     """Fused attention within each sentence, padding left out where that saves work."""
     config = encoder.config
     dropout = config.attention_dropout if encoder.training else 0.0
     varlen = has_varlen(encoder.embeddings.weight, config.head_dim, dropout)
     unpadding = choose_unpadding(tokens, causal=config.causal, width=config.emb_dim, varlen=varlen)
+    to_source = None
+    if source is not None:
+        of_source = choose_source(unpadding, tokens, source.tokens)
+        if of_source is None:
+            unpadding = keep_padding(tokens, causal=config.causal)
+            of_source = keep_source(source.tokens)
+        rows = of_source.unpad(source.hidden)
+        to_source = partial(attend_to_source, unpadding, of_source, rows, None)
     selected, last = select_last(unpadding, tokens, output_positions)
     attends = [partial(attend_to_sentence, unpadding)] * config.n_layers
-    return FastPath(encoder, unpadding, attends, selected, last)
+    return FastPath(encoder, unpadding, attends, selected, last, to_source)
 
 
 def _sublayers(encoder: Any) -> list[nn.Module]:
     lists = [encoder.attentions, encoder.layer_norm1, encoder.ffns, encoder.layer_norm2]
+    if not encoder.config.is_encoder:
+        lists += [encoder.encoder_attn, encoder.layer_norm15]
+        return [*lists, *encoder.attentions, *encoder.encoder_attn, *encoder.ffns]
     return [*lists, *encoder.attentions, *encoder.ffns]
 
 
@@ -158,4 +207,6 @@ def _runs_own_layer(encoder: Any) -> bool:
 
 
 def _inside(encoder: Any) -> list[nn.Module]:
-    return [module for module in encoder.modules() if module is not encoder]
+    """All modules but those of the output layer, which parts of an encoder-decoder have."""
+    outside = {*encoder.pred_layer.modules()} if hasattr(encoder, "pred_layer") else set()
+    return [each for each in encoder.modules() if each is not encoder and each not in outside]

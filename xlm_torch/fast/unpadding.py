@@ -101,10 +101,7 @@ def choose_unpadding(
         lengths = [length for length in tokens.sum(1).tolist() if length]
         if _saves_work(batch * sequence, sum(lengths), len(lengths), width):
             positions = tokens.flatten().nonzero().squeeze(1)
-            bounds = None
-            if varlen:
-                ends = torch.tensor([0, *lengths]).cumsum(0)
-                bounds = ends.to(tokens.device, torch.int32)
+            bounds = _bounds(lengths, tokens.device) if varlen else None
             return Unpadding(shape, causal, positions, tuple(lengths), bounds)
     return keep_padding(tokens, causal=causal)
 
@@ -148,6 +145,71 @@ def keep_new_positions(tokens: Tensor, *, cached: int) -> Unpadding:
     if decides and (new == 1 or cached == 0) and bool(tokens.all()):
         return Unpadding((batch, new), causal=new > 1)
     return keep_padding(tokens, causal=True, cached=cached)
+
+
+def keep_one_position(tokens: Tensor) -> Unpadding:
+    """The one new position of each sentence, which sees all tokens among the keys of a cache.
+
+    Args:
+        tokens: bool, shape (batch, key): False for padding; each sentence has a token.
+    """
+    attention_mask = None if _are_seen_all(tokens) else tokens[:, None, None, :]
+    return Unpadding((tokens.shape[0], 1), causal=False, attention_mask=attention_mask)
+
+
+def keep_source(tokens: Tensor) -> Unpadding:
+    """Leave nothing out of the sources of a batch; queries see no padding.
+
+    Args:
+        tokens: bool, shape (batch, source): False for padding.
+    """
+    if _are_seen_all(tokens):
+        return Unpadding((tokens.shape[0], tokens.shape[1]), causal=False)
+    # Fused attention divides by zero where a query sees no key.
+    seen = tokens | ~tokens.any(1, keepdim=True)
+    return Unpadding(
+        (tokens.shape[0], tokens.shape[1]), causal=False, attention_mask=seen[:, None, None, :]
+    )
+
+
+def choose_source(target: Unpadding, tokens: Tensor, source: Tensor) -> Unpadding | None:
+    """Decide what to compute of the sources of a batch, as it was decided for the batch itself.
+
+    Where that leaves padding out, so do its sources, which are then those of the sentences that
+    have tokens.
+
+    Args:
+        target: The unpadding of the batch.
+        tokens: bool, shape (batch, sequence): False for padding in the batch.
+        source: bool, shape (batch, source): False for padding in the sources.
+
+    Returns:
+        The unpadding of the sources; None: one of them is empty, so that none can be unpadded.
+    """
+    if target.positions is None:
+        return keep_source(source)
+    seen = source & tokens.any(1, keepdim=True)
+    lengths = [
+        length
+        for length, any_token in zip(seen.sum(1).tolist(), tokens.any(1).tolist(), strict=True)
+        if any_token
+    ]
+    if 0 in lengths:
+        return None
+    positions = seen.flatten().nonzero().squeeze(1)
+    shape = (source.shape[0], source.shape[1])
+    bounds = None if target.bounds is None else _bounds(lengths, source.device)
+    return Unpadding(shape, False, positions, tuple(lengths), bounds)
+
+
+def _bounds(lengths: list[int], device: torch.device) -> Tensor:
+    """int32, shape (sentences + 1,): where sentences of these lengths begin and end."""
+    return torch.tensor([0, *lengths]).cumsum(0).to(device, torch.int32)
+
+
+def _are_seen_all(tokens: Tensor) -> bool:
+    """Whether there is no padding, as far as may be decided without waiting for a device."""
+    return not are_traced(tokens) and tokens.device.type == "cpu" and bool(tokens.all())
 
 
 def select_last(

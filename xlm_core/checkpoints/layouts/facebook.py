@@ -250,7 +250,11 @@ def _config(
 ) -> XLMConfig:
     translates = architecture == ENCODER_DECODER
     stem = "encoder." if translates else ""
-    values: dict[str, Any] = {"architectures": [architecture], "is_encoder": not translates}
+    values: dict[str, Any] = {
+        "architectures": [architecture],
+        "is_encoder": not translates,
+        "is_encoder_decoder": translates,
+    }
     # Written by this library: fields that params do not have. Those that they have decide.
     base = dict(ours) if isinstance(ours, Mapping) and can_encode(ours) else {}
     # What params of 2019 leave to constants and to the weights.
