@@ -32,7 +32,7 @@ class Models(NamedTuple):
     tokenizer: XLMTokenizer
 
 
-def _models(folder: Path, **values: Any) -> Models:
+def _models(folder: Path, name: str = "XLMWithLMHeadModel", **values: Any) -> Models:
     tokenizer = small_tokenizer(folder, lang2id=LANGUAGES)
     small: dict[str, Any] = {
         "vocab_size": len(tokenizer),
@@ -46,17 +46,17 @@ def _models(folder: Path, **values: Any) -> Models:
         "init_std": 0.4,
     }
     torch.manual_seed(3)
-    model = xlm_torch.XLMWithLMHeadModel(XLMConfig(**{**small, **values}))
+    model = getattr(xlm_torch, name)(XLMConfig(**{**small, **values}))
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for path, parameter in model.named_parameters():
             if parameter.dim() == 1:
                 parameter += 0.1 * torch.randn_like(parameter)
-            if name.endswith("embeddings.weight") and "layer" not in name:
+            if f".{path}".endswith(".embeddings.weight"):
                 parameter[2] = 0
     model.save_pretrained(folder)
     return Models(
-        xlm_torch.XLMWithLMHeadModel.from_pretrained(folder, dtype="float64"),
-        xlm_tf.TFXLMWithLMHeadModel.from_pretrained(folder, dtype="float64"),
+        getattr(xlm_torch, name).from_pretrained(folder, dtype="float64"),
+        getattr(xlm_tf, f"TF{name}").from_pretrained(folder, dtype="float64"),
         tokenizer,
     )
 
@@ -166,6 +166,54 @@ def test_an_empty_text_has_no_masked_tokens_and_a_causal_end(
     assert (nothing.tokens, nothing.log_prob, nothing.perplexity) == ([], 0.0, 1.0)
     ended = family.score(of(causal, family), causal.tokenizer, "", lang="en")
     assert (ended.tokens, ended.words) == (["</s>"], [])
+
+
+@pytest.fixture(scope="module")
+def translation(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    folder = tmp_path_factory.mktemp("translation")
+    return _models(
+        folder, "XLMForConditionalGeneration", decoder_layers=2, sinusoidal_embeddings=True
+    )
+
+
+def test_scores_of_translations_are_those_of_a_plain_loop(translation: Models, family: Any) -> None:
+    models, sources = translation, ["de", "h g", "abc", "", "abc de fg h", "e f e f e"]
+    found = family.score(
+        of(models, family), models.tokenizer, TEXTS, lang=LANGS, sources=sources, src_lang="en",
+        batch_size=4,
+    )  # fmt: skip
+    for text, source, lang, score in zip(TEXTS, sources, LANGS, found, strict=True):
+        given, target = torch.tensor([framed(models, source)]), framed(models, text)
+        read = torch.tensor([target[:-1]])
+        with torch.no_grad():
+            table = (
+                models.torch.eval()(
+                    given,
+                    langs=torch.zeros_like(given),
+                    decoder_input_ids=read,
+                    decoder_langs=torch.full_like(read, LANGUAGES.get(lang, lang)),
+                )
+                .logits[0]
+                .log_softmax(-1)
+            )
+        expected = [float(table[i, token]) for i, token in enumerate(target[1:])]
+        np.testing.assert_allclose(score.token_log_probs, expected, rtol=BOUND, atol=0)
+        assert score.token_ids == target[1:]
+
+
+def test_sources_are_of_encoder_decoders(translation: Models, causal: Models, family: Any) -> None:
+    model, tokenizer = of(translation, family), translation.tokenizer
+    with pytest.raises(InputError, match="scores translations: give sources"):
+        family.score(model, tokenizer, "ab", lang="en")
+    with pytest.raises(InputError, match="there are 1 texts and 2 sources"):
+        family.score(model, tokenizer, ["ab"], lang="en", sources=["ab", "c"], src_lang="fr")
+    with pytest.raises(InputError, match="sources was given, but .* has no decoder"):
+        family.score(of(causal, family), tokenizer, "ab", lang="en", sources="ab")
+    with pytest.raises(InputError, match="model is translation: it predicts what comes next"):
+        family.fill_mask(model, tokenizer, MASKED, lang="en")
+    vectors = family.encode(model, tokenizer, "abc", lang="en")
+    encoder = family.encode(model.encoder, tokenizer, "abc", lang="en")
+    np.testing.assert_array_equal(vectors, encoder)
 
 
 # -- fill_mask ------------------------------------------------------------------------------------

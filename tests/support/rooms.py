@@ -215,6 +215,7 @@ def _family(
             _within(package, "texts"),
             "errors",
             "configuration",
+            "weight table",
             "tokenizer",
             "texts",
             *named("every model", "heads"),

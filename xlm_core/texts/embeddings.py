@@ -105,7 +105,7 @@ class Encoder:
     """
 
     def __init__(self, forward: Forward, preparation: Preparation, options: EncodeOptions) -> None:
-        layers = forward.config.n_layers
+        layers = forward.layers
         options.check(layers)
         self._forward, self._preparation, self.options = forward, preparation, options
         self._layer = options.layer_of(layers)

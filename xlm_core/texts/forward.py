@@ -64,6 +64,10 @@ class Forward(Protocol):
         """The model's."""
 
     @property
+    def layers(self) -> int:
+        """How many the encoder has."""
+
+    @property
     def name(self) -> str:
         """Name of the model's class, for messages."""
 

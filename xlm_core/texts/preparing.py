@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -58,9 +59,6 @@ class Preparation:
         truncation: Cut texts that are too long; else they are refused.
         max_length: Most ids of a row, the frame included; None: as many as there are positions.
 
-    Attributes:
-        count: Texts that were prepared.
-
     Raises:
         InputError: For a frame or a length that cannot be.
     """
@@ -100,13 +98,15 @@ class Preparation:
         self._opening, self._closing = frame_ids
         self._numbers = _language_table(config, tokenizer)
         self._settled: dict[Language, tuple[str | None, int | None]] = {}
-        self.count = self._cut = self._longest = 0
+        self._counts: Counter[str] = Counter()
+        self._cut = self._longest = 0
 
-    def rows(self, texts: Sequence[tuple[str, Language]]) -> list[Row]:
+    def rows(self, texts: Sequence[tuple[str, Language]], called: str = "text") -> list[Row]:
         """The row of each text.
 
         Args:
             texts: Texts, each with its language.
+            called: What messages call one; those of a name are numbered by themselves.
 
         Raises:
             InputError: A text is no string, or is too long.
@@ -114,9 +114,10 @@ class Preparation:
         """
         if not texts:
             return []
-        for index, (text, _) in enumerate(texts, self.count):
+        first = self._counts[called]
+        for index, (text, _) in enumerate(texts, first):
             if not isinstance(text, str):
-                raise InputError(f"text {index} is a {type(text).__name__}: expected a str.")
+                raise InputError(f"{called} {index} is a {type(text).__name__}: expected a str.")
         langs = [self.language(lang) for _, lang in texts]
         names = [name for name, _ in langs]
         own = self.tokenizer.lang
@@ -128,17 +129,21 @@ class Preparation:
             return_token_type_ids=False,
             verbose=False,
         )["input_ids"]
-        return [
-            Row(self._framed(content), number, text, name)
-            for content, (text, _), (name, number) in zip(ids, texts, langs, strict=True)
+        rows = [
+            Row(self._framed(content, f"{called} {index}"), number, text, name)
+            for index, (content, (text, _), (name, number)) in enumerate(
+                zip(ids, texts, langs, strict=True), first
+            )
         ]
+        self._counts[called] += len(rows)
+        return rows
 
-    def _framed(self, content: list[int]) -> list[int]:
+    def _framed(self, content: list[int], called: str) -> list[int]:
         length = len(content) + _FRAME_TOKENS
         if length > self.max_length:
             if not self._truncates:
                 raise InputError(
-                    f"text {self.count} has {length} ids with its frame, but at most "
+                    f"{called} has {length} ids with its frame, but at most "
                     f"{self.max_length} fit: shorten it, or give truncation=True."
                 )
             self._cut += 1
@@ -146,15 +151,14 @@ class Preparation:
             left = self.tokenizer.truncation_side == "left"
             content = content[length - self.max_length :] if left else content
             content = content[: self.max_length - _FRAME_TOKENS]
-        self.count += 1
         return [self._opening, *content, self._closing]
 
     def warn_of_cut(self) -> None:
         """Warn, if texts were cut."""
         if self._cut:
             warn(
-                f"{self._cut} of {self.count} texts had more than {self.max_length} ids with their "
-                f"frame and were cut; the longest had {self._longest}."
+                f"{self._cut} of {self._counts.total()} texts had more than {self.max_length} ids "
+                f"with their frame and were cut; the longest had {self._longest}."
             )
             self._cut = 0
 
@@ -248,12 +252,12 @@ def windows(
         yield window
 
 
-def listed(texts: Any) -> tuple[list[str], bool]:
+def listed(texts: Any, called: str = "texts") -> tuple[list[str], bool]:
     """Texts as a list, and whether they were one string."""
     if isinstance(texts, str):
         return [texts], True
     if isinstance(texts, bytes) or not isinstance(texts, Iterable):
-        raise InputError(f"texts is a {type(texts).__name__}: expected a str, or several.")
+        raise InputError(f"{called} is a {type(texts).__name__}: expected a str, or several.")
     return list(texts), False
 
 

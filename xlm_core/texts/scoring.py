@@ -71,25 +71,79 @@ class Scoring:
         check_natural("batch_size", batch_size, 1)
         self._forward, self._preparation, self._batch_size = forward, preparation, batch_size
 
-    def score(self, texts: Iterable[str], lang: Languages) -> list[TextScore]:
-        """The score of each text."""
-        rows = self._preparation.rows(list(in_languages(texts, lang)))
+    def score(
+        self,
+        texts: Iterable[str],
+        lang: Languages,
+        sources: Iterable[str] | None = None,
+        src_lang: Languages = None,
+    ) -> list[TextScore]:
+        """The score of each text.
+
+        Args:
+            texts, lang: The texts, and their languages.
+            sources, src_lang: What each of them translates, for an encoder-decoder.
+
+        Raises:
+            InputError: If there are sources and no encoder-decoder, or the other way round, or
+                another number of them than of texts.
+        """
+        self._check_sources(sources, src_lang)
+        prepared = self._preparation
+        rows = prepared.rows(list(in_languages(texts, lang)))
+        of_sources = None
+        if sources is not None:
+            of_sources = prepared.rows(list(in_languages(sources, src_lang)), "source")
+            if len(rows) != len(of_sources):
+                raise InputError(
+                    f"there are {len(rows)} texts and {len(of_sources)} sources: give one for each."
+                )
+        found = self.of_rows(rows, of_sources)
+        prepared.warn_of_cut()
+        return found
+
+    def _check_sources(self, sources: object, src_lang: object) -> None:
+        if self._forward.kind == "translation":
+            if sources is None:
+                raise InputError(
+                    "an encoder-decoder scores translations: give sources, what each text "
+                    "translates."
+                )
+        elif sources is not None or src_lang is not None:
+            name = "src_lang" if sources is None else "sources"
+            raise InputError(
+                f"{name} was given, but {self._forward.name} has no decoder that translates."
+            )
+
+    def of_rows(self, rows: list[Row], sources: list[Row] | None = None) -> list[TextScore]:
+        """The score of each text that `Preparation.rows` made a row of.
+
+        Args:
+            rows: The rows.
+            sources: Those of what they translate.
+        """
         if self._forward.kind == "masked":
             found = self._by_masking(rows)
         else:
-            found = self._from_the_left(rows)
-        self._preparation.warn_of_cut()
+            found = self._from_the_left(rows, sources)
         return [self._result(row, values) for row, values in zip(rows, found, strict=True)]
 
-    def _from_the_left(self, rows: list[Row]) -> list[list[float]]:
+    def _from_the_left(
+        self, rows: list[Row], sources: list[Row] | None = None
+    ) -> list[list[float]]:
         """Each token after those before it, and the closing `</s>` after all."""
         found: list[list[float]] = [[] for _ in rows]
         for indices in batches_by_length([len(row.ids) for row in rows], self._batch_size):
             chosen = [rows[index] for index in indices]
             # The last token predicts nothing.
             batch = self._batch([row.ids[:-1] for row in chosen], chosen)
+            source = None
+            if sources is not None:
+                translated = [sources[index] for index in indices]
+                source = self._batch([row.ids for row in translated], translated)
             tokens = np.concatenate([row.ids[1:] for row in chosen])
-            scores = self._forward.token_log_probs(batch, batch.attention_mask != 0, tokens)
+            where = batch.attention_mask != 0
+            scores = self._forward.token_log_probs(batch, where, tokens, source)
             values = iter(scores.tolist())
             for index in indices:
                 found[index] = list(islice(values, len(rows[index].ids) - 1))
@@ -144,9 +198,14 @@ class Scoring:
 
 
 def score(
-    scoring: Scoring, texts: str | Iterable[str], lang: Languages
+    scoring: Scoring,
+    texts: str | Iterable[str],
+    lang: Languages,
+    sources: str | Iterable[str] | None = None,
+    src_lang: Languages = None,
 ) -> TextScore | list[TextScore]:
     """The scores of texts; see the families' `score`."""
     several, single = listed(texts)
-    found = scoring.score(several, lang)
+    translated = None if sources is None else listed(sources, "sources")[0]
+    found = scoring.score(several, lang, translated, src_lang)
     return found[0] if single else found

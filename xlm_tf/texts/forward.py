@@ -10,6 +10,7 @@ import tensorflow as tf
 from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
 from xlm_core.texts.forward import Array, Batch, Kind
+from xlm_core.weights import ENCODER_DECODER
 from xlm_tf.language_model import TFXLMWithLMHeadModel, TiedLinear, XLMPredLayer
 from xlm_tf.pretrained import TFXLMPreTrainedModel
 
@@ -49,21 +50,37 @@ class TextForward:
     @property
     def kind(self) -> Kind | None:
         """What its output layer predicts; None without one."""
+        if self._has_decoder:
+            return "translation"
         if not isinstance(self.model, TFXLMWithLMHeadModel):
             return None
         return "causal" if self.config.causal else "masked"
+
+    @property
+    def layers(self) -> int:
+        """How many the encoder has."""
+        layers: int = self._encoder.config.n_layers
+        return layers
+
+    @property
+    def _has_decoder(self) -> bool:
+        return bool(self.model.architecture == ENCODER_DECODER)
+
+    @property
+    def _encoder(self) -> Any:
+        return self.model.encoder if self._has_decoder else self.model.encoder()
 
     def hidden_states(
         self, batch: Batch, *, layer: int, positions: Array | int | None = None
     ) -> Array:
         """See `xlm_core.texts.forward.Forward`."""
-        is_last = layer == self.config.n_layers
+        is_last = layer == self.layers
         requests: dict[str, Any] = {}
         if is_last and positions is not None:
             requests["output_positions"] = (
                 tf.constant(positions) if isinstance(positions, np.ndarray) else positions
             )
-        output = self.model.encoder()(
+        output = self._encoder(
             **self._inputs(batch),
             output_hidden_states=not is_last,
             return_dict=True,
@@ -82,7 +99,7 @@ class TextForward:
         self, batch: Batch, positions: Array, tokens: Array, source: Batch | None = None
     ) -> Array:
         """See `xlm_core.texts.forward.Forward`."""
-        rows, output, matrix = self._predicting(batch, positions)
+        rows, output, matrix = self._predicting(batch, positions, source)
         count = max(1, _HELD_LOGITS // self.config.vocab_size)
         parts = [
             _scores_of(rows[start : start + count], tokens[start : start + count], output, matrix)
@@ -91,7 +108,7 @@ class TextForward:
         return _array(tf.concat(parts, axis=0))
 
     def _predicting(
-        self, batch: Batch, positions: Array
+        self, batch: Batch, positions: Array, source: Batch | None = None
     ) -> tuple[tf.Tensor, XLMPredLayer, tf.Tensor | None]:
         """The hidden states that predict, float, shape (predictions, hidden), and the layer.
 
@@ -99,15 +116,26 @@ class TextForward:
         """
         where = tf.constant(positions)
         given = self._inputs(batch)
+        if source is not None:
+            sources = self._inputs(source)
+            encoded = self._encoder(**sources, return_dict=True, training=False)
+            decoder = self.model.decoder
+            decoded = decoder(
+                **given,
+                encoder_hidden_states=encoded.last_hidden_state,
+                encoder_attention_mask=sources["attention_mask"],
+                return_dict=True,
+                training=False,
+            )
+            rows = tf.boolean_mask(decoded.last_hidden_state, where)
+            return rows, decoder.pred_layer, _tied_matrix(decoder.pred_layer, decoder)
         encoded = self.model.encode(
             given["input_ids"], given["attention_mask"], given["langs"],
             *[None] * 8, {}, output_positions=where, training=False,
         )  # fmt: skip
         output = self.model.pred_layer
-        is_tied = isinstance(output.proj, TiedLinear)
-        embeddings = self.model.encoder().embeddings
-        matrix = tf.convert_to_tensor(embeddings.embeddings) if is_tied else None
-        return tf.boolean_mask(encoded.last_hidden_state, where), output, matrix
+        rows = tf.boolean_mask(encoded.last_hidden_state, where)
+        return rows, output, _tied_matrix(output, self._encoder)
 
     def _inputs(self, batch: Batch) -> dict[str, tf.Tensor | None]:
         return {
@@ -115,6 +143,13 @@ class TextForward:
             "attention_mask": tf.constant(batch.attention_mask),
             "langs": None if batch.langs is None else tf.constant(batch.langs),
         }
+
+
+def _tied_matrix(output: XLMPredLayer, encoder: Any) -> tf.Tensor | None:
+    """The matrix of the word embeddings, where the output layer has none of its own."""
+    if not isinstance(output.proj, TiedLinear):
+        return None
+    return tf.convert_to_tensor(encoder.embeddings.embeddings)
 
 
 def _scores_of(

@@ -13,6 +13,7 @@ from torch import Tensor
 from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
 from xlm_core.texts.forward import Array, Batch, Kind
+from xlm_core.weights import ENCODER_DECODER
 from xlm_torch.language_model import XLMPredLayer, XLMWithLMHeadModel
 from xlm_torch.pretrained import XLMPreTrainedModel
 
@@ -52,22 +53,38 @@ class TextForward:
     @property
     def kind(self) -> Kind | None:
         """What its output layer predicts; None without one."""
+        if self._has_decoder:
+            return "translation"
         if not isinstance(self.model, XLMWithLMHeadModel):
             return None
         return "causal" if self.config.causal else "masked"
+
+    @property
+    def layers(self) -> int:
+        """How many the encoder has."""
+        layers: int = self._encoder.config.n_layers
+        return layers
+
+    @property
+    def _has_decoder(self) -> bool:
+        return bool(self.model.architecture == ENCODER_DECODER)
+
+    @property
+    def _encoder(self) -> Any:
+        return self.model.encoder if self._has_decoder else self.model.encoder()
 
     def hidden_states(
         self, batch: Batch, *, layer: int, positions: Array | int | None = None
     ) -> Array:
         """See `xlm_core.texts.forward.Forward`."""
-        is_last = layer == self.config.n_layers
+        is_last = layer == self.layers
         requests: dict[str, Any] = {}
         if is_last and positions is not None:
             requests["output_positions"] = (
                 self._tensor(positions) if isinstance(positions, np.ndarray) else positions
             )
         with self._inference():
-            output = self.model.encoder()(
+            output = self._encoder(
                 **self._inputs(batch),
                 output_hidden_states=not is_last,
                 return_dict=True,
@@ -88,15 +105,27 @@ class TextForward:
     ) -> Array:
         """See `xlm_core.texts.forward.Forward`."""
         with self._inference():
-            rows, output = self._predicting(batch, positions)
+            rows, output = self._predicting(batch, positions, source)
             count = max(1, _HELD_LOGITS // self.config.vocab_size)
             parts = zip(rows.split(count), self._tensor(tokens).split(count), strict=True)
             return _array(torch.cat([_scores_of(part, of, output) for part, of in parts]))
 
-    def _predicting(self, batch: Batch, positions: Array) -> tuple[Tensor, XLMPredLayer]:
+    def _predicting(
+        self, batch: Batch, positions: Array, source: Batch | None = None
+    ) -> tuple[Tensor, XLMPredLayer]:
         """The hidden states that predict, float, shape (predictions, hidden), and the layer."""
         where = self._tensor(positions)
         given = self._inputs(batch)
+        if source is not None:
+            sources = self._inputs(source)
+            decoder = self.model.decoder
+            decoded = decoder(
+                **given,
+                encoder_hidden_states=self._encoder(**sources, return_dict=True).last_hidden_state,
+                encoder_attention_mask=sources["attention_mask"],
+                return_dict=True,
+            )
+            return decoded.last_hidden_state[where], decoder.pred_layer
         encoded = self.model.encode(
             given["input_ids"], given["attention_mask"], given["langs"],
             *[None] * 8, {}, output_positions=where,

@@ -18,6 +18,8 @@ def score(
     texts: str | Iterable[str],
     *,
     lang: Languages = None,
+    sources: str | Iterable[str] | None = None,
+    src_lang: Languages = None,
     frame: str = "</s>",
     truncation: bool = False,
     max_length: int | None = None,
@@ -27,14 +29,17 @@ def score(
 
     A causal model predicts each token from those before it, and the closing `</s>` from all. A
     masked one predicts each token of the text from all others, a mask standing in its place
-    (pseudo-log-likelihood); of the frame nothing is predicted.
+    (pseudo-log-likelihood); of the frame nothing is predicted. An encoder-decoder predicts
+    translations of sources as a causal model does, and sees the sources.
 
     Args:
-        model: A language model, masked or causal.
+        model: A language model, masked or causal, or an encoder-decoder.
         tokenizer: Its tokenizer.
-        texts: One text, or several.
+        texts: One text, or several; with `sources`, their translations.
         lang: Name or number of the language of all texts, or one for each. A model with language
             embeddings needs it.
+        sources: For an encoder-decoder, what each text translates.
+        src_lang: The language of the sources, in the form of `lang`.
         frame: What opens a text, "</s>", as models were pretrained, or "<s>", as transformers
             frames. `</s>` closes it.
         truncation: Cut texts that are longer than `max_length`; False refuses them.
@@ -53,4 +58,5 @@ def score(
     preparation = Preparation(
         forward.config, tokenizer, frame=frame, truncation=truncation, max_length=max_length
     )
-    return scoring.score(scoring.Scoring(forward, preparation, batch_size=batch_size), texts, lang)
+    scores = scoring.Scoring(forward, preparation, batch_size=batch_size)
+    return scoring.score(scores, texts, lang, sources, src_lang)

@@ -35,6 +35,7 @@ class CountingForward:
     """Stands for a model: its hidden states are the ids, its logits the positions."""
 
     name = "CountingForward"
+    layers = 2
 
     def __init__(self, kind: Any = "masked", **values: Any) -> None:
         self.config, self.kind = config(**values), kind
