@@ -36,12 +36,14 @@ from xlm_tf.question_answering import TFXLMForQuestionAnswering, TFXLMForQuestio
 from xlm_tf.texts.embeddings import encode, encode_each
 from xlm_tf.texts.filling import fill_mask
 from xlm_tf.texts.scoring import score
+from xlm_tf.translation import TFXLMForConditionalGeneration
 
 __all__ = [  # noqa: RUF022  (one order for both families)
     "MODEL_CLASSES",
     "AdamW",
     "KeyValueCache",
     "XLMConfig",
+    "TFXLMForConditionalGeneration",
     "TFXLMForMultipleChoice",
     "TFXLMForQuestionAnswering",
     "TFXLMForQuestionAnsweringSimple",

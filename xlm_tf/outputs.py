@@ -12,10 +12,12 @@ import optree
 from xlm_core.outputs import (
     OUTPUT_CLASSES,
     BaseModelOutput,
+    BaseModelOutputWithCrossAttentions,
     MaskedLMOutput,
     ModelOutput,
     MultipleChoiceModelOutput,
     QuestionAnsweringModelOutput,
+    Seq2SeqLMOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
     XLMForQuestionAnsweringOutput,
@@ -24,10 +26,12 @@ from xlm_core.tokenization.calls.encoding import BatchEncoding
 
 __all__ = [
     "BaseModelOutput",
+    "BaseModelOutputWithCrossAttentions",
     "MaskedLMOutput",
     "ModelOutput",
     "MultipleChoiceModelOutput",
     "QuestionAnsweringModelOutput",
+    "Seq2SeqLMOutput",
     "SequenceClassifierOutput",
     "TokenClassifierOutput",
     "XLMForQuestionAnsweringOutput",
