@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,11 +128,12 @@ class Encoder:
         found: dict[int, Array] = {}
         for indices in batches_by_length([len(row.ids) for row in rows], self.options.batch_size):
             chosen = [rows[index] for index in indices]
-            for index, vectors in zip(indices, self._vectors(chosen), strict=True):
+            for index, vectors in zip(indices, self.of_rows(chosen), strict=True):
                 found[index] = vectors
         return [found[index] for index in range(len(rows))]
 
-    def _vectors(self, rows: list[Row]) -> Iterator[Array]:
+    def of_rows(self, rows: Sequence[Row]) -> Iterator[Array]:
+        """The vectors of each text that `Preparation.rows` made a row of, as one batch."""
         padding = self._forward.config.pad_index
         batch = Batch.of([row.ids for row in rows], [row.lang for row in rows], padding)
         hidden = self._forward.hidden_states(
@@ -145,7 +146,7 @@ class Encoder:
             # A copy, so that no batch is kept by what is looked at of it.
             yield np.array(vectors, dtype=self.options.dtype)
 
-    def _positions(self, rows: list[Row], batch: Batch) -> Array | int | None:
+    def _positions(self, rows: Sequence[Row], batch: Batch) -> Array | int | None:
         """Where the last layer is looked at."""
         if self.options.pooling == "first":
             return 0

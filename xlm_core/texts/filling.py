@@ -73,41 +73,50 @@ class MaskFilling:
 
     def fill(self, texts: Iterable[str], lang: Languages) -> list[list[list[Filling]]]:
         """The fillings of each mask of each text."""
-        pairs = list(in_languages(texts, lang))
-        if self._mask is not None:
-            pairs = [(_replaced(text, self._mask, self._mask_token), lang) for text, lang in pairs]
+        pairs = [(self.with_mask_token(text), lang) for text, lang in in_languages(texts, lang)]
         rows = self._preparation.rows(pairs)
-        masks = [self._masks_of(index, row) for index, row in enumerate(rows)]
+        masks = [self.masks_of(row) for row in rows]  # so that a text without one is refused first
         found: dict[int, list[list[Filling]]] = {}
         for indices in batches_by_length([len(row.ids) for row in rows], self._batch_size):
-            chosen = [rows[index] for index in indices]
-            batch = Batch.of(
-                [row.ids for row in chosen],
-                [row.lang for row in chosen],
-                self._forward.config.pad_index,
-            )
-            positions = np.zeros(batch.input_ids.shape, dtype=np.bool_)
-            for place, index in enumerate(indices):
-                positions[place, masks[index]] = True
-            log_probs = iter(self._forward.log_probs(batch, positions))
-            for index in indices:
-                found[index] = [
-                    self._fillings(rows[index], position, next(log_probs))
-                    for position in masks[index]
-                ]
+            chosen = self.of_rows([rows[index] for index in indices])
+            found |= dict(zip(indices, chosen, strict=True))
         self._preparation.warn_of_cut()
-        return [found[index] for index in range(len(rows))]
+        return [found[index] for index in range(len(masks))]
 
-    def _masks_of(self, index: int, row: Row) -> list[int]:
-        """Positions of the masks in a row."""
+    def with_mask_token(self, text: str) -> str:
+        """A text with the tokenizer's mask token in place of what stands for it."""
+        if self._mask is None or not isinstance(text, str):
+            return text
+        return text.replace(self._mask, self._mask_token)
+
+    def of_rows(self, rows: Sequence[Row]) -> list[list[list[Filling]]]:
+        """The fillings of each text that `Preparation.rows` made a row of, as one batch."""
+        masks = [self.masks_of(row) for row in rows]
+        padding = self._forward.config.pad_index
+        batch = Batch.of([row.ids for row in rows], [row.lang for row in rows], padding)
+        positions = np.zeros(batch.input_ids.shape, dtype=np.bool_)
+        for index, places in enumerate(masks):
+            positions[index, places] = True
+        log_probs = iter(self._forward.log_probs(batch, positions))
+        return [
+            [self._fillings(row, position, next(log_probs)) for position in places]
+            for row, places in zip(rows, masks, strict=True)
+        ]
+
+    def masks_of(self, row: Row) -> list[int]:
+        """Positions of the masks in a row.
+
+        Raises:
+            InputError: If there are none.
+        """
         mask_id = self._tokenizer.mask_token_id
         masks = [place for place, token in enumerate(row.ids) if token == mask_id]
         if not masks:
             shown = self._mask_token
             where = " after it was cut" if shown in row.text else ""
             raise InputError(
-                f"text {index} has no mask{where}: write {shown} (the tokenizer's mask_token) "
-                "where something is to be filled in, or say with mask=... what stands for it."
+                f"{row.name} has no mask{where}: write {shown} (the tokenizer's mask_token) where "
+                "something is to be filled in, or say with mask=... what stands for it."
             )
         return masks
 
@@ -192,10 +201,6 @@ def _listed(targets: str | int | Iterable[str | int]) -> list[str | int]:
             raise InputError(f"target {target!r} is neither a word nor an id.")
         found.append(target if isinstance(target, str) else target.__index__())
     return found
-
-
-def _replaced(text: Any, mask: str, token: str) -> Any:
-    return text.replace(mask, token) if isinstance(text, str) else text
 
 
 def fill_mask(filling: MaskFilling, texts: str | Iterable[str], lang: Languages) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeAlias
@@ -12,6 +12,7 @@ from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError, UnknownLanguageError, nearest, warn
 from xlm_core.tokenization.calls.arguments import check_natural
 from xlm_core.tokenization.tokenizer import XLMTokenizer
+from xlm_core.tokenization.words.bpe import END_OF_WORD
 
 # A language: its name, or its number in the model.
 Language: TypeAlias = str | int | None
@@ -31,21 +32,23 @@ class Row:
         lang: Number of its language; None for models without languages.
         text: The text.
         lang_name: What the tokenizer was told of its language.
+        name: What messages call it, such as "text 3".
+        cut: How many ids did not fit.
+        is_split: Whether the text was given as subwords.
     """
 
     ids: list[int]
     lang: int | None
     text: str
     lang_name: str | None
+    name: str
+    cut: int = 0
+    is_split: bool = False
 
     @property
     def content(self) -> list[int]:
         """The ids without the frame."""
         return self.ids[1:-1]
-
-    def with_content(self, content: Sequence[int]) -> list[int]:
-        """The framed ids of something else in place of the text's."""
-        return [self.ids[0], *content, self.ids[-1]]
 
 
 class Preparation:
@@ -58,6 +61,8 @@ class Preparation:
             as transformers frames.
         truncation: Cut texts that are too long; else they are refused.
         max_length: Most ids of a row, the frame included; None: as many as there are positions.
+        ids_of: Gives the ids of a text that is split into subwords already; None: texts are
+            tokenized.
 
     Raises:
         InputError: For a frame or a length that cannot be.
@@ -71,6 +76,7 @@ class Preparation:
         frame: str = "</s>",
         truncation: bool = False,
         max_length: int | None = None,
+        ids_of: Callable[[str], list[int]] | None = None,
     ) -> None:
         if not isinstance(tokenizer, XLMTokenizer):
             raise InputError(
@@ -88,7 +94,7 @@ class Preparation:
             )
         self.config, self.tokenizer = config, tokenizer
         self.max_length = limit if max_length is None else max_length
-        self._truncates = truncation
+        self._truncates, self._ids_of = truncation, ids_of
         roles = ("sep_token" if frame == "</s>" else "bos_token", "sep_token")
         frame_ids = [getattr(tokenizer, f"{role}_id") for role in roles]
         if None in frame_ids:
@@ -101,57 +107,78 @@ class Preparation:
         self._counts: Counter[str] = Counter()
         self._cut = self._longest = 0
 
-    def rows(self, texts: Sequence[tuple[str, Language]], called: str = "text") -> list[Row]:
+    def rows(
+        self,
+        texts: Sequence[tuple[str, Language]],
+        called: str = "text",
+        *,
+        first: int | None = None,
+    ) -> list[Row]:
         """The row of each text.
 
         Args:
             texts: Texts, each with its language.
-            called: What messages call one; those of a name are numbered by themselves.
+            called: What messages call one, before its number.
+            first: Number of the first one; None: they are counted from 0, over all calls.
 
         Raises:
             InputError: A text is no string, or is too long.
             UnknownLanguageError: A language is unknown, or not given and needed.
         """
-        if not texts:
-            return []
-        first = self._counts[called]
-        for index, (text, _) in enumerate(texts, first):
+        if first is None:
+            first = self._counts[called]
+        names = [f"{called} {number}" for number in range(first, first + len(texts))]
+        for name, (text, _) in zip(names, texts, strict=True):
             if not isinstance(text, str):
-                raise InputError(f"{called} {index} is a {type(text).__name__}: expected a str.")
+                raise InputError(f"{name} is a {type(text).__name__}: expected a str.")
         langs = [self.language(lang) for _, lang in texts]
-        names = [name for name, _ in langs]
-        own = self.tokenizer.lang
-        ids = self.tokenizer(
-            [text for text, _ in texts],
-            lang=[name or own for name in names] if any(names) else None,
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
         rows = [
-            Row(self._framed(content, f"{called} {index}"), number, text, name)
-            for index, (content, (text, _), (name, number)) in enumerate(
-                zip(ids, texts, langs, strict=True), first
+            self._row(ids, text, lang, number, name)
+            for ids, (text, _), (lang, number), name in zip(
+                self._ids([text for text, _ in texts], [lang for lang, _ in langs]),
+                texts,
+                langs,
+                names,
+                strict=True,
             )
         ]
         self._counts[called] += len(rows)
         return rows
 
-    def _framed(self, content: list[int], called: str) -> list[int]:
+    def _ids(self, texts: list[str], langs: list[str | None]) -> list[list[int]]:
+        """Ids of texts, without frame."""
+        if self._ids_of is not None:
+            return [self._ids_of(text) for text in texts]
+        if not texts:
+            return []
+        own = self.tokenizer.lang
+        ids: list[list[int]] = self.tokenizer(
+            texts,
+            lang=[lang or own for lang in langs] if any(langs) else None,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )["input_ids"]
+        return ids
+
+    def _row(
+        self, content: list[int], text: str, lang: str | None, number: int | None, name: str
+    ) -> Row:
         length = len(content) + _FRAME_TOKENS
-        if length > self.max_length:
+        cut = max(0, length - self.max_length)
+        if cut:
             if not self._truncates:
                 raise InputError(
-                    f"{called} has {length} ids with its frame, but at most "
-                    f"{self.max_length} fit: shorten it, or give truncation=True."
+                    f"{name} has {length} ids with its frame, but at most {self.max_length} fit: "
+                    "shorten it, or give truncation=True."
                 )
             self._cut += 1
             self._longest = max(self._longest, length)
             left = self.tokenizer.truncation_side == "left"
-            content = content[length - self.max_length :] if left else content
-            content = content[: self.max_length - _FRAME_TOKENS]
-        return [self._opening, *content, self._closing]
+            content = content[cut:] if left else content[: len(content) - cut]
+        ids = [self._opening, *content, self._closing]
+        return Row(ids, number, text, lang, name, cut, self._ids_of is not None)
 
     def warn_of_cut(self) -> None:
         """Warn, if texts were cut."""
@@ -262,18 +289,38 @@ def listed(texts: Any, called: str = "texts") -> tuple[list[str], bool]:
 
 
 def words_of(tokenizer: XLMTokenizer, row: Row) -> tuple[list[str], list[int]]:
-    """The words of a row's text, and the index of the word of each of its content's ids."""
+    """The words of a row's text, and the index of the word of each of its content's ids.
+
+    Of a text that was cut, these are the words of what was kept.
+    """
+    content = row.content
+    if row.is_split:
+        return _joined_words(tokenizer, content)
     encoding = tokenizer([row.text], lang=row.lang_name, add_special_tokens=False, verbose=False)
     indices = [index for index in encoding.word_ids(0) if index is not None]
-    ids, content = encoding["input_ids"][0], row.content
-    # Of a text that was cut, the part that was kept.
-    start = len(ids) - len(content) if tokenizer.truncation_side == "left" else 0
+    start = row.cut if tokenizer.truncation_side == "left" else 0
     indices = indices[start : start + len(content)]
-    words = tokenizer.words(row.text, lang=row.lang_name)
     if not indices:
         return [], []
+    words = tokenizer.words(row.text, lang=row.lang_name)
     first, last = indices[0], indices[-1]
     return words[first : last + 1], [index - first for index in indices]
+
+
+def _joined_words(tokenizer: XLMTokenizer, ids: list[int]) -> tuple[list[str], list[int]]:
+    """`words_of` of ids alone: a subword that ends a word says so."""
+    special = set(tokenizer.all_special_tokens)
+    words: list[str] = []
+    indices: list[int] = []
+    inside = False
+    for token in tokenizer.convert_ids_to_tokens(ids):
+        alone = token in special
+        if alone or not inside:
+            words.append("")
+        words[-1] += token.removesuffix(END_OF_WORD)
+        indices.append(len(words) - 1)
+        inside = not alone and not token.endswith(END_OF_WORD)
+    return words, indices
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:

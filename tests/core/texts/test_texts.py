@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.small_tokenizer import small_tokenizer
 from xlm_core import InputError, UnknownLanguageError, XLMConfig, XLMTokenizer, XLMWarning
-from xlm_core.texts.embeddings import EncodeOptions, Encoder, encode, normalized
+from xlm_core.texts.embeddings import EncodeOptions, Encoder, encode, encode_each, normalized
 from xlm_core.texts.filling import MaskFilling, best, fill_mask
 from xlm_core.texts.forward import Batch
 from xlm_core.texts.preparing import Preparation, batches_by_length, in_languages, words_of
@@ -180,6 +181,18 @@ def test_words_and_their_subwords(tokenizer: XLMTokenizer, text: str) -> None:
     assert words == tokenizer.words(text, lang="en")
 
 
+def test_words_of_subwords_that_are_given(tokenizer: XLMTokenizer) -> None:
+    def ids_of(text: str) -> list[int]:
+        ids: list[int] = tokenizer.convert_tokens_to_ids(text.split())
+        return ids
+
+    prepared = Preparation(config(max_position_embeddings=500), tokenizer, ids_of=ids_of)
+    (row,) = prepared.rows([("fg h</w> abc</w> <special1> a b <unk> de</w>", "en")])
+    words, indices = words_of(tokenizer, row)
+    assert words == ["fgh", "abc", "<special1>", "ab", "<unk>", "de"]
+    assert indices == [0, 0, 1, 2, 3, 3, 4, 5]
+
+
 @given(st.lists(st.integers(1, 50)), st.integers(1, 7))
 def test_batches_hold_neighbours_in_length(lengths: list[int], size: int) -> None:
     batches = list(batches_by_length(lengths, size))
@@ -196,6 +209,25 @@ def test_texts_are_sorted_inside_and_in_order_outside(tokenizer: XLMTokenizer) -
     ids = [tokenizer(text, add_special_tokens=False).input_ids for text in texts]
     assert [x[:, 0].tolist() for x in found] == ids
     assert forward.shapes == [(2, 7), (2, 5), (2, 3)]
+
+
+def test_a_stream_is_read_by_windows_and_keeps_its_order(tokenizer: XLMTokenizer) -> None:
+    texts = [" ".join("abcdefg"[: 1 + (5 * i) % 7]) for i in range(300)]
+    read = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal read
+        for text in texts:
+            read += 1
+            yield text
+
+    forward: Any = CountingForward()
+    stream = encoder(forward, tokenizer, pooling="tokens", batch_size=2)
+    each = encode_each(stream, lines(), "en")
+    first = next(each)
+    assert read == 128  # one window, not all
+    ids = [tokenizer(text, add_special_tokens=False).input_ids for text in texts]
+    assert [x[:, 0].tolist() for x in (first, *each)] == ids
 
 
 def test_no_texts(tokenizer: XLMTokenizer) -> None:
