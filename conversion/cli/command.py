@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from conversion.cli.checkpoints import add_convert, add_demo, add_inspect, add_verify
+from conversion.cli.generation import add_generate, add_translate
 from conversion.cli.parsing import Parser
 from conversion.cli.terminal import IMPOSSIBLE, INTERRUPTED, write_out
 from conversion.cli.tokenize import add_tokenize
@@ -44,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (XLMError, OSError) as error:
             message = _one_line(command.in_options(str(error))) or type(error).__name__
             if getattr(options, "json", False):
-                write_out(error_json(options.command, error, message))
+                lines = getattr(options, "json_lines", False)
+                write_out(error_json(options.command, error, message, on_one_line=lines))
             print(f"xlm {options.command}: {message}", file=sys.stderr)
             return IMPOSSIBLE
         except KeyboardInterrupt:
@@ -64,6 +66,8 @@ def parser() -> Parser:
     add_verify(commands)
     add_demo(commands)
     add_tokenize(commands)
+    add_translate(commands)
+    add_generate(commands)
     return result
 
 
