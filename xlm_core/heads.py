@@ -123,10 +123,8 @@ def check_decoder(config: XLMConfig) -> None:
         )
 
 
-def check_target(decoder_input_ids: object, decoder_inputs_embeds: object, labels: object) -> None:
-    """Raise `InputError` if a decoder gets nothing to read."""
-    if decoder_input_ids is None and decoder_inputs_embeds is None and labels is None:
-        raise InputError(
-            "none of decoder_input_ids, decoder_inputs_embeds and labels was given: the decoder "
-            "reads one of them. To translate, call generate()."
-        )
+# What a call is told that gives a decoder nothing to read.
+NO_TARGET = (
+    "none of decoder_input_ids, decoder_inputs_embeds and labels was given: the decoder reads one "
+    "of them. To translate, call generate()."
+)

@@ -33,12 +33,14 @@ from xlm_tf.optimizers import AdamW
 from xlm_tf.pretrained import TFXLMPreTrainedModel
 from xlm_tf.quantization import quantize
 from xlm_tf.question_answering import TFXLMForQuestionAnswering, TFXLMForQuestionAnsweringSimple
+from xlm_tf.translation import TFXLMForConditionalGeneration
 
 __all__ = [  # noqa: RUF022  (one order for both families)
     "MODEL_CLASSES",
     "AdamW",
     "KeyValueCache",
     "XLMConfig",
+    "TFXLMForConditionalGeneration",
     "TFXLMForMultipleChoice",
     "TFXLMForQuestionAnswering",
     "TFXLMForQuestionAnsweringSimple",

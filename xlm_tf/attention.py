@@ -48,15 +48,18 @@ class MultiHeadAttention(keras.layers.Layer):
         attention_mask: tf.Tensor,
         head_mask: tf.Tensor | None = None,
         cache: Any = None,
+        source: tf.Tensor | None = None,
         seed: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Attend from every position to the visible ones.
+        """Attend from every position to the visible ones: of the same sequence, or of a source.
 
         Args:
             hidden: float, shape (batch, new, hidden).
             attention_mask: bool, broadcastable to (batch, heads, query, key): True where visible.
             head_mask: float, broadcastable to (batch, heads, query, key); multiplies the weights.
-            cache: Holds the keys and values of earlier positions.
+            cache: Holds the keys and values of earlier positions, or those of the source.
+            source: float, shape (batch, source, hidden): keys and values come from it (in
+                cross-attention, where `key` is the source) and not from `hidden`.
             seed: Of the dropout, in training.
 
         Returns:
@@ -64,10 +67,17 @@ class MultiHeadAttention(keras.layers.Layer):
             (batch, heads, query, key), after dropout and head_mask.
         """
         query = self.split_heads(self.q_lin(hidden))
-        key = self.split_heads(self.k_lin(hidden))
-        value = self.split_heads(self.v_lin(hidden))
-        if cache is not None:
-            key, value = cache.update(key, value, self.layer)
+        held = None if source is None else held_source(cache, self.layer)
+        if held is not None:
+            key, value = held
+        else:
+            seen = hidden if source is None else source
+            key = self.split_heads(self.k_lin(seen))
+            value = self.split_heads(self.v_lin(seen))
+            if source is not None:
+                hold_source(cache, key, value, self.layer)
+            elif cache is not None:
+                key, value = cache.update(key, value, self.layer)
         context, weights = self.attend(query, key, value, attention_mask, head_mask, seed)
         return self.out_lin(context), weights
 
@@ -116,6 +126,20 @@ class MultiHeadAttention(keras.layers.Layer):
             layer.keep(columns, axis=1)
         self.out_lin.keep(columns, axis=0)
         self.n_heads = len(heads)
+
+
+def held_source(cache: Any, layer: int) -> tuple[tf.Tensor, tf.Tensor] | None:
+    """Keys and values of the source that a cache holds, if it is one that can."""
+    cross = getattr(cache, "cross", None)
+    held: tuple[tf.Tensor, tf.Tensor] | None = None if cross is None else cross(layer)
+    return held
+
+
+def hold_source(cache: Any, key: tf.Tensor, value: tf.Tensor, layer: int) -> None:
+    """Let a cache hold keys and values of the source, if it is one that can."""
+    update = getattr(cache, "update_cross", None)
+    if update is not None:
+        update(key, value, layer)
 
 
 def attention_mask_of(

@@ -9,7 +9,7 @@ from typing import Any
 from xlm_core.checkpoints import open_as_asked
 from xlm_core.config import XLMConfig
 from xlm_core.errors import CheckpointError
-from xlm_core.weights import ARCHITECTURES
+from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 from xlm_tf.classification import (
     TFXLMForMultipleChoice,
     TFXLMForSequenceClassification,
@@ -19,6 +19,7 @@ from xlm_tf.language_model import TFXLMWithLMHeadModel
 from xlm_tf.model import TFXLMModel
 from xlm_tf.pretrained import TFXLMPreTrainedModel, arrays_of
 from xlm_tf.question_answering import TFXLMForQuestionAnswering, TFXLMForQuestionAnsweringSimple
+from xlm_tf.translation import TFXLMForConditionalGeneration
 
 # The name in config.json's "architectures" -> class.
 MODEL_CLASSES: dict[str, type[TFXLMPreTrainedModel]] = {
@@ -31,6 +32,7 @@ MODEL_CLASSES: dict[str, type[TFXLMPreTrainedModel]] = {
         TFXLMForTokenClassification,
         TFXLMForQuestionAnsweringSimple,
         TFXLMForQuestionAnswering,
+        TFXLMForConditionalGeneration,
     )
 }
 
@@ -56,8 +58,6 @@ def from_pretrained(
     **config_overrides: Any,
 ) -> Any:
     """Open a checkpoint in the class that its configuration names, or its tensors show.
-
-    Of an encoder-decoder, this is the language model of its encoder.
 
     Args:
         path, config, dtype, device_map, state_dict, ignore_mismatched_sizes, output_loading_info,
@@ -85,12 +85,12 @@ def from_pretrained(
         variant=variant,
         use_safetensors=use_safetensors,
         tied=tied,
-    ).as_model()
+    )
     if checkpoint.architecture is None:
         raise CheckpointError(
             f"{checkpoint.source}: config.json has architectures "
-            f"{checkpoint.config.architectures!r}: expected one of {list(ARCHITECTURES)}. Use "
-            "from_pretrained of the class that you want."
+            f"{checkpoint.config.architectures!r}: expected one of {[*ARCHITECTURES, ENCODER_DECODER]}. "
+            "Use from_pretrained of the class that you want."
         )
     model_class = MODEL_CLASSES[checkpoint.architecture]
     return model_class._opened(

@@ -28,6 +28,10 @@ class TFXLMModelWithHead(TFXLMPreTrainedModel):
         with keras.name_scope(self.name):
             self.transformer = TFXLMModel(config, **self.encoder_options())
 
+    def encoder(self) -> Any:
+        """The `TFXLMModel` inside."""
+        return self.transformer
+
     def encode(
         self,
         input_ids: tf.Tensor | None,

@@ -82,6 +82,33 @@ def check_inputs(
     return batch, sequence
 
 
+def check_source(
+    model: TFXLMPreTrainedModel,
+    hidden: tf.Tensor | None,
+    mask: tf.Tensor | None,
+    batch: int | None,
+) -> None:
+    """Check what a decoder attends to.
+
+    Args:
+        model: The decoder.
+        hidden, mask: Its arguments encoder_hidden_states and encoder_attention_mask.
+        batch: Number of targets, where known.
+
+    Raises:
+        InputError: If they do not fit, or a source is empty.
+    """
+    names = ("encoder_hidden_states", "encoder_attention_mask")
+    given = zip(names, (hidden, mask), strict=True)
+    infos = [None if tensor is None else describe(name, tensor) for name, tensor in given]
+    rules.check_source(model.config, infos[0], infos[1], batch)
+    if mask is not None and values_are_visible(model, mask):
+        check_flags("encoder_attention_mask", mask)
+        tokens = tf.reduce_any(tf.cast(mask, tf.bool), axis=1).numpy()
+        if not tokens.all():
+            rules.refuse_empty_source(int(tokens.argmin()))
+
+
 def check_requests(
     model: TFXLMPreTrainedModel,
     new: int | None,

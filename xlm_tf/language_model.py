@@ -27,6 +27,7 @@ from xlm_tf.losses import (
     negative_log_likelihood,
 )
 from xlm_tf.outputs import MaskedLMOutput
+from xlm_tf.pretrained import TFXLMPreTrainedModel
 
 
 class TiedLinear(ParameterLayer):
@@ -129,8 +130,158 @@ class XLMPredLayer(keras.layers.Layer):
 _CODE = code_of(XLMPredLayer, AdaptiveLogSoftmax, TailCluster, TiedLinear, Linear)
 
 
+class TFWithOutputLayer(TFXLMPreTrainedModel):
+    """Base of what has an output layer beside word embeddings, to which it may be tied.
+
+    Attributes:
+        pred_layer: The output layer.
+    """
+
+    pred_layer: XLMPredLayer
+
+    def _add_output(self, config: XLMConfig) -> None:
+        """Make the output layer."""
+        self.pred_layer = XLMPredLayer(config, name="pred_layer", dtype=self.dtype_policy)
+
+    def _scored(
+        self,
+        hidden: tf.Tensor,
+        labels: tf.Tensor | None,
+        matrix: tf.Tensor | None,
+        *,
+        wants_logits: bool,
+    ) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        """Loss and logits of last hidden states, as far as asked for.
+
+        Args:
+            hidden: float, shape (batch, new, hidden).
+            labels: integer, shape (batch, new), or None.
+            matrix: The word embeddings where they share a gradient with the output.
+            wants_logits: Whether logits are asked for.
+        """
+        if matrix is None and isinstance(self.pred_layer.proj, TiedLinear):
+            matrix = tf.convert_to_tensor(self.base_model.embeddings.embeddings)
+        scored: tuple[tf.Tensor | None, tf.Tensor | None] = compiled(
+            self,
+            "_score",
+            {"hidden": hidden, "labels": labels, "matrix": matrix},
+            wants_logits=wants_logits,
+            keeps_logits=may_keep_logits(
+                hidden.shape[:2].num_elements(), self.config.vocab_size, hidden.dtype
+            ),
+        )
+        return scored
+
+    def _score(
+        self,
+        tensors: Mapping[str, tf.Tensor | None],
+        *,
+        wants_logits: bool,
+        keeps_logits: bool,
+    ) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        """Loss and logits, as far as asked for.
+
+        Args:
+            tensors: hidden, labels and the matrix of the word embeddings.
+            wants_logits: Whether logits are asked for.
+            keeps_logits: As in `linear_cross_entropy`.
+        """
+        hidden, labels, matrix = (tensors[name] for name in ("hidden", "labels", "matrix"))
+        logits = self.pred_layer(hidden, matrix) if wants_logits else None
+        loss = None
+        if labels is not None:
+            loss = self.pred_layer.loss_of(
+                hidden, labels, logits, matrix, keeps_logits=keeps_logits
+            )
+        return loss, logits
+
+    def _labelled(self, labels: tf.Tensor | None) -> tf.Tensor | None:
+        """The positions that the loss alone looks at, as `output_positions`; None: all."""
+        if (
+            labels is None or not tf.is_tensor(labels) or labels.dtype == tf.bool
+        ):  # which is refused later
+            return None
+        return labels != IGNORED if self.pred_layer.picks_labelled() else None
+
+    def _shared_matrix(self, labels: tf.Tensor | None) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+        """The output's matrix and the word embeddings' as two that share a gradient.
+
+        Both None where no gradient may come of it.
+        """
+        if (
+            labels is not None
+            and not tf.executing_eagerly()
+            and isinstance(self.pred_layer.proj, TiedLinear)
+            and self.pred_layer.picks_labelled()
+        ):
+            return share(tf.convert_to_tensor(self.base_model.embeddings.embeddings))
+        return None, None
+
+    def _check_matrices(self) -> None:
+        """Raise `ConfigError` if the output does not go with the word embeddings any more."""
+        super()._check_matrices()
+        output = self.pred_layer.proj
+        if isinstance(output, AdaptiveLogSoftmax):
+            check_output(self.config, output.cutoffs[-1], is_embeddings=True)
+        elif isinstance(output, (TiedLinear, Linear)):
+            check_output(
+                self.config, output.bias.shape[0], is_embeddings=self._multiplies_embeddings()
+            )
+
+    def _multiplies_embeddings(self) -> bool:
+        """Whether the output's matrix is the word embeddings', where the two are to be tied.
+
+        Raises:
+            ConfigError: If it is to be, and there is no such matrix.
+        """
+        embeddings = self.base_model.embeddings
+        if not isinstance(self.pred_layer.proj, TiedLinear):
+            if self.config.ties_output:
+                raise ConfigError(
+                    "tie_word_embeddings is True, but this model was made with an output matrix "
+                    "of its own: set config.tie_word_embeddings = False, or make or open it again."
+                )
+            return True
+        if getattr(embeddings, "embeddings", None) is None:
+            raise ConfigError(
+                f"the word embeddings are a {type(embeddings).__name__} without embeddings, the "
+                "matrix that the output is tied to: give such a layer, or inputs_embeds."
+            )
+        return True
+
+    def get_output_embeddings(self) -> keras.layers.Layer:
+        """The output projection."""
+        return self.pred_layer.proj
+
+    def set_output_embeddings(self, value: Any) -> None:
+        """Replace the values of the output projection.
+
+        Args:
+            value: A layer with kernel, shape (hidden, vocabulary), and perhaps bias.
+
+        Raises:
+            ConfigError: If the matrix is to be that of the word embeddings, and is not; or has
+                another shape than these.
+        """
+        proj = self.pred_layer.proj
+        is_same = value is proj or value is self.base_model.embeddings
+        kernel = getattr(value, "kernel", None)
+        shape = None if kernel is None else tuple(kernel.shape)[::-1]
+        check_new_output(self.config, shape, is_embeddings=is_same)
+        if is_same:
+            return
+        if kernel is None or not isinstance(proj, Linear):
+            raise ConfigError(
+                f"the new output is a {type(value).__name__}, and its kernel is to be taken by a "
+                f"{type(proj).__name__}: expected a built layer such as keras.layers.Dense."
+            )
+        bias = getattr(value, "bias", None)
+        proj.kernel.assign(kernel)
+        proj.bias.assign(tf.zeros(proj.bias.shape, proj.bias.dtype) if bias is None else bias)
+
+
 @keras.saving.register_keras_serializable(package="xlm_models")
-class TFXLMWithLMHeadModel(TFXLMModelWithHead):
+class TFXLMWithLMHeadModel(TFWithOutputLayer, TFXLMModelWithHead):
     """XLM with its language-model head, for masked and for causal language modelling.
 
     Attributes:
@@ -142,7 +293,7 @@ class TFXLMWithLMHeadModel(TFXLMModelWithHead):
 
     def __init__(self, config: XLMConfig, **options: Any) -> None:
         super().__init__(config, **options)
-        self.pred_layer = XLMPredLayer(config, name="pred_layer", dtype=self.dtype_policy)
+        self._add_output(config)
         self.post_init()
 
     @model_call
@@ -207,17 +358,8 @@ class TFXLMWithLMHeadModel(TFXLMModelWithHead):
                 limit=self.config.vocab_size,
                 rule="the vocabulary, or -100 where nothing is to be predicted",
             )
-        if output_matrix is None and isinstance(self.pred_layer.proj, TiedLinear):
-            output_matrix = tf.convert_to_tensor(self.transformer.embeddings.embeddings)
-        loss, logits = compiled(
-            self,
-            "_score",
-            {"hidden": hidden, "labels": labels, "matrix": output_matrix},
-            wants_logits=labels is None or output_logits,
-            keeps_logits=may_keep_logits(
-                hidden.shape[:2].num_elements(), self.config.vocab_size, hidden.dtype
-            ),
-        )
+        wants_logits = labels is None or output_logits
+        loss, logits = self._scored(hidden, labels, output_matrix, wants_logits=wants_logits)
         output = MaskedLMOutput(
             loss=loss,
             logits=logits,
@@ -225,110 +367,3 @@ class TFXLMWithLMHeadModel(TFXLMModelWithHead):
             attentions=encoded.attentions,
         )
         return self.in_asked_form(output, return_dict)
-
-    def _score(
-        self,
-        tensors: Mapping[str, tf.Tensor | None],
-        *,
-        wants_logits: bool,
-        keeps_logits: bool,
-    ) -> tuple[tf.Tensor | None, tf.Tensor | None]:
-        """Loss and logits, as far as asked for.
-
-        Args:
-            tensors: hidden, labels and the matrix of the word embeddings.
-            wants_logits: Whether logits are asked for.
-            keeps_logits: As in `linear_cross_entropy`.
-        """
-        hidden, labels, matrix = (tensors[name] for name in ("hidden", "labels", "matrix"))
-        logits = self.pred_layer(hidden, matrix) if wants_logits else None
-        loss = None
-        if labels is not None:
-            loss = self.pred_layer.loss_of(
-                hidden, labels, logits, matrix, keeps_logits=keeps_logits
-            )
-        return loss, logits
-
-    def _labelled(self, labels: tf.Tensor | None) -> tf.Tensor | None:
-        """The positions that the loss alone looks at, as `output_positions`; None: all."""
-        if (
-            labels is None or not tf.is_tensor(labels) or labels.dtype == tf.bool
-        ):  # which is refused later
-            return None
-        return labels != IGNORED if self.pred_layer.picks_labelled() else None
-
-    def _shared_matrix(self, labels: tf.Tensor | None) -> tuple[tf.Tensor | None, tf.Tensor | None]:
-        """The output's matrix and the word embeddings' as two that share a gradient.
-
-        Both None where no gradient may come of it.
-        """
-        if (
-            labels is not None
-            and not tf.executing_eagerly()
-            and isinstance(self.pred_layer.proj, TiedLinear)
-            and self.pred_layer.picks_labelled()
-        ):
-            return share(tf.convert_to_tensor(self.transformer.embeddings.embeddings))
-        return None, None
-
-    def _check_matrices(self) -> None:
-        """Raise `ConfigError` if the output does not go with the word embeddings any more."""
-        super()._check_matrices()
-        output = self.pred_layer.proj
-        if isinstance(output, AdaptiveLogSoftmax):
-            check_output(self.config, output.cutoffs[-1], is_embeddings=True)
-        elif isinstance(output, (TiedLinear, Linear)):
-            check_output(
-                self.config, output.bias.shape[0], is_embeddings=self._multiplies_embeddings()
-            )
-
-    def _multiplies_embeddings(self) -> bool:
-        """Whether the output's matrix is the word embeddings', where the two are to be tied.
-
-        Raises:
-            ConfigError: If it is to be, and there is no such matrix.
-        """
-        embeddings = self.transformer.embeddings
-        if not isinstance(self.pred_layer.proj, TiedLinear):
-            if self.config.ties_output:
-                raise ConfigError(
-                    "tie_word_embeddings is True, but this model was made with an output matrix "
-                    "of its own: set config.tie_word_embeddings = False, or make or open it again."
-                )
-            return True
-        if getattr(embeddings, "embeddings", None) is None:
-            raise ConfigError(
-                f"the word embeddings are a {type(embeddings).__name__} without embeddings, the "
-                "matrix that the output is tied to: give such a layer, or inputs_embeds."
-            )
-        return True
-
-    def get_output_embeddings(self) -> keras.layers.Layer:
-        """The output projection."""
-        return self.pred_layer.proj
-
-    def set_output_embeddings(self, value: Any) -> None:
-        """Replace the values of the output projection.
-
-        Args:
-            value: A layer with kernel, shape (hidden, vocabulary), and perhaps bias.
-
-        Raises:
-            ConfigError: If the matrix is to be that of the word embeddings, and is not; or has
-                another shape than these.
-        """
-        proj = self.pred_layer.proj
-        is_same = value is proj or value is self.transformer.embeddings
-        kernel = getattr(value, "kernel", None)
-        shape = None if kernel is None else tuple(kernel.shape)[::-1]
-        check_new_output(self.config, shape, is_embeddings=is_same)
-        if is_same:
-            return
-        if kernel is None or not isinstance(proj, Linear):
-            raise ConfigError(
-                f"the new output is a {type(value).__name__}, and its kernel is to be taken by a "
-                f"{type(proj).__name__}: expected a built layer such as keras.layers.Dense."
-            )
-        bias = getattr(value, "bias", None)
-        proj.kernel.assign(kernel)
-        proj.bias.assign(tf.zeros(proj.bias.shape, proj.bias.dtype) if bias is None else bias)

@@ -31,6 +31,11 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None, site: int) -> tf.
     return tf.nn.experimental.stateless_dropout(x, rate, seed + site)
 
 
+def other_seed(seed: tf.Tensor | None) -> tf.Tensor | None:
+    """A seed for a second attention in the same layer, whose sites are then others."""
+    return None if seed is None else seed + 3
+
+
 def softmax(scores: tf.Tensor) -> tf.Tensor:
     """Softmax over the last axis, computed in float32 for half types."""
     if scores.dtype in (tf.float16, tf.bfloat16):

@@ -1,7 +1,10 @@
 """The encoder, `TFXLMModel`: embeddings, layers of attention and feed-forward, and their loop.
 
+The decoder of `xlm_tf.translation` has the same layers, each of which attends to a source too.
+
 Shapes use one legend: batch, sequence (all positions), new (the positions of this call: all but
-the cached ones), query, key, heads, head_dim, hidden (config.emb_dim).
+the cached ones), source (the positions of what a decoder attends to), query, key, heads,
+head_dim, hidden (config.emb_dim).
 
 Source: Lample & Conneau 2019, section 3; TransformerModel in xlm/model/transformer.py of the
 original.
@@ -10,6 +13,7 @@ original.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -21,11 +25,11 @@ from xlm_core.inputs import check_cache
 from xlm_tf.attention import MultiHeadAttention, attention_mask_of
 from xlm_tf.fast.embedding import embedding
 from xlm_tf.fast.graphs import compiled
-from xlm_tf.fast.path import fast_path
+from xlm_tf.fast.path import FastPath, fast_path
 from xlm_tf.feed_forward import TransformerFFN
 from xlm_tf.inputs import as_index, check_inputs, check_requests
 from xlm_tf.keras_model import model_call
-from xlm_tf.layers import Embedding, LayerNorm, dropout, shape_of
+from xlm_tf.layers import Embedding, LayerNorm, dropout, other_seed, shape_of
 from xlm_tf.outputs import BaseModelOutput
 from xlm_tf.pretrained import TFXLMPreTrainedModel
 
@@ -72,10 +76,20 @@ class TFXLMModel(TFXLMPreTrainedModel):
             for layer in layers
         ]
         self.layer_norm1 = [norm(f"layer_norm1.{layer}") for layer in layers]
+        if not config.is_encoder:
+            self.layer_norm15 = [norm(f"layer_norm15.{layer}") for layer in layers]
+            self.encoder_attn = [
+                MultiHeadAttention(config, layer, name=f"encoder_attn.{layer}", dtype=policy)
+                for layer in layers
+            ]
         self.ffns = [TransformerFFN(config, name=f"ffns.{layer}", dtype=policy) for layer in layers]
         self.layer_norm2 = [norm(f"layer_norm2.{layer}") for layer in layers]
         self.seed_generator = keras.random.SeedGenerator()
         self.post_init()
+
+    def encoder(self) -> Any:
+        """The model itself, as models with a head give the encoder inside."""
+        return self
 
     @model_call
     def call(
@@ -146,7 +160,7 @@ class TFXLMModel(TFXLMPreTrainedModel):
         }
         cache = getattr(cache, "self_attention_cache", cache)
         cached = self._check(inputs, cache, output_positions, embedding_matrix)
-        hidden, hidden_states, attentions = compiled(
+        hidden, hidden_states, attentions, _ = compiled(
             self,
             "_encode",
             inputs,
@@ -154,7 +168,7 @@ class TFXLMModel(TFXLMPreTrainedModel):
             cached=cached,
             output_attentions=_default(output_attentions, self.config.output_attentions),
             output_hidden_states=_default(output_hidden_states, self.config.output_hidden_states),
-            output_positions=_if_fitting(output_positions, inputs),
+            output_positions=if_fitting(output_positions, inputs),
             embedding_matrix=embedding_matrix,
             training=bool(training),
             recompute=bool(self._gradient_checkpointing and training and cache is None),
@@ -200,7 +214,7 @@ class TFXLMModel(TFXLMPreTrainedModel):
         recompute: bool,
         cache: Any = None,
         cached: int | tf.Tensor = 0,
-    ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...] | None, tuple[tf.Tensor, ...] | None]:
+    ) -> tuple[tf.Tensor, _Tensors, _Tensors, _Tensors]:
         """Embed, run the layers, and collect what is asked for.
 
         Args:
@@ -211,10 +225,14 @@ class TFXLMModel(TFXLMPreTrainedModel):
             cache, cached: What holds earlier keys and values, and for how many positions.
 
         Returns:
-            The last hidden states, all of them, and the attention weights of each layer.
+            The last hidden states, all of them, and each layer's attention weights, to the
+            sequence itself and to the source.
         """
         tokens = self._token_mask(inputs)
         head_masks = self._head_masks(inputs["head_mask"])
+        source = None
+        if (mask := inputs.get("encoder_attention_mask")) is not None:
+            source = Source(inputs["encoder_hidden_states"], mask)
         path = fast_path(
             self,
             tokens,
@@ -224,29 +242,18 @@ class TFXLMModel(TFXLMPreTrainedModel):
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             output_positions=output_positions,
-        ) or FormulaPath(self, tokens, cache=cache, cached=cached, head_masks=head_masks)
-
-        new = self._new_positions(inputs, cached)
-        hidden = self._embed(
-            {name: path.unpad(x) for name, x in new.items()},
-            embedding_matrix,
-            self.draw_seed(training),
+            source=source,
+        ) or FormulaPath(
+            self, tokens, cache=cache, cached=cached, head_masks=head_masks, source=source
         )
-        hidden = path.zero_padding(hidden)
-        hidden_states: list[tf.Tensor] = []
-        attentions = []
-        for layer in range(self.config.n_layers):
-            if output_hidden_states:
-                hidden_states.append(path.pad(hidden))
-                hidden = path.unpad(hidden_states[-1])  # so that gradients flow through it
-            run = _recomputed(path.layer) if recompute else path.layer
-            hidden, weights = run(layer, hidden, self.draw_seed(training))
-            attentions.append(weights)
-        hidden = path.pad(hidden, last=True)
-        return (
-            hidden,
-            (*hidden_states, hidden) if output_hidden_states else None,
-            tuple(attentions) if output_attentions else None,
+        return self._run(
+            path,
+            self._new_positions(inputs, cached),
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            embedding_matrix=embedding_matrix,
+            training=training,
+            recompute=recompute,
         )
 
     def step(
@@ -256,11 +263,12 @@ class TFXLMModel(TFXLMPreTrainedModel):
         langs: tf.Tensor | None,
         tokens: tf.Tensor,
         cache: Any,
+        encoder_hidden_states: tf.Tensor | None = None,
+        encoder_mask: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Hidden states of new positions only: one step of a causal model's generation.
+        """Hidden states of new positions alone: a step of generation, which checks nothing.
 
-        Nothing is checked: it is for the library's own loops, which know what they hand over, and
-        may run inside a graph. No tensor of the whole sequence is made but the attention mask.
+        It may run inside a graph. No tensor of the whole sequence is made but the attention mask.
 
         Args:
             input_ids, position_ids: integer, shape (batch, new).
@@ -268,30 +276,79 @@ class TFXLMModel(TFXLMPreTrainedModel):
             tokens: bool, shape (batch, key): which of the keys that `cache` returns are tokens;
                 what lies behind the new positions is not.
             cache: A `KeyValueCache` or `CacheBuffers`.
+            encoder_hidden_states: Of a decoder: float, shape (batch, source, hidden); not needed
+                where the cache holds the keys and values of the source.
+            encoder_mask: Of a decoder: bool, shape (batch, source): False for padding.
 
         Returns:
             float, shape (batch, new, hidden).
         """
+        source = None
+        if encoder_mask is not None:
+            if encoder_hidden_states is None:  # a cache that lacked the keys would not fit the mask
+                encoder_hidden_states = tf.zeros((shape_of(tokens)[0], 0, 0), self.compute_dtype)
+            source = Source(encoder_hidden_states, encoder_mask)
         cached, new = cache.get_seq_length(), shape_of(input_ids)[1]
-        no_masks: list[tf.Tensor | None] = [None] * self.config.n_layers
+        head_masks: list[tf.Tensor | None] = [None] * self.config.n_layers
         path = fast_path(
             self,
             tokens,
             cache=cache,
             cached=cached,
             new=new,
-            head_masks=no_masks,
+            head_masks=head_masks,
             output_attentions=False,
             output_hidden_states=False,
             output_positions=None,
-        ) or FormulaPath(self, tokens, cache=cache, cached=cached, new=new, head_masks=no_masks)
+            source=source,
+        ) or FormulaPath(
+            self,
+            tokens,
+            cache=cache,
+            cached=cached,
+            new=new,
+            head_masks=head_masks,
+            source=source,
+        )
         inputs = {"input_ids": input_ids, "position_ids": position_ids, "langs": langs}
         given = {name: as_index(x) for name, x in inputs.items() if x is not None}
-        hidden = self._embed({name: path.unpad(x) for name, x in given.items()})
+        return self._run(path, given)[0]
+
+    def _run(
+        self,
+        path: FastPath | FormulaPath,
+        new: dict[str, tf.Tensor],
+        *,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+        embedding_matrix: tf.Tensor | None = None,
+        training: bool = False,
+        recompute: bool = False,
+    ) -> tuple[tf.Tensor, _Tensors, _Tensors, _Tensors]:
+        """`_encode`, of a path that was chosen and of what `_embed` needs of the new positions."""
+        hidden = self._embed(
+            {name: path.unpad(x) for name, x in new.items()},
+            embedding_matrix,
+            self.draw_seed(training),
+        )
         hidden = path.zero_padding(hidden)
+        hidden_states: list[tf.Tensor] = []
+        weights = []
         for layer in range(self.config.n_layers):
-            hidden, _ = path.layer(layer, hidden, None)
-        return path.pad(hidden, last=True)
+            if output_hidden_states:
+                hidden_states.append(path.pad(hidden))
+                hidden = path.unpad(hidden_states[-1])  # so that gradients flow through it
+            run = _recomputed(path.layer) if recompute else path.layer
+            hidden, *of_layer = run(layer, hidden, self.draw_seed(training), path.source)
+            weights.append(of_layer)
+        hidden = path.pad(hidden, last=True)
+        attentions = [tuple(each) for each in zip(*weights, strict=True)]
+        return (
+            hidden,
+            (*hidden_states, hidden) if output_hidden_states else None,
+            attentions[0] if output_attentions else None,
+            attentions[1] if output_attentions and len(attentions) > 1 else None,
+        )
 
     def _embed(
         self,
@@ -329,24 +386,35 @@ class TFXLMModel(TFXLMPreTrainedModel):
         head_mask: tf.Tensor | None,
         cache: Any,
         seed: tf.Tensor | None,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+        source: Source | None = None,
+    ) -> tuple[tf.Tensor, ...]:
         """One layer: each sublayer's output is added to its input, then normalised.
 
         Args:
             layer: Which.
             hidden: float, shape (batch, new, hidden).
             attention_mask, head_mask, cache, seed: As in `MultiHeadAttention.call`.
+            source: What a decoder's layer attends to as well.
 
         Returns:
-            The hidden states, float, shape (batch, new, hidden), and the attention weights.
+            The hidden states, float, shape (batch, new, hidden), and the attention weights, with a
+            source those to it as well.
         """
-        context, weights = self.attentions[layer](
+        context, *weights = self.attentions[layer](
             hidden, attention_mask, head_mask=head_mask, cache=cache, seed=seed
         )
         context = dropout(context, self.config.dropout, seed, site=1)
         hidden = self.layer_norm1[layer](hidden + context)
+        if source is not None:
+            other = other_seed(seed)
+            context, to_source = self.encoder_attn[layer](
+                hidden, source.attention_mask, cache=cache, source=source.hidden, seed=other
+            )
+            context = dropout(context, self.config.dropout, other, site=1)
+            hidden = self.layer_norm15[layer](hidden + context)
+            weights.append(to_source)
         hidden = self.layer_norm2[layer](hidden + self.ffns[layer](hidden, seed))
-        return hidden, weights
+        return hidden, *weights
 
     def _token_mask(self, inputs: Mapping[str, tf.Tensor | None]) -> tf.Tensor:
         """bool, shape (batch, sequence): True for tokens, False for padding."""
@@ -412,6 +480,10 @@ class FormulaPath:
         cache, cached: What holds earlier keys and values, and for how many positions.
         head_masks: For each layer, what its attention weights are multiplied by, if anything.
         new: Positions that are computed after the cached ones; None: all that follow.
+        source: What a decoder attends to.
+
+    Attributes:
+        source: Its hidden states.
     """
 
     def __init__(
@@ -423,6 +495,7 @@ class FormulaPath:
         cached: int | tf.Tensor,
         head_masks: list[tf.Tensor | None],
         new: int | tf.Tensor | None = None,
+        source: Source | None = None,
     ) -> None:
         self.encoder, self.cache, self.head_masks = encoder, cache, head_masks
         causal = encoder.config.causal
@@ -432,6 +505,8 @@ class FormulaPath:
         else:
             computed = tf.slice(tokens, (0, cached), (shape_of(tokens)[0], new))
         self.tokens = tf.expand_dims(computed, 2)
+        self.source = None if source is None else source.hidden
+        self.source_tokens = None if source is None else source.tokens
 
     def unpad(self, x: tf.Tensor) -> tf.Tensor:
         """The whole batch, as it is."""
@@ -446,20 +521,46 @@ class FormulaPath:
         return hidden * tf.cast(self.tokens, hidden.dtype)
 
     def layer(
-        self, index: int, hidden: tf.Tensor, seed: tf.Tensor | None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """`TFXLMModel._layer`, padding zeroed."""
-        hidden, weights = self.encoder._layer(
-            index, hidden, self.attention_mask, self.head_masks[index], self.cache, seed
-        )
-        return self.zero_padding(hidden), weights
+        self,
+        index: int,
+        hidden: tf.Tensor,
+        seed: tf.Tensor | None,
+        source: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, ...]:
+        """`TFXLMModel._layer`, padding zeroed; `source` is the path's."""
+        arguments = (self.attention_mask, self.head_masks[index], self.cache, seed)
+        if source is not None:
+            arguments = (*arguments, Source(source, self.source_tokens))
+        hidden, *weights = self.encoder._layer(index, hidden, *arguments)
+        return self.zero_padding(hidden), *weights
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a decoder attends to.
+
+    Attributes:
+        hidden: The last hidden states of an encoder, float, shape (batch, source, hidden).
+        tokens: bool, shape (batch, source): False for padding.
+    """
+
+    hidden: tf.Tensor
+    tokens: tf.Tensor
+
+    @property
+    def attention_mask(self) -> tf.Tensor:
+        """bool, broadcastable to (batch, heads, query, source): True where visible."""
+        return attention_mask_of(self.tokens, causal=False)
+
+
+_Tensors = tuple[tf.Tensor, ...] | None
 
 
 def _default(value: bool | None, default: bool) -> bool:
     return default if value is None else value
 
 
-def _if_fitting(
+def if_fitting(
     output_positions: tf.Tensor | int | None, inputs: Mapping[str, tf.Tensor | None]
 ) -> tf.Tensor | int | None:
     """`output_positions`, or None if its shape is another than the batch's.
@@ -480,12 +581,15 @@ def _recomputed(run: Callable[..., Any]) -> Callable[..., Any]:
     The seed makes its dropout the same.
     """
 
-    def layer(index: int, hidden: tf.Tensor, seed: tf.Tensor | None) -> tuple[Any, Any]:
+    def layer(
+        index: int, hidden: tf.Tensor, seed: tf.Tensor | None, source: tf.Tensor | None
+    ) -> tuple[Any, ...]:
+        # Gradients flow to what it is called with: so the source is among that.
         @tf.recompute_grad
-        def compute(hidden: tf.Tensor) -> list[tf.Tensor]:
-            return [x for x in run(index, hidden, seed) if x is not None]
+        def compute(hidden: tf.Tensor, *source: tf.Tensor) -> list[tf.Tensor]:
+            return [x for x in run(index, hidden, seed, *source) if x is not None]
 
-        hidden, *weights = compute(hidden)
-        return hidden, weights[0] if weights else None
+        hidden, *weights = compute(hidden, *([] if source is None else [source]))
+        return (hidden, *weights) if weights else (hidden, None, None)
 
     return layer

@@ -12,10 +12,13 @@ import optree
 from xlm_core.outputs import (
     OUTPUT_CLASSES,
     BaseModelOutput,
+    BaseModelOutputWithCrossAttentions,
+    GenerateOutput,
     MaskedLMOutput,
     ModelOutput,
     MultipleChoiceModelOutput,
     QuestionAnsweringModelOutput,
+    Seq2SeqLMOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
     XLMForQuestionAnsweringOutput,
@@ -24,10 +27,13 @@ from xlm_core.tokenization.calls.encoding import BatchEncoding
 
 __all__ = [
     "BaseModelOutput",
+    "BaseModelOutputWithCrossAttentions",
+    "GenerateOutput",
     "MaskedLMOutput",
     "ModelOutput",
     "MultipleChoiceModelOutput",
     "QuestionAnsweringModelOutput",
+    "Seq2SeqLMOutput",
     "SequenceClassifierOutput",
     "TokenClassifierOutput",
     "XLMForQuestionAnsweringOutput",

@@ -89,13 +89,17 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
         if not keras.backend.is_float_dtype(self.compute_dtype):
             raise ConfigError(f"dtype is {dtype!r}: expected a float dtype or policy.")
         config.validate()
-        check_head(config, self.architecture)
+        self._check_config(config)
         self.config = config
         self._check_values: bool | None = None
         self._gradient_checkpointing = False
         self.warned_of_langs = False
         self.warned_of_token_types = False
         self._draw_initial = initialize
+
+    def _check_config(self, config: XLMConfig) -> None:
+        """Raise `ConfigError` if this class cannot be built from this configuration."""
+        check_head(config, self.architecture)
 
     def build(self, input_shape: Any = None) -> None:
         """Make the variables; constructors do it."""
@@ -107,7 +111,7 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
         """Make the variables and give them their initial values; ends each constructor."""
         self.build()
         if self._draw_initial:
-            bare = self.encoder() is self  # in a model with a head, the encoder inside is done
+            bare = self.base_model is self  # in a model with a head, the encoder inside is done
             self.init_weights(spec for spec in self.tensor_specs() if bare or not spec.in_encoder)
 
     def encoder_options(self) -> dict[str, Any]:
@@ -120,28 +124,35 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
 
     # -- names and tensors ---------------------------------------------------------------------
 
-    def encoder(self) -> Any:
-        """The `TFXLMModel` inside, or the model itself if it is one."""
+    @property
+    def base_model(self) -> Any:
+        """The `TFXLMModel` inside, as transformers calls it, or the model itself."""
         return getattr(self, self.base_model_prefix, self)
+
+    def _parts(self) -> tuple[Any, ...]:
+        """Each `TFXLMModel` of this model: one, or of an encoder-decoder two."""
+        return (self.base_model,)
 
     @property
     def check_values(self) -> bool | None:
         """Whether inputs are checked for their values too; see the class."""
-        value: bool | None = self.encoder()._check_values
+        value: bool | None = self._parts()[0]._check_values
         return value
 
     @check_values.setter
     def check_values(self, value: bool | None) -> None:
-        self.encoder()._check_values = value
+        for part in self._parts():
+            part._check_values = value
 
     @property
     def gradient_checkpointing(self) -> bool:
         """Whether layers are recomputed in the backward pass."""
-        return bool(self.encoder()._gradient_checkpointing)
+        return bool(self._parts()[0]._gradient_checkpointing)
 
     @gradient_checkpointing.setter
     def gradient_checkpointing(self, value: bool) -> None:
-        self.encoder()._gradient_checkpointing = value
+        for part in self._parts():
+            part._gradient_checkpointing = value
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """Number of parameters, tied ones counted once.
@@ -212,7 +223,8 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
 
     def _check_matrices(self) -> None:
         """Raise `ConfigError` if embeddings or output were replaced by what does not fit."""
-        self.encoder()._check_matrices()
+        for part in self._parts():
+            part._check_matrices()
 
     def _array_of(self, spec: TensorSpec) -> np.ndarray[Any, Any]:
         array: np.ndarray[Any, Any] = self.variable_of(spec).numpy()
@@ -238,7 +250,7 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
                 self.config.embed_init_std if spec.kind is Kind.EMBEDDING else self.config.init_std
             )
             array = np.array(keras.random.normal(spec.shape, stddev=std, dtype="float32"))
-            if spec.path == "embeddings.weight":
+            if f".{spec.path}".endswith(".embeddings.weight"):
                 array[self.config.pad_index] = 0
             return array
         return np.full(spec.shape, 1.0 if spec.kind is Kind.NORM_SCALE else 0.0, np.float32)
@@ -379,7 +391,7 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
     def _from_checkpoint(
         cls, checkpoint: Checkpoint, dtype: Any, ignore_mismatched_sizes: bool = False
     ) -> Self:
-        checkpoint = checkpoint.as_model()
+        checkpoint = checkpoint.as_model(cls.architecture)
         match = match_checkpoint(
             checkpoint, cls.architecture, ignore_mismatched_sizes=ignore_mismatched_sizes
         )
@@ -466,7 +478,7 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
 
     def get_input_embeddings(self) -> Embedding:
         """The word embeddings."""
-        embeddings: Embedding = self.encoder().embeddings
+        embeddings: Embedding = self._parts()[0].embeddings
         return embeddings
 
     def set_input_embeddings(self, value: Any) -> None:
@@ -579,7 +591,7 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
         if heads_to_prune and is_quantized(self):
             raise ConfigError("this model's matrices are int8: prune heads before quantize().")
         for layer, kept in prune(self.config, heads_to_prune).items():
-            self.encoder().keep_heads(layer, kept)
+            self.base_model.keep_heads(layer, kept)
         self._forget_traces()
 
     def _forget_traces(self) -> None:
@@ -621,7 +633,7 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
         """A fresh seed for the dropouts of one layer, int64, shape (2,); None if not training."""
         if not training:
             return None
-        return tf.cast(self.encoder().seed_generator.next(), tf.int64)
+        return tf.cast(self.base_model.seed_generator.next(), tf.int64)
 
 
 def _around_mean(old: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:

@@ -241,15 +241,17 @@ class XLMModel(XLMPreTrainedModel):
                 tokens. Of several new positions, these are the last keys; one new position may be
                 anywhere, and sees all tokens, of which there is one in each sentence.
             cache: Holds earlier keys and values, as for `forward`.
-            encoder_hidden_states: Of a decoder: float, shape (batch, source, hidden); not looked
-                at where the cache holds the keys and values of the source.
+            encoder_hidden_states: Of a decoder: float, shape (batch, source, hidden); not needed
+                where the cache holds the keys and values of the source.
             encoder_mask: Of a decoder: bool, shape (batch, source): False for padding.
 
         Returns:
             float, shape (batch, new, hidden); of padding among several new positions, zeros.
         """
         source = None
-        if encoder_hidden_states is not None and encoder_mask is not None:
+        if encoder_mask is not None:
+            if encoder_hidden_states is None:  # a cache that lacked the keys would not fit the mask
+                encoder_hidden_states = self.layer_norm_emb.weight.new_empty((len(tokens), 0, 0))
             source = Source(encoder_hidden_states, encoder_mask)
         new = {"input_ids": input_ids, "position_ids": position_ids}
         if langs is not None:

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError
-from xlm_core.heads import both_parts, check_decoder, check_target
+from xlm_core.heads import NO_TARGET, both_parts, check_decoder
+from xlm_core.inputs import check_tensor
 from xlm_core.weights import ENCODER_DECODER, PARTS
 from xlm_torch.fast.rule import are_unmodified, code_of
-from xlm_torch.inputs import check_labels, check_source
+from xlm_torch.generation import Beginning, GenerationMixin, of_encoder_decoder
+from xlm_torch.inputs import check_labels, check_source, describe
 from xlm_torch.language_model import WithOutputLayer
 from xlm_torch.losses import IGNORED
 from xlm_torch.model import Source, XLMModel
@@ -28,7 +30,6 @@ from xlm_torch.outputs import (
     BaseModelOutputWithCrossAttentions,
     Seq2SeqLMOutput,
 )
-from xlm_torch.pretrained import XLMPreTrainedModel
 
 
 class XLMEncoder(WithOutputLayer, XLMModel):
@@ -141,7 +142,7 @@ class XLMDecoder(WithOutputLayer, XLMModel):
 _DECODER = code_of(XLMDecoder)
 
 
-class XLMForConditionalGeneration(XLMPreTrainedModel):
+class XLMForConditionalGeneration(GenerationMixin):
     """XLM's encoder and decoder, for translation and other sequence-to-sequence tasks.
 
     Args:
@@ -233,9 +234,8 @@ class XLMForConditionalGeneration(XLMPreTrainedModel):
             raise InputError("output_logits is False, and there are no labels to give a loss for.")
         if output_logits is None:
             output_logits = self.output_logits
-        check_target(decoder_input_ids, decoder_inputs_embeds, labels)
         if decoder_input_ids is None and decoder_inputs_embeds is None:
-            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(cast(Tensor, labels))
+            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         if encoder_outputs is None:
             encoder_outputs = self.encoder(
                 input_ids=input_ids,
@@ -321,7 +321,7 @@ class XLMForConditionalGeneration(XLMPreTrainedModel):
             }
         )
 
-    def prepare_decoder_input_ids_from_labels(self, labels: Tensor) -> Tensor:
+    def prepare_decoder_input_ids_from_labels(self, labels: Tensor | None) -> Tensor:
         """What the decoder reads to predict labels: `</s>`, then all labels but the last.
 
         Args:
@@ -329,7 +329,13 @@ class XLMForConditionalGeneration(XLMPreTrainedModel):
 
         Returns:
             int64, shape (batch, target).
+
+        Raises:
+            InputError: If they are no labels.
         """
+        if labels is None:
+            raise InputError(NO_TARGET)
+        check_tensor("labels", describe("labels", labels), (None, None), "(batch, target)")
         start = torch.full_like(labels[:, :1], self.config.eos_index)
         shifted = torch.cat((start, labels[:, :-1]), 1)
         return shifted.masked_fill(shifted == IGNORED, self.config.pad_index)
@@ -369,6 +375,10 @@ class XLMForConditionalGeneration(XLMPreTrainedModel):
         if heads_to_prune:
             raise ConfigError("the heads of an encoder-decoder cannot be pruned.")
 
+    def _beginning(self, given: Mapping[str, Any]) -> Beginning:
+        steps = are_unmodified((self.decoder,), _DECODER)
+        return of_encoder_decoder(self, given, steps=steps)
+
     def _sizes_changed(self) -> None:
         for part in self._parts():
             part.config.vocab_size = self.config.vocab_size
@@ -377,8 +387,8 @@ class XLMForConditionalGeneration(XLMPreTrainedModel):
 
 def _as_output(encoder_outputs: Any) -> BaseModelOutput:
     """What an encoder returned, by name: it may be a tuple, or a tensor alone."""
-    if isinstance(encoder_outputs, Mapping):
-        return cast(BaseModelOutput, encoder_outputs)
-    values = (encoder_outputs,) if isinstance(encoder_outputs, Tensor) else tuple(encoder_outputs)
     names = BaseModelOutput.field_names()
+    if isinstance(encoder_outputs, Mapping):
+        return BaseModelOutput(**{name: encoder_outputs.get(name) for name in names})
+    values = (encoder_outputs,) if isinstance(encoder_outputs, Tensor) else tuple(encoder_outputs)
     return BaseModelOutput(**dict(zip(names, values, strict=False)))

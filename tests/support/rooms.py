@@ -199,11 +199,21 @@ def _family(
             *named("parts", "formulas", "fast paths", "every model"),
         ),
         room(
+            "generation",
+            _within(package, "generation"),
+            "errors",
+            "configuration",
+            "rules of models",
+            "checkpoints",
+            "generation",
+            *named("parts", "fast paths", "every model"),
+        ),
+        room(
             "heads",
             _within(package, *heads),
             *described,
             "rules of models",
-            *named("parts", "fast paths", "every model", "model"),
+            *named("parts", "fast paths", "every model", "model", "generation"),
         ),
         room(
             "family",
@@ -211,7 +221,7 @@ def _family(
             *described,
             "checkpoints",
             "tokenizer",
-            *named("parts", "fast paths", "int8", "every model", "model", "heads"),
+            *named("parts", "fast paths", "int8", "every model", "model", "generation", "heads"),
         ),
     )
 

@@ -53,8 +53,6 @@ def name_of(spec: TensorSpec, dialect: Dialect, architecture: str = "XLMModel") 
         return f"transformer.{spec.path}" if stem else spec.path
     if dialect == "facebook":
         return _original_name(spec, architecture)
-    if architecture == ENCODER_DECODER:
-        return None
     parts = spec.path.split(".")
     if dialect == "keras":
         steps = (["transformer"] if stem else []) + parts[:-1]
@@ -62,7 +60,7 @@ def name_of(spec: TensorSpec, dialect: Dialect, architecture: str = "XLMModel") 
     if dialect == "keras_file":
         steps = (["transformer"] if stem else []) + parts[:-1]
         return _keras_file_name(spec, steps, parts[0] == "qa_outputs" and len(parts) == 2)
-    return _tf_name(spec, parts)
+    return None if architecture == ENCODER_DECODER else _tf_name(spec, parts)
 
 
 def is_transposed(spec: TensorSpec, dialect: Dialect) -> bool:

@@ -21,8 +21,9 @@ def attend_within_sentences(
     n_heads: int,
     rate: float,
     seed: tf.Tensor | None,
+    of_source: Unpadding | None = None,
 ) -> tf.Tensor:
-    """Attention in which each sentence of an unpadded batch sees itself only.
+    """Attention in which each sentence of an unpadded batch sees itself only, or its source only.
 
     Args:
         unpadding: Which tokens of the batch are computed, and what they see.
@@ -30,15 +31,19 @@ def attend_within_sentences(
         n_heads: How many heads.
         rate: At which weights are dropped.
         seed: Of the dropout, in training.
+        of_source: Which tokens of the sources `key` and `value` are of, and which of them are
+            seen; None: they are of the sentences themselves. See `choose_source`.
 
     Returns:
         As query.
     """
     inner = query.shape[-1]
     split, merge = _by_heads(unpadding, n_heads, inner // n_heads)
-    context = fused_attention(
-        split(query), split(key), split(value), unpadding.attention_mask, rate=rate, seed=seed
-    )
+    seen, split_seen = unpadding, split
+    if of_source is not None:
+        seen, (split_seen, _) = of_source, _by_heads(of_source, n_heads, inner // n_heads)
+    query, key, value = split(query), split_seen(key), split_seen(value)
+    context = fused_attention(query, key, value, seen.attention_mask, rate=rate, seed=seed)
     return tf.reshape(merge(context), (-1, inner))
 
 

@@ -84,7 +84,8 @@ def compiled(
         graph = graphs[key]
     result, held = graph(*call.values)
     if cache is not None:
-        cache._hold(held)
+        cache._hold(held[0])
+        cache._cross.update(held[1])
     return result
 
 
@@ -143,9 +144,14 @@ class _Call:
         self.kinds = {name: _kind(name, x) for name, x in given.items()}
         self.options = {name: x for name, x in options.items() if name not in given}
         self.values = list(given.values())
-        # Keys and values, (batch, heads, cached, head_dim), of each layer in turn.
-        self.cached_layers = None if cache is None else tuple(cache._layers)
-        held = [] if cache is None else [x for pair in cache._layers.values() for x in pair]
+        # Keys and values, (batch, heads, cached, head_dim), of each layer in turn, then those of
+        # the source.
+        self.cached_layers: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+        held: list[tf.Tensor] = []
+        if cache is not None:
+            self.cached_layers = tuple(cache._layers), tuple(cache._cross)
+            pairs = [*cache._layers.values(), *cache._cross.values()]
+            held = [x for pair in pairs for x in pair]
         self.held_kinds = [
             tf.TensorSpec([None, x.shape[1], None, x.shape[3]], x.dtype) for x in held
         ]
@@ -170,13 +176,15 @@ class _Call:
             tensors = {name: given.pop(name, None) for name in names}
             arguments = {**options, **given}
             if cached_layers is None:
-                return getattr(model(), method)(tensors, **arguments), {}
+                return getattr(model(), method)(tensors, **arguments), ({}, {})
             held = iter(values[len(kinds) :])
             inside = KeyValueCache()
-            inside._layers = {layer: (next(held), next(held)) for layer in cached_layers}
-            cached = tf.shape(values[len(kinds)])[2] if cached_layers else 0
+            own, of_source = cached_layers
+            inside._layers = {layer: (next(held), next(held)) for layer in own}
+            inside._cross = {layer: (next(held), next(held)) for layer in of_source}
+            cached = tf.shape(values[len(kinds)])[2] if own else 0
             result = getattr(model(), method)(tensors, cache=inside, cached=cached, **arguments)
-            return result, inside._layers
+            return result, (inside._layers, inside._cross)
 
         # An object of its own for each graph: by the code of `run`, TensorFlow would count the
         # graphs of all models as one function that is made again and again, and warn of it.
@@ -185,9 +193,18 @@ class _Call:
         return tf.function(own, input_signature=signature, autograph=False)
 
 
+_OF_MODELS_WIDTH = (
+    "inputs_embeds",
+    "encoder_hidden_states",
+    "hidden",
+    "matrix",
+    "embedding_matrix",
+)
+
+
 def _kind(name: str, tensor: tf.Tensor) -> tf.TensorSpec:
     """A tensor without the sizes that differ from call to call."""
     shape: list[int | None] = [None] * tensor.shape.rank
-    if name in ("inputs_embeds", "hidden", "matrix", "embedding_matrix"):
+    if name in _OF_MODELS_WIDTH:
         shape[-1] = tensor.shape[-1]  # the model's width, which products must know
     return tf.TensorSpec(tensor.shape if name == "head_mask" else shape, tensor.dtype)

@@ -10,14 +10,18 @@ from typing import Any
 
 import tensorflow as tf
 
-from xlm_tf.attention import MultiHeadAttention
-from xlm_tf.fast.attention import attend_within_sentences
+from xlm_tf.attention import MultiHeadAttention, held_source, hold_source
+from xlm_tf.fast.attention import attend_within_sentences, fused_attention
 from xlm_tf.fast.linear import linear
 from xlm_tf.fast.unpadding import Unpadding, gather_rows
-from xlm_tf.layers import dropout
+from xlm_tf.layers import dropout, other_seed
 
 # (attention, hidden, seed) to the context of all heads before the output layer.
 Attend = Callable[[MultiHeadAttention, tf.Tensor, tf.Tensor | None], tf.Tensor]
+# The same, after the hidden states of a source.
+AttendToSource = Callable[
+    [tf.Tensor, MultiHeadAttention, tf.Tensor, tf.Tensor | None], tf.Tensor
+]
 
 
 def run_layer(
@@ -27,6 +31,7 @@ def run_layer(
     attend: Attend,
     selected: tf.Tensor | None = None,
     seed: tf.Tensor | None = None,
+    to_source: Attend | None = None,
 ) -> tf.Tensor:
     """Attention and feed-forward layer, each added to its input, then normalised.
 
@@ -38,16 +43,33 @@ def run_layer(
         selected: int32, shape (some,): compute what follows attention for these of the tokens
             only; None: for all.
         seed: Of the dropouts, in training.
+        to_source: How a decoder's layer attends to its source, between the two; None: it has none.
 
     Returns:
         float, shape (tokens, hidden) or (some, hidden).
     """
-    attention, feed_forward = encoder.attentions[index], encoder.ffns[index]
-    context = _select(attend(attention, hidden, seed), selected)
-    residual = _select(hidden, selected)
+    feed_forward = encoder.ffns[index]
     rate = encoder.config.dropout
-    hidden = add_linear(attention.out_lin, context, residual, rate, seed, site=1)
-    hidden = encoder.layer_norm1[index](hidden)
+
+    def attended(
+        attention: Any,
+        norm: Any,
+        hidden: tf.Tensor,
+        attend: Attend,
+        selected: tf.Tensor | None,
+        seed: tf.Tensor | None,
+    ) -> tf.Tensor:
+        context = _select(attend(attention, hidden, seed), selected)
+        residual = _select(hidden, selected)
+        return norm(add_linear(attention.out_lin, context, residual, rate, seed, site=1))
+
+    attention, norm = encoder.attentions[index], encoder.layer_norm1[index]
+    if to_source is None:
+        hidden = attended(attention, norm, hidden, attend, selected, seed)
+    else:
+        hidden = attended(attention, norm, hidden, attend, None, seed)
+        attention, norm = encoder.encoder_attn[index], encoder.layer_norm15[index]
+        hidden = attended(attention, norm, hidden, to_source, selected, other_seed(seed))
     inner = linear(feed_forward.lin1, hidden, feed_forward.activation)
     hidden = add_linear(feed_forward.lin2, inner, hidden, feed_forward.rate, seed, site=2)
     return encoder.layer_norm2[index](hidden)
@@ -94,6 +116,45 @@ def attend_to_cache(
     )
     key, value = cache.update(key, value, attention.layer)
     context, _ = attention.attend(query, key, value, unpadding.attention_mask, seed=seed)
+    return unpadding.unpad(context)
+
+
+def attend_to_source(
+    unpadding: Unpadding,
+    of_source: Unpadding,
+    cache: Any,
+    rows: tf.Tensor,
+    attention: MultiHeadAttention,
+    hidden: tf.Tensor,
+    seed: tf.Tensor | None,
+) -> tf.Tensor:
+    """Attention of each sentence to its source.
+
+    Args:
+        unpadding: Of the sentences.
+        of_source: Of their sources.
+        cache: Holds keys and values of the source, or None; then nothing is unpadded.
+        rows: The source's hidden states, float, shape (tokens, hidden); with a cache, (batch,
+            source, hidden).
+        attention: The layer's cross-attention.
+        hidden: The sentences' hidden states.
+        seed: Of the dropout, in training.
+    """
+    query = linear(attention.q_lin, hidden)
+    key_value = (attention.k_lin, attention.v_lin)
+    if cache is None:
+        key, value = (linear(layer, rows) for layer in key_value)
+        return attend_within_sentences(
+            unpadding, query, key, value, attention.n_heads, attention.rate, seed, of_source
+        )
+    held = held_source(cache, attention.layer)
+    if held is None:
+        key, value = held = tuple(
+            attention.split_heads(linear(layer, rows)) for layer in key_value
+        )
+        hold_source(cache, key, value, attention.layer)
+    query = attention.split_heads(unpadding.pad(query))
+    context, _ = attention.attend(query, *held, of_source.attention_mask, seed=seed)
     return unpadding.unpad(context)
 
 

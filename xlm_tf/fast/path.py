@@ -11,10 +11,24 @@ import tensorflow as tf
 
 from xlm_tf.attention import MultiHeadAttention
 from xlm_tf.cache import CacheBuffers, KeyValueCache
-from xlm_tf.fast.layer import Attend, attend_to_cache, attend_to_sentence, run_layer
+from xlm_tf.fast.layer import (
+    Attend,
+    AttendToSource,
+    attend_to_cache,
+    attend_to_sentence,
+    attend_to_source,
+    run_layer,
+)
 from xlm_tf.fast.linear import OWN_LINEAR
 from xlm_tf.fast.rule import are_unmodified, code_of, have_their_methods
-from xlm_tf.fast.unpadding import Unpadding, choose_unpadding, keep_new_positions, select_last
+from xlm_tf.fast.unpadding import (
+    Unpadding,
+    choose_source,
+    choose_unpadding,
+    keep_new_positions,
+    keep_source,
+    select_last,
+)
 from xlm_tf.feed_forward import TransformerFFN
 from xlm_tf.layers import Embedding, LayerNorm
 
@@ -32,6 +46,8 @@ class FastPath:
         attend: How each layer attends.
         selected: int32, shape (some,): which of these the last layer is computed for; None: all.
         last: The unpadding of what the last layer returns.
+        attend_to_source: How each layer of a decoder attends to its source; None: it has none.
+        source: The hidden states of the source, as `attend_to_source` takes them.
     """
 
     encoder: Any
@@ -39,6 +55,8 @@ class FastPath:
     attend: Attend
     selected: tf.Tensor | None
     last: Unpadding
+    attend_to_source: AttendToSource | None = None
+    source: tf.Tensor | None = None
 
     def unpad(self, x: tf.Tensor) -> tf.Tensor:
         """(batch, new, ...), or (new,) for all sentences, to the computed tokens."""
@@ -53,12 +71,19 @@ class FastPath:
         return self.unpadding.zero_padding(hidden)
 
     def layer(
-        self, index: int, hidden: tf.Tensor, seed: tf.Tensor | None
-    ) -> tuple[tf.Tensor, None]:
-        """One layer, as in `TFXLMModel._layer`, without attention weights."""
+        self,
+        index: int,
+        hidden: tf.Tensor,
+        seed: tf.Tensor | None,
+        source: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, None, None]:
+        """One layer, as in `TFXLMModel._layer`, without attention weights; `source`: the path's."""
         selected = self.selected if index == self.encoder.config.n_layers - 1 else None
-        hidden = run_layer(self.encoder, index, hidden, self.attend, selected, seed)
-        return (self.zero_padding(hidden) if selected is None else hidden), None
+        to_source = None
+        if source is not None and self.attend_to_source is not None:
+            to_source = partial(self.attend_to_source, source)
+        hidden = run_layer(self.encoder, index, hidden, self.attend, selected, seed, to_source)
+        return (self.zero_padding(hidden) if selected is None else hidden), None, None
 
 
 def fast_path(
@@ -72,6 +97,7 @@ def fast_path(
     output_hidden_states: bool,
     output_positions: tf.Tensor | int | None,
     new: int | tf.Tensor | None = None,
+    source: Any = None,
 ) -> FastPath | None:
     """How the fast paths compute this call; None where the formulas have to.
 
@@ -86,6 +112,7 @@ def fast_path(
         head_masks: For each layer, what its weights are multiplied by, if anything.
         output_attentions, output_hidden_states, output_positions: As in `TFXLMModel.call`.
         new: Positions that are computed after the cached ones; None: all that follow.
+        source: What a decoder attends to, an `xlm_tf.model.Source`.
     """
     if (
         output_attentions
@@ -98,8 +125,10 @@ def fast_path(
     ):
         return None
     if cache is not None:
-        return _with_cache(encoder, tokens, cache, cached, new)
-    return _unpadded(encoder, tokens, None if output_hidden_states else output_positions)
+        return _with_cache(encoder, tokens, cache, cached, new, source)
+    if output_hidden_states:
+        output_positions = None
+    return _unpadded(encoder, tokens, output_positions, source)
 
 
 def _with_cache(
@@ -108,19 +137,30 @@ def _with_cache(
     cache: KeyValueCache | CacheBuffers,
     cached: int | tf.Tensor,
     new: int | tf.Tensor | None,
+    source: Any,
 ) -> FastPath:
     """Attention to the cached positions and the new ones, all of which are computed."""
     whole = keep_new_positions(tokens, cached=cached, new=new)
-    return FastPath(encoder, whole, partial(attend_to_cache, whole, cache), None, whole)
+    attend = partial(attend_to_cache, whole, cache)
+    if source is None:
+        return FastPath(encoder, whole, attend, None, whole)
+    to_source = partial(attend_to_source, whole, keep_source(source.tokens), cache)
+    return FastPath(encoder, whole, attend, None, whole, to_source, source.hidden)
 
 
 def _unpadded(
-    encoder: Any, tokens: tf.Tensor, output_positions: tf.Tensor | int | None
+    encoder: Any, tokens: tf.Tensor, output_positions: tf.Tensor | int | None, source: Any
 ) -> FastPath:
     """Attention within each sentence, padding left out unless shapes must not depend on values."""
     unpadding = choose_unpadding(tokens, causal=encoder.config.causal)
     selected, last = select_last(unpadding, tokens, output_positions)
-    return FastPath(encoder, unpadding, partial(attend_to_sentence, unpadding), selected, last)
+    attend = partial(attend_to_sentence, unpadding)
+    if source is None:
+        return FastPath(encoder, unpadding, attend, selected, last)
+    of_source = choose_source(source.tokens)
+    to_source = partial(attend_to_source, unpadding, of_source, None)
+    rows = of_source.unpad(source.hidden)
+    return FastPath(encoder, unpadding, attend, selected, last, to_source, rows)
 
 
 def _runs_own_layer(encoder: Any) -> bool:
@@ -130,4 +170,7 @@ def _runs_own_layer(encoder: Any) -> bool:
 
 
 def _inside(encoder: Any) -> list[Any]:
-    return list(encoder._flatten_layers(include_self=False))
+    """All layers but those of the output layer, which parts of an encoder-decoder have."""
+    output = getattr(encoder, "pred_layer", None)
+    outside = {id(each) for each in output._flatten_layers()} if output is not None else set()
+    return [each for each in encoder._flatten_layers(include_self=False) if id(each) not in outside]

@@ -170,6 +170,28 @@ def keep_new_positions(
     return replace(whole, attention_mask=attention_mask_of(tokens, causal=True, cached=cached))
 
 
+def keep_source(tokens: tf.Tensor) -> Unpadding:
+    """Leave nothing out of the sources of a batch; queries see no padding.
+
+    Args:
+        tokens: bool, shape (batch, source): False for padding.
+    """
+    return keep_padding(tokens, causal=False)
+
+
+def choose_source(tokens: tf.Tensor) -> Unpadding:
+    """Decide what to compute of the sources of a batch: all tokens, as `choose_unpadding` does.
+
+    Queries of a sentence whose source is empty see something, so that nothing becomes NaN.
+
+    Args:
+        tokens: bool, shape (batch, source): False for padding.
+    """
+    unpadding = choose_unpadding(tokens, causal=False)
+    empty = tf.reshape(~tf.reduce_any(tokens, axis=1), (-1, 1, 1, 1))
+    return replace(unpadding, attention_mask=unpadding.attention_mask | empty)
+
+
 def select_last(
     unpadding: Unpadding, tokens: tf.Tensor, wanted: tf.Tensor | int | None
 ) -> tuple[tf.Tensor | None, Unpadding]:

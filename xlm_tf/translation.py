@@ -1,0 +1,403 @@
+"""The encoder-decoder, `TFXLMForConditionalGeneration`: the original's translation models.
+
+Shapes use the legend of `xlm_tf.model`; `target` is the sequence that the decoder reads.
+
+Source: Lample & Conneau 2019, section 3.3; TransformerModel (is_encoder=False) in
+xlm/model/transformer.py and build_model in xlm/model/__init__.py of the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import keras
+import tensorflow as tf
+
+from xlm_core.config import XLMConfig
+from xlm_core.errors import ConfigError, InputError
+from xlm_core.heads import NO_TARGET, both_parts, check_decoder
+from xlm_core.inputs import check_tensor
+from xlm_core.weights import ENCODER_DECODER, PARTS
+from xlm_tf.fast.graphs import compiled
+from xlm_tf.fast.rule import are_unmodified, code_of
+from xlm_tf.inputs import check_labels, check_source, describe
+from xlm_tf.keras_model import model_call, wants_logits_too, wants_loss_alone
+from xlm_tf.language_model import TFWithOutputLayer
+from xlm_tf.layers import shape_of
+from xlm_tf.losses import IGNORED
+from xlm_tf.model import TFXLMModel, if_fitting
+from xlm_tf.outputs import (
+    BaseModelOutput,
+    BaseModelOutputWithCrossAttentions,
+    Seq2SeqLMOutput,
+)
+from xlm_tf.pretrained import TFXLMPreTrainedModel
+
+
+@keras.saving.register_keras_serializable(package="xlm_models")
+class TFXLMEncoder(TFWithOutputLayer, TFXLMModel):
+    """The encoder of an encoder-decoder: a `TFXLMModel` beside its output layer, which stays unused.
+
+    The original trains the two parts as language models first, and keeps both output layers.
+    """
+
+    def post_init(self) -> None:
+        """Add the output layer, then as in every model."""
+        self._add_output(self.config)
+        super().post_init()
+
+
+@keras.saving.register_keras_serializable(package="xlm_models")
+class TFXLMDecoder(TFWithOutputLayer, TFXLMModel):
+    """The decoder of an encoder-decoder: causal, and attending to a source in every layer."""
+
+    def _check_config(self, config: XLMConfig) -> None:
+        check_decoder(config)
+
+    def post_init(self) -> None:
+        """Add the output layer, then as in every model."""
+        self._add_output(self.config)
+        super().post_init()
+
+    @model_call
+    def call(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        langs: tf.Tensor | None = None,
+        token_type_ids: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        lengths: tf.Tensor | None = None,
+        cache: Any = None,
+        head_mask: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool | None = None,
+        *,
+        encoder_hidden_states: tf.Tensor | None = None,
+        encoder_attention_mask: tf.Tensor | None = None,
+        output_positions: tf.Tensor | int | None = None,
+        embedding_matrix: tf.Tensor | None = None,
+        **unknown: Any,
+    ) -> BaseModelOutputWithCrossAttentions | tuple[Any, ...]:
+        """Run the decoder over a batch of targets.
+
+        Args:
+            encoder_hidden_states: What the encoder made of the sources, float, shape (batch,
+                source, hidden).
+            encoder_attention_mask: bool, integer or float, shape (batch, source): 1 for tokens, 0
+                for padding. Default: all are tokens.
+            input_ids, attention_mask, langs, token_type_ids, position_ids, lengths, cache,
+                head_mask, inputs_embeds, output_attentions, output_hidden_states, return_dict,
+                output_positions, embedding_matrix: As in `TFXLMModel.call`, of the target. The
+                cache holds the keys and values of the source as well, if it is a `KeyValueCache`.
+
+        Returns:
+            `BaseModelOutputWithCrossAttentions`, or with return_dict=False the tuple of what it
+            holds.
+        """
+        if unknown:
+            self.refuse(unknown)
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "langs": langs,
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+            "lengths": lengths,
+            "head_mask": head_mask,
+            "inputs_embeds": inputs_embeds,
+        }
+        cache = getattr(cache, "self_attention_cache", cache)
+        cached = self._check(inputs, cache, output_positions, embedding_matrix)
+        target = cast(tf.Tensor, input_ids if input_ids is not None else inputs_embeds)
+        check_source(self, encoder_hidden_states, encoder_attention_mask, target.shape[0])
+        assert encoder_hidden_states is not None
+        if encoder_attention_mask is None:
+            encoder_attention_mask = tf.ones(shape_of(encoder_hidden_states)[:2], tf.bool)
+        inputs["encoder_hidden_states"] = encoder_hidden_states
+        inputs["encoder_attention_mask"] = encoder_attention_mask
+        config = self.config
+        hidden, hidden_states, attentions, cross_attentions = compiled(
+            self,
+            "_encode",
+            inputs,
+            cache=cache,
+            cached=cached,
+            output_attentions=(
+                config.output_attentions if output_attentions is None else output_attentions
+            ),
+            output_hidden_states=(
+                config.output_hidden_states
+                if output_hidden_states is None
+                else output_hidden_states
+            ),
+            output_positions=if_fitting(output_positions, inputs),
+            embedding_matrix=embedding_matrix,
+            training=bool(training),
+            recompute=bool(self._gradient_checkpointing and training and cache is None),
+        )
+        output = BaseModelOutputWithCrossAttentions(
+            last_hidden_state=hidden,
+            hidden_states=hidden_states,
+            attentions=attentions,
+            cross_attentions=cross_attentions,
+        )
+        return self.in_asked_form(output, return_dict)
+
+
+_DECODER = code_of(TFXLMDecoder)
+
+
+@keras.saving.register_keras_serializable(package="xlm_models")
+class TFXLMForConditionalGeneration(TFXLMPreTrainedModel):
+    """XLM's encoder and decoder, for translation and other sequence-to-sequence tasks.
+
+    Args:
+        config: One for both parts, see `XLMConfig.part`. Of a model that is started from those of
+            an encoder, `from_pretrained` makes one.
+
+    Attributes:
+        encoder: A `TFXLMModel` with an output layer, `pred_layer`, that stays unused.
+        decoder: The same layers, each of which attends to what the encoder returns as well; with
+            an output layer of its own.
+        output_logits: Whether calls with labels return logits beside the loss, unless they say.
+    """
+
+    architecture = ENCODER_DECODER
+    output_logits: bool = True
+
+    def __init__(self, config: XLMConfig, **options: Any) -> None:
+        super().__init__(both_parts(config), **options)
+        of_part = self.encoder_options()
+        with keras.name_scope(self.name):
+            self.encoder = TFXLMEncoder(self.config.part("encoder"), **of_part | {"name": "encoder"})
+            self.decoder = TFXLMDecoder(self.config.part("decoder"), **of_part | {"name": "decoder"})
+        self.post_init()
+
+    def post_init(self) -> None:
+        """Give what the parts do not have as encoders its initial value."""
+        self.build()
+        if not self._draw_initial:
+            return
+        done = {
+            f"{name}.{spec.path}"
+            for name, part in zip(PARTS, self._parts(), strict=True)
+            for spec in part.tensor_specs()
+        }
+        self.init_weights(spec for spec in self.tensor_specs() if spec.path not in done)
+
+    @model_call
+    def call(
+        self,
+        input_ids: tf.Tensor | None = None,
+        attention_mask: tf.Tensor | None = None,
+        langs: tf.Tensor | None = None,
+        decoder_input_ids: tf.Tensor | None = None,
+        decoder_attention_mask: tf.Tensor | None = None,
+        decoder_langs: tf.Tensor | None = None,
+        encoder_outputs: BaseModelOutput | tuple[Any, ...] | None = None,
+        cache: Any = None,
+        labels: tf.Tensor | None = None,
+        position_ids: tf.Tensor | None = None,
+        decoder_position_ids: tf.Tensor | None = None,
+        lengths: tf.Tensor | None = None,
+        head_mask: tf.Tensor | None = None,
+        decoder_head_mask: tf.Tensor | None = None,
+        inputs_embeds: tf.Tensor | None = None,
+        decoder_inputs_embeds: tf.Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool | None = None,
+        *,
+        output_logits: bool | None = None,
+        **unknown: Any,
+    ) -> Seq2SeqLMOutput | tuple[Any, ...]:
+        """Predict the tokens of targets from sources.
+
+        Args:
+            input_ids, attention_mask, langs, position_ids, lengths, head_mask, inputs_embeds: The
+                sources, as in `TFXLMModel.call`. With encoder_outputs, only attention_mask,
+                lengths or input_ids are looked at, for their padding.
+            decoder_input_ids, decoder_attention_mask, decoder_langs, decoder_position_ids,
+                decoder_head_mask, decoder_inputs_embeds: What the decoder reads, in the same form;
+                a target begins with `</s>`. Default: from labels, by
+                `prepare_decoder_input_ids_from_labels`.
+            encoder_outputs: What the encoder returned for these sources before: its output, or a
+                tuple that begins with the last hidden states. Default: it is run.
+            cache: A `KeyValueCache` for the decoder, see `TFXLMModel.call`: it holds the keys and
+                values of the source too.
+            labels: integer, shape (batch, target): the token that the logits at this position should
+                name, without a leading `</s>`; -100 does not count.
+            output_attentions, output_hidden_states, return_dict: As in `TFXLMModel.call`.
+            output_logits: False, with labels: the loss alone, which then costs neither the time
+                nor the memory of logits for every position. Default: the model's.
+
+        Returns:
+            `Seq2SeqLMOutput`, or with return_dict=False the tuple of what it holds.
+
+        Raises:
+            InputError: For tensors that do not fit.
+            UnknownArgumentError: For any other keyword.
+        """
+        if unknown:
+            self.refuse(unknown)
+        self._check_matrices()
+        if labels is None and output_logits is False:
+            raise InputError("output_logits is False, and there are no labels to give a loss for.")
+        if output_logits is None:
+            output_logits = wants_logits_too() or (self.output_logits and not wants_loss_alone())
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        if encoder_outputs is None:
+            encoder_outputs = self.encoder(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                langs=langs,
+                position_ids=position_ids,
+                lengths=lengths,
+                head_mask=head_mask,
+                inputs_embeds=inputs_embeds,
+                output_attentions=output_attentions,
+                output_hidden_states=output_hidden_states,
+                return_dict=True,
+                training=training,
+            )
+        encoded = _as_output(encoder_outputs)
+        source = self._source_mask(encoded, input_ids, attention_mask, lengths)
+        output_matrix, embedding_matrix = self.decoder._shared_matrix(labels)
+        looks_at_labels = labels is not None and not output_logits
+        requests = {
+            "output_positions": self.decoder._labelled(labels) if looks_at_labels else None,
+            "embedding_matrix": embedding_matrix,
+        }
+        if not are_unmodified((self.decoder,), _DECODER):
+            requests = {}
+        decoded = self.decoder(
+            input_ids=decoder_input_ids,
+            attention_mask=decoder_attention_mask,
+            langs=decoder_langs,
+            position_ids=decoder_position_ids,
+            cache=cache,
+            head_mask=decoder_head_mask,
+            inputs_embeds=decoder_inputs_embeds,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+            encoder_hidden_states=encoded.last_hidden_state,
+            encoder_attention_mask=source,
+            training=training,
+            **requests,
+        )
+        hidden = decoded.last_hidden_state
+        if labels is not None:
+            labels = check_labels(
+                self,
+                "labels",
+                labels,
+                (hidden.shape[0], hidden.shape[1]),
+                "(batch, target)",
+                limit=self.config.vocab_size,
+                rule="the vocabulary, or -100 where nothing is to be predicted",
+            )
+        loss, logits = self.decoder._scored(
+            hidden, labels, output_matrix, wants_logits=labels is None or output_logits
+        )
+        output = Seq2SeqLMOutput(
+            loss=loss,
+            logits=logits,
+            decoder_hidden_states=decoded.hidden_states,
+            decoder_attentions=decoded.attentions,
+            cross_attentions=decoded.cross_attentions,
+            encoder_last_hidden_state=encoded.last_hidden_state,
+            encoder_hidden_states=encoded.hidden_states,
+            encoder_attentions=encoded.attentions,
+        )
+        return self.in_asked_form(output, return_dict)
+
+    def _source_mask(
+        self,
+        encoded: BaseModelOutput,
+        input_ids: tf.Tensor | None,
+        attention_mask: tf.Tensor | None,
+        lengths: tf.Tensor | None,
+    ) -> tf.Tensor | None:
+        """bool, shape (batch, source): False for padding of the sources; None: there is none."""
+        if attention_mask is not None:
+            return attention_mask
+        return self.encoder._token_mask(
+            {
+                "attention_mask": None,
+                "lengths": lengths,
+                "input_ids": input_ids,
+                "inputs_embeds": encoded.last_hidden_state,
+            }
+        )
+
+    def prepare_decoder_input_ids_from_labels(self, labels: tf.Tensor | None) -> tf.Tensor:
+        """What the decoder reads to predict labels: `</s>`, then all labels but the last.
+
+        Args:
+            labels: integer, shape (batch, target): as in `call`; -100 becomes padding.
+
+        Returns:
+            integer, shape (batch, target).
+
+        Raises:
+            InputError: If they are no labels.
+        """
+        if labels is None:
+            raise InputError(NO_TARGET)
+        check_tensor("labels", describe("labels", labels), (None, None), "(batch, target)")
+        start = tf.fill((shape_of(labels)[0], 1), tf.cast(self.config.eos_index, labels.dtype))
+        shifted = tf.concat((start, labels[:, :-1]), 1)
+        pad = tf.cast(self.config.pad_index, labels.dtype)
+        return tf.where(shifted == IGNORED, pad, shifted)
+
+    # -- the two parts -------------------------------------------------------------------------
+
+    def get_encoder(self) -> TFXLMEncoder:
+        """The encoder."""
+        return self.encoder
+
+    def get_decoder(self) -> TFXLMDecoder:
+        """The decoder."""
+        return self.decoder
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self.encoder, self.decoder
+
+    def get_output_embeddings(self) -> keras.layers.Layer:
+        """The output projection of the decoder."""
+        return self.decoder.get_output_embeddings()
+
+    def set_output_embeddings(self, value: Any) -> None:
+        """Replace the values of the decoder's output, as in `TFXLMWithLMHeadModel`."""
+        self.decoder.set_output_embeddings(value)
+
+    def prune_heads(self, heads_to_prune: Mapping[int, Any]) -> None:
+        """Refused: the attention of an encoder-decoder is not pruned.
+
+        Raises:
+            ConfigError: If there are heads to prune.
+        """
+        if heads_to_prune:
+            raise ConfigError("the heads of an encoder-decoder cannot be pruned.")
+
+    def _resize(self, *, mean_resizing: bool) -> bool:
+        for part in self._parts():
+            part.config.vocab_size = self.config.vocab_size
+        return super()._resize(mean_resizing=mean_resizing)
+
+
+def _as_output(encoder_outputs: Any) -> BaseModelOutput:
+    """What an encoder returned, by name: it may be a tuple, or a tensor alone."""
+    names = BaseModelOutput.field_names()
+    if isinstance(encoder_outputs, Mapping):
+        return BaseModelOutput(**{name: encoder_outputs.get(name) for name in names})
+    values = (encoder_outputs,) if tf.is_tensor(encoder_outputs) else tuple(encoder_outputs)
+    return BaseModelOutput(**dict(zip(names, values, strict=False)))
