@@ -212,6 +212,15 @@ def check_cache_batch(cached: int | None, batch: int | None) -> None:
         )
 
 
+def check_cache_length(limit: int, positions: int) -> None:
+    """Raise `InputError` if a cache is to hold more positions than it may."""
+    if positions > limit:
+        raise InputError(
+            f"the cache holds up to {limit} positions, and these make {positions}: make it with a "
+            "larger max_length."
+        )
+
+
 def check_output_positions(positions: object, info: TensorInfo | None, new: int | None) -> None:
     """Check which positions a head looks at.
 

@@ -282,6 +282,25 @@ class XLMForQuestionAnsweringOutput(ModelOutput):
     attentions: Any = None
 
 
+@dataclass(eq=False)
+class GenerateOutput(ModelOutput):
+    """What `generate` returns with return_dict_in_generate.
+
+    Attributes:
+        sequences: int64, shape (sequences, tokens): the prompt and what was generated; for each
+            sentence as many as num_return_sequences, the best first, padded after their end.
+        sequences_scores: float, shape (sequences,), of beam search: what sequences were compared
+            by.
+        scores: With output_scores, for each step what tokens were chosen by, after all that
+            changes it: logits of greedy search and sampling, log-probabilities of beam search;
+            float, shape (rows, vocabulary), a row for each sequence or beam, finished or not.
+    """
+
+    sequences: Any = None
+    sequences_scores: Any = None
+    scores: Any = None
+
+
 OUTPUT_CLASSES: tuple[type[ModelOutput], ...] = (
     BaseModelOutput,
     BaseModelOutputWithCrossAttentions,
@@ -292,4 +311,5 @@ OUTPUT_CLASSES: tuple[type[ModelOutput], ...] = (
     TokenClassifierOutput,
     QuestionAnsweringModelOutput,
     XLMForQuestionAnsweringOutput,
+    GenerateOutput,
 )

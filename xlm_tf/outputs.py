@@ -13,6 +13,7 @@ from xlm_core.outputs import (
     OUTPUT_CLASSES,
     BaseModelOutput,
     BaseModelOutputWithCrossAttentions,
+    GenerateOutput,
     MaskedLMOutput,
     ModelOutput,
     MultipleChoiceModelOutput,
@@ -27,6 +28,7 @@ from xlm_core.tokenization.calls.encoding import BatchEncoding
 __all__ = [
     "BaseModelOutput",
     "BaseModelOutputWithCrossAttentions",
+    "GenerateOutput",
     "MaskedLMOutput",
     "ModelOutput",
     "MultipleChoiceModelOutput",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -16,6 +16,7 @@ from xlm_torch.fast.embedding import only_looks_up, share
 from xlm_torch.fast.memory import memory_of
 from xlm_torch.fast.rule import are_traced, are_unmodified, code_of
 from xlm_torch.fast.vocabulary_loss import linear_cross_entropy
+from xlm_torch.generation import Beginning, GenerationMixin, of_language_model
 from xlm_torch.heads import XLMModelWithHead
 from xlm_torch.inputs import check_labels
 from xlm_torch.losses import (
@@ -207,7 +208,7 @@ class WithOutputLayer(XLMPreTrainedModel):
             self.pred_layer.proj.out_features = self.config.vocab_size
 
 
-class XLMWithLMHeadModel(WithOutputLayer, XLMModelWithHead):
+class XLMWithLMHeadModel(GenerationMixin, WithOutputLayer, XLMModelWithHead):
     """XLM with its language-model head, for masked and for causal language modelling.
 
     Attributes:
@@ -292,3 +293,7 @@ class XLMWithLMHeadModel(WithOutputLayer, XLMModelWithHead):
             attentions=encoded.attentions,
         )
         return self.in_asked_form(output, return_dict)
+
+    def _beginning(self, given: Mapping[str, Any]) -> Beginning:
+        steps = are_unmodified((self.base_model,), self.encoder_code)
+        return of_language_model(self, given, steps=steps)

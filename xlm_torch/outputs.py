@@ -10,6 +10,7 @@ from xlm_core.outputs import (
     OUTPUT_CLASSES,
     BaseModelOutput,
     BaseModelOutputWithCrossAttentions,
+    GenerateOutput,
     MaskedLMOutput,
     ModelOutput,
     MultipleChoiceModelOutput,
@@ -23,6 +24,7 @@ from xlm_core.outputs import (
 __all__ = [
     "BaseModelOutput",
     "BaseModelOutputWithCrossAttentions",
+    "GenerateOutput",
     "MaskedLMOutput",
     "ModelOutput",
     "MultipleChoiceModelOutput",

@@ -20,6 +20,7 @@ from xlm_core.heads import NO_TARGET, both_parts, check_decoder
 from xlm_core.inputs import check_tensor
 from xlm_core.weights import ENCODER_DECODER, PARTS
 from xlm_torch.fast.rule import are_unmodified, code_of
+from xlm_torch.generation import Beginning, GenerationMixin, of_encoder_decoder
 from xlm_torch.inputs import check_labels, check_source, describe
 from xlm_torch.language_model import WithOutputLayer
 from xlm_torch.losses import IGNORED
@@ -29,7 +30,6 @@ from xlm_torch.outputs import (
     BaseModelOutputWithCrossAttentions,
     Seq2SeqLMOutput,
 )
-from xlm_torch.pretrained import XLMPreTrainedModel
 
 
 class XLMEncoder(WithOutputLayer, XLMModel):
@@ -142,7 +142,7 @@ class XLMDecoder(WithOutputLayer, XLMModel):
 _DECODER = code_of(XLMDecoder)
 
 
-class XLMForConditionalGeneration(XLMPreTrainedModel):
+class XLMForConditionalGeneration(GenerationMixin):
     """XLM's encoder and decoder, for translation and other sequence-to-sequence tasks.
 
     Args:
@@ -374,6 +374,10 @@ class XLMForConditionalGeneration(XLMPreTrainedModel):
         """
         if heads_to_prune:
             raise ConfigError("the heads of an encoder-decoder cannot be pruned.")
+
+    def _beginning(self, given: Mapping[str, Any]) -> Beginning:
+        steps = are_unmodified((self.decoder,), _DECODER)
+        return of_encoder_decoder(self, given, steps=steps)
 
     def _sizes_changed(self) -> None:
         for part in self._parts():

@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "line_by_line": {"reports"},
     "tokenize": {"reports", "line_by_line"},
     "generation": {"line_by_line", "opening"},
+    "texts": {"line_by_line", "opening"},
     "cli": {
         "reports",
         "opening",
@@ -33,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
         "line_by_line",
         "tokenize",
         "generation",
+        "texts",
     },
     "layouts_page": set(),
     "__main__": {"cli"},

@@ -160,7 +160,15 @@ def settle(
     _check_combination(config, kind, merged, settings)
     eos = _ends(config, kind, merged, settings)
     scoring = merged.beam_scoring or ("transformers" if kind == "masked" else "original")
-    limits = _limits(config, kind, merged, prompts, sources)
+    says_length = merged.says_length or settings.get("max_length") is not None
+    limits = _limits(
+        config,
+        kind,
+        merged,
+        prompts,
+        sources,
+        max_length=merged.max_length if says_length else None,
+    )
     minimums = np.maximum((merged.min_length or 0) - prompts, merged.min_new_tokens or 0).clip(
         min=0
     )
@@ -299,15 +307,17 @@ def _limits(
     merged: GenerationConfig,
     prompts: NDArray[np.int64],
     sources: NDArray[np.int64] | None,
+    *,
+    max_length: int | None,
 ) -> NDArray[np.int64]:
     """How many tokens each sentence may get."""
     positions = config.max_position_embeddings
     if merged.max_new_tokens is not None:
         lengths = prompts + merged.max_new_tokens
         said = f"max_new_tokens is {merged.max_new_tokens}"
-    elif merged.max_length is not None:
-        lengths = np.full_like(prompts, merged.max_length)
-        said = f"max_length is {merged.max_length}"
+    elif max_length is not None:
+        lengths = np.full_like(prompts, max_length)
+        said = f"max_length is {max_length}"
     elif kind == "translation" and sources is not None:
         lengths = np.minimum((1.5 * sources + 10).astype(np.int64), positions)
         lengths = np.maximum(lengths, np.minimum(prompts + 1, positions))

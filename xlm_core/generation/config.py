@@ -194,9 +194,9 @@ class GenerationConfig:
     as its `generation_config`. None in any field stands for its default.
 
     Attributes:
-        max_length: Tokens of a sequence at most, its prompt counted, padding not. Default: of
-            language models 20 more than the prompt; of a translation int(1.5 n + 10), n being the
-            tokens of its own source.
+        max_length: Tokens of a sequence at most, its prompt counted, padding not. 20, as in
+            transformers, says nothing here: language models then generate 20 tokens, and
+            translations have int(1.5 n + 10), n being the tokens of their own source.
         max_new_tokens: Tokens after the prompt at most, in place of max_length.
         min_length, min_new_tokens: Before that many, no sequence ends.
         num_beams: Beams of beam search; 1: greedy search, or sampling.
@@ -227,7 +227,7 @@ class GenerationConfig:
             settings of transformers that it does not follow.
     """
 
-    max_length: int | None = None
+    max_length: int = 20
     max_new_tokens: int | None = None
     min_length: int | None = None
     min_new_tokens: int | None = None
@@ -253,8 +253,12 @@ class GenerationConfig:
     output_scores: bool | None = None
     return_dict_in_generate: bool | None = None
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
+    # Read and set by transformers' Trainer: whether a model's configuration said it all.
+    _from_model_config = False
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "max_length" and value is None:
+            value = _SAYS_NOTHING
         if name in _RULES and value is not None:
             fits, rule = _RULES[name]
             value = _plain(value)
@@ -335,7 +339,14 @@ class GenerationConfig:
         """The fields that say something, and `extra`."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         extra: dict[str, Any] = values.pop("extra")
+        if not self.says_length:
+            del values["max_length"]
         return extra | {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def says_length(self) -> bool:
+        """Whether max_length is one that somebody asked for."""
+        return self.max_length != _SAYS_NOTHING
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write generation_config.json into a folder, which is made if it is not there."""
@@ -361,6 +372,7 @@ class GenerationConfig:
         return replace(self, **fields_given, extra=self.extra | others)
 
 
+_SAYS_NOTHING = 20  # transformers' default of max_length
 SETTINGS = tuple(_RULES)
 _LENGTHS = (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens"))
 _SAID_IN_TWO_WAYS = (*_LENGTHS, *(pair[::-1] for pair in _LENGTHS))

@@ -22,6 +22,9 @@ from xlm_core.texts.preparing import (
 )
 from xlm_core.tokenization.calls.arguments import check_natural
 
+# The exponential of more is no float64.
+_LARGEST_EXPONENT = 709.0
+
 
 @dataclass(frozen=True)
 class TextScore:
@@ -47,7 +50,8 @@ class TextScore:
     @property
     def perplexity(self) -> float:
         """exp(-log_prob / number of tokens); of a text without any, 1."""
-        return math.exp(-self.log_prob / max(len(self.tokens), 1))
+        exponent = -self.log_prob / max(len(self.tokens), 1)
+        return math.exp(exponent) if exponent < _LARGEST_EXPONENT else math.inf
 
 
 class Scoring:

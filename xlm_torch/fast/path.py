@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from xlm_torch.attention import MultiHeadAttention, attention_mask_of
-from xlm_torch.cache import KeyValueCache
+from xlm_torch.cache import CacheBuffers, KeyValueCache
 from xlm_torch.fast.layer import (
     Attend,
     attend_to_cache,
@@ -108,7 +108,7 @@ def fast_path(
     fuses = (
         not output_attentions
         and all(mask is None for mask in head_masks)
-        and (cache is None or type(cache) is KeyValueCache)
+        and (cache is None or type(cache) in (KeyValueCache, CacheBuffers))
         and are_unmodified(_inside(encoder), _SUBLAYERS | _OTHERS | OWN_LINEAR)
     )
     sublayers = _sublayers(encoder)

@@ -225,7 +225,9 @@ class _WithHead(XLMPreTrainedModel):
 
 
 class XLMWithLMHeadModel(_WithHead, language_model.XLMWithLMHeadModel, GenerationMixin):
-    """`xlm_torch.XLMWithLMHeadModel`, of transformers' kind: `generate` is there."""
+    """`xlm_torch.XLMWithLMHeadModel`, of transformers' kind: `generate` is transformers' own."""
+
+    generate = GenerationMixin.generate
 
     # transformers 4 wants the names alone, 5 what they are tied to.
     _tied_weights_keys: Any = {_OUTPUT_MATRIX: "transformer.embeddings.weight"}  # noqa: RUF012
@@ -252,6 +254,9 @@ class XLMWithLMHeadModel(_WithHead, language_model.XLMWithLMHeadModel, Generatio
                 `forward` are meant.)
         """
         return inputs_of_step(self.config, input_ids, kwargs)
+
+    def _read_generation_config(self, folder: Path) -> None:
+        """Left to transformers, whose configuration it is."""
 
     def _reorder_cache(self, past_key_values: Any, _: Tensor) -> Any:
         return past_key_values
