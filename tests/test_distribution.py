@@ -17,7 +17,7 @@ import pytest
 import conversion
 import xlm_core
 from conversion.cli import main
-from conversion.verification.run import FAMILIES
+from conversion.opening.families import FAMILIES
 from xlm_core import distribution
 from xlm_core.errors import MissingPackageError
 from xlm_core.tokenization.text.segmenters import SEGMENTERS

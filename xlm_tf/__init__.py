@@ -33,6 +33,9 @@ from xlm_tf.optimizers import AdamW
 from xlm_tf.pretrained import TFXLMPreTrainedModel
 from xlm_tf.quantization import quantize
 from xlm_tf.question_answering import TFXLMForQuestionAnswering, TFXLMForQuestionAnsweringSimple
+from xlm_tf.texts.embeddings import encode, encode_each
+from xlm_tf.texts.filling import fill_mask
+from xlm_tf.texts.scoring import score
 from xlm_tf.translation import TFXLMForConditionalGeneration
 
 __all__ = [  # noqa: RUF022  (one order for both families)
@@ -51,8 +54,12 @@ __all__ = [  # noqa: RUF022  (one order for both families)
     "XLMTokenizer",
     "TFXLMWithLMHeadModel",
     "__version__",
+    "encode",
+    "encode_each",
+    "fill_mask",
     "formulas_only",
     "from_pretrained",
     "plain_kernels",
     "quantize",
+    "score",
 ]

@@ -406,6 +406,11 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
             model._set_variable(spec, check.see(spec.path, lazy.read()))
         check.report()
         loaded = {spec.path for spec, _ in match.found}
+        for spec in model.tensor_specs():
+            if rows := match.fresh_rows.get(spec.path):
+                array = np.array(model._array_of(spec))
+                array[[*rows]] = model._initial_value(spec)[[*rows]]
+                model._set_variable(spec, array)
         model.init_weights(spec for spec in model.tensor_specs() if spec.path not in loaded)
         model.config.dtype = model.variable_dtype
         model.prune_heads(checkpoint.prune)

@@ -25,6 +25,9 @@ from xlm_torch.model import XLMModel
 from xlm_torch.pretrained import XLMPreTrainedModel
 from xlm_torch.quantization import quantize
 from xlm_torch.question_answering import XLMForQuestionAnswering, XLMForQuestionAnsweringSimple
+from xlm_torch.texts.embeddings import encode, encode_each
+from xlm_torch.texts.filling import fill_mask
+from xlm_torch.texts.scoring import score
 from xlm_torch.translation import XLMForConditionalGeneration
 
 __all__ = [
@@ -42,10 +45,14 @@ __all__ = [
     "XLMTokenizer",
     "XLMWithLMHeadModel",
     "__version__",
+    "encode",
+    "encode_each",
+    "fill_mask",
     "formulas_only",
     "from_pretrained",
     "pack_weights",
     "plain_kernels",
     "quantize",
+    "score",
     "unpack_weights",
 ]

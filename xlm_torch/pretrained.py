@@ -406,10 +406,14 @@ class XLMPreTrainedModel(AskedByTools):
         check.report()
         loaded = {spec.path for spec, _ in match.found}
         for spec in model.tensor_specs():
-            if spec.path not in loaded and spec.tied_to is None:
+            rows = match.fresh_rows.get(spec.path)
+            if spec.tied_to is None and (spec.path not in loaded or rows):
                 tensor = torch.empty(spec.shape, dtype=wanted, device="cpu")
                 model._init_tensor(spec, tensor)
-                model._set_parameter(spec, tensor)
+                if rows:
+                    model._parameter(spec).data[[*rows]] = tensor[[*rows]]
+                else:
+                    model._set_parameter(spec, tensor)
         model.tie_weights()
         model.config.dtype = str(wanted)
         model.prune_heads(checkpoint.prune)

@@ -12,8 +12,10 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from conversion.cli.checkpoints import add_convert, add_demo, add_inspect, add_verify
+from conversion.cli.generation import add_generate, add_translate
 from conversion.cli.parsing import Parser
 from conversion.cli.terminal import IMPOSSIBLE, INTERRUPTED, write_out
+from conversion.cli.texts import add_encode, add_fill_mask, add_score
 from conversion.cli.tokenize import add_tokenize
 from conversion.reports.json_text import error_json
 from conversion.reports.wording import shown
@@ -34,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     options, unknown = parser().parse_known_args(arguments)
     command: Parser = options.parser
+    if hasattr(options, "inputs") and all(each == "-" or each[:1] != "-" for each in unknown):
+        # Names of files that come after an option, which argparse leaves over.
+        options.inputs = [*options.inputs, *unknown]
+        unknown = []
     if unknown:
         command.refuse(unknown)
     run: Callable[[argparse.Namespace], int] = options.run
@@ -44,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (XLMError, OSError) as error:
             message = _one_line(command.in_options(str(error))) or type(error).__name__
             if getattr(options, "json", False):
-                write_out(error_json(options.command, error, message))
+                lines = getattr(options, "json_lines", False)
+                write_out(error_json(options.command, error, message, on_one_line=lines))
             print(f"xlm {options.command}: {message}", file=sys.stderr)
             return IMPOSSIBLE
         except KeyboardInterrupt:
@@ -64,6 +71,11 @@ def parser() -> Parser:
     add_verify(commands)
     add_demo(commands)
     add_tokenize(commands)
+    add_translate(commands)
+    add_generate(commands)
+    add_fill_mask(commands)
+    add_score(commands)
+    add_encode(commands)
     return result
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from conversion.convert.losses import files_lost, not_copied, tensors_lost
 from conversion.convert.target import check_space, check_target, clear_errors, staged
-from conversion.convert.text_files import gathered, text_folder
 from conversion.convert.tokenizer_files import unused_options, with_dictionary, write_tokenizer
+from conversion.opening.text_files import gathered, text_folder
 from conversion.reports.conversion import Summary
 from conversion.reports.progress import ByteProgress
 from xlm_core.checkpoints.layouts import LAYOUTS

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from conversion.convert.text_files import codes_in
+from conversion.opening.text_files import codes_in
 from xlm_core.checkpoints.fitting import fit_checkpoint
 from xlm_core.checkpoints.layouts.base import MODEL_FOLDER, Layout, TextFiles
 from xlm_core.checkpoints.opening import Checkpoint

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from conversion.convert.text_files import codes_in
+from conversion.opening.text_files import codes_in
 from xlm_core.checkpoints.layouts.base import TextFiles
 from xlm_core.checkpoints.original import Original
 from xlm_core.checkpoints.weights import Weights
@@ -17,6 +17,7 @@ from xlm_core.errors import CheckpointError, TokenizerError
 from xlm_core.tokenization.files.folder import FOLDER_FILES, MERGES_FILE, VOCAB_FILE
 from xlm_core.tokenization.files.vocabulary_files import (
     SPECIAL_WORDS,
+    are_cased,
     read_code_counts,
     read_merges,
     read_vocabulary,
@@ -153,14 +154,12 @@ def _check_codes(codes: Path) -> None:
 
 
 def _made(codes: Path, words: tuple[str, ...], config: XLMConfig, mode: str | None) -> XLMTokenizer:
-    # A vocabulary without a single capital was made of lowercased text.
-    cased = any(word != word.lower() for word in words[len(SPECIAL_WORDS) :])
     return XLMTokenizer.from_facebook(
         codes,
         dict(enumerate(words)),
         mode=mode or "v4",
         lang2id=config.lang2id,
-        do_lowercase_and_remove_accent=not cased,
+        do_lowercase_and_remove_accent=not are_cased(words),
     )
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from conversion.opening.families import FAMILIES, load_family
 from conversion.reports.outputs import BARS, Bars
 from conversion.reports.progress import ByteProgress
 from conversion.reports.verification import Report
 from conversion.verification.batch import verification_batch
 from conversion.verification.forward import Participant, compare_forward
-from conversion.verification.run import FAMILIES, load_family
 from xlm_core import distribution
 from xlm_core.checkpoints import Checkpoint, match_checkpoint, open_checkpoint
 from xlm_core.errors import CheckpointError

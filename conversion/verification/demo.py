@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from conversion.opening.families import FAMILIES, load_family
 from conversion.reports.verification import Report
 from conversion.verification.checkpoint import verify
-from conversion.verification.run import FAMILIES, load_family
 from xlm_core.config import XLMConfig
 from xlm_core.errors import CheckpointError
 from xlm_core.weights import Kind

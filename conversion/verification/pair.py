@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from conversion.opening.families import loadable
 from conversion.reports.outputs import BARS, Bars
 from conversion.reports.pair import Forward, PairReport, Side
 from conversion.reports.progress import ByteProgress
@@ -15,7 +16,6 @@ from conversion.reports.tensors import ABSENT, ROUNDED, TensorRow
 from conversion.verification.batch import verification_batch
 from conversion.verification.checkpoint import ENCODER_ONLY, architecture_of, versions
 from conversion.verification.forward import Participant, compare_forward
-from conversion.verification.run import loadable
 from conversion.verification.tensors import compare_weights
 from xlm_core.checkpoints import Checkpoint, open_checkpoint
 from xlm_core.checkpoints.fitting import Fit, fit_checkpoint

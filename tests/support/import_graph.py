@@ -24,7 +24,7 @@ COMPUTED = {
         "conversion.reports.verification",
         "conversion.verification",
     },
-    "conversion.verification.run": {"xlm_torch", "xlm_tf"},
+    "conversion.opening.families": {"xlm_torch", "xlm_tf"},
 }
 
 

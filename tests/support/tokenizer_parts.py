@@ -10,8 +10,9 @@ import pytest
 
 from xlm_core import XLMTokenizer
 from xlm_core.tokenization.text.moses import moses
-from xlm_core.tokenization.text.pipeline import _ROMANIAN, Pipeline
+from xlm_core.tokenization.text.pipeline import Pipeline
 from xlm_core.tokenization.text.punctuation import normalization, unicode_punctuation
+from xlm_core.tokenization.text.romanian import ROMANIAN
 from xlm_core.tokenization.text.rules import Rule
 from xlm_core.tokenization.text_encoder import TextOptions
 from xlm_core.tokenization.workers import pool as parallel
@@ -104,7 +105,7 @@ def rules_of(language: str, perl: bool) -> Iterator[Rule]:
     yield from normalization(language, perl)
     yield from moses(language, perl)._before_periods
     yield from moses(language, perl)._after_periods
-    yield from _ROMANIAN
+    yield from ROMANIAN
 
 
 def rules_of_normalization(pipeline: Pipeline) -> Sequence[Rule]:
@@ -114,7 +115,7 @@ def rules_of_normalization(pipeline: Pipeline) -> Sequence[Rule]:
 
 def romanian_rules() -> Sequence[Rule]:
     """The rules for Romanian."""
-    return _ROMANIAN
+    return ROMANIAN
 
 
 def control_characters(pipeline: Pipeline) -> Any:

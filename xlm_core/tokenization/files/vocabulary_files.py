@@ -113,6 +113,15 @@ def read_code_counts(path: str | Path) -> tuple[int, ...] | None:
     return tuple(int(line[2]) for line in fields)
 
 
+def are_cased(words: Iterable[str]) -> bool:
+    """Whether the words of an original's dictionary have capitals.
+
+    A vocabulary without a single one was made of lowercased text, which the original rid of its
+    accents at the same time.
+    """
+    return any(word != word.lower() for word in words if word not in SPECIAL_WORDS)
+
+
 def read_vocabulary(path: str | Path) -> dict[str, int]:
     """Read vocab.json: the id of each subword.
 

@@ -21,16 +21,11 @@ from xlm_core.tokenization.text.accents import (
 from xlm_core.tokenization.text.aligned_text import AlignedText
 from xlm_core.tokenization.text.moses import Moses, moses
 from xlm_core.tokenization.text.punctuation import normalization, unicode_punctuation
-from xlm_core.tokenization.text.rules import Rule, apply, replace
+from xlm_core.tokenization.text.romanian import ROMANIAN
+from xlm_core.tokenization.text.rules import Rule, apply
 from xlm_core.tokenization.text.segmenters import Segmenter, segmenter_for
 
 MODES = ("v4", "v5", "original")
-
-# Sennrich's scripts for the Romanian of WMT16: one spelling of s and t with cedilla or comma,
-# then no diacritics at all.
-_ROMANIAN = tuple(
-    replace(old, new) for old, new in zip("ŞşȘșŢţȚțĂăÂâÎî", "SsSsTtTtAaAaIi", strict=True)
-)
 
 
 # Unicode's category C, which Moses' scripts turn into blanks and transformers deletes.
@@ -122,7 +117,7 @@ class Pipeline:
         text = text[: len(text) - 1] if self.perl else text.strip()
         if not text.text.isprintable():
             text = text.map_characters(lambda char: char.translate(self._control))
-        return text.apply(_ROMANIAN) if self._romanian else text
+        return text.apply(ROMANIAN) if self._romanian else text
 
     # -- the fast path ----------------------------------------------------------------------
 
@@ -137,7 +132,7 @@ class Pipeline:
         text = text[:-1] if self.perl else text.strip()
         if not text.isprintable():
             text = text.translate(self._control)
-        return apply(_ROMANIAN, text) if self._romanian else text
+        return apply(ROMANIAN, text) if self._romanian else text
 
     def words(self, text: str) -> list[str]:
         """The words of `text`, from every step on the whole of it, without spans."""

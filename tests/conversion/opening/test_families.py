@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conversion.verification import run
+from conversion.opening import families
 from xlm_core.errors import XLMError
 
 
@@ -16,23 +16,23 @@ class TestFamilies:
             if name == "xlm_tf":
                 raise ModuleNotFoundError("No module named 'keras'", name="keras")
 
-        monkeypatch.setattr(run.importlib, "import_module", load)
-        with pytest.raises(run.MissingPackageError, match=r"xlm-parity\[tf\]"):
-            run.load_family("TensorFlow")
+        monkeypatch.setattr(families.importlib, "import_module", load)
+        with pytest.raises(families.MissingPackageError, match=r"xlm-parity\[tf\]"):
+            families.load_family("TensorFlow")
 
     def test_a_broken_installation_says_why(self, monkeypatch: Any) -> None:
         def load(name: str) -> Any:
             raise ImportError("libsomething.so: cannot open")
 
-        monkeypatch.setattr(run.importlib, "import_module", load)
-        with pytest.raises(run.MissingPackageError, match=r"does not load \(libsomething"):
-            run.load_family("PyTorch")
+        monkeypatch.setattr(families.importlib, "import_module", load)
+        with pytest.raises(families.MissingPackageError, match=r"does not load \(libsomething"):
+            families.load_family("PyTorch")
 
     def test_an_error_of_our_own_is_not_hidden(self, monkeypatch: Any) -> None:
         def load(name: str) -> Any:
             raise ImportError("cannot import name 'x' from 'xlm_core'", name="xlm_core")
 
-        monkeypatch.setattr(run.importlib, "import_module", load)
+        monkeypatch.setattr(families.importlib, "import_module", load)
         with pytest.raises(ImportError) as caught:
-            run.load_family("PyTorch")
+            families.load_family("PyTorch")
         assert not isinstance(caught.value, XLMError)

@@ -1,0 +1,1 @@
+"""Open what a tool computes with: a framework, a model, and the tokenizer that belongs to it."""
