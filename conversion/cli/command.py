@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from conversion.cli.checkpoints import add_convert, add_demo, add_inspect, add_verify
+from conversion.cli.evaluation import add_evaluate
 from conversion.cli.generation import add_generate, add_translate
 from conversion.cli.parsing import Parser
 from conversion.cli.terminal import IMPOSSIBLE, INTERRUPTED, write_out
@@ -72,6 +73,7 @@ def parser() -> Parser:
     add_tokenize(commands)
     add_translate(commands)
     add_generate(commands)
+    add_evaluate(commands)
     return result
 
 

@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "line_by_line": {"reports"},
     "tokenize": {"reports", "line_by_line"},
     "generation": {"line_by_line", "opening"},
+    "evaluation": {"reports", "line_by_line"},
     "cli": {
         "reports",
         "opening",
@@ -33,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
         "line_by_line",
         "tokenize",
         "generation",
+        "evaluation",
     },
     "layouts_page": set(),
     "__main__": {"cli"},

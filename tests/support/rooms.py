@@ -245,6 +245,11 @@ _CONVERSION = (
     ),
     Room("line by line", _within("conversion", "line_by_line"), ("errors", "reports")),
     Room(
+        "evaluate",
+        _within("conversion", "evaluation"),
+        ("errors", "text", "reports", "line by line"),
+    ),
+    Room(
         "written texts",
         _within("conversion", "generation"),
         (
@@ -330,6 +335,7 @@ _CONVERSION = (
             "opening",
             "line by line",
             "written texts",
+            "evaluate",
             "tokenize",
             "convert",
             "inspect",
