@@ -232,7 +232,8 @@ class TFXLMModel(TFXLMPreTrainedModel):
         head_masks = self._head_masks(inputs["head_mask"])
         source = None
         if (mask := inputs.get("encoder_attention_mask")) is not None:
-            source = Source(inputs["encoder_hidden_states"], mask)
+            tokens_of_source = mask if mask.dtype == tf.bool else mask != 0
+            source = Source(inputs["encoder_hidden_states"], tokens_of_source)
         path = fast_path(
             self,
             tokens,

@@ -16,11 +16,12 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError
-from xlm_core.heads import NO_TARGET, both_parts, check_decoder
+from xlm_core.heads import NO_TARGET, check_decoder
 from xlm_core.inputs import check_tensor
 from xlm_core.weights import ENCODER_DECODER, PARTS
 from xlm_tf.fast.graphs import compiled
 from xlm_tf.fast.rule import are_unmodified, code_of
+from xlm_tf.generation import Beginning, GenerationMixin, of_encoder_decoder
 from xlm_tf.inputs import check_labels, check_source, describe
 from xlm_tf.keras_model import model_call, wants_logits_too, wants_loss_alone
 from xlm_tf.language_model import TFWithOutputLayer
@@ -32,7 +33,6 @@ from xlm_tf.outputs import (
     BaseModelOutputWithCrossAttentions,
     Seq2SeqLMOutput,
 )
-from xlm_tf.pretrained import TFXLMPreTrainedModel
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")
@@ -153,7 +153,7 @@ _DECODER = code_of(TFXLMDecoder)
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")
-class TFXLMForConditionalGeneration(TFXLMPreTrainedModel):
+class TFXLMForConditionalGeneration(GenerationMixin):
     """XLM's encoder and decoder, for translation and other sequence-to-sequence tasks.
 
     Args:
@@ -171,7 +171,7 @@ class TFXLMForConditionalGeneration(TFXLMPreTrainedModel):
     output_logits: bool = True
 
     def __init__(self, config: XLMConfig, **options: Any) -> None:
-        super().__init__(both_parts(config), **options)
+        super().__init__(config, **options)
         of_part = self.encoder_options()
         with keras.name_scope(self.name):
             self.encoder = TFXLMEncoder(self.config.part("encoder"), **of_part | {"name": "encoder"})
@@ -387,6 +387,10 @@ class TFXLMForConditionalGeneration(TFXLMPreTrainedModel):
         """
         if heads_to_prune:
             raise ConfigError("the heads of an encoder-decoder cannot be pruned.")
+
+    def _beginning(self, given: Mapping[str, Any]) -> Beginning:
+        steps = are_unmodified((self.decoder,), _DECODER)
+        return of_encoder_decoder(self, given, steps=steps)
 
     def _resize(self, *, mean_resizing: bool) -> bool:
         for part in self._parts():

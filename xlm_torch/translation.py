@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError
-from xlm_core.heads import NO_TARGET, both_parts, check_decoder
+from xlm_core.heads import NO_TARGET, check_decoder
 from xlm_core.inputs import check_tensor
 from xlm_core.weights import ENCODER_DECODER, PARTS
 from xlm_torch.fast.rule import are_unmodified, code_of
@@ -161,7 +161,7 @@ class XLMForConditionalGeneration(GenerationMixin):
     _tied_weights_keys: ClassVar[Any] = [f"{part}.pred_layer.proj.weight" for part in PARTS]
 
     def __init__(self, config: XLMConfig) -> None:
-        super().__init__(both_parts(config))
+        super().__init__(config)
         self.encoder = XLMEncoder(self.config.part("encoder"))
         self.decoder = XLMDecoder(self.config.part("decoder"))
         self.post_init()
