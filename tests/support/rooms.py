@@ -262,6 +262,11 @@ _CONVERSION = (
     ),
     Room("line by line", _within("conversion", "line_by_line"), ("errors", "reports")),
     Room(
+        "evaluate",
+        _within("conversion", "evaluation"),
+        ("errors", "text", "reports", "line by line"),
+    ),
+    Room(
         "written texts",
         _within("conversion", "generation"),
         (
@@ -361,6 +366,7 @@ _CONVERSION = (
             "texts through a model",
             "line by line",
             "written texts",
+            "evaluate",
             "tokenize",
             "convert",
             "inspect",
