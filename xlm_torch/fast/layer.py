@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from xlm_torch.attention import MultiHeadAttention
 from xlm_torch.fast.attention import attend_within_sentences, fused_attention
-from xlm_torch.fast.linear import linear, linears
+from xlm_torch.fast.linear import feed_forward, linear, linears
 from xlm_torch.fast.unpadding import Unpadding
 
 # (attention, hidden) to the context of all heads before the output layer, and the weights if
@@ -38,17 +38,24 @@ def run_layer(
         The hidden states, of the shape of `hidden` or (some, hidden), and the weights
         that `attend` returns.
     """
-    attention, feed_forward = encoder.attentions[index], encoder.ffns[index]
+    attention, module = encoder.attentions[index], encoder.ffns[index]
     residual = _select(hidden, selected)
     context, weights = attend(attention, hidden)
     context = _select(context, selected)
     rate = encoder.config.dropout if encoder.training else 0.0
     hidden = add_linear(attention.out_lin, context, residual, rate)
     hidden = encoder.layer_norm1[index](hidden)
-    inner = linear(feed_forward.lin1, hidden, feed_forward.activation)
-    rate = feed_forward.dropout if feed_forward.training else 0.0
-    hidden = add_linear(feed_forward.lin2, inner, hidden, rate)
+    rate = module.dropout if module.training else 0.0
+    hidden = _add_feed_forward(module, hidden, rate)
     return encoder.layer_norm2[index](hidden), weights
+
+
+def _add_feed_forward(module: Any, hidden: Tensor, rate: float) -> Tensor:
+    """hidden + dropout(module(hidden)), of a `TransformerFFN`."""
+    first, second = module.lin1, module.lin2
+    if not rate and (y := feed_forward(first, second, hidden, module.activation)) is not None:
+        return y.add_(hidden)
+    return add_linear(second, linear(first, hidden, module.activation), hidden, rate)
 
 
 def add_linear(layer: nn.Module, x: Tensor, residual: Tensor, dropout: float) -> Tensor:
