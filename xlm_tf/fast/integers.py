@@ -361,7 +361,7 @@ def _run(
             return function(x, layers)
         rows = shape_of(x)[0]
         padding = rounded_up(rows) - rows
-        compiled = _compiled(key, function, tuple(map(len, layers)))
+        compiled = _compiled((product, *key), function, tuple(map(len, layers)))
         found = compiled(tf.pad(tf.cast(x, tf.float32), [[0, padding], [0, 0]]), list(layers))
         return [y[:rows] for y in found]
 
@@ -392,6 +392,11 @@ def _compiled(key: tuple[Any, ...], function: Any, sizes: tuple[int, ...]) -> An
     return _COMPILED[(*key, sizes)]
 
 
+POWERS_OF_TWO = [2**exponent for exponent in range(31)]
+# By how many powers of two are less than the number of rows.
+STEPS = [max(8, 2**exponent // 16) for exponent in range(32)]
+
+
 def rounded_up(rows: Any) -> Any:
     """A number of rows that XLA compiles for: at least so many, at most an eighth more, or 8.
 
@@ -401,10 +406,8 @@ def rounded_up(rows: Any) -> Any:
         rows: An integer, or int32, shape ().
     """
     if isinstance(rows, int):
-        step = max(8, 1 << max(max(rows - 1, 1).bit_length() - 4, 0))
-        return max(-(-rows // step), 1) * step
-    # The exponent of the next power of two; float64 holds every number of rows exactly.
-    wide = tf.cast(tf.maximum(rows, 2), tf.float64)
-    exponent = tf.cast(tf.math.ceil(tf.math.log(wide) / math.log(2.0) - 1e-9), tf.int32)
-    step = tf.maximum(8, tf.bitwise.left_shift(1, tf.maximum(exponent - 4, 0)))
+        step = STEPS[max(rows - 1, 0).bit_length()]
+        return max((rows + step - 1) // step, 1) * step
+    smaller = tf.reduce_sum(tf.cast(tf.constant(POWERS_OF_TWO) < rows, tf.int32))
+    step = tf.gather(tf.constant(STEPS), smaller)
     return tf.maximum((rows + step - 1) // step, 1) * step
