@@ -20,8 +20,8 @@ class Match:
 
     Attributes:
         found: (spec, tensor) for everything that the file holds; tied tensors are not repeated.
-        fresh: Specs of the head that the file lacks: they keep their initial values.
-        left_out: Names of the file that belong to another head.
+        fresh: Specs that the file lacks, of the head or allowed: they keep their initial values.
+        left_out: Names of the file that belong to another head, or to nothing here.
         misshapen: Those of `fresh` that the file holds in another shape, with that shape.
     """
 
@@ -36,6 +36,7 @@ def match_checkpoint(
     architecture: str,
     *,
     ignore_mismatched_sizes: bool = False,
+    allow_partial: bool = False,
     quiet: bool = False,
 ) -> Match:
     """Match an opened checkpoint to a class, with the choices that were made when it was opened.
@@ -48,6 +49,7 @@ def match_checkpoint(
         architecture,
         checkpoint.source,
         ignore_mismatched_sizes=ignore_mismatched_sizes,
+        allow_partial=allow_partial,
         untie=checkpoint.untie,
         tied=checkpoint.tied,
         quiet=quiet,
@@ -61,6 +63,7 @@ def match_tensors(
     source: str,
     *,
     ignore_mismatched_sizes: bool = False,
+    allow_partial: bool = False,
     untie: bool = False,
     tied: str | None = None,
     quiet: bool = False,
@@ -76,6 +79,8 @@ def match_tensors(
         architecture: Its class, e.g. "XLMForTokenClassification".
         source: What messages call the file.
         ignore_mismatched_sizes: A head whose shapes differ starts fresh instead of failing.
+        allow_partial: Whatever the file lacks starts fresh, and whatever it has beside is left out,
+            instead of failing: for who asks to be told what these are. Shapes still have to fit.
         untie: The file holds a tied language model, which is asked for untied: its output
             matrix is a copy of the embeddings.
         tied: Which of two tied tensors to keep if they differ, "embeddings" or "output".
@@ -112,15 +117,19 @@ def match_tensors(
     fresh = tuple(
         spec
         for spec in missing.values()
-        if not spec.in_encoder
-        and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
+        if allow_partial
+        or (
+            not spec.in_encoder
+            and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
+        )
     )
+    unknown = fit.unexpected if allow_partial else ()
     lost = [spec.path for spec in missing.values() if spec not in fresh]
     problems = [
         listed(what, names)
         for what, names in (
             ("missing", lost),
-            ("unexpected", fit.unexpected),
+            ("unexpected", [] if allow_partial else fit.unexpected),
             ("misshapen", misshapen),
         )
         if names
@@ -138,23 +147,28 @@ def match_tensors(
             )
         )
     _settle_tied(fit.specs, found, source, tied)
-    if fresh and not quiet:
+    if (fresh or unknown) and not quiet:
         sizes = [
             f"{path} ({shape} in the file, {spec.shape} here)"
             for path, (spec, shape) in resized.items()
         ]
-        warn(
-            f"{architecture} from {source}: started fresh, to be trained before use: "
-            + ", ".join(spec.path for spec in fresh)
-            + (f". Of another size: {', '.join(sizes)}" if sizes else "")
-            + (f". Left out, of another head: {', '.join(fit.left_out)}." if fit.left_out else ".")
-        )
+        told = [
+            f"{what}: {', '.join(names)}."
+            for what, names in (
+                ("started fresh, to be trained before use", [spec.path for spec in fresh]),
+                ("Of another size", sizes),
+                ("Left out, of another head", fit.left_out),
+                ("Left out, unknown here", unknown),
+            )
+            if names
+        ]
+        warn(f"{architecture} from {source}: {' '.join(told)}")
     pairs = tuple(
         (spec, found[spec.path])
         for spec in fit.specs
         if spec.path in found and spec.tied_to is None
     )
-    return Match(pairs, fresh, fit.left_out, tuple(resized.values()))
+    return Match(pairs, fresh, (*fit.left_out, *unknown), tuple(resized.values()))
 
 
 def _settle_tied(
