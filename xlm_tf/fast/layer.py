@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from xlm_tf.attention import MultiHeadAttention, held_source, hold_source
-from xlm_tf.fast.attention import attend_within_sentences, fused_attention
+from xlm_tf.fast.attention import attend_within_sentences
 from xlm_tf.fast.linear import feed_forward, linear, linears
 from xlm_tf.fast.unpadding import Unpadding, gather_rows
 from xlm_tf.layers import dropout, other_seed
