@@ -123,6 +123,7 @@ _CORE = (
         ),
     ),
     Room("corpus", _within("xlm_core", "corpus"), ("errors", "tokenizer")),
+    Room("objectives", _within("xlm_core", "objectives"), ("errors", "configuration", "corpus")),
     Room("xlm_core", ("xlm_core",), ("errors", "configuration", "words", "calls", "tokenizer")),
 )
 
