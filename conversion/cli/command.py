@@ -15,6 +15,7 @@ from conversion.cli.checkpoints import add_convert, add_demo, add_inspect, add_v
 from conversion.cli.parsing import Parser
 from conversion.cli.terminal import IMPOSSIBLE, INTERRUPTED, write_out
 from conversion.cli.tokenize import add_tokenize
+from conversion.cli.vocabulary import add_build_vocab, add_learn_bpe
 from conversion.reports.json_text import error_json
 from conversion.reports.wording import shown
 from xlm_core import distribution
@@ -64,6 +65,8 @@ def parser() -> Parser:
     add_verify(commands)
     add_demo(commands)
     add_tokenize(commands)
+    add_learn_bpe(commands)
+    add_build_vocab(commands)
     return result
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from conversion.line_by_line.progress import Progress
+from conversion.line_by_line.text_files import Batch, Reader
 from conversion.tokenize.lines import Converted, convert, writer_of
 from conversion.tokenize.options import Options
-from conversion.tokenize.progress import Progress
 from conversion.tokenize.sinks import open_sink
-from conversion.tokenize.text_files import Batch, Reader
 from xlm_core.errors import InputError
 from xlm_core.tokenization.calls.arguments import check_natural
 from xlm_core.tokenization.files.folder import VOCAB_FILE

@@ -7,8 +7,8 @@ from array import array
 from dataclasses import dataclass
 from itertools import chain
 
+from conversion.line_by_line.text_files import Batch
 from conversion.tokenize.options import Options
-from conversion.tokenize.text_files import Batch
 from xlm_core.tokenization.text_encoder import TextOptions
 from xlm_core.tokenization.tokenizer import XLMTokenizer
 from xlm_core.tokenization.words.bpe import END_OF_WORD

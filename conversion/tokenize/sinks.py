@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import lzma
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
+from conversion.line_by_line.output import written
 from conversion.tokenize.lines import Converted
 from conversion.tokenize.options import Options
 from xlm_core.corpus import CorpusWriter
@@ -54,7 +52,7 @@ def open_sink(
         yield Sink(write)
     else:
         assert output is not None
-        with _written(Path(output), overwrite) as file:
+        with written(Path(output), overwrite) as file:
             yield Sink(lambda result: file.write(result.output))
 
 
@@ -74,37 +72,3 @@ def _corpus_sink(
         sink = Sink(write)
         yield sink
         sink.left_out = writer.left_out
-
-
-@contextmanager
-def _written(path: Path, overwrite: bool) -> Iterator[Any]:
-    """A file to write to, which is renamed to `path` unless something fails."""
-    path = Path(os.path.realpath(path))  # a link stays: what it points to is replaced
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: give the name of a file.")
-    if path.exists() and not path.is_file():  # a device or a pipe cannot be replaced
-        with path.open("wb") as file:
-            yield file
-        return
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists: give another name, or overwrite=True.")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as raw, _compressed(raw, path.name) as file:
-            yield file
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
-def _compressed(raw: BinaryIO, name: str) -> Iterator[Any]:
-    if name.endswith(".gz"):
-        # Without name and time: the same texts give the same file.
-        with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped:
-            yield zipped
-    elif name.endswith(".xz"):
-        with lzma.LZMAFile(raw, "wb") as packed:
-            yield packed
-    else:
-        yield raw

@@ -14,11 +14,11 @@ import pytest
 import conversion.cli.quiet
 import conversion.convert.checkpoint
 import conversion.inspection.values
+import conversion.line_by_line.progress
+import conversion.line_by_line.text_files
 import conversion.reports.progress
 import conversion.tokenize.files
 import conversion.tokenize.lines
-import conversion.tokenize.progress
-import conversion.tokenize.text_files
 import conversion.verification
 
 
@@ -29,7 +29,7 @@ def read_values_in_blocks(patch: pytest.MonkeyPatch, elements: int) -> None:
 
 def end_batches_at(patch: pytest.MonkeyPatch, nbytes: int) -> None:
     """A batch of lines ends once it has so many bytes."""
-    patch.setattr(conversion.tokenize.text_files, "_BYTES_A_BATCH", nbytes)
+    patch.setattr(conversion.line_by_line.text_files, "_BYTES_A_BATCH", nbytes)
 
 
 def remember_words(patch: pytest.MonkeyPatch, count: int) -> None:
@@ -52,7 +52,7 @@ def stop_clocks(patch: pytest.MonkeyPatch, now: float) -> None:
     stopped = SimpleNamespace(perf_counter=lambda: now)
     for module in (
         conversion.reports.progress,
-        conversion.tokenize.progress,
+        conversion.line_by_line.progress,
         conversion.tokenize.files,
     ):
         patch.setattr(module, "time", stopped)

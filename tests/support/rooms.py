@@ -123,6 +123,11 @@ _CORE = (
         ),
     ),
     Room("corpus", _within("xlm_core", "corpus"), ("errors", "tokenizer")),
+    Room(
+        "subwords",
+        _within("xlm_core", "subwords"),
+        ("errors", "text", "words", "files of a tokenizer"),
+    ),
     Room("objectives", _within("xlm_core", "objectives"), ("errors", "configuration", "corpus")),
     Room("xlm_core", ("xlm_core",), ("errors", "configuration", "words", "calls", "tokenizer")),
 )
@@ -219,6 +224,7 @@ def _family(
 _BASE = ("errors", "configuration", "weight table")
 _CONVERSION = (
     Room("reports", _within("conversion", "reports"), (*_BASE, "containers", "layouts")),
+    Room("line by line", _within("conversion", "line_by_line"), ("errors", "reports")),
     Room(
         "tokenize",
         _within("conversion", "tokenize"),
@@ -231,7 +237,20 @@ _CONVERSION = (
             "files of a tokenizer",
             "tokenizer",
             "corpus",
+            "line by line",
+        ),
+    ),
+    Room(
+        "vocabulary",
+        _within("conversion", "vocabulary"),
+        (
+            "errors",
+            "text",
+            "files of a tokenizer",
+            "tokenizer",
+            "subwords",
             "reports",
+            "line by line",
         ),
     ),
     Room(
@@ -287,6 +306,7 @@ _CONVERSION = (
             "text",
             "reports",
             "tokenize",
+            "vocabulary",
             "convert",
             "inspect",
             "verify",

@@ -49,6 +49,7 @@ from xlm_core.tokenization.files.vocabulary_files import (
     read_vocabulary,
 )
 from xlm_core.tokenization.settings import list_of_names, one_of, truth, whole_number
+from xlm_core.tokenization.text.detokenization import detokenizer_of
 from xlm_core.tokenization.text.languages import Languages
 from xlm_core.tokenization.text.pipeline import MODES
 from xlm_core.tokenization.text.segmenters import DEFAULT_KYTEA_MODEL
@@ -370,6 +371,9 @@ class XLMTokenizer:
                 return_windows: As many rows a text as cover it, each of at most `max_length`,
                     neighbours sharing `stride` tokens, and `overflow_to_sample_mapping`, the
                     sample of each row. As fast tokenizers do for return_overflowing_tokens.
+                framing: Special tokens other than the mode's: "sentence", `</s> A </s>`, as the
+                    models were pretrained, and as translation takes its sources; "prompt",
+                    `</s> A`, which a causal model continues.
 
         Returns:
             Key -> list of ints for one text, lists of them for a batch; with return_tensors
@@ -803,6 +807,29 @@ class XLMTokenizer:
             self.decode(row, skip_special_tokens, clean_up_tokenization_spaces, **more)
             for row in sequences
         ]
+
+    def detokenize(self, text: str | Sequence[str], *, lang: str | None = None) -> str:
+        """Running text of words, as `decode` gives them: "Hello , world !" is "Hello, world!".
+
+        Case and accents stay as they are: a model of lowercased text gives lowercased text.
+
+        Args:
+            text: Words with blanks between them, or a list of words.
+            lang: Their language; default, the tokenizer's `lang`. Chinese, Japanese, Thai and
+                others that write no blanks between words are joined without.
+
+        Raises:
+            InputError: The text is neither.
+            UnknownLanguageError: The tokenizer does not know `lang`.
+        """
+        words = text.split(" ") if isinstance(text, str) else text
+        if not isinstance(words, (list, tuple)) or not all(isinstance(w, str) for w in words):
+            raise InputError(
+                f"detokenize takes a text or a list of words; got {text!r:.80}. For ids, call "
+                "decode first."
+            )
+        language = self.lang if lang is None else self._languages.check(lang)
+        return detokenizer_of(language).join(words)
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
         """Subwords joined, with a blank where a word ends."""

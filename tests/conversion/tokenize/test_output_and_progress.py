@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from conversion.tokenize.progress import Progress
-from conversion.tokenize.text_files import Reader
+from conversion.line_by_line.progress import Progress
+from conversion.line_by_line.text_files import Reader
 from tests.conversion.tokenize.tokenize_command import ids, run
 from tests.support.conversion_tools import show_progress_at_once, stop_clocks
 

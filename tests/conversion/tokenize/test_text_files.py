@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conversion.tokenize.text_files import Batch, Reader
+from conversion.line_by_line.text_files import Batch, Reader
 from tests.conversion.tokenize.tokenize_command import TEXT, error_of, ids, lines_of, run
 from tests.support.conversion_tools import end_batches_at
 

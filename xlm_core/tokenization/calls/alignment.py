@@ -37,7 +37,7 @@ class Row:
         second: The span of its second sequence; None for a single sequence.
         left: Number of padding tokens on the left.
         right: Number of padding tokens on the right.
-        framed: Whether special tokens stand before, between and after the sequences.
+        frame: How many special tokens stand before the first sequence, and after each.
     """
 
     sample: int
@@ -45,7 +45,7 @@ class Row:
     second: Span | None
     left: int
     right: int
-    framed: bool
+    frame: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class LazyAlignment(Sequence[RowAlignment]):
         rows: How each row is laid out, as columns, so that a batch which nobody asks pays little:
             the sample, the span of the first and of the second sequence, the padding.
         ids: The ids of each row.
-        framed: Whether special tokens frame the rows.
+        frame: How many special tokens stand before the first sequence of a row, and after each.
         side: Where the padding is.
     """
 
@@ -89,11 +89,11 @@ class LazyAlignment(Sequence[RowAlignment]):
         texts: tuple[Texts, ...],
         rows: tuple[Sequence[int], Sequence[Span], Sequence[Span] | None, Sequence[int] | None],
         ids: Sequence[list[int]],
-        framed: bool,
+        frame: tuple[int, int],
         side: str,
     ) -> None:
         self._tokenizer, self._texts, self._rows, self._ids = tokenizer, texts, rows, ids
-        self._framed, self._side = framed, side
+        self._frame, self._side = frame, side
         self._text_encoder = tokenizer._text_encoder
         self._samples: dict[tuple[int, int], list[Origin]] = {}
         self._known: dict[int, RowAlignment] = {}
@@ -115,7 +115,7 @@ class LazyAlignment(Sequence[RowAlignment]):
                 None if pads is None else pads[index],
             )
             texts, ids = self._texts, self._ids[index]
-            return LazyAlignment(self._tokenizer, texts, rows, ids, self._framed, self._side)
+            return LazyAlignment(self._tokenizer, texts, rows, ids, self._frame, self._side)
         index = range(len(self))[index]
         if index not in self._known:
             self._known[index] = self._compute(self.row(index), self._ids[index])
@@ -127,17 +127,17 @@ class LazyAlignment(Sequence[RowAlignment]):
         pad = 0 if pads is None else pads[index]
         left, right = (pad, 0) if self._side == "left" else (0, pad)
         other = None if second is None else second[index]
-        return Row(samples[index], first[index], other, left, right, self._framed)
+        return Row(samples[index], first[index], other, left, right, self._frame)
 
     def _compute(self, row: Row, ids: list[int]) -> RowAlignment:
         nowhere: Origin = (0, 0, None)
-        frame = [nowhere] * row.framed
+        before, after = ([nowhere] * count for count in row.frame)
         spans = [row.first] if row.second is None else [row.first, row.second]
-        aligned = [nowhere] * row.left + frame
+        aligned = [nowhere] * row.left + before
         sequences: list[int | None] = [None] * len(aligned)
         for number, (start, stop) in enumerate(spans):
-            aligned += self._sample(row.sample, number)[start:stop] + frame
-            sequences += [number] * (stop - start) + [None] * len(frame)
+            aligned += self._sample(row.sample, number)[start:stop] + after
+            sequences += [number] * (stop - start) + [None] * len(after)
         aligned += [nowhere] * row.right
         sequences += [None] * row.right
         assert len(aligned) == len(ids), "alignment and ids disagree"

@@ -42,6 +42,7 @@ class Arguments:
     split_special_tokens: bool | None = None
     workers: int = 1
     return_windows: bool = False
+    framing: str | None = None
 
     @classmethod
     def of(cls, function: str, **values: Any) -> Arguments:

@@ -61,7 +61,10 @@ class Assembly:
         arguments: Arguments,
     ) -> None:
         self._tokenizer = tokenizer
-        self._framing = framing
+        pair = second is not None
+        self._framing = framing.of_kind(
+            arguments.framing, pair=pair, add_special_tokens=arguments.add_special_tokens
+        )
         self._columns = first, second
         self._arguments = arguments
         side = arguments.padding_side
@@ -76,9 +79,10 @@ class Assembly:
             verbose=arguments.verbose,
         )
         # How many special tokens frame each row.
-        self._special = (
-            tokenizer.num_special_tokens_to_add(second is not None) * arguments.add_special_tokens
-        )
+        # A subclass may say another number, but not for a framing that a call asks for.
+        own = arguments.framing is None
+        count = tokenizer.num_special_tokens_to_add(pair) if own else self._framing.count(pair)
+        self._special = count * arguments.add_special_tokens
         check_call(tokenizer, first, second, arguments, self._plan, self._special)
         self._langs = self._languages(arguments.lang, "lang")
         self._langs_pair = self._langs
@@ -236,23 +240,29 @@ class Assembly:
                     for length, one in zip(lengths, ones, strict=True)
                 ]
         if self._arguments.return_special_tokens_mask:
-            mask = self._tokenizer.get_special_tokens_mask
             data["special_tokens_mask"] = (
                 [
-                    mask(ids, None if second is None else second[row])
+                    self._special_tokens_mask(ids, None if second is None else second[row])
                     for row, ids in enumerate(first)
                 ]
                 if self._special
                 else [[0] * length for length in lengths]
             )
 
+    def _special_tokens_mask(self, ids: list[int], pair_ids: list[int] | None) -> list[int]:
+        if self._arguments.framing is None:
+            return self._tokenizer.get_special_tokens_mask(ids, pair_ids)
+        other = None if pair_ids is None else len(pair_ids)
+        return self._framing.special_tokens_mask(len(ids), other)
+
     def _numbers_of_languages(self, first: Ids, second: Ids | None, rows: Rows) -> Ids:
         """The number of the language at each position of each row."""
         numbers = self._tokenizer.lang2id or {}
         framed = bool(self._special)
+        frame = (1 + self._framing.closes) * framed
         result = []
         for row, sample in enumerate(rows.samples):
-            ids = [numbers[self._langs[sample] or ""]] * (len(first[row]) + 2 * framed)
+            ids = [numbers[self._langs[sample] or ""]] * (len(first[row]) + frame)
             if second is not None:
                 ids += [numbers[self._langs_pair[sample] or ""]] * (len(second[row]) + framed)
             result.append(ids)
@@ -279,4 +289,5 @@ class Assembly:
             texts.append(Texts(column.items, langs, self._options_of(column)))
         layout = (rows.samples, rows.first, rows.second, pads)
         framed = self._arguments.add_special_tokens
-        return LazyAlignment(self._tokenizer, tuple(texts), layout, ids, framed, self._plan.side)
+        frame = (int(framed), int(framed and self._framing.closes))
+        return LazyAlignment(self._tokenizer, tuple(texts), layout, ids, frame, self._plan.side)

@@ -96,7 +96,8 @@ def _check_what_is_cut_off(
     if missing or (arguments.return_windows and not plan.truncation):
         raise InputError(f"{asked}=True needs truncation and max_length: give both.")
     if arguments.return_windows and plan.max_length is not None:
-        room = plan.max_length - tokenizer.num_special_tokens_to_add() * bool(special)
+        one = special - (second is not None) if special else 0
+        room = plan.max_length - one
         if arguments.stride >= room:
             refuse_stride(arguments.stride, room)
 

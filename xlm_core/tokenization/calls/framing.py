@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from xlm_core.errors import InputError
+from typing import Any
+
+from xlm_core.errors import InputError, nearest
 from xlm_core.tokenization.words.vocabulary import Vocabulary
+
+FRAMINGS = ("sentence", "prompt")
 
 
 class Framing:
@@ -16,11 +20,41 @@ class Framing:
     Args:
         vocabulary: Has the tokens of the roles bos_token and sep_token.
         mode: "v4", "v5" or "original".
+        kind: Another framing, whatever the mode: "sentence", `</s> A </s>`, as the models were
+            pretrained and as translation takes its sources; "prompt", `</s> A`, which a causal
+            model continues. None is that of the mode.
     """
 
-    def __init__(self, vocabulary: Vocabulary, mode: str) -> None:
+    def __init__(self, vocabulary: Vocabulary, mode: str, kind: str | None = None) -> None:
         self._vocabulary = vocabulary
-        self._opening_role = "sep_token" if mode == "original" else "bos_token"
+        self._mode = mode
+        as_trained = mode == "original" or kind is not None
+        self._opening_role = "sep_token" if as_trained else "bos_token"
+        self.closes = kind != "prompt"
+
+    def of_kind(self, kind: Any, *, pair: bool, add_special_tokens: bool) -> Framing:
+        """The framing that a call asks for.
+
+        Args:
+            kind: "sentence", "prompt", or None for this one.
+            pair: Whether there are second sequences.
+            add_special_tokens: Whether the call wants any.
+
+        Raises:
+            InputError: For an unknown kind, or one that contradicts the others.
+        """
+        if kind is None:
+            return self
+        if kind not in FRAMINGS:
+            raise InputError(
+                f"framing={kind!r} is not known: expected 'sentence' (</s> text </s>), 'prompt' "
+                f"(</s> text) or None.{nearest(kind, FRAMINGS)}"
+            )
+        if not add_special_tokens:
+            raise InputError(f"framing={kind!r} with add_special_tokens=False: give one of them.")
+        if pair and kind == "prompt":
+            raise InputError("framing='prompt' is for one text that is continued, not for pairs.")
+        return Framing(self._vocabulary, self._mode, kind)
 
     def special_ids(self) -> tuple[int, int]:
         """The ids of the opening and the closing special token.
@@ -46,15 +80,16 @@ class Framing:
             second: Ids of the second one; None for single sequences.
         """
         opening, closing = self.special_ids()
+        if not self.closes:
+            return [[opening, *ids] for ids in first]
         if second is None:
             return [[opening, *ids, closing] for ids in first]
         pairs = zip(first, second, strict=True)
         return [[opening, *ids, closing, *pair_ids, closing] for ids, pair_ids in pairs]
 
-    @staticmethod
-    def count(pair: bool) -> int:
-        """How many special tokens frame one sequence (2), or a pair (3)."""
-        return 3 if pair else 2
+    def count(self, pair: bool) -> int:
+        """How many special tokens frame one sequence (2; a prompt 1), or a pair (3)."""
+        return 3 if pair else 1 + self.closes
 
     @staticmethod
     def token_types(first: int, second: int | None) -> list[int]:
@@ -67,8 +102,7 @@ class Framing:
         types = [0] * (first + 2)
         return types if second is None else types + [1] * (second + 1)
 
-    @staticmethod
-    def special_tokens_mask(first: int, second: int | None) -> list[int]:
+    def special_tokens_mask(self, first: int, second: int | None) -> list[int]:
         """1 for each special token of a framed row, else 0; lengths as in `token_types`."""
-        mask = [1, *[0] * first, 1]
+        mask = [1, *[0] * first, *[1] * self.closes]
         return mask if second is None else [*mask, *[0] * second, 1]

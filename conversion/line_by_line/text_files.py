@@ -10,7 +10,7 @@ import sys
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from xlm_core.errors import InputError
@@ -34,6 +34,22 @@ class Batch:
     file: str
     line: int
     byte: int
+
+    @property
+    def count(self) -> int:
+        """Number of lines."""
+        return self.data.count(b"\n") + (not self.data.endswith(b"\n") and bool(self.data))
+
+    def split(self, lines: int) -> tuple[Batch, Batch]:
+        """Its first `lines` lines, or all if it has fewer, and the rest."""
+        end = 0
+        for _ in range(min(lines, self.count)):
+            end = self.data.find(b"\n", end) + 1 or len(self.data)
+        first = replace(self, data=self.data[:end])
+        rest = replace(
+            self, data=self.data[end:], line=self.line + first.count, byte=self.byte + end
+        )
+        return first, rest
 
     def lines(self) -> list[str]:
         """The lines, without their line feeds.
