@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from conversion.cli.checkpoints import add_convert, add_demo, add_inspect, add_verify
+from conversion.cli.corpus import add_import_corpus
 from conversion.cli.parsing import Parser
 from conversion.cli.terminal import IMPOSSIBLE, INTERRUPTED, write_out
 from conversion.cli.tokenize import add_tokenize
@@ -67,6 +68,7 @@ def parser() -> Parser:
     add_tokenize(commands)
     add_learn_bpe(commands)
     add_build_vocab(commands)
+    add_import_corpus(commands)
     return result
 
 

@@ -122,7 +122,11 @@ _CORE = (
             "files of a tokenizer",
         ),
     ),
-    Room("corpus", _within("xlm_core", "corpus"), ("errors", "tokenizer")),
+    Room(
+        "corpus",
+        _within("xlm_core", "corpus"),
+        ("errors", "containers", "files of a tokenizer", "tokenizer"),
+    ),
     Room(
         "subwords",
         _within("xlm_core", "subwords"),
@@ -303,6 +307,7 @@ _CONVERSION = (
             "containers",
             "layouts",
             "checkpoints",
+            "corpus",
             "text",
             "reports",
             "tokenize",
