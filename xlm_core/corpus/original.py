@@ -57,7 +57,7 @@ def convert_binarized(
     words, sentences, positions = _read(path)
     vocabulary = original_vocabulary(words, max_vocab)
     tokenizer = XLMTokenizer(vocabulary, Merges(()), mode="original")
-    eos, unknown = tokenizer.sep_token_id, tokenizer.unk_token_id
+    eos, unknown = vocabulary["</s>"], vocabulary["<unk>"]
     most = len(words)
     if sentences.size and int(sentences.max()) >= most:
         raise CorpusError(f"{path} has the id {sentences.max()}, and {most} words: it is damaged.")
