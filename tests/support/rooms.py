@@ -122,13 +122,24 @@ _CORE = (
             "files of a tokenizer",
         ),
     ),
-    Room("corpus", _within("xlm_core", "corpus"), ("errors", "tokenizer")),
     Room(
         "texts",
         _within("xlm_core", "texts"),
         ("errors", "configuration", "calls", "tokenizer"),
     ),
     Room("generation", _within("xlm_core", "generation"), ("errors", "configuration")),
+    Room(
+        "corpus",
+        _within("xlm_core", "corpus"),
+        ("errors", "containers", "files of a tokenizer", "tokenizer"),
+    ),
+    Room(
+        "subwords",
+        _within("xlm_core", "subwords"),
+        ("errors", "text", "words", "files of a tokenizer"),
+    ),
+    Room("rules of training", _within("xlm_core", "training"), ("errors",)),
+    Room("objectives", _within("xlm_core", "objectives"), ("errors", "configuration", "corpus")),
     Room("xlm_core", ("xlm_core",), ("errors", "configuration", "words", "calls", "tokenizer")),
 )
 
@@ -310,6 +321,19 @@ _CONVERSION = (
         ),
     ),
     Room(
+        "vocabulary",
+        _within("conversion", "vocabulary"),
+        (
+            "errors",
+            "text",
+            "files of a tokenizer",
+            "tokenizer",
+            "subwords",
+            "reports",
+            "line by line",
+        ),
+    ),
+    Room(
         "convert",
         _within("conversion", "convert"),
         (
@@ -359,6 +383,7 @@ _CONVERSION = (
             "containers",
             "layouts",
             "checkpoints",
+            "corpus",
             "text",
             "reports",
             "opening",
@@ -368,6 +393,7 @@ _CONVERSION = (
             "written texts",
             "evaluate",
             "tokenize",
+            "vocabulary",
             "convert",
             "inspect",
             "verify",
