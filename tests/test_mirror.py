@@ -44,11 +44,11 @@ PRIVATE_TOO = (
 KERAS_HOOK = "build"
 # Arguments that Keras adds: the mode of a call, the seed of its dropout, options of a layer.
 KERAS_ARGUMENTS = {
-    "training": {"forward", "encode", "_encode"},
+    "training": {"forward", "encode", "_encode", "_run"},
     "recompute": {"_encode"},
     "seed": {
         *("forward", "attend", "layer", "_layer", "_embed", "run_layer"),
-        *("attend_to_sentence", "attend_to_cache"),
+        *("attend_to_sentence", "attend_to_cache", "attend_to_source"),
     },
     "**options": {"__init__"},
 }
@@ -102,6 +102,7 @@ ONLY_TORCH: dict[str, str] = {
     "fast/rule.is_on_cpu": "TensorFlow places by operation",
     "fast/unpadding.SENTENCE_COST": "TensorFlow decides nothing by values while tracing",
     "fast/unpadding.has_varlen": "as above",
+    "fast/unpadding.keep_one_position": "TensorFlow counts new positions, see `fast_path`",
     "fast/vocabulary_loss.VocabularyLoss": "a function with a custom gradient, as above private",
     "quantization.QuantizedLinear.extra_repr": "what PyTorch prints of a module",
     "optimizers.OriginalAdam.step": "what an optimizer of PyTorch has to define",
@@ -156,6 +157,20 @@ ONLY_TF: dict[str, str] = {
 ONLY_TORCH_EXPORTS = {"pack_weights", "unpack_weights"}  # see fast/packing.py
 ONLY_TF_EXPORTS = {"AdamW": "PyTorch's can update in place (fused=True)"}
 OTHER_SIGNATURE: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "attention.attention_mask_of",
+            "fast/path.fast_path",
+            "fast/unpadding.keep_new_positions",
+            "model.FormulaPath.__init__",
+        ),
+        "caches in a graph of TensorFlow return their whole buffers: new positions are counted",
+    ),
+    **dict.fromkeys(
+        ("fast/path.FastPath.layer", "model.FormulaPath.layer"),
+        "what TensorFlow recomputes has gradients for its arguments alone",
+    ),
+    "fast/unpadding.choose_source": "TensorFlow decides nothing by values while tracing",
     "fast/attention.attend_within_sentences": "products of matrices want flat rows; seeds",
     "fast/attention.fused_attention": "dropout in TensorFlow takes its seed, masks are added",
     "fast/layer.add_linear": "dropout in TensorFlow takes its seed, and where it is drawn for",

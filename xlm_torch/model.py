@@ -181,7 +181,6 @@ class XLMModel(XLMPreTrainedModel):
         embedding_matrix: Tensor | None,
         cache: Any = None,
         cached: int = 0,
-        source: Source | None = None,
     ) -> tuple[Tensor, _Tensors, _Tensors, _Tensors]:
         """Embed, run the layers, and collect what is asked for.
 
@@ -190,7 +189,6 @@ class XLMModel(XLMPreTrainedModel):
             output_attentions, output_hidden_states, output_positions, embedding_matrix: As in
                 `forward`.
             cache, cached: What holds earlier keys and values, and for how many positions.
-            source: What a decoder attends to.
 
         Returns:
             The last hidden states, all of them, and each layer's attention weights, to the
@@ -198,6 +196,9 @@ class XLMModel(XLMPreTrainedModel):
         """
         tokens = self._token_mask(inputs)
         head_masks = self._head_masks(inputs["head_mask"])
+        source = None
+        if (mask := inputs.get("encoder_attention_mask")) is not None:
+            source = Source(cast(Tensor, inputs["encoder_hidden_states"]), mask != 0)
         path = fast_path(
             self,
             tokens,

@@ -27,7 +27,7 @@ from xlm_torch.generation import Beginning, GenerationMixin, of_encoder_decoder
 from xlm_torch.inputs import check_labels, check_source, describe
 from xlm_torch.language_model import WithOutputLayer
 from xlm_torch.losses import IGNORED
-from xlm_torch.model import Source, XLMModel
+from xlm_torch.model import XLMModel
 from xlm_torch.outputs import (
     BaseModelOutput,
     BaseModelOutputWithCrossAttentions,
@@ -116,6 +116,8 @@ class XLMDecoder(WithOutputLayer, XLMModel):
             encoder_attention_mask = encoder_hidden_states.new_ones(
                 encoder_hidden_states.shape[:2], dtype=torch.bool
             )
+        inputs["encoder_hidden_states"] = encoder_hidden_states
+        inputs["encoder_attention_mask"] = encoder_attention_mask
         config = self.config
         hidden, hidden_states, attentions, cross_attentions = self._encode(
             inputs,
@@ -131,7 +133,6 @@ class XLMDecoder(WithOutputLayer, XLMModel):
             ),
             output_positions=output_positions,
             embedding_matrix=embedding_matrix,
-            source=Source(encoder_hidden_states, encoder_attention_mask != 0),
         )
         output = BaseModelOutputWithCrossAttentions(
             last_hidden_state=hidden,

@@ -116,8 +116,8 @@ def attend_to_cache(
 def attend_to_source(
     unpadding: Unpadding,
     of_source: Unpadding,
-    rows: Tensor,
     cache: Any,
+    rows: Tensor,
     attention: MultiHeadAttention,
     hidden: Tensor,
 ) -> tuple[Tensor, None]:
@@ -126,8 +126,8 @@ def attend_to_source(
     Args:
         unpadding: Of the sentences.
         of_source: Of their sources.
-        rows: The source's hidden states, float, shape (tokens, hidden) or (batch, source, hidden).
         cache: Holds keys and values of the source, or None; then nothing is unpadded.
+        rows: The source's hidden states, float, shape (tokens, hidden) or (batch, source, hidden).
         attention: The layer's cross-attention.
         hidden: The sentences' hidden states.
     """
