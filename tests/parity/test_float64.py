@@ -53,7 +53,7 @@ def assert_same_function(seed: int, architecture: str) -> None:
     WORST[architecture].append((max(outputs.values()), max(shares.values())))
 
 
-@pytest.mark.parametrize("architecture", (*ARCHITECTURES, ENCODER_DECODER))
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, ENCODER_DECODER])
 @given(seed=SEEDS)
 def test_outputs_losses_and_gradients_agree(architecture: str, seed: int) -> None:
     assert_same_function(seed, architecture)

@@ -43,12 +43,11 @@ from xlm_core.hub import PUBLISHED, WantedFiles, fetch, is_hub_name, quirks
 from xlm_core.loading_arguments import FILE_ARGUMENTS, FileArguments
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 
-
-# What is said where a translation model is asked for, with the source filled in.
+# What is said where an encoder-decoder is asked for, with the source filled in.
 NO_DECODER = (
-    "{} is an encoder alone, without a decoder: it cannot translate. Start a decoder from it, to be "
-    "trained: XLMForConditionalGeneration.from_pretrained(encoder=..., decoder=...), with this "
-    "checkpoint for both."
+    "{} is an encoder alone, without a decoder: it cannot translate. A decoder can be started from "
+    "it, and is to be trained: XLMForConditionalGeneration.from_pretrained(encoder=..., "
+    "decoder=...), with this checkpoint for both."
 )
 
 
