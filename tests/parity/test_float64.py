@@ -10,7 +10,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.cases import random_case
@@ -53,10 +53,16 @@ def assert_same_function(seed: int, architecture: str) -> None:
     WORST[architecture].append((max(outputs.values()), max(shares.values())))
 
 
-@pytest.mark.parametrize("architecture", [*ARCHITECTURES, ENCODER_DECODER])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @given(seed=SEEDS)
 def test_outputs_losses_and_gradients_agree(architecture: str, seed: int) -> None:
     assert_same_function(seed, architecture)
+
+
+@settings(max_examples=settings.default.max_examples // 5)
+@given(seed=SEEDS)
+def test_encoder_decoders_agree(seed: int) -> None:
+    assert_same_function(seed, ENCODER_DECODER)
 
 
 def test_report(capsys: pytest.CaptureFixture[str]) -> None:
