@@ -57,9 +57,7 @@ def test_a_wrong_weight_is_seen(name: str, shared: Callable[[str], Path]) -> Non
     model = XLMForConditionalGeneration.from_pretrained(file, dtype="float64")
     model.get_parameter(name).data.add_(1e-3)
     with torch.no_grad(), pytest.raises(AssertionError, match="differs by"):
-        assert_golden(
-            model(**as_tensors(batch), output_hidden_states=True), batch, expected, 1e-10
-        )
+        assert_golden(model(**as_tensors(batch), output_hidden_states=True), batch, expected, 1e-10)
 
 
 def loss_and_gradients(model: Any, **options: Any) -> dict[str, Any]:
