@@ -426,6 +426,12 @@ class XLMConfig:
             decoder_layers=None,
         )
 
+    def of_both_parts(self) -> Self:
+        """As the configuration of an encoder-decoder: itself if it is one, else a copy."""
+        if self.is_encoder_decoder and not self.is_encoder:
+            return self
+        return self.copy(is_encoder_decoder=True, is_encoder=False)
+
     def heads_of(self, layer: int) -> list[int]:
         """The heads that remain in `layer`, in increasing order."""
         table = self.pruned_heads or {}

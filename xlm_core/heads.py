@@ -107,13 +107,6 @@ def drops_lengths(shape: tuple[int | None, ...], batch: int | None) -> bool:
 # -- encoder-decoders ------------------------------------------------------------------------------
 
 
-def both_parts(config: XLMConfig) -> XLMConfig:
-    """The configuration of an encoder-decoder: `config`, or one for both parts made from it."""
-    if not isinstance(config, XLMConfig) or (config.is_encoder_decoder and not config.is_encoder):
-        return config
-    return config.copy(is_encoder_decoder=True, is_encoder=False)
-
-
 def check_decoder(config: XLMConfig) -> None:
     """Raise `ConfigError` unless it is the configuration of a decoder."""
     if config.is_encoder or not config.causal:

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from xlm_core.config import XLMConfig
-from xlm_tf.fast.rule import are_unmodified, code_of
+from xlm_tf.fast.rule import Code, are_unmodified, code_of
 from xlm_tf.model import TFXLMModel
 from xlm_tf.outputs import BaseModelOutput
 from xlm_tf.pretrained import TFXLMPreTrainedModel
@@ -21,7 +21,10 @@ class TFXLMModelWithHead(TFXLMPreTrainedModel):
 
     Attributes:
         transformer: The encoder.
+        encoder_code: That class's code, by which an unmodified encoder is known.
     """
+
+    encoder_code: Code = _ENCODER
 
     def __init__(self, config: XLMConfig, **options: Any) -> None:
         super().__init__(config, **options)
@@ -67,7 +70,7 @@ class TFXLMModelWithHead(TFXLMPreTrainedModel):
         if unknown:
             self.refuse(unknown)
         requests = {"output_positions": output_positions, "embedding_matrix": embedding_matrix}
-        if not are_unmodified((self.transformer,), _ENCODER):
+        if not are_unmodified((self.transformer,), self.encoder_code):
             requests = {}
         encoded: BaseModelOutput = self.transformer(
             input_ids=input_ids,

@@ -17,6 +17,7 @@ from xlm_tf.fast.graphs import compiled
 from xlm_tf.fast.rule import are_traced, are_unmodified, code_of
 from xlm_tf.fast.unpadding import gather_rows
 from xlm_tf.fast.vocabulary_loss import linear_cross_entropy, may_keep_logits
+from xlm_tf.generation import Beginning, GenerationMixin, of_language_model
 from xlm_tf.heads import TFXLMModelWithHead
 from xlm_tf.inputs import check_labels
 from xlm_tf.keras_model import model_call, wants_logits_too, wants_loss_alone
@@ -281,7 +282,7 @@ class TFWithOutputLayer(TFXLMPreTrainedModel):
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")
-class TFXLMWithLMHeadModel(TFWithOutputLayer, TFXLMModelWithHead):
+class TFXLMWithLMHeadModel(GenerationMixin, TFWithOutputLayer, TFXLMModelWithHead):
     """XLM with its language-model head, for masked and for causal language modelling.
 
     Attributes:
@@ -367,3 +368,7 @@ class TFXLMWithLMHeadModel(TFWithOutputLayer, TFXLMModelWithHead):
             attentions=encoded.attentions,
         )
         return self.in_asked_form(output, return_dict)
+
+    def _beginning(self, given: Mapping[str, Any]) -> Beginning:
+        steps = are_unmodified((self.base_model,), self.encoder_code)
+        return of_language_model(self, given, steps=steps)

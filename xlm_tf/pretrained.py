@@ -37,7 +37,7 @@ from xlm_core.loading_arguments import (
 )
 from xlm_core.outputs import ModelOutput
 from xlm_core.positions import sinusoidal_table
-from xlm_core.weights import Kind, TensorSpec, name_of, tensors_of
+from xlm_core.weights import ENCODER_DECODER, Kind, TensorSpec, name_of, tensors_of
 from xlm_tf.asked_by_tools import AskedByTools
 from xlm_tf.keras_model import KerasModel
 from xlm_tf.layers import Embedding, unfilled
@@ -89,6 +89,8 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
         if not keras.backend.is_float_dtype(self.compute_dtype):
             raise ConfigError(f"dtype is {dtype!r}: expected a float dtype or policy.")
         config.validate()
+        if self.architecture == ENCODER_DECODER:
+            config = config.of_both_parts()
         self._check_config(config)
         self.config = config
         self._check_values: bool | None = None
@@ -404,6 +406,11 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
             model._set_variable(spec, check.see(spec.path, lazy.read()))
         check.report()
         loaded = {spec.path for spec, _ in match.found}
+        for spec in model.tensor_specs():
+            if rows := match.fresh_rows.get(spec.path):
+                array = np.array(model._array_of(spec))
+                array[[*rows]] = model._initial_value(spec)[[*rows]]
+                model._set_variable(spec, array)
         model.init_weights(spec for spec in model.tensor_specs() if spec.path not in loaded)
         model.config.dtype = model.variable_dtype
         model.prune_heads(checkpoint.prune)

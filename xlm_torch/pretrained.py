@@ -41,7 +41,7 @@ from xlm_core.loading_arguments import (
 )
 from xlm_core.outputs import ModelOutput
 from xlm_core.positions import sinusoidal_table
-from xlm_core.weights import Kind, TensorSpec, name_of, tensors_of
+from xlm_core.weights import ENCODER_DECODER, Kind, TensorSpec, name_of, tensors_of
 from xlm_torch.asked_by_tools import AskedByTools
 from xlm_torch.quantization import is_quantized
 
@@ -81,6 +81,8 @@ class XLMPreTrainedModel(AskedByTools):
                 "convert another configuration, XLMConfig.from_dict(config.to_dict()))."
             )
         config.validate()
+        if self.architecture == ENCODER_DECODER:
+            config = config.of_both_parts()
         self._check_config(config)
         self.config = config
         self._check_values: bool | None = None
@@ -404,10 +406,14 @@ class XLMPreTrainedModel(AskedByTools):
         check.report()
         loaded = {spec.path for spec, _ in match.found}
         for spec in model.tensor_specs():
-            if spec.path not in loaded and spec.tied_to is None:
+            rows = match.fresh_rows.get(spec.path)
+            if spec.tied_to is None and (spec.path not in loaded or rows):
                 tensor = torch.empty(spec.shape, dtype=wanted, device="cpu")
                 model._init_tensor(spec, tensor)
-                model._set_parameter(spec, tensor)
+                if rows:
+                    model._parameter(spec).data[[*rows]] = tensor[[*rows]]
+                else:
+                    model._set_parameter(spec, tensor)
         model.tie_weights()
         model.config.dtype = str(wanted)
         model.prune_heads(checkpoint.prune)

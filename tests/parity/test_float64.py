@@ -17,7 +17,7 @@ from tests.support.cases import random_case
 from tests.support.parity import as_array, assert_all_close, assert_equal
 from tests.support.tf_models import run_tf, tf_gradients, tf_model
 from tests.support.torch_reference import INDEX_NAMES, gradients, our_model, run
-from xlm_core.weights import ARCHITECTURES, name_of
+from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER, name_of
 
 BOUND = 1e-12
 # Where an activation of the summary is dead, as a ReLU may be, true gradients are 0.
@@ -53,7 +53,7 @@ def assert_same_function(seed: int, architecture: str) -> None:
     WORST[architecture].append((max(outputs.values()), max(shares.values())))
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", (*ARCHITECTURES, ENCODER_DECODER))
 @given(seed=SEEDS)
 def test_outputs_losses_and_gradients_agree(architecture: str, seed: int) -> None:
     assert_same_function(seed, architecture)

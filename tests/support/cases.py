@@ -15,7 +15,7 @@ import numpy as np
 from xlm_core import XLMConfig
 from xlm_core.heads import problem_type_of
 from xlm_core.positions import sinusoidal_table
-from xlm_core.weights import ARCHITECTURES, Kind, tensors_of
+from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER, PARTS, Kind, tensors_of
 
 Array = np.ndarray[Any, Any]
 PADDINGS = ("right", "left", "full", "lengths", "scattered", "ids")
@@ -70,6 +70,8 @@ def random_case(
     """
     names = tuple(ARCHITECTURES)
     architecture = architecture or names[seed % len(names)]
+    if architecture == ENCODER_DECODER:
+        return _translation_case(seed, config_overrides)
     rng = np.random.default_rng([seed, 0])
     batch, sequence = int(rng.integers(1, 5)), int(rng.integers(6, 12))
     config = {**random_config(rng, architecture, sequence), **config_overrides}
@@ -99,6 +101,38 @@ def random_case(
     if architecture == "XLMForQuestionAnswering" and rng.random() < 0.5:
         tensors |= _answer_hints(rng, xlm_config, batch, sequence)
     return Case(seed, architecture, config, tensors, labels, tokens)
+
+
+def _translation_case(seed: int, config_overrides: dict[str, Any]) -> Case:
+    """A case of an encoder-decoder, which transformers cannot run."""
+    rng = np.random.default_rng([seed, 0])
+    rows, lengths = int(rng.integers(1, 5)), rng.integers(6, 12, 2)
+    config = {
+        **random_config(rng, "XLMModel", int(max(lengths))),
+        "pruned_heads": {},
+        "causal": False,
+        "is_encoder_decoder": True,
+        "is_encoder": False,
+        "encoder_layers": int(rng.integers(1, 4)),
+        "decoder_layers": int(rng.integers(1, 4)),
+        "chunk_size_feed_forward": int(rng.choice([0, 0, 0, 4])),
+        **config_overrides,
+    }
+    tensors: dict[str, Array] = {}
+    labels: dict[str, Array] = {}
+    for part, sequence in zip(PARTS, map(int, lengths), strict=True):
+        xlm_config = XLMConfig(**config).part(part)
+        padding = str(rng.choice(PADDINGS if part == "encoder" else ("right", "full", "ids")))
+        batch, tokens = random_batch(rng, xlm_config, rows, sequence, padding)
+        batch.pop("token_type_ids", None)
+        stem = "" if part == "encoder" else "decoder_"
+        tensors |= {stem + name: array for name, array in batch.items()}
+        if part == "decoder":
+            labels = random_labels(rng, xlm_config, "XLMWithLMHeadModel", rows, sequence, tokens)
+    if rng.random() < 0.5:  # read from the labels
+        for name in ("input_ids", "inputs_embeds", "attention_mask"):
+            tensors.pop(f"decoder_{name}", None)
+    return Case(seed, ENCODER_DECODER, config, tensors, labels, tokens)
 
 
 def random_config(rng: np.random.Generator, architecture: str, sequence: int) -> dict[str, Any]:

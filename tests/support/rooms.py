@@ -51,7 +51,7 @@ _CORE = (
     Room(
         "rules of models",
         _within("xlm_core", "inputs", "heads", "outputs", "positions", "changes", "quantization"),
-        ("errors", "configuration"),
+        ("errors", "configuration", "weight table"),
     ),
     Room("containers", _within("xlm_core", "containers"), ("errors",)),
     Room(
@@ -165,6 +165,7 @@ def _family(
         "language_model",
         "classification",
         "question_answering",
+        "translation",
         "adaptive_softmax",
         "sequence_summary",
         "squad_head",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from xlm_core.checkpoints.fitting import fit_tensors, listed
 from xlm_core.checkpoints.opening import Checkpoint
@@ -23,12 +23,14 @@ class Match:
         fresh: Specs of the head that the file lacks: they keep their initial values.
         left_out: Names of the file that belong to another head.
         misshapen: Those of `fresh` that the file holds in another shape, with that shape.
+        fresh_rows: Path of a table among `found` -> its rows that start afresh.
     """
 
     found: tuple[tuple[TensorSpec, LazyTensor], ...]
     fresh: tuple[TensorSpec, ...]
     left_out: tuple[str, ...]
     misshapen: tuple[tuple[TensorSpec, tuple[int, ...]], ...] = ()
+    fresh_rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def match_checkpoint(
@@ -42,7 +44,7 @@ def match_checkpoint(
 
     The arguments and errors are those of `match_tensors`.
     """
-    return match_tensors(
+    match = match_tensors(
         checkpoint.tensors,
         checkpoint.config,
         architecture,
@@ -51,6 +53,14 @@ def match_checkpoint(
         untie=checkpoint.untie,
         tied=checkpoint.tied,
         quiet=quiet,
+        may_start=checkpoint.may_start,
+        fresh_rows=checkpoint.fresh_rows,
+        beside=checkpoint.beside,
+    )
+    return replace(
+        match,
+        left_out=(*match.left_out, *checkpoint.beside),
+        fresh_rows=checkpoint.fresh_rows,
     )
 
 
@@ -64,6 +74,9 @@ def match_tensors(
     untie: bool = False,
     tied: str | None = None,
     quiet: bool = False,
+    may_start: Collection[str] = (),
+    fresh_rows: Mapping[str, tuple[int, ...]] | None = None,
+    beside: Sequence[str] = (),
 ) -> Match:
     """Match the tensors of a file in the PyTorch dialect to those of a model.
 
@@ -81,6 +94,7 @@ def match_tensors(
         tied: Which of two tied tensors to keep if they differ, "embeddings" or "output".
             Default: raise.
         quiet: Do not warn about a head that starts fresh.
+        may_start, fresh_rows, beside: As in `Checkpoint`.
 
     Raises:
         CheckpointError: One error with everything missing, unexpected and misshapen; a
@@ -112,8 +126,11 @@ def match_tensors(
     fresh = tuple(
         spec
         for spec in missing.values()
-        if not spec.in_encoder
-        and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
+        if spec.path in may_start
+        or (
+            not spec.in_encoder
+            and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
+        )
     )
     lost = [spec.path for spec in missing.values() if spec not in fresh]
     problems = [
@@ -138,15 +155,16 @@ def match_tensors(
             )
         )
     _settle_tied(fit.specs, found, source, tied)
-    if fresh and not quiet:
+    if (fresh or fresh_rows) and not quiet:
         sizes = [
             f"{path} ({shape} in the file, {spec.shape} here)"
             for path, (spec, shape) in resized.items()
         ]
         warn(
             f"{architecture} from {source}: started fresh, to be trained before use: "
-            + ", ".join(spec.path for spec in fresh)
+            + ", ".join([*(spec.path for spec in fresh), *_rows_named(fresh_rows or {}, config)])
             + (f". Of another size: {', '.join(sizes)}" if sizes else "")
+            + (f". Left out: {', '.join(beside)}" if beside else "")
             + (f". Left out, of another head: {', '.join(fit.left_out)}." if fit.left_out else ".")
         )
     pairs = tuple(
@@ -155,6 +173,15 @@ def match_tensors(
         if spec.path in found and spec.tied_to is None
     )
     return Match(pairs, fresh, fit.left_out, tuple(resized.values()))
+
+
+def _rows_named(fresh_rows: Mapping[str, tuple[int, ...]], config: XLMConfig) -> list[str]:
+    """New languages in words: the table, and their names or numbers."""
+    names = config.id2lang or {}
+    return [
+        f"{path} of {', '.join(names.get(row, str(row)) for row in rows)}"
+        for path, rows in fresh_rows.items()
+    ]
 
 
 def _settle_tied(

@@ -16,7 +16,6 @@ from xlm_core.config import XLMConfig
 from xlm_core.containers.lazy_tensors import Array, LazyTensor
 from xlm_core.containers.streaming import Progress
 from xlm_core.errors import CheckpointError, CheckpointFileError
-from xlm_core.heads import both_parts
 from xlm_core.weights import ENCODER_DECODER, TensorSpec, name_of, tensors_of
 from xlm_core.whole_files import written_whole
 
@@ -84,7 +83,7 @@ def saved_config(weights: Weights) -> XLMConfig:
         "dtype": dtypes[0] if len(dtypes) == 1 else "float32",
     }
     config = weights.config.copy(**values)
-    return both_parts(config) if weights.architecture == ENCODER_DECODER else config
+    return config.of_both_parts() if weights.architecture == ENCODER_DECODER else config
 
 
 def save_checkpoint(

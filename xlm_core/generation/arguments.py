@@ -37,6 +37,7 @@ class Settled:
             without padding.
         limits, minimums: int64, shape (sentences,): how many tokens each may get at most, and how
             many it gets before it may end.
+        max_length, max_new_tokens: Which of the two was asked for; both None: neither was.
         eos: Tokens that end a sequence.
         closing: The token that replaces the last one of a sequence that reaches its limit; None:
             nothing does.
@@ -50,6 +51,8 @@ class Settled:
     prompts: NDArray[np.int64]
     limits: NDArray[np.int64]
     minimums: NDArray[np.int64]
+    max_length: int | None
+    max_new_tokens: int | None
     num_beams: int
     beam_scoring: Scoring
     length_penalty: float
@@ -161,14 +164,8 @@ def settle(
     eos = _ends(config, kind, merged, settings)
     scoring = merged.beam_scoring or ("transformers" if kind == "masked" else "original")
     says_length = merged.says_length or settings.get("max_length") is not None
-    limits = _limits(
-        config,
-        kind,
-        merged,
-        prompts,
-        sources,
-        max_length=merged.max_length if says_length else None,
-    )
+    max_length = merged.max_length if says_length else None
+    limits = _limits(config, kind, merged, prompts, sources, max_length=max_length)
     minimums = np.maximum((merged.min_length or 0) - prompts, merged.min_new_tokens or 0).clip(
         min=0
     )
@@ -191,6 +188,8 @@ def settle(
         prompts=prompts,
         limits=limits,
         minimums=minimums,
+        max_length=None if merged.max_new_tokens is not None else max_length,
+        max_new_tokens=merged.max_new_tokens,
         num_beams=merged.num_beams or 1,
         beam_scoring=scoring,
         length_penalty=_or(merged.length_penalty, 1.0),

@@ -19,9 +19,7 @@ from xlm_tf.layers import dropout, other_seed
 # (attention, hidden, seed) to the context of all heads before the output layer.
 Attend = Callable[[MultiHeadAttention, tf.Tensor, tf.Tensor | None], tf.Tensor]
 # The same, after the hidden states of a source.
-AttendToSource = Callable[
-    [tf.Tensor, MultiHeadAttention, tf.Tensor, tf.Tensor | None], tf.Tensor
-]
+AttendToSource = Callable[[tf.Tensor, MultiHeadAttention, tf.Tensor, tf.Tensor | None], tf.Tensor]
 
 
 def run_layer(
@@ -149,9 +147,7 @@ def attend_to_source(
         )
     held = held_source(cache, attention.layer)
     if held is None:
-        key, value = held = tuple(
-            attention.split_heads(linear(layer, rows)) for layer in key_value
-        )
+        key, value = held = tuple(attention.split_heads(linear(layer, rows)) for layer in key_value)
         hold_source(cache, key, value, attention.layer)
     query = attention.split_heads(unpadding.pad(query))
     context, _ = attention.attend(query, *held, of_source.attention_mask, seed=seed)

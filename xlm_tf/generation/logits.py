@@ -1,150 +1,210 @@
-"""What changes the scores of the next token before it is chosen, in transformers' order.
+"""What changes the scores of the next token: penalties, bans, and what sampling leaves out.
 
-Shapes: rows, width (positions that sequences have room for), vocabulary.
+Source: names, formulas and order are those of transformers' logits processors, 4.57. Padding counts
+as no token here.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
+from xlm_core.generation import Settled
 from xlm_tf.layers import shape_of
 
+# Stands for padding in the tokens of a row.
+NO_TOKEN = -1
 
-def changed_scores(
-    scores: tf.Tensor,
-    sequences: tf.Tensor,
-    counted: tf.Tensor,
-    length: int | tf.Tensor,
-    rules: Any,
-) -> tf.Tensor:
-    """Scores as the settings want them; minus infinity where a token is ruled out.
+
+@dataclass(frozen=True)
+class ScoreRules:
+    """What a call asks of the scores of every step: all that a graph is made for.
+
+    Attributes:
+        repetition_penalty, no_repeat_ngram_size, bad_words_ids, forced_bos_token_id, temperature,
+            top_k, top_p, eos: As in `Settled`.
+        has_minimums: Whether any row gets some tokens before it may end.
+    """
+
+    repetition_penalty: float
+    no_repeat_ngram_size: int
+    bad_words_ids: tuple[tuple[int, ...], ...]
+    forced_bos_token_id: int | None
+    temperature: float
+    top_k: int
+    top_p: float
+    eos: tuple[int, ...]
+    has_minimums: bool
+
+    @classmethod
+    def of(cls, settled: Settled) -> ScoreRules:
+        """Those of a call."""
+        names = cls.__dataclass_fields__.keys() - {"has_minimums"}
+        has_minimums = bool(settled.minimums.any())
+        return cls(has_minimums=has_minimums, **{name: getattr(settled, name) for name in names})
+
+    @property
+    def look_back(self) -> bool:
+        """Whether they depend on tokens that are there."""
+        return (
+            self.repetition_penalty != 1
+            or self.no_repeat_ngram_size > 0
+            or any(len(word) > 1 for word in self.bad_words_ids)
+        )
+
+    def __call__(
+        self,
+        scores: tf.Tensor,
+        history: tf.Tensor | None,
+        minimums: tf.Tensor,
+        generated: int | tf.Tensor,
+    ) -> tf.Tensor:
+        """Change the scores of the next token.
+
+        Args:
+            scores: float, shape (rows, vocabulary).
+            history: int64, shape (rows, tokens): what there is so far, padded on the left with
+                `NO_TOKEN`; looked at only where the rules `look_back`.
+            minimums: int64, shape (rows,): how many tokens each row gets before it may end.
+            generated: How many it has.
+        """
+        if self.repetition_penalty != 1:
+            scores = penalise_repetition(scores, history, self.repetition_penalty)
+        if self.no_repeat_ngram_size:
+            scores = ban_repeated_ngrams(scores, history, self.no_repeat_ngram_size)
+        if self.bad_words_ids:
+            scores = ban_words(scores, history, self.bad_words_ids)
+        if self.has_minimums and self.eos:
+            scores = ban_ends(scores, minimums > tf.cast(generated, minimums.dtype), self.eos)
+        if self.forced_bos_token_id is not None:
+            first = tf.equal(generated, 0)
+            scores = tf.where(first, force(scores, self.forced_bos_token_id), scores)
+        return scores
+
+
+def penalise_repetition(scores: tf.Tensor, history: tf.Tensor, penalty: float) -> tf.Tensor:
+    """Divide the scores of tokens that were there by `penalty`, or multiply them if negative.
 
     Args:
-        scores: float, shape (rows, vocabulary): logits, or log-probabilities.
-        sequences: int64, shape (rows, width): what is there so far, the prompt too.
-        counted: bool, shape (rows, width): False for padding, and from `length` on.
-        length: Positions that there are so far.
-        rules: The settings, as `Settled` names them.
-
-    Returns:
-        float, shape (rows, vocabulary).
+        scores: float, shape (rows, vocabulary).
+        history: int64, shape (rows, tokens), `NO_TOKEN` for padding.
+        penalty: Above 0.
     """
-    if rules.repetition_penalty != 1:
-        scores = penalise_repetition(scores, sequences, counted, rules.repetition_penalty)
-    if rules.no_repeat_ngram_size:
-        scores = forbid_repeated(scores, sequences, counted, length, rules.no_repeat_ngram_size)
-    if rules.bad_words_ids:
-        scores = forbid_words(scores, sequences, counted, length, rules.bad_words_ids)
-    return scores
+    penalised = tf.where(scores < 0, scores * penalty, scores / penalty)
+    return tf.where(_among(history, scores), penalised, scores)
 
 
-def penalise_repetition(
-    scores: tf.Tensor, sequences: tf.Tensor, counted: tf.Tensor, penalty: float
-) -> tf.Tensor:
-    """Positive scores of tokens that are there already, divided by `penalty`; negative ones times it."""
-    there = _tokens_at(sequences, counted, scores)
-    penalty = tf.cast(penalty, scores.dtype)
-    return tf.where(there, tf.where(scores < 0, scores * penalty, scores / penalty), scores)
+def ban_repeated_ngrams(scores: tf.Tensor, history: tf.Tensor, size: int) -> tf.Tensor:
+    """Rule out tokens that would complete an n-gram of this size that was there.
 
-
-def forbid_repeated(
-    scores: tf.Tensor,
-    sequences: tf.Tensor,
-    counted: tf.Tensor,
-    length: int | tf.Tensor,
-    size: int,
-) -> tf.Tensor:
-    """Rule out tokens that would complete an n-gram of `size` tokens that is there already."""
-    width = shape_of(sequences)[1]
-    more = ((0, 0), (0, size))
-    sequences, counted = tf.pad(sequences, more), tf.pad(counted, more)
-    # Each position may begin an n-gram whose last token is ruled out.
-    repeated = counted[:, :width] & counted[:, size - 1 : size - 1 + width]
+    Args:
+        scores, history: As in `penalise_repetition`.
+        size: Of the n-grams, at least 1.
+    """
+    # So that there is an n-gram to look at, however short the history is.
+    history = tf.pad(history, ((0, 0), (size, 0)), constant_values=NO_TOKEN)
+    number = shape_of(history)[1] - size + 1
+    completing = history[:, size - 1 :]
+    repeated = completing != NO_TOKEN
     for place in range(size - 1):
-        token, is_there = _token_before(sequences, counted, length, size - 1 - place)
-        here = slice(place, place + width)
-        repeated &= (sequences[:, here] == token) & counted[:, here] & is_there
-    return _without(scores, _tokens_at(sequences[:, size - 1 : size - 1 + width], repeated, scores))
+        tokens = history[:, place : place + number]
+        repeated &= (tokens == history[:, number + place :][:, :1]) & (tokens != NO_TOKEN)
+    return _masked(scores, _among(tf.where(repeated, completing, NO_TOKEN), scores))
 
 
-def forbid_words(
-    scores: tf.Tensor,
-    sequences: tf.Tensor,
-    counted: tf.Tensor,
-    length: int | tf.Tensor,
-    words: tuple[tuple[int, ...], ...],
+def ban_words(
+    scores: tf.Tensor, history: tf.Tensor, words: Sequence[Sequence[int]]
 ) -> tf.Tensor:
-    """Rule out the last token of each word whose other tokens are there."""
-    vocabulary = tf.range(scores.shape[-1], dtype=sequences.dtype)
-    for word in words:
-        begun = tf.ones_like(counted[:, :1])
-        for place, expected in enumerate(word[:-1]):
-            token, is_there = _token_before(sequences, counted, length, len(word) - 1 - place)
-            begun &= (token == expected) & is_there
-        scores = _without(scores, begun & (vocabulary == word[-1]))
+    """Rule out tokens that would complete one of these words.
+
+    Args:
+        scores, history: As in `penalise_repetition`.
+        words: Each the ids of a word.
+    """
+    alone = [word[0] for word in words if len(word) == 1]
+    if alone:
+        scores = _masked(scores, _is_any(alone, scores))
+    several = [word for word in words if len(word) > 1]
+    if several:
+        longest = max(len(word) for word in several)
+        history = tf.pad(history, ((0, 0), (longest, 0)), constant_values=NO_TOKEN)
+        for *begin, last in several:
+            wanted = tf.constant(begin, history.dtype)
+            begun = tf.reduce_all(history[:, -len(begin) :] == wanted, axis=1)
+            scores = _masked(scores, begun[:, None] & _is_any([last], scores))
     return scores
 
 
-def forbid_end(scores: tf.Tensor, early: tf.Tensor, eos: tuple[int, ...]) -> tf.Tensor:
-    """Rule out the tokens that end a sequence where it is too early: bool, shape (rows,)."""
-    vocabulary = tf.range(scores.shape[-1])
-    ends = tf.reduce_any(vocabulary[:, None] == tf.constant(eos, tf.int32), axis=1)
-    return _without(scores, early[:, None] & ends)
+def ban_ends(scores: tf.Tensor, rows: tf.Tensor, eos: Sequence[int]) -> tf.Tensor:
+    """Rule out the tokens `eos` in some rows.
 
-
-def force_token(scores: tf.Tensor, token: int) -> tf.Tensor:
-    """Rule out all others: 0 at the token, minus infinity elsewhere."""
-    zeros = tf.zeros_like(scores)
-    return _without(zeros, tf.range(scores.shape[-1]) != token)
-
-
-def for_sampling(scores: tf.Tensor, rules: Any) -> tf.Tensor:
-    """Scores divided by the temperature, then the best `top_k` of them, then of these `top_p`."""
-    if rules.temperature != 1:
-        scores = scores / tf.cast(rules.temperature, scores.dtype)
-    if 0 < rules.top_k < scores.shape[-1]:
-        scores = keep_best(scores, rules.top_k)
-    return keep_probable(scores, rules.top_p) if rules.top_p < 1 else scores
-
-
-def keep_best(scores: tf.Tensor, number: int) -> tf.Tensor:
-    """Rule out what is less than the score at place `number`."""
-    best, _ = tf.math.top_k(scores, number)
-    return _without(scores, scores < best[:, -1:])
-
-
-def keep_probable(scores: tf.Tensor, sum_of: float) -> tf.Tensor:
-    """Rule out the least probable tokens that together have at most 1 - `sum_of`; never the best.
-
-    Of equal tokens, those with the lower ids are ruled out first.
+    Args:
+        scores: float, shape (rows, vocabulary).
+        rows: bool, shape (rows,): True where they are ruled out.
+        eos: Ids.
     """
+    return _masked(scores, rows[:, None] & _is_any(eos, scores))
+
+
+def force(scores: tf.Tensor, token: int) -> tf.Tensor:
+    """Rule out every token but one."""
+    return _masked(tf.zeros_like(scores), ~_is_any([token], scores))
+
+
+def sharpen(scores: tf.Tensor, rules: ScoreRules) -> tf.Tensor:
+    """Temperature, top-k and top-p of sampling.
+
+    Args:
+        scores: float, shape (rows, vocabulary).
+        rules: What the call asks.
+    """
+    if rules.temperature != 1:
+        scores = scores / rules.temperature
+    if 0 < rules.top_k < scores.shape[1]:
+        scores = keep_top_k(scores, rules.top_k)
+    if rules.top_p < 1:
+        scores = keep_top_p(scores, rules.top_p)
+    return scores
+
+
+def keep_top_k(scores: tf.Tensor, count: int) -> tf.Tensor:
+    """Rule out all tokens but the best `count`, and those that are as good as the last of them."""
+    return _masked(scores, scores < tf.math.top_k(scores, count)[0][:, -1:])
+
+
+def keep_top_p(scores: tf.Tensor, reached: float) -> tf.Tensor:
+    """Rule out all tokens but the fewest best whose probabilities add up to `reached` or more."""
     order = tf.argsort(scores, axis=-1, stable=True)
-    ascending = tf.gather(scores, order, batch_dims=1)
-    improbable = tf.cumsum(tf.nn.softmax(ascending), axis=-1) <= 1 - sum_of
-    improbable &= tf.range(scores.shape[-1]) < scores.shape[-1] - 1
-    return _without(scores, _tokens_at(order, improbable, scores))
+    ordered = tf.gather(scores, order, batch_dims=1)
+    left_out = tf.cumsum(tf.nn.softmax(ordered), axis=-1) <= 1 - reached
+    left_out &= tf.range(scores.shape[1]) < scores.shape[1] - 1
+    return _masked(scores, _among(tf.where(left_out, order, NO_TOKEN), scores))
 
 
-def _without(scores: tf.Tensor, ruled_out: tf.Tensor) -> tf.Tensor:
-    return tf.where(ruled_out, tf.constant(float("-inf"), scores.dtype), scores)
+def _masked(scores: tf.Tensor, ruled_out: tf.Tensor) -> tf.Tensor:
+    return tf.where(ruled_out, tf.constant(-np.inf, scores.dtype), scores)
 
 
-def _tokens_at(ids: tf.Tensor, taken: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    """Which tokens of the vocabulary are in `ids` where `taken`: bool, as `scores`."""
-    rows, width = shape_of(ids)
-    row = tf.tile(tf.range(rows)[:, None], (1, width))
-    indices = tf.stack((row, tf.cast(ids, tf.int32)), axis=-1)
-    counts = tf.scatter_nd(indices, tf.cast(taken, tf.int32), tf.shape(scores))
-    return counts > 0
+def _is_any(tokens: Sequence[int], scores: tf.Tensor) -> tf.Tensor:
+    """bool, shape (vocabulary,): True at these ids."""
+    flags = np.zeros(scores.shape[1], dtype=bool)
+    flags[list(tokens)] = True
+    return tf.constant(flags)
 
 
-def _token_before(
-    sequences: tf.Tensor, counted: tf.Tensor, length: int | tf.Tensor, distance: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The token `distance` positions before `length`, shape (rows, 1), and whether there is one."""
-    place = length - distance
-    inside = tf.maximum(place, 0)
-    token = tf.gather(sequences, inside, axis=1)[:, None]
-    return token, tf.gather(counted, inside, axis=1)[:, None] & (place >= 0)
+def _among(tokens: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    """bool, shape (rows, vocabulary): whether a token is among those of its row.
+
+    Args:
+        tokens: integer, shape (rows, tokens), `NO_TOKEN` for none.
+        scores: float, shape (rows, vocabulary).
+    """
+    rows, vocabulary = shape_of(scores)
+    places = tf.cast(tf.where(tokens == NO_TOKEN, vocabulary, tf.cast(tokens, tf.int32)), tf.int32)
+    row = tf.broadcast_to(tf.range(rows)[:, None], tf.shape(places))
+    ones = tf.ones_like(places)
+    counts = tf.scatter_nd(tf.stack((row, places), axis=-1), ones, (rows, vocabulary + 1))
+    return counts[:, :vocabulary] > 0

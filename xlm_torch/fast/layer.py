@@ -110,8 +110,8 @@ def attend_to_cache(
 def attend_to_source(
     unpadding: Unpadding,
     of_source: Unpadding,
-    rows: Tensor,
     cache: Any,
+    rows: Tensor,
     attention: MultiHeadAttention,
     hidden: Tensor,
 ) -> tuple[Tensor, None]:
@@ -120,8 +120,8 @@ def attend_to_source(
     Args:
         unpadding: Of the sentences.
         of_source: Of their sources.
-        rows: The source's hidden states, float, shape (tokens, hidden) or (batch, source, hidden).
         cache: Holds keys and values of the source, or None; then nothing is unpadded.
+        rows: The source's hidden states, float, shape (tokens, hidden) or (batch, source, hidden).
         attention: The layer's cross-attention.
         hidden: The sentences' hidden states.
     """
@@ -147,8 +147,7 @@ def _keys_of_source(
     if held is not None:
         return held
     key, value = (
-        attention.split_heads(each)
-        for each in linears((attention.k_lin, attention.v_lin), source)
+        attention.split_heads(each) for each in linears((attention.k_lin, attention.v_lin), source)
     )
     hold_source(cache, key, value, attention.layer)
     return key, value
