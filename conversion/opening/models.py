@@ -64,6 +64,7 @@ def open_model(
     framework: str | None = None,
     dtype: str | None = None,
     device: str | None = None,
+    **overrides: Any,
 ) -> Opened:
     """Open a model for inference.
 
@@ -74,6 +75,7 @@ def open_model(
         dtype: Of the model; default float32.
         device: Where PyTorch computes; default: the accelerator if there is one. TensorFlow
             decides by itself.
+        **overrides: Fields of the configuration that replace those of the checkpoint.
 
     Raises:
         XLMError: If it cannot be opened.
@@ -81,7 +83,7 @@ def open_model(
     """
     framework = framework_of(framework)
     family, library = load_family(FRAMEWORKS[framework])
-    arguments: dict[str, Any] = {"dtype": dtype}
+    arguments: dict[str, Any] = {"dtype": dtype, **overrides}
     if framework == "torch":
         arguments["device_map"] = device or "auto"
     elif device is not None:
