@@ -16,7 +16,7 @@ from conversion.generation.options import Model, Search, TextOptions, WrittenAs
 from conversion.generation.texts import Texts
 from conversion.generation.work import Continuing, Translating, WritingWork
 from conversion.line_by_line import Limits, Summary, run_line_by_line
-from conversion.opening.models import file_fingerprint, fingerprint, framework_of, open_model
+from conversion.opening.models import file_fingerprint, fingerprint, open_model
 from conversion.opening.tokenizers import open_tokenizer_of
 from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint
 from xlm_core.config import XLMConfig
@@ -190,11 +190,10 @@ def _run(
     limits = limits or Limits()
     limits.check()
     GenerationConfig().with_settings(search.settings())  # refuses values that cannot be
-    framework = framework_of(model.framework)
     opened = open_model(
         model.source,
         architecture,
-        framework=framework,
+        framework=model.framework,
         dtype=model.dtype,
         device=model.device,
         **({"causal": True} if model.causal else {}),
@@ -204,7 +203,7 @@ def _run(
     options = {
         "command": command,
         "model": fingerprint(checkpoint),
-        "framework": framework,
+        "framework": opened.framework,
         "dtype": model.dtype or "float32",
         "causal": model.causal,
         "languages": languages,
