@@ -28,7 +28,6 @@ ONLY_TF_FILES = {
     "keras_model.py": "training, saving and export are Keras' own business",
     "datasets.py": "PyTorch has DataLoader",
     "sample_weights.py": "arguments of Keras' fit, as keras_model.py",
-    "optimizers.py": "PyTorch's AdamW can update in place (fused=True)",
     "fast/graphs.py": "PyTorch needs no graph to be fast",
 }
 # The formulas and the heads are cut at the same places, private functions included.
@@ -45,11 +44,11 @@ PRIVATE_TOO = (
 KERAS_HOOK = "build"
 # Arguments that Keras adds: the mode of a call, the seed of its dropout, options of a layer.
 KERAS_ARGUMENTS = {
-    "training": {"forward", "encode", "_encode"},
+    "training": {"forward", "encode", "_encode", "_run"},
     "recompute": {"_encode"},
     "seed": {
         *("forward", "attend", "layer", "_layer", "_embed", "run_layer"),
-        *("attend_to_sentence", "attend_to_cache"),
+        *("attend_to_sentence", "attend_to_cache", "attend_to_source"),
     },
     "**options": {"__init__"},
 }
@@ -68,13 +67,13 @@ ONLY_TORCH: dict[str, str] = {
         "transformers' TensorFlow models have none",
     ),
     "language_model._tie_again": "a Keras layer is handed the shared matrix",
-    "language_model.XLMWithLMHeadModel._apply": "as above",
+    "language_model.WithOutputLayer._apply": "as above",
     "model.XLMModel._embeddings_dtype": "a Keras model has a dtype of its own",
     "attention._selected": "a Keras layer keeps columns by itself, see Linear.keep",
-    "language_model.XLMWithLMHeadModel.tie_weights": "a Keras layer is handed the shared matrix",
-    "language_model.XLMWithLMHeadModel._sizes_changed": "Keras' layers read their sizes off",
+    "language_model.WithOutputLayer.tie_weights": "a Keras layer is handed the shared matrix",
+    "language_model.WithOutputLayer._sizes_changed": "Keras' layers read their sizes off",
+    "translation.XLMForConditionalGeneration.tie_weights": "a Keras layer is handed the matrix",
     "pretrained.XLMPreTrainedModel.tie_weights": "a Keras layer is handed the shared matrix",
-    "pretrained.XLMPreTrainedModel.base_model": "peft and transformers' Trainer ask for it",
     "pretrained.XLMPreTrainedModel.dtype": "Keras has a property of this name",
     "pretrained.XLMPreTrainedModel.device": "TensorFlow places by operation",
     "fast/attention.FlashAttention": "TensorFlow has no fused attention on CPUs",
@@ -103,8 +102,10 @@ ONLY_TORCH: dict[str, str] = {
     "fast/rule.is_on_cpu": "TensorFlow places by operation",
     "fast/unpadding.SENTENCE_COST": "TensorFlow decides nothing by values while tracing",
     "fast/unpadding.has_varlen": "as above",
+    "fast/unpadding.keep_one_position": "TensorFlow counts new positions, see `fast_path`",
     "fast/vocabulary_loss.VocabularyLoss": "a function with a custom gradient, as above private",
     "quantization.QuantizedLinear.extra_repr": "what PyTorch prints of a module",
+    "optimizers.OriginalAdam.step": "what an optimizer of PyTorch has to define",
 }
 ONLY_TF: dict[str, str] = {
     **dict.fromkeys(
@@ -132,8 +133,8 @@ ONLY_TF: dict[str, str] = {
         "what Keras' sample_weight and class_weight multiply",
     ),
     "language_model.TiedLinear": "PyTorch shares a parameter between two modules",
-    "language_model.XLMWithLMHeadModel._score": "what runs as a graph",
-    "model._if_fitting": "a graph's inputs have one shape, PyTorch looks when it computes",
+    "language_model.WithOutputLayer._score": "what runs as a graph",
+    "model.if_fitting": "a graph's inputs have one shape, PyTorch looks when it computes",
     "model._recomputed": "PyTorch has torch.utils.checkpoint",
     "pretrained.XLMPreTrainedModel.encoder_options": "options that Keras gives to sublayers",
     "pretrained.XLMPreTrainedModel.variable_of": "a PyTorch model has get_parameter",
@@ -146,10 +147,30 @@ ONLY_TF: dict[str, str] = {
     "fast/rule.runs_its_class_alone": "asked for graphs too",
     "fast/unpadding.gather_rows": "PyTorch's index_select has a dense gradient",
     "fast/vocabulary_loss.may_keep_logits": "PyTorch knows the sizes when it computes",
+    "optimizers.AdamW": "PyTorch's can update in place (fused=True)",
+    "optimizers.PART": "of AdamW",
+    "optimizers.SMALLEST_IN_PARTS": "of AdamW",
+    "optimizers.OriginalAdam.build": "what an optimizer of Keras has to define",
+    "optimizers.OriginalAdam.get_config": "as above",
+    "optimizers.OriginalAdam.update_step": "as above",
 }
 ONLY_TORCH_EXPORTS = {"pack_weights", "unpack_weights"}  # see fast/packing.py
-ONLY_TF_EXPORTS = {"AdamW": "see optimizers.py"}
+ONLY_TF_EXPORTS = {"AdamW": "PyTorch's can update in place (fused=True)"}
 OTHER_SIGNATURE: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "attention.attention_mask_of",
+            "fast/path.fast_path",
+            "fast/unpadding.keep_new_positions",
+            "model.FormulaPath.__init__",
+        ),
+        "caches in a graph of TensorFlow return their whole buffers: new positions are counted",
+    ),
+    **dict.fromkeys(
+        ("fast/path.FastPath.layer", "model.FormulaPath.layer"),
+        "what TensorFlow recomputes has gradients for its arguments alone",
+    ),
+    "fast/unpadding.choose_source": "TensorFlow decides nothing by values while tracing",
     "fast/attention.attend_within_sentences": "products of matrices want flat rows; seeds",
     "fast/attention.fused_attention": "dropout in TensorFlow takes its seed, masks are added",
     "fast/layer.add_linear": "dropout in TensorFlow takes its seed, and where it is drawn for",
@@ -161,6 +182,7 @@ OTHER_SIGNATURE: dict[str, str] = {
     "language_model.XLMPredLayer.loss_of": "what to keep is decided before tracing",
     "language_model.XLMPredLayer.picks_labelled": "as fast/rule.are_traced",
     "language_model.XLMPredLayer.forward": "takes the matrix that it shares with the embeddings",
+    "optimizers.OriginalAdam.__init__": "as each framework calls the arguments of optimizers",
     "pretrained.XLMPreTrainedModel.__init__": "a Keras model takes its dtype when it is made",
 }
 

@@ -176,6 +176,21 @@ def needed_path(function: str, path: Any) -> str | os.PathLike[str]:
     return path
 
 
+def refuse_path_beside_parts(path: object, others: Mapping[str, Any]) -> None:
+    """Refuse what names a model where the checkpoints of its encoder and decoder are given.
+
+    Raises:
+        UnknownArgumentError: Naming it.
+    """
+    given = {"path": path} | {n: others.get(n) for n in (PUBLISHED_PATH, "config", "state_dict")}
+    twice = [name for name, value in given.items() if value is not None]
+    if twice:
+        raise UnknownArgumentError(
+            f"from_pretrained got {' and '.join(twice)} beside encoder or decoder: give the path "
+            "of an encoder-decoder, or the checkpoints of its two parts."
+        )
+
+
 def settle_loading(function: str, others: dict[str, Any]) -> None:
     """Take out of `others` what transformers' users pass to load and what changes nothing here.
 

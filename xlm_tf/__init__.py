@@ -29,16 +29,20 @@ from xlm_tf.fast import formulas_only
 from xlm_tf.kernels import plain_kernels
 from xlm_tf.language_model import TFXLMWithLMHeadModel
 from xlm_tf.model import TFXLMModel
-from xlm_tf.optimizers import AdamW
+from xlm_tf.optimizers import AdamW, OriginalAdam
 from xlm_tf.pretrained import TFXLMPreTrainedModel
 from xlm_tf.quantization import quantize
 from xlm_tf.question_answering import TFXLMForQuestionAnswering, TFXLMForQuestionAnsweringSimple
+from xlm_tf.texts.embeddings import encode, encode_each
+from xlm_tf.texts.filling import fill_mask
+from xlm_tf.texts.scoring import score
 from xlm_tf.translation import TFXLMForConditionalGeneration
 
 __all__ = [  # noqa: RUF022  (one order for both families)
     "MODEL_CLASSES",
     "AdamW",
     "KeyValueCache",
+    "OriginalAdam",
     "XLMConfig",
     "TFXLMForConditionalGeneration",
     "TFXLMForMultipleChoice",
@@ -51,8 +55,12 @@ __all__ = [  # noqa: RUF022  (one order for both families)
     "XLMTokenizer",
     "TFXLMWithLMHeadModel",
     "__version__",
+    "encode",
+    "encode_each",
+    "fill_mask",
     "formulas_only",
     "from_pretrained",
     "plain_kernels",
     "quantize",
+    "score",
 ]

@@ -9,7 +9,6 @@ from typing import Any
 from xlm_core.checkpoints import open_as_asked
 from xlm_core.config import XLMConfig
 from xlm_core.errors import CheckpointError
-from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 from xlm_tf.classification import (
     TFXLMForMultipleChoice,
     TFXLMForSequenceClassification,
@@ -89,8 +88,8 @@ def from_pretrained(
     if checkpoint.architecture is None:
         raise CheckpointError(
             f"{checkpoint.source}: config.json has architectures "
-            f"{checkpoint.config.architectures!r}: expected one of {[*ARCHITECTURES, ENCODER_DECODER]}. "
-            "Use from_pretrained of the class that you want."
+            f"{checkpoint.config.architectures!r}: expected one of {list(MODEL_CLASSES)}. Use "
+            "from_pretrained of the class that you want."
         )
     model_class = MODEL_CLASSES[checkpoint.architecture]
     return model_class._opened(

@@ -25,7 +25,7 @@ from xlm_core.inputs import check_cache
 from xlm_tf.attention import MultiHeadAttention, attention_mask_of
 from xlm_tf.fast.embedding import embedding
 from xlm_tf.fast.graphs import compiled
-from xlm_tf.fast.path import FastPath, fast_path
+from xlm_tf.fast.path import fast_path
 from xlm_tf.feed_forward import TransformerFFN
 from xlm_tf.inputs import as_index, check_inputs, check_requests
 from xlm_tf.keras_model import model_call
@@ -317,7 +317,7 @@ class TFXLMModel(TFXLMPreTrainedModel):
 
     def _run(
         self,
-        path: FastPath | FormulaPath,
+        path: Any,
         new: dict[str, tf.Tensor],
         *,
         output_attentions: bool = False,

@@ -320,7 +320,8 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
                 with config, no path is needed.
             ignore_mismatched_sizes: Start a head of another size afresh instead of failing; the
                 warning lists its tensors, and output_loading_info returns them.
-            output_loading_info: Return a pair: the model, and what the file lacks and has beside.
+            output_loading_info: Return a pair: the model, and what the file lacks and has beside,
+                which then is told there and in a warning instead of refused.
             revision: Branch, tag or commit of a published checkpoint.
             local_files_only: Of a published checkpoint, take only what was downloaded before.
             cache_dir, force_download, token, subfolder: Where its files are; see
@@ -381,7 +382,9 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
                 f"device_map is {device_map!r:.60}: TensorFlow places by operation. Open the model "
                 'within tf.device("/GPU:0"), or leave the argument out.'
             )
-        model = cls._from_checkpoint(checkpoint, dtype, ignore_mismatched_sizes)
+        model = cls._from_checkpoint(
+            checkpoint, dtype, ignore_mismatched_sizes, allow_partial=output_loading_info
+        )
         model.config.name_or_path = checkpoint.source
         if not output_loading_info:
             return model
@@ -391,11 +394,19 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
 
     @classmethod
     def _from_checkpoint(
-        cls, checkpoint: Checkpoint, dtype: Any, ignore_mismatched_sizes: bool = False
+        cls,
+        checkpoint: Checkpoint,
+        dtype: Any,
+        ignore_mismatched_sizes: bool = False,
+        *,
+        allow_partial: bool = False,
     ) -> Self:
         checkpoint = checkpoint.as_model(cls.architecture)
         match = match_checkpoint(
-            checkpoint, cls.architecture, ignore_mismatched_sizes=ignore_mismatched_sizes
+            checkpoint,
+            cls.architecture,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+            allow_partial=allow_partial,
         )
         policy = _resolve_dtype(dtype, {tensor.dtype for _, tensor in match.found})
         with unfilled():
@@ -406,6 +417,11 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
             model._set_variable(spec, check.see(spec.path, lazy.read()))
         check.report()
         loaded = {spec.path for spec, _ in match.found}
+        for spec in model.tensor_specs():
+            if rows := match.fresh_rows.get(spec.path):
+                array = np.array(model._array_of(spec))
+                array[[*rows]] = model._initial_value(spec)[[*rows]]
+                model._set_variable(spec, array)
         model.init_weights(spec for spec in model.tensor_specs() if spec.path not in loaded)
         model.config.dtype = model.variable_dtype
         model.prune_heads(checkpoint.prune)

@@ -8,16 +8,19 @@ xlm/model/transformer.py and build_model in xlm/model/__init__.py of the origina
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, cast
 
 import keras
 import tensorflow as tf
 
+from xlm_core.checkpoints import open_parts_as_asked
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError
 from xlm_core.heads import NO_TARGET, check_decoder
 from xlm_core.inputs import check_tensor
+from xlm_core.loading_arguments import refuse_path_beside_parts
 from xlm_core.weights import ENCODER_DECODER, PARTS
 from xlm_tf.fast.graphs import compiled
 from xlm_tf.fast.rule import are_unmodified, code_of
@@ -37,7 +40,7 @@ from xlm_tf.outputs import (
 
 @keras.saving.register_keras_serializable(package="xlm_models")
 class TFXLMEncoder(TFWithOutputLayer, TFXLMModel):
-    """The encoder of an encoder-decoder: a `TFXLMModel` beside its output layer, which stays unused.
+    """The encoder of an encoder-decoder: a `TFXLMModel` beside an output layer that stays unused.
 
     The original trains the two parts as language models first, and keeps both output layers.
     """
@@ -174,8 +177,12 @@ class TFXLMForConditionalGeneration(GenerationMixin):
         super().__init__(config, **options)
         of_part = self.encoder_options()
         with keras.name_scope(self.name):
-            self.encoder = TFXLMEncoder(self.config.part("encoder"), **of_part | {"name": "encoder"})
-            self.decoder = TFXLMDecoder(self.config.part("decoder"), **of_part | {"name": "decoder"})
+            self.encoder = TFXLMEncoder(
+                self.config.part("encoder"), **of_part | {"name": "encoder"}
+            )
+            self.decoder = TFXLMDecoder(
+                self.config.part("decoder"), **of_part | {"name": "decoder"}
+            )
         self.post_init()
 
     def post_init(self) -> None:
@@ -231,8 +238,8 @@ class TFXLMForConditionalGeneration(GenerationMixin):
                 tuple that begins with the last hidden states. Default: it is run.
             cache: A `KeyValueCache` for the decoder, see `TFXLMModel.call`: it holds the keys and
                 values of the source too.
-            labels: integer, shape (batch, target): the token that the logits at this position should
-                name, without a leading `</s>`; -100 does not count.
+            labels: integer, shape (batch, target): the token that the logits at this position
+                should name, without a leading `</s>`; -100 does not count.
             output_attentions, output_hidden_states, return_dict: As in `TFXLMModel.call`.
             output_logits: False, with labels: the loss alone, which then costs neither the time
                 nor the memory of logits for every position. Default: the model's.
@@ -359,6 +366,85 @@ class TFXLMForConditionalGeneration(GenerationMixin):
         return tf.where(shifted == IGNORED, pad, shifted)
 
     # -- the two parts -------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        encoder: str | os.PathLike[str] | None = None,
+        decoder: str | os.PathLike[str] | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Open an encoder-decoder, or start one from the checkpoints of encoders.
+
+        Args:
+            path: An encoder-decoder, as in `TFXLMPreTrainedModel.from_pretrained`.
+            encoder, decoder: In its place, the checkpoints that the two parts are made of, of any
+                layout: encoders with any head, such as pretrained language models, or
+                encoder-decoders, of which the part of the same name is taken. What a decoder has
+                beyond an encoder (attention to the source, and the norm after it) starts afresh,
+                and so do languages that only one of the two knows by name; one warning lists all
+                that does. Without one of the two, that part starts afresh.
+            arguments: As there. encoder_layers and decoder_layers take the first layers of each
+                checkpoint; lang2id gives the languages and their numbers.
+
+        Returns:
+            As there.
+
+        Raises:
+            CheckpointError: As there; and if the two parts do not go together.
+        """
+        if encoder is None and decoder is None:
+            return super().from_pretrained(path, **arguments)
+        return cls._from_parts(path, encoder, decoder, **arguments)
+
+    @classmethod
+    def _from_parts(
+        cls,
+        path: object,
+        encoder: str | os.PathLike[str] | None,
+        decoder: str | os.PathLike[str] | None,
+        *,
+        dtype: Any = None,
+        device_map: Any = None,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        cache_dir: str | os.PathLike[str] | None = None,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        subfolder: str = "",
+        variant: str | None = None,
+        use_safetensors: bool | None = None,
+        tied: str | None = None,
+        **others: Any,
+    ) -> Any:
+        """`from_pretrained` of two checkpoints."""
+        refuse_path_beside_parts(path, others)
+        dtype = others.pop("torch_dtype", dtype)  # transformers' older name
+        checkpoint = open_parts_as_asked(
+            encoder,
+            decoder,
+            others,
+            revision=revision,
+            local_files_only=local_files_only,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            token=token,
+            subfolder=subfolder,
+            variant=variant,
+            use_safetensors=use_safetensors,
+            tied=tied,
+        )
+        return cls._opened(
+            checkpoint,
+            dtype,
+            device_map,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+            output_loading_info=output_loading_info,
+        )
 
     def get_encoder(self) -> TFXLMEncoder:
         """The encoder."""

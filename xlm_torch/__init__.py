@@ -22,14 +22,19 @@ from xlm_torch.fast.packing import pack_weights, unpack_weights
 from xlm_torch.kernels import plain_kernels
 from xlm_torch.language_model import XLMWithLMHeadModel
 from xlm_torch.model import XLMModel
+from xlm_torch.optimizers import OriginalAdam
 from xlm_torch.pretrained import XLMPreTrainedModel
 from xlm_torch.quantization import quantize
 from xlm_torch.question_answering import XLMForQuestionAnswering, XLMForQuestionAnsweringSimple
+from xlm_torch.texts.embeddings import encode, encode_each
+from xlm_torch.texts.filling import fill_mask
+from xlm_torch.texts.scoring import score
 from xlm_torch.translation import XLMForConditionalGeneration
 
 __all__ = [
     "MODEL_CLASSES",
     "KeyValueCache",
+    "OriginalAdam",
     "XLMConfig",
     "XLMForConditionalGeneration",
     "XLMForMultipleChoice",
@@ -42,10 +47,14 @@ __all__ = [
     "XLMTokenizer",
     "XLMWithLMHeadModel",
     "__version__",
+    "encode",
+    "encode_each",
+    "fill_mask",
     "formulas_only",
     "from_pretrained",
     "pack_weights",
     "plain_kernels",
     "quantize",
+    "score",
     "unpack_weights",
 ]

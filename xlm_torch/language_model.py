@@ -112,6 +112,27 @@ class WithOutputLayer(XLMPreTrainedModel):
         self.pred_layer = XLMPredLayer(config)
         self.register_load_state_dict_post_hook(_tie_again)
 
+    def _scored(
+        self,
+        hidden: Tensor,
+        labels: Tensor | None,
+        matrix: Tensor | None,
+        *,
+        wants_logits: bool,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Loss and logits of last hidden states, as far as asked for.
+
+        Args:
+            hidden: float, shape (batch, new, hidden).
+            labels: int64, shape (batch, new), or None.
+            matrix: The word embeddings where they share a gradient with the output.
+            wants_logits: Whether logits are asked for.
+        """
+        logits = self.pred_layer(hidden) if wants_logits else None
+        if labels is None:
+            return None, logits
+        return self.pred_layer.loss_of(hidden, labels, logits, matrix), logits
+
     def _labelled(self, labels: Tensor | None) -> Tensor | None:
         """The positions that the loss alone looks at, as `output_positions`; None: all."""
         if not isinstance(labels, Tensor):  # which is refused later
@@ -272,7 +293,6 @@ class XLMWithLMHeadModel(GenerationMixin, WithOutputLayer, XLMModelWithHead):
             embedding_matrix=embedding_matrix,
         )  # fmt: skip
         hidden = encoded.last_hidden_state
-        loss = None
         if labels is not None:
             labels = check_labels(
                 self,
@@ -283,9 +303,8 @@ class XLMWithLMHeadModel(GenerationMixin, WithOutputLayer, XLMModelWithHead):
                 limit=self.config.vocab_size,
                 rule="the vocabulary, or -100 where nothing is to be predicted",
             )
-        logits = self.pred_layer(hidden) if labels is None or output_logits else None
-        if labels is not None:
-            loss = self.pred_layer.loss_of(hidden, labels, logits, output_matrix)
+        wants_logits = labels is None or output_logits
+        loss, logits = self._scored(hidden, labels, output_matrix, wants_logits=wants_logits)
         output = MaskedLMOutput(
             loss=loss,
             logits=logits,

@@ -25,7 +25,7 @@ from xlm_core.config import XLMConfig
 from xlm_core.inputs import check_cache
 from xlm_torch.attention import MultiHeadAttention, attention_mask_of
 from xlm_torch.fast.embedding import embedding
-from xlm_torch.fast.path import FastPath, fast_path
+from xlm_torch.fast.path import fast_path
 from xlm_torch.feed_forward import TransformerFFN
 from xlm_torch.inputs import as_index, check_inputs, check_requests
 from xlm_torch.outputs import BaseModelOutput
@@ -57,9 +57,7 @@ class XLMModel(XLMPreTrainedModel):
             self.layer_norm15 = nn.ModuleList(
                 nn.LayerNorm(width, eps=config.layer_norm_eps) for _ in layers
             )
-            self.encoder_attn = nn.ModuleList(
-                MultiHeadAttention(config, layer) for layer in layers
-            )
+            self.encoder_attn = nn.ModuleList(MultiHeadAttention(config, layer) for layer in layers)
         self.ffns = nn.ModuleList(TransformerFFN(config) for _ in layers)
         self.layer_norm2 = nn.ModuleList(
             nn.LayerNorm(width, eps=config.layer_norm_eps) for _ in layers
@@ -183,7 +181,6 @@ class XLMModel(XLMPreTrainedModel):
         embedding_matrix: Tensor | None,
         cache: Any = None,
         cached: int = 0,
-        source: Source | None = None,
     ) -> tuple[Tensor, _Tensors, _Tensors, _Tensors]:
         """Embed, run the layers, and collect what is asked for.
 
@@ -192,7 +189,6 @@ class XLMModel(XLMPreTrainedModel):
             output_attentions, output_hidden_states, output_positions, embedding_matrix: As in
                 `forward`.
             cache, cached: What holds earlier keys and values, and for how many positions.
-            source: What a decoder attends to.
 
         Returns:
             The last hidden states, all of them, and each layer's attention weights, to the
@@ -200,6 +196,9 @@ class XLMModel(XLMPreTrainedModel):
         """
         tokens = self._token_mask(inputs)
         head_masks = self._head_masks(inputs["head_mask"])
+        source = None
+        if (mask := inputs.get("encoder_attention_mask")) is not None:
+            source = Source(cast(Tensor, inputs["encoder_hidden_states"]), mask != 0)
         path = fast_path(
             self,
             tokens,
@@ -276,7 +275,7 @@ class XLMModel(XLMPreTrainedModel):
 
     def _run(
         self,
-        path: FastPath | FormulaPath,
+        path: Any,
         new: dict[str, Tensor],
         *,
         output_attentions: bool = False,

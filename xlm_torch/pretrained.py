@@ -314,7 +314,8 @@ class XLMPreTrainedModel(AskedByTools):
                 with config, no path is needed.
             ignore_mismatched_sizes: Start a head of another size afresh instead of failing; the
                 warning lists its tensors, and output_loading_info returns them.
-            output_loading_info: Return a pair: the model, and what the file lacks and has beside.
+            output_loading_info: Return a pair: the model, and what the file lacks and has beside,
+                which then is told there and in a warning instead of refused.
             revision: Branch, tag or commit of a published checkpoint.
             local_files_only: Of a published checkpoint, take only what was downloaded before.
             cache_dir, force_download, token, subfolder: Where its files are; see
@@ -372,7 +373,9 @@ class XLMPreTrainedModel(AskedByTools):
         """What `from_pretrained` returns of an opened checkpoint."""
         accelerators = ["cuda"] if torch.cuda.is_available() else []
         device = chosen_device(device_map, accelerators)
-        model = cls._from_checkpoint(checkpoint, dtype, ignore_mismatched_sizes)
+        model = cls._from_checkpoint(
+            checkpoint, dtype, ignore_mismatched_sizes, allow_partial=output_loading_info
+        )
         if device is not None:
             model = model.to(device)
         model.config.name_or_path = checkpoint.source
@@ -388,10 +391,15 @@ class XLMPreTrainedModel(AskedByTools):
         checkpoint: Checkpoint,
         dtype: torch.dtype | str | None,
         ignore_mismatched_sizes: bool = False,
+        *,
+        allow_partial: bool = False,
     ) -> Self:
         checkpoint = checkpoint.as_model(cls.architecture)
         match = match_checkpoint(
-            checkpoint, cls.architecture, ignore_mismatched_sizes=ignore_mismatched_sizes
+            checkpoint,
+            cls.architecture,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+            allow_partial=allow_partial,
         )
         with torch.device("meta"), _Unfilled():
             model = cls(checkpoint.config)
@@ -406,10 +414,14 @@ class XLMPreTrainedModel(AskedByTools):
         check.report()
         loaded = {spec.path for spec, _ in match.found}
         for spec in model.tensor_specs():
-            if spec.path not in loaded and spec.tied_to is None:
+            rows = match.fresh_rows.get(spec.path)
+            if spec.tied_to is None and (spec.path not in loaded or rows):
                 tensor = torch.empty(spec.shape, dtype=wanted, device="cpu")
                 model._init_tensor(spec, tensor)
-                model._set_parameter(spec, tensor)
+                if rows:
+                    model._parameter(spec).data[[*rows]] = tensor[[*rows]]
+                else:
+                    model._set_parameter(spec, tensor)
         model.tie_weights()
         model.config.dtype = str(wanted)
         model.prune_heads(checkpoint.prune)

@@ -8,23 +8,26 @@ xlm/model/transformer.py and build_model in xlm/model/__init__.py of the origina
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from xlm_core.checkpoints import open_parts_as_asked
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError
 from xlm_core.heads import NO_TARGET, check_decoder
 from xlm_core.inputs import check_tensor
+from xlm_core.loading_arguments import refuse_path_beside_parts
 from xlm_core.weights import ENCODER_DECODER, PARTS
 from xlm_torch.fast.rule import are_unmodified, code_of
 from xlm_torch.generation import Beginning, GenerationMixin, of_encoder_decoder
 from xlm_torch.inputs import check_labels, check_source, describe
 from xlm_torch.language_model import WithOutputLayer
 from xlm_torch.losses import IGNORED
-from xlm_torch.model import Source, XLMModel
+from xlm_torch.model import XLMModel
 from xlm_torch.outputs import (
     BaseModelOutput,
     BaseModelOutputWithCrossAttentions,
@@ -33,7 +36,7 @@ from xlm_torch.outputs import (
 
 
 class XLMEncoder(WithOutputLayer, XLMModel):
-    """The encoder of an encoder-decoder: an `XLMModel` beside its output layer, which stays unused.
+    """The encoder of an encoder-decoder: an `XLMModel` beside an output layer that stays unused.
 
     The original trains the two parts as language models first, and keeps both output layers.
     """
@@ -113,6 +116,8 @@ class XLMDecoder(WithOutputLayer, XLMModel):
             encoder_attention_mask = encoder_hidden_states.new_ones(
                 encoder_hidden_states.shape[:2], dtype=torch.bool
             )
+        inputs["encoder_hidden_states"] = encoder_hidden_states
+        inputs["encoder_attention_mask"] = encoder_attention_mask
         config = self.config
         hidden, hidden_states, attentions, cross_attentions = self._encode(
             inputs,
@@ -128,7 +133,6 @@ class XLMDecoder(WithOutputLayer, XLMModel):
             ),
             output_positions=output_positions,
             embedding_matrix=embedding_matrix,
-            source=Source(encoder_hidden_states, encoder_attention_mask != 0),
         )
         output = BaseModelOutputWithCrossAttentions(
             last_hidden_state=hidden,
@@ -214,8 +218,8 @@ class XLMForConditionalGeneration(GenerationMixin):
                 tuple that begins with the last hidden states. Default: it is run.
             cache: A `KeyValueCache` for the decoder, see `XLMModel.forward`: it holds the keys and
                 values of the source too.
-            labels: int64, shape (batch, target): the token that the logits at this position should
-                name, without a leading `</s>`; -100 does not count.
+            labels: int64, shape (batch, target): the token that the logits at this position
+                should name, without a leading `</s>`; -100 does not count.
             output_attentions, output_hidden_states, return_dict: As in `XLMModel.forward`.
             output_logits: False, with labels: the loss alone, which then costs neither the time
                 nor the memory of logits for every position. Default: the model's.
@@ -275,7 +279,6 @@ class XLMForConditionalGeneration(GenerationMixin):
             **requests,
         )
         hidden = decoded.last_hidden_state
-        loss = None
         if labels is not None:
             labels = check_labels(
                 self,
@@ -286,10 +289,9 @@ class XLMForConditionalGeneration(GenerationMixin):
                 limit=self.config.vocab_size,
                 rule="the vocabulary, or -100 where nothing is to be predicted",
             )
-        output_layer = self.decoder.pred_layer
-        logits = output_layer(hidden) if labels is None or output_logits else None
-        if labels is not None:
-            loss = output_layer.loss_of(hidden, labels, logits, output_matrix)
+        loss, logits = self.decoder._scored(
+            hidden, labels, output_matrix, wants_logits=labels is None or output_logits
+        )
         output = Seq2SeqLMOutput(
             loss=loss,
             logits=logits,
@@ -341,6 +343,85 @@ class XLMForConditionalGeneration(GenerationMixin):
         return shifted.masked_fill(shifted == IGNORED, self.config.pad_index)
 
     # -- the two parts -------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        encoder: str | os.PathLike[str] | None = None,
+        decoder: str | os.PathLike[str] | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Open an encoder-decoder, or start one from the checkpoints of encoders.
+
+        Args:
+            path: An encoder-decoder, as in `XLMPreTrainedModel.from_pretrained`.
+            encoder, decoder: In its place, the checkpoints that the two parts are made of, of any
+                layout: encoders with any head, such as pretrained language models, or
+                encoder-decoders, of which the part of the same name is taken. What a decoder has
+                beyond an encoder (attention to the source, and the norm after it) starts afresh,
+                and so do languages that only one of the two knows by name; one warning lists all
+                that does. Without one of the two, that part starts afresh.
+            arguments: As there. encoder_layers and decoder_layers take the first layers of each
+                checkpoint; lang2id gives the languages and their numbers.
+
+        Returns:
+            As there.
+
+        Raises:
+            CheckpointError: As there; and if the two parts do not go together.
+        """
+        if encoder is None and decoder is None:
+            return super().from_pretrained(path, **arguments)
+        return cls._from_parts(path, encoder, decoder, **arguments)
+
+    @classmethod
+    def _from_parts(
+        cls,
+        path: object,
+        encoder: str | os.PathLike[str] | None,
+        decoder: str | os.PathLike[str] | None,
+        *,
+        dtype: torch.dtype | str | None = None,
+        device_map: Any = None,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        cache_dir: str | os.PathLike[str] | None = None,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        subfolder: str = "",
+        variant: str | None = None,
+        use_safetensors: bool | None = None,
+        tied: str | None = None,
+        **others: Any,
+    ) -> Any:
+        """`from_pretrained` of two checkpoints."""
+        refuse_path_beside_parts(path, others)
+        dtype = others.pop("torch_dtype", dtype)  # transformers' older name
+        checkpoint = open_parts_as_asked(
+            encoder,
+            decoder,
+            others,
+            revision=revision,
+            local_files_only=local_files_only,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            token=token,
+            subfolder=subfolder,
+            variant=variant,
+            use_safetensors=use_safetensors,
+            tied=tied,
+        )
+        return cls._opened(
+            checkpoint,
+            dtype,
+            device_map,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+            output_loading_info=output_loading_info,
+        )
 
     def get_encoder(self) -> XLMEncoder:
         """The encoder."""

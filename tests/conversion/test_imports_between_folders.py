@@ -25,6 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "tokenize": {"reports", "line_by_line"},
     "generation": {"line_by_line", "opening"},
     "evaluation": {"reports", "line_by_line"},
+    "texts": {"line_by_line", "opening"},
+    "vocabulary": {"reports", "line_by_line"},
     "cli": {
         "reports",
         "opening",
@@ -35,6 +37,8 @@ ALLOWED: dict[str, set[str]] = {
         "tokenize",
         "generation",
         "evaluation",
+        "texts",
+        "vocabulary",
     },
     "layouts_page": set(),
     "__main__": {"cli"},

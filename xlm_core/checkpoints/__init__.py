@@ -3,7 +3,7 @@
 from xlm_core.checkpoints.dtypes import float_dtype_name
 from xlm_core.checkpoints.layouts import LAYOUTS, why_not
 from xlm_core.checkpoints.layouts.base import Layout
-from xlm_core.checkpoints.loading import loading_info, open_as_asked
+from xlm_core.checkpoints.loading import loading_info, open_as_asked, open_parts_as_asked
 from xlm_core.checkpoints.matching import Match, match_checkpoint, match_tensors
 from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint
 from xlm_core.checkpoints.original import Original
@@ -23,6 +23,7 @@ __all__ = [
     "match_tensors",
     "open_as_asked",
     "open_checkpoint",
+    "open_parts_as_asked",
     "save_checkpoint",
     "why_not",
 ]

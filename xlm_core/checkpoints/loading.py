@@ -8,6 +8,7 @@ from typing import Any
 
 from xlm_core.checkpoints.matching import match_checkpoint
 from xlm_core.checkpoints.opening import Checkpoint, WeightsChoice, open_checkpoint
+from xlm_core.checkpoints.parts import join_parts
 from xlm_core.containers.lazy_tensors import Array, LazyTensor
 from xlm_core.errors import UnknownArgumentError
 from xlm_core.loading_arguments import (
@@ -82,6 +83,47 @@ def open_as_asked(
     )
 
 
+# What `open_as_asked` looks at besides fields and names that change nothing.
+_OF_OPENING = ("use_auth_token", "from_tf", "from_pt")
+
+
+def open_parts_as_asked(
+    encoder: str | os.PathLike[str] | None,
+    decoder: str | os.PathLike[str] | None,
+    others: dict[str, Any],
+    *,
+    tied: str | None,
+    **files: Any,
+) -> Checkpoint:
+    """Open the two checkpoints that an encoder-decoder is made of, see `join_parts`.
+
+    Args:
+        encoder, decoder: As `path` of `from_pretrained`; one may be None.
+        others: Its other keyword arguments, as for `open_as_asked`.
+        tied, files: Its arguments about files, as there; for both.
+
+    Raises:
+        UnknownArgumentError, CheckpointError, ConfigError: As `open_as_asked` and `join_parts`.
+    """
+    fields = dict(others)
+    settle_loading("from_pretrained", fields)
+    of_opening = {name: fields.pop(name) for name in _OF_OPENING if name in fields}
+    for name, part in (("encoder", encoder), ("decoder", decoder)):
+        if part is not None and not isinstance(part, (str, os.PathLike)):
+            raise UnknownArgumentError(
+                f"{name} is a {type(part).__name__}: expected the path or the name of a checkpoint."
+            )
+    opened = {
+        os.fspath(path): open_as_asked(
+            path, of_opening, config=None, tensors=None, tied=tied, **files
+        )
+        for path in (encoder, decoder)
+        if path is not None
+    }
+    first, second = (None if p is None else opened[os.fspath(p)] for p in (encoder, decoder))
+    return join_parts(first, second, fields)
+
+
 def loading_info(
     checkpoint: Checkpoint, architecture: str, *, ignore_mismatched_sizes: bool
 ) -> dict[str, list[Any]]:
@@ -94,12 +136,14 @@ def loading_info(
 
     Returns:
         missing_keys, unexpected_keys: names in the PyTorch dialect; mismatched_keys: (name, shape
-        in the file, shape in the model); error_msgs: always empty, as errors are raised.
+        in the file, shape in the model), of a table of languages the shapes of what was found in
+        it, and of all of it; error_msgs: always empty, as errors are raised.
     """
     match = match_checkpoint(
-        checkpoint.as_model(),
+        checkpoint.as_model(architecture),
         architecture,
         ignore_mismatched_sizes=ignore_mismatched_sizes,
+        allow_partial=True,
         quiet=True,
     )
     mismatched = {spec.path for spec, _ in match.misshapen}
@@ -113,6 +157,15 @@ def loading_info(
         "mismatched_keys": [
             (str(name_of(spec, "torch", architecture)), shape, spec.shape)
             for spec, shape in match.misshapen
+        ]
+        + [
+            (
+                spec.path,
+                (spec.shape[0] - len(match.fresh_rows[spec.path]), spec.shape[1]),
+                spec.shape,
+            )
+            for spec, _ in match.found
+            if spec.path in match.fresh_rows
         ],
         "error_msgs": [],
     }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from xlm_core.checkpoints.fitting import fit_tensors, listed
 from xlm_core.checkpoints.opening import Checkpoint
@@ -20,15 +20,17 @@ class Match:
 
     Attributes:
         found: (spec, tensor) for everything that the file holds; tied tensors are not repeated.
-        fresh: Specs of the head that the file lacks: they keep their initial values.
-        left_out: Names of the file that belong to another head.
+        fresh: Specs that the file lacks, of the head or allowed: they keep their initial values.
+        left_out: Names of the file that belong to another head, or to nothing here.
         misshapen: Those of `fresh` that the file holds in another shape, with that shape.
+        fresh_rows: Path of a table among `found` -> its rows that start afresh.
     """
 
     found: tuple[tuple[TensorSpec, LazyTensor], ...]
     fresh: tuple[TensorSpec, ...]
     left_out: tuple[str, ...]
     misshapen: tuple[tuple[TensorSpec, tuple[int, ...]], ...] = ()
+    fresh_rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def match_checkpoint(
@@ -36,21 +38,31 @@ def match_checkpoint(
     architecture: str,
     *,
     ignore_mismatched_sizes: bool = False,
+    allow_partial: bool = False,
     quiet: bool = False,
 ) -> Match:
     """Match an opened checkpoint to a class, with the choices that were made when it was opened.
 
     The arguments and errors are those of `match_tensors`.
     """
-    return match_tensors(
+    match = match_tensors(
         checkpoint.tensors,
         checkpoint.config,
         architecture,
         checkpoint.source,
         ignore_mismatched_sizes=ignore_mismatched_sizes,
+        allow_partial=allow_partial,
         untie=checkpoint.untie,
         tied=checkpoint.tied,
         quiet=quiet,
+        may_start=checkpoint.may_start,
+        fresh_rows=checkpoint.fresh_rows,
+        beside=checkpoint.beside,
+    )
+    return replace(
+        match,
+        left_out=(*match.left_out, *checkpoint.beside),
+        fresh_rows=checkpoint.fresh_rows,
     )
 
 
@@ -61,9 +73,13 @@ def match_tensors(
     source: str,
     *,
     ignore_mismatched_sizes: bool = False,
+    allow_partial: bool = False,
     untie: bool = False,
     tied: str | None = None,
     quiet: bool = False,
+    may_start: Collection[str] = (),
+    fresh_rows: Mapping[str, tuple[int, ...]] | None = None,
+    beside: Sequence[str] = (),
 ) -> Match:
     """Match the tensors of a file in the PyTorch dialect to those of a model.
 
@@ -76,11 +92,14 @@ def match_tensors(
         architecture: Its class, e.g. "XLMForTokenClassification".
         source: What messages call the file.
         ignore_mismatched_sizes: A head whose shapes differ starts fresh instead of failing.
+        allow_partial: Whatever the file lacks starts fresh, and whatever it has beside is left out,
+            instead of failing: for who asks to be told what these are. Shapes still have to fit.
         untie: The file holds a tied language model, which is asked for untied: its output
             matrix is a copy of the embeddings.
         tied: Which of two tied tensors to keep if they differ, "embeddings" or "output".
             Default: raise.
         quiet: Do not warn about a head that starts fresh.
+        may_start, fresh_rows, beside: As in `Checkpoint`.
 
     Raises:
         CheckpointError: One error with everything missing, unexpected and misshapen; a
@@ -112,15 +131,20 @@ def match_tensors(
     fresh = tuple(
         spec
         for spec in missing.values()
-        if not spec.in_encoder
-        and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
+        if allow_partial
+        or spec.path in may_start
+        or (
+            not spec.in_encoder
+            and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
+        )
     )
+    unknown = fit.unexpected if allow_partial else ()
     lost = [spec.path for spec in missing.values() if spec not in fresh]
     problems = [
         listed(what, names)
         for what, names in (
             ("missing", lost),
-            ("unexpected", fit.unexpected),
+            ("unexpected", [] if allow_partial else fit.unexpected),
             ("misshapen", misshapen),
         )
         if names
@@ -138,23 +162,39 @@ def match_tensors(
             )
         )
     _settle_tied(fit.specs, found, source, tied)
-    if fresh and not quiet:
+    if (fresh or fresh_rows or unknown) and not quiet:
         sizes = [
             f"{path} ({shape} in the file, {spec.shape} here)"
             for path, (spec, shape) in resized.items()
         ]
-        warn(
-            f"{architecture} from {source}: started fresh, to be trained before use: "
-            + ", ".join(spec.path for spec in fresh)
-            + (f". Of another size: {', '.join(sizes)}" if sizes else "")
-            + (f". Left out, of another head: {', '.join(fit.left_out)}." if fit.left_out else ".")
-        )
+        started = [*(spec.path for spec in fresh), *_rows_named(fresh_rows or {}, config)]
+        told = [
+            f"{what}: {', '.join(names)}."
+            for what, names in (
+                ("started fresh, to be trained before use", started),
+                ("Of another size", sizes),
+                ("Left out", beside),
+                ("Left out, of another head", fit.left_out),
+                ("Left out, unknown here", unknown),
+            )
+            if names
+        ]
+        warn(f"{architecture} from {source}: {' '.join(told)}")
     pairs = tuple(
         (spec, found[spec.path])
         for spec in fit.specs
         if spec.path in found and spec.tied_to is None
     )
-    return Match(pairs, fresh, fit.left_out, tuple(resized.values()))
+    return Match(pairs, fresh, (*fit.left_out, *unknown), tuple(resized.values()))
+
+
+def _rows_named(fresh_rows: Mapping[str, tuple[int, ...]], config: XLMConfig) -> list[str]:
+    """New languages in words: the table, and their names or numbers."""
+    names = config.id2lang or {}
+    return [
+        f"{path} of {', '.join(names.get(row, str(row)) for row in rows)}"
+        for path, rows in fresh_rows.items()
+    ]
 
 
 def _settle_tied(

@@ -44,6 +44,14 @@ from xlm_core.loading_arguments import FILE_ARGUMENTS, FileArguments
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 
 
+# What is said where a translation model is asked for, with the source filled in.
+NO_DECODER = (
+    "{} is an encoder alone, without a decoder: it cannot translate. Start a decoder from it, to be "
+    "trained: XLMForConditionalGeneration.from_pretrained(encoder=..., decoder=...), with this "
+    "checkpoint for both."
+)
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """An opened checkpoint.
@@ -63,6 +71,9 @@ class Checkpoint:
         tied: Which of two tied tensors counts if they differ: "embeddings", "output", or None.
         carries_config: Whether the configuration is from within its file.
         text_files: Text files of a folder (the tokenizer's, facebook.json) that its file holds.
+        may_start: Paths of tensors that may be missing, and then start afresh, see `join_parts`.
+        fresh_rows: Path of a table -> its rows that start afresh.
+        beside: Names of tensors of its files that it was made without.
     """
 
     config: XLMConfig
@@ -78,6 +89,9 @@ class Checkpoint:
     carries_config: bool = field(default=False, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     text_files: Mapping[str, Source] = field(default_factory=dict, repr=False, kw_only=True)
+    may_start: frozenset[str] = field(default=frozenset(), repr=False, kw_only=True)
+    fresh_rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict, kw_only=True)
+    beside: tuple[str, ...] = field(default=(), repr=False, kw_only=True)
 
     @property
     def folder(self) -> Path:
@@ -97,10 +111,15 @@ class Checkpoint:
         return next((name for name in names if name in known), None)
 
     def as_model(self, architecture: str = "XLMModel") -> Checkpoint:
-        """What a class opens: of an encoder-decoder, an encoder's class opens the encoder."""
-        if self.architecture != ENCODER_DECODER or architecture == ENCODER_DECODER:
-            return self
-        return self.part("encoder")
+        """What a class opens: of an encoder-decoder, an encoder's class opens the encoder.
+
+        Raises:
+            CheckpointError: If an encoder-decoder is asked for, and there is no decoder.
+        """
+        is_pair = self.architecture == ENCODER_DECODER
+        if architecture == ENCODER_DECODER and not is_pair:
+            raise CheckpointError(NO_DECODER.format(self.source))
+        return self.part("encoder") if is_pair and architecture != ENCODER_DECODER else self
 
     def part(self, name: Literal["encoder", "decoder"]) -> Checkpoint:
         """The encoder of an encoder-decoder as a language model, or its decoder with its names."""

@@ -115,9 +115,7 @@ def ban_repeated_ngrams(scores: tf.Tensor, history: tf.Tensor, size: int) -> tf.
     return _masked(scores, _among(tf.where(repeated, completing, NO_TOKEN), scores))
 
 
-def ban_words(
-    scores: tf.Tensor, history: tf.Tensor, words: Sequence[Sequence[int]]
-) -> tf.Tensor:
+def ban_words(scores: tf.Tensor, history: tf.Tensor, words: Sequence[Sequence[int]]) -> tf.Tensor:
     """Rule out tokens that would complete one of these words.
 
     Args:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from xlm_torch.attention import MultiHeadAttention, held_source, hold_source
 from xlm_torch.fast.attention import attend_within_sentences, fused_attention
-from xlm_torch.fast.linear import linear, linears
+from xlm_torch.fast.linear import feed_forward, linear, linears
 from xlm_torch.fast.unpadding import Unpadding
 
 # (attention, hidden) to the context of all heads before the output layer, and the weights if
@@ -44,7 +44,6 @@ def run_layer(
         The hidden states, of the shape of `hidden` or (some, hidden), the weights that `attend`
         returns, and with `to_source` those that it returns.
     """
-    feed_forward = encoder.ffns[index]
     rate = encoder.config.dropout if encoder.training else 0.0
 
     def attended(
@@ -64,10 +63,17 @@ def run_layer(
         hidden = attended(attention, norm, hidden, attend, None)
         attention, norm = encoder.encoder_attn[index], encoder.layer_norm15[index]
         hidden = attended(attention, norm, hidden, to_source, selected)
-    inner = linear(feed_forward.lin1, hidden, feed_forward.activation)
-    rate = feed_forward.dropout if feed_forward.training else 0.0
-    hidden = add_linear(feed_forward.lin2, inner, hidden, rate)
+    hidden = _add_feed_forward(encoder.ffns[index], hidden)
     return encoder.layer_norm2[index](hidden), *weights
+
+
+def _add_feed_forward(module: Any, hidden: Tensor) -> Tensor:
+    """hidden + dropout(module(hidden)), of a `TransformerFFN`."""
+    first, second = module.lin1, module.lin2
+    rate = module.dropout if module.training else 0.0
+    if not rate and (y := feed_forward(first, second, hidden, module.activation)) is not None:
+        return y.add_(hidden)
+    return add_linear(second, linear(first, hidden, module.activation), hidden, rate)
 
 
 def add_linear(layer: nn.Module, x: Tensor, residual: Tensor, dropout: float) -> Tensor:
@@ -110,8 +116,8 @@ def attend_to_cache(
 def attend_to_source(
     unpadding: Unpadding,
     of_source: Unpadding,
-    rows: Tensor,
     cache: Any,
+    rows: Tensor,
     attention: MultiHeadAttention,
     hidden: Tensor,
 ) -> tuple[Tensor, None]:
@@ -120,8 +126,8 @@ def attend_to_source(
     Args:
         unpadding: Of the sentences.
         of_source: Of their sources.
-        rows: The source's hidden states, float, shape (tokens, hidden) or (batch, source, hidden).
         cache: Holds keys and values of the source, or None; then nothing is unpadded.
+        rows: The source's hidden states, float, shape (tokens, hidden) or (batch, source, hidden).
         attention: The layer's cross-attention.
         hidden: The sentences' hidden states.
     """
@@ -147,8 +153,7 @@ def _keys_of_source(
     if held is not None:
         return held
     key, value = (
-        attention.split_heads(each)
-        for each in linears((attention.k_lin, attention.v_lin), source)
+        attention.split_heads(each) for each in linears((attention.k_lin, attention.v_lin), source)
     )
     hold_source(cache, key, value, attention.layer)
     return key, value

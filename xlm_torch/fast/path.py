@@ -166,7 +166,7 @@ def _with_cache(
     to_source = None
     if source is not None:
         to_source = partial(
-            attend_to_source, whole, keep_source(source.tokens), source.hidden, cache
+            attend_to_source, whole, keep_source(source.tokens), cache, source.hidden
         )
     return FastPath(encoder, whole, attends, None, whole, to_source)
 
@@ -186,7 +186,7 @@ def _unpadded(
             unpadding = keep_padding(tokens, causal=config.causal)
             of_source = keep_source(source.tokens)
         rows = of_source.unpad(source.hidden)
-        to_source = partial(attend_to_source, unpadding, of_source, rows, None)
+        to_source = partial(attend_to_source, unpadding, of_source, None, rows)
     selected, last = select_last(unpadding, tokens, output_positions)
     attends = [partial(attend_to_sentence, unpadding)] * config.n_layers
     return FastPath(encoder, unpadding, attends, selected, last, to_source)

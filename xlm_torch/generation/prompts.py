@@ -68,7 +68,7 @@ def of_language_model(model: Any, given: Mapping[str, Any], *, steps: bool) -> B
     config: XLMConfig = model.config
     prompt, tokens = _checked("input_ids", model.base_model, given)
     if config.causal:
-        known, following = _languages(model, given, prompt, needs=True)
+        known, following = _languages(config, given, tokens, needs=True)
 
         def decode(start: int) -> tuple[Decoding, Tensor]:
             decoding = CachedDecoding(
@@ -84,7 +84,7 @@ def of_language_model(model: Any, given: Mapping[str, Any], *, steps: bool) -> B
             return decoding, prompt
 
         return Beginning("causal", tokens.sum(1).cpu().numpy(), None, decode)
-    known, following = _languages(model, given, prompt, needs=False)
+    known, following = _languages(config, given, tokens, needs=False)
     columns = np.full(len(prompt), prompt.shape[1])
 
     def decode_masked(start: int) -> tuple[Decoding, Tensor]:
@@ -194,44 +194,38 @@ def _refuse_empty(name: str, tokens: Tensor) -> None:
 
 
 def _languages(
-    model: Any, given: Mapping[str, Any], prompt: Tensor, *, needs: bool
+    config: XLMConfig, given: Mapping[str, Any], tokens: Tensor, *, needs: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The languages of prompts and of what follows them; with `needs`, none may be missing."""
-    config: XLMConfig = model.config
-    langs, sentences = given["langs"], len(prompt)
+    """The languages of prompts and of what follows them; with `needs`, none may be missing.
+
+    Args:
+        config: The model's.
+        given: Arguments of `generate`, by name.
+        tokens: bool, shape (sentences, prompt): False for padding.
+        needs: Whether to refuse what transformers would take from the configuration.
+    """
+    langs, sentences = given["langs"], len(tokens)
     if langs is not None and given["src_lang"] is not None:
         raise InputError("langs and src_lang were given: give one of them.")
     before = language_ids(config, "src_lang", given["src_lang"], sentences)
     after = language_ids(config, "tgt_lang", given["tgt_lang"], sentences)
     if not config.has_lang_embeddings:
         return None, None
-    if langs is not None:
-        following = _last_language(given, prompt) if after is None else _column(after, prompt)
-        return as_index(langs).long(), following
-    if before is None and after is None:
+    if langs is None and before is None and after is None:
         if needs:
             refuse_missing_language(config, "tgt_lang")
         if config.lang_id is None:
             return None, None
-        before = np.full(sentences, config.lang_id)  # as transformers does
-    before = after if before is None else before
-    after = before if after is None else after
-    assert before is not None
-    assert after is not None
-    return _column(before, prompt)[:, None].expand_as(prompt), _column(after, prompt)
-
-
-def _column(of_sentences: NDArray[np.int64], like: Tensor) -> Tensor:
-    return torch.from_numpy(of_sentences).to(like.device)
-
-
-def _last_language(given: Mapping[str, Any], prompt: Tensor) -> Tensor:
-    """The language of the last token of each prompt."""
-    langs, mask = as_index(given["langs"]).long(), given["attention_mask"]
-    if mask is None:
-        return langs[:, -1]
-    last = (torch.arange(prompt.shape[1], device=prompt.device) * (mask != 0)).argmax(1)
-    return langs.gather(1, last[:, None]).squeeze(1)
+        before = np.full(sentences, config.lang_id)
+    known = None if langs is None else as_index(langs).long()
+    if known is None:
+        of_prompts = after if before is None else before
+        assert of_prompts is not None
+        known = torch.from_numpy(of_prompts).to(tokens.device)[:, None].expand(tokens.shape)
+    if after is not None:
+        return known, torch.from_numpy(after).to(tokens.device)
+    last = (torch.arange(tokens.shape[1], device=tokens.device) * tokens).argmax(1)
+    return known, known.gather(1, last[:, None]).squeeze(1)
 
 
 def _target(

@@ -17,7 +17,7 @@ def sample(scores: Tensor, numbers: Tensor) -> Tensor:
         int64, shape (rows,): the first token at which the sum of probabilities exceeds the number.
     """
     sums = scores.softmax(-1).cumsum(-1)
-    whole = sums[:, -1:]
+    whole = sums[:, -1:].contiguous()
     chosen = torch.searchsorted(sums, numbers[:, None] * whole, right=True)
     # A number close to 1 may be rounded to the whole; the last token is that which reaches it.
     return torch.minimum(chosen, torch.searchsorted(sums, whole)).squeeze(1)

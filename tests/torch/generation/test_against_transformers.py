@@ -33,8 +33,9 @@ def pair(seed: int) -> tuple[Any, Any]:
     torch.manual_seed(seed)
     fields: dict[str, Any] = {
         "vocab_size": VOCABULARY, "emb_dim": 12, "n_layers": 2, "n_heads": 3,
-        "n_langs": 1 + seed % 3, "init_std": 0.7, "embed_init_std": 1.0, "max_position_embeddings": 32,
-        "lang_id": seed % 2, "mask_token_id": 5, "tie_word_embeddings": False, "gelu_activation": seed % 2 == 0,
+        "n_langs": 1 + seed % 3, "init_std": 0.7, "embed_init_std": 1.0, "lang_id": seed % 2,
+        "max_position_embeddings": 32, "mask_token_id": 5, "tie_word_embeddings": False,
+        "gelu_activation": seed % 2 == 0,
     }  # fmt: skip
     if fields["n_langs"] == 1:
         fields["lang_id"] = 0

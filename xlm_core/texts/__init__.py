@@ -1,0 +1,1 @@
+"""Texts through a model: what `fill_mask`, `score` and `encode` do around its forward passes."""

@@ -1,0 +1,1 @@
+"""Texts in, results out: fillings of masks, log-probabilities and embeddings."""
