@@ -503,6 +503,10 @@ class KerasModel(Checkpointed, keras.Model):
         model = cls(XLMConfig.from_dict(options.pop("config")), **options)
         return model if quantized is None else quantize_model(model, **quantized)
 
+    def __dir__(self) -> list[str]:
+        """Without `base_model`: Keras' files follow every attribute that holds layers, by name."""
+        return [name for name in super().__dir__() if name != "base_model"]
+
     def build_from_config(self, config: Any) -> None:
         """Nothing to do: constructors build."""
 
