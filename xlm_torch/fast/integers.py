@@ -222,6 +222,13 @@ def _scale_of_one_row(x: Tensor) -> Tensor:
     return scale.fill_(1.0) if scale.item() < torch.finfo(scale.dtype).tiny else scale
 
 
+
+@functools.lru_cache
+def _shift(width: int, zero_point: int) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.full((width,), LAST_BITS + zero_point, dtype=torch.float32, device="cpu")
+
+
 # Rows that are rounded, or go through a feed-forward layer, at a time. What lies between two steps
 # then stays in memory that is used again, which is as fast as cached: 1.1 ms to round 1,843 rows of
 # 1,024, and 2.1 all at once; 18 ms for a feed-forward layer of 1,024 rows, and 33 (measured).
@@ -254,12 +261,12 @@ def _round_into(
 ) -> Tensor:
     """Write what `round_rows` returns into `integers`, and return the scales.
 
-    The zero point costs nothing: the addition that rounds the quotients adds it, too.
+    One operation divides, rounds, and adds the zero point.
     """
     wide = x.float()
     scale = _scale_of_one_row(wide) if len(wide) == 1 else row_scales(wide)
-    shifted = wide.div_(scale) if may_overwrite or wide is not x else wide / scale
-    shifted.add_(LAST_BITS + product.zero_point)
+    out = wide if may_overwrite or wide is not x else torch.empty_like(wide)
+    shifted = torch.addcdiv(_shift(x.shape[-1], product.zero_point), wide, scale, out=out)
     integers.copy_(shifted.view(torch.int32))  # which keeps the last eight bits
     return scale
 
