@@ -20,7 +20,8 @@ class Match:
 
     Attributes:
         found: (spec, tensor) for everything that the file holds; tied tensors are not repeated.
-        fresh: Specs of the head that the file lacks: they keep their initial values.
+        fresh: Specs that keep their initial values: of the head, that the file lacks; and
+            `misshapen`.
         left_out: Names of the file that belong to another head.
         misshapen: Those of `fresh` that the file holds in another shape, with that shape.
     """
@@ -75,7 +76,7 @@ def match_tensors(
         config: The configuration of the model to fill.
         architecture: Its class, e.g. "XLMForTokenClassification".
         source: What messages call the file.
-        ignore_mismatched_sizes: A head whose shapes differ starts fresh instead of failing.
+        ignore_mismatched_sizes: Tensors whose shapes differ start fresh instead of failing.
         untie: The file holds a tied language model, which is asked for untied: its output
             matrix is a copy of the embeddings.
         tied: Which of two tied tensors to keep if they differ, "embeddings" or "output".
@@ -96,8 +97,7 @@ def match_tensors(
         if words is None:
             continue
         tensor = fit.placed[spec.path][1]
-        resizable = tensor.dtype in FLOAT_DTYPES and not spec.in_encoder
-        if not (ignore_mismatched_sizes and resizable):
+        if not (ignore_mismatched_sizes and tensor.dtype in FLOAT_DTYPES):
             misshapen.append(f"{spec.path}: {words}")
         elif spec.tied_to is None:
             missing[spec.path] = spec
@@ -112,8 +112,11 @@ def match_tensors(
     fresh = tuple(
         spec
         for spec in missing.values()
-        if not spec.in_encoder
-        and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
+        if spec.path in resized
+        or (
+            not spec.in_encoder
+            and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
+        )
     )
     lost = [spec.path for spec in missing.values() if spec not in fresh]
     problems = [
@@ -132,7 +135,7 @@ def match_tensors(
             + ". ".join(problems)
             + ". Check that config.json belongs to these weights"
             + (
-                " (ignore_mismatched_sizes=True starts heads of another size afresh)."
+                " (ignore_mismatched_sizes=True starts tensors of another size afresh)."
                 if misshapen
                 else "."
             )
