@@ -266,9 +266,7 @@ class GenerationMixin(TFXLMPreTrainedModel):
         }
         if settled.seed is not None:
             tensors["numbers"] = tf.constant(random_numbers(settled))
-        generated = self._rows_in_graph(
-            tensors, decoding=beginning.decoding, **_options(settled)
-        )
+        generated = self._rows_in_graph(tensors, decoding=beginning.decoding, **_options(settled))
         sequences = tf.concat((tf.repeat(begun, settled.copies, axis=0), generated), axis=1)
         if not settled.return_dict_in_generate:
             return sequences
