@@ -179,7 +179,7 @@ def encode_files(
     forward = tool.forward(_ENCODER)
     encoder = Encoder(forward, tool.preparation, given)
     work = EncodingWork(encoder, tool.preparation, tool.lang, json=json, binary=binary)
-    shape = {"width": forward.config.emb_dim, "dtype": given.dtype or "float32"}
+    width, written = forward.config.emb_dim, given.dtype or "float32"
     options = {**asdict(given), "batch_size": None, "json": json, "binary": binary}
     return tool.run(
         work,
@@ -188,8 +188,8 @@ def encode_files(
         options,
         overwrite=overwrite,
         terminal=terminal,
-        header=npy_header(0, **shape) if binary else b"",
-        finish=partial(fill_in, **shape) if binary else None,
+        header=npy_header(0, width, written) if binary else b"",
+        finish=partial(fill_in, width=width, dtype=written) if binary else None,
     )
 
 

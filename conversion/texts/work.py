@@ -80,7 +80,8 @@ class TextWork(ABC):
         )
 
     def _unknown(self, item: Item) -> int:
-        return item.row.content.count(self._preparation.tokenizer.unk_token_id)
+        unknown: Any = self._preparation.tokenizer.unk_token_id  # None is in no row
+        return item.row.content.count(unknown)
 
 
 class FillingWork(TextWork):
