@@ -18,6 +18,7 @@ TORCH, TF = ROOT / "xlm_torch", ROOT / "xlm_tf"
 ONLY_TORCH_FILES = {
     "fast/onednn.py": "TensorFlow chooses its products itself",
     "fast/packing.py": "TensorFlow orders matrices at each product",
+    "fast/one_position.py": "a step in TensorFlow is a graph, in which calls cost nothing",
     "fast/memory.py": "TensorFlow keeps memory by itself",
     "fast/double_backward.py": "TensorFlow's custom gradients have derivatives themselves",
 }
@@ -106,6 +107,7 @@ ONLY_TORCH: dict[str, str] = {
     "fast/integers.row_scales": "as above",
     "fast/integers.round_rows": "as above",
     "fast/integers.integer_linears": "as above",
+    "fast/path.OnePositionPath": "see fast/one_position.py",
     "fast/linear.linears": "each of TensorFlow's layers rounds by itself",
     "fast/layer.attend_with_weights": "TensorFlow's linear layers are as fast by the formula",
     "fast/rule.needs_gradient": "a tape of TensorFlow asks afterwards",
