@@ -30,7 +30,7 @@ ONLY_TF_FILES = {
     "datasets.py": "PyTorch has DataLoader",
     "sample_weights.py": "arguments of Keras' fit, as keras_model.py",
     "fast/graphs.py": "PyTorch needs no graph to be fast",
-    "generation/steps.py": "steps are graphs in TensorFlow, made once for each kind of call",
+    "generation/steps.py": "as fast/graphs.py: a step of TensorFlow is a graph",
 }
 # The formulas and the heads are cut at the same places, private functions included.
 PRIVATE_TOO = (
@@ -56,12 +56,15 @@ KERAS_ARGUMENTS = {
 }
 
 ONLY_TORCH: dict[str, str] = {
-    "generation/decoding.CachedDecoding.select": "as of its steps, see generation/steps.py",
-    "generation/decoding.MaskedDecoding.select": "as above",
-    "generation/greedy.best_tokens": "TensorFlow's argmax is fast enough",
-    "generation/greedy.in_full": "a part of TensorFlow's steps",
-    "generation/logits.ScoreRules.__init__": "see `ScoreRules.of` in TensorFlow",
-    "generation/logits.ScoreRules.append": "as above",
+    **dict.fromkeys(
+        (
+            *(f"generation/decoding.{kind}Decoding.select" for kind in ("Cached", "Masked")),
+            *(f"generation/logits.ScoreRules.{name}" for name in ("__init__", "append")),
+        ),
+        "a decoding of TensorFlow has no state of its own: its loops run in a graph",
+    ),
+    "generation/greedy.best_tokens": "TensorFlow's argmax is fast for one row",
+    "generation/greedy.in_full": "losses.at_least_float32 in TensorFlow",
     **dict.fromkeys(
         (
             f"asked_by_tools.AskedByTools.{name}"
@@ -116,28 +119,26 @@ ONLY_TORCH: dict[str, str] = {
     "quantization.QuantizedLinear.extra_repr": "what PyTorch prints of a module",
     "optimizers.OriginalAdam.step": "what an optimizer of PyTorch has to define",
 }
-# A graph takes and returns what changes from step to step; in PyTorch a decoding holds it.
-_GRAPH = "a step of TensorFlow is a graph, whose state is handed on"
 ONLY_TF: dict[str, str] = {
     **dict.fromkeys(
         (
-            "generation/decoding.BLOCK",
-            "generation/decoding.CachedDecoding.grow",
-            "generation/decoding.UncachedDecoding",
-            "generation/decoding.MaskedDecoding.grow",
+            *(
+                f"generation/decoding.{name}"
+                for name in ("BLOCK", "UncachedDecoding", "moved_left", "room_for", "with_room")
+            ),
+            *(f"generation/decoding.{kind}Decoding.grow" for kind in ("Cached", "Masked")),
             "generation/decoding.select",
-            "generation/decoding.moved_left",
-            "generation/decoding.room_for",
-            "generation/decoding.with_room",
             "generation/greedy.random_numbers",
             "generation/greedy.generate_rows_in_graph",
             "generation/logits.ScoreRules.of",
             "generation/logits.ScoreRules.look_back",
         ),
-        _GRAPH,
+        "loops run in a graph: their state is tensors, their settings can be hashed",
     ),
-    "generation/generate.GenerationMixin.get_config": "what .keras files keep",
-    "generation/generate.GenerationMixin.from_config": "as above",
+    **dict.fromkeys(
+        (f"generation/generate.GenerationMixin.{name}" for name in ("get_config", "from_config")),
+        "Keras' own files",
+    ),
     **dict.fromkeys(
         (
             f"asked_by_tools.AskedByTools.{name}"
@@ -189,19 +190,13 @@ ONLY_TF_EXPORTS = {"AdamW": "PyTorch's can update in place (fused=True)"}
 OTHER_SIGNATURE: dict[str, str] = {
     **dict.fromkeys(
         (
-            "generation/beams.generate_beams",
-            "generation/decoding.CachedDecoding.__init__",
-            "generation/decoding.CachedDecoding.first",
-            "generation/decoding.CachedDecoding.next",
-            "generation/decoding.MaskedDecoding.__init__",
-            "generation/decoding.MaskedDecoding.first",
-            "generation/decoding.MaskedDecoding.next",
-            "generation/greedy.generate_rows",
-            "generation/logits.sharpen",
+            f"generation/decoding.{kind}Decoding.{name}"
+            for kind in ("Cached", "Masked")
+            for name in ("__init__", "first", "next")
         ),
-        _GRAPH,
+        "a decoding of TensorFlow has no state of its own: its loops run in a graph",
     ),
-    "cache.KeyValueCache.select": "beams of TensorFlow move by `generation.decoding.select`",
+    "generation/logits.ScoreRules.__call__": "as above",
     **dict.fromkeys(
         (
             "attention.attention_mask_of",
