@@ -248,7 +248,7 @@ def _family(
             *described,
             "checkpoints",
             "tokenizer",
-            *named("parts", "fast paths", "int8", "every model", "model", "generation", "heads"),
+            *named("parts", "fast paths", "int8", "every model", "model", "heads"),
             *named("texts"),
         ),
     )
