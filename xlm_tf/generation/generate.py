@@ -76,6 +76,8 @@ class GenerationMixin(TFXLMPreTrainedModel):
         """True: `generate` is there."""
         return True
 
+    # As `call`: graph-ready as it stands.
+    @tf.autograph.experimental.do_not_convert
     def generate(
         self,
         input_ids: tf.Tensor | None = None,
