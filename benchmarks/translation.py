@@ -243,13 +243,16 @@ def main() -> int:
                 times[side].append(time.perf_counter() - start)
         texts = {side: (folder / side).read_text().splitlines() for side in loops}
     seconds = {side: statistics.median(all_times) for side, all_times in times.items()}
-    equal = sum(a == b for a, b in zip(*texts.values(), strict=True))
+    pairs = [(theirs.split(), mine.split()) for theirs, mine in zip(*texts.values(), strict=True)]
+    equal = sum(theirs == mine for theirs, mine in pairs)
+    # Each sentence has its own limit here; in the original, that of the batch's longest.
+    cut = sum(len(mine) < len(theirs) and theirs[: len(mine)] == mine for theirs, mine in pairs)
     tokens = sum(len(line.split()) + 1 for line in texts["ours"])
     sizes = [len(line.split()) for line in lines]
     print(
         f"{len(lines)} lines of {statistics.mean(sizes):.0f} words, translations of "
         f"{tokens / len(lines) - 1:.0f} ({max(len(t.split()) for t in texts['ours'])} at most); "
-        f"{equal} equal (the others reach their own limit before the batch's)"
+        f"{equal} equal, {cut} cut at their own limit, {len(lines) - equal - cut} different"
     )
     for side, value in seconds.items():
         print(f"{side:>10}: {value:6.1f} s, {len(lines) / value:5.1f} lines/s")
