@@ -29,7 +29,12 @@ WAYS: list[dict[str, Any]] = [
     {"do_sample": True, "seed": 5, "num_return_sequences": 3, "top_k": 12, "temperature": 1.3},
     {"num_beams": 4, "num_return_sequences": 4, "repetition_penalty": 1.4, "min_length": 6},
     {"do_sample": True, "seed": 6, "top_k": 0, "top_p": 0.8, "repetition_penalty": 1.2},
-    {"num_beams": 2, "beam_scoring": "transformers", "early_stopping": "never", "length_penalty": 2.0},
+    {
+        "num_beams": 2,
+        "beam_scoring": "transformers",
+        "early_stopping": "never",
+        "length_penalty": 2.0,
+    },
     {"no_repeat_ngram_size": 2, "bad_words_ids": [[7], [8, 9], [30, 31, 32]], "min_length": 5},
     {"num_beams": 5, "early_stopping": True, "no_repeat_ngram_size": 1},
 ]

@@ -43,7 +43,7 @@ class ScoreRules:
     def of(cls, settled: Settled) -> ScoreRules:
         """Those of a call."""
         names = cls.__dataclass_fields__.keys() - {"has_minimums"}
-        has_minimums = bool(settled.minimums.any())
+        has_minimums = bool(settled.min_length or settled.min_new_tokens)
         return cls(has_minimums=has_minimums, **{name: getattr(settled, name) for name in names})
 
     @property

@@ -9,7 +9,7 @@ def sample(scores: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
     """Choose by the inverse of the cumulative distribution, its tokens in order of their ids.
 
     Args:
-        scores: float64, whatever the model's dtype, so that both frameworks draw the same, shape (rows, vocabulary): logits; minus infinity where a token is ruled out.
+        scores: float64, shape (rows, vocabulary): logits; -inf for what is ruled out.
         numbers: float64, shape (rows,): in [0, 1).
 
     Returns:
