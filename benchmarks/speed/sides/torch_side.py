@@ -139,15 +139,16 @@ class TorchSide(Side):
         ids = torch.from_numpy(
             batch_of(replace(task, length=options.get("prompt", task.length))).ids
         )
-        own = self.library == "xlm_torch"
         given = {"num_beams": options.get("beams", 1), "do_sample": False}
-        if not own:
+        if self.library == "xlm_torch":
+            given["eos_token_id"] = None
+        else:
             model.generation_config.eos_token_id = None
 
         def seconds(tokens: int) -> float:
             start = time.perf_counter()
             with torch.inference_mode():
-                model.generate(ids, **given, max_new_tokens=tokens, min_new_tokens=tokens)
+                model.generate(ids, **given, max_new_tokens=tokens)
             return time.perf_counter() - start
 
         def run() -> dict[str, float]:
