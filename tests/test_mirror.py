@@ -18,6 +18,7 @@ TORCH, TF = ROOT / "xlm_torch", ROOT / "xlm_tf"
 ONLY_TORCH_FILES = {
     "fast/onednn.py": "TensorFlow chooses its products itself",
     "fast/packing.py": "TensorFlow orders matrices at each product",
+    "fast/one_position.py": "a step in TensorFlow is a graph, in which calls cost nothing",
     "fast/memory.py": "TensorFlow keeps memory by itself",
     "fast/double_backward.py": "TensorFlow's custom gradients have derivatives themselves",
 }
@@ -29,6 +30,7 @@ ONLY_TF_FILES = {
     "datasets.py": "PyTorch has DataLoader",
     "sample_weights.py": "arguments of Keras' fit, as keras_model.py",
     "fast/graphs.py": "PyTorch needs no graph to be fast",
+    "generation/steps.py": "as fast/graphs.py: a step of TensorFlow is a graph",
 }
 # The formulas and the heads are cut at the same places, private functions included.
 PRIVATE_TOO = (
@@ -54,6 +56,15 @@ KERAS_ARGUMENTS = {
 }
 
 ONLY_TORCH: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            *(f"generation/decoding.{kind}Decoding.select" for kind in ("Cached", "Masked")),
+            *(f"generation/logits.ScoreRules.{name}" for name in ("__init__", "append")),
+        ),
+        "a decoding of TensorFlow has no state of its own: its loops run in a graph",
+    ),
+    "generation/greedy.best_tokens": "TensorFlow's argmax is fast for one row",
+    "generation/greedy.in_full": "losses.at_least_float32 in TensorFlow",
     **dict.fromkeys(
         (
             f"asked_by_tools.AskedByTools.{name}"
@@ -96,6 +107,7 @@ ONLY_TORCH: dict[str, str] = {
     "fast/integers.row_scales": "as above",
     "fast/integers.round_rows": "as above",
     "fast/integers.integer_linears": "as above",
+    "fast/path.OnePositionPath": "see fast/one_position.py",
     "fast/linear.linears": "each of TensorFlow's layers rounds by itself",
     "fast/layer.attend_with_weights": "TensorFlow's linear layers are as fast by the formula",
     "fast/rule.needs_gradient": "a tape of TensorFlow asks afterwards",
@@ -108,6 +120,25 @@ ONLY_TORCH: dict[str, str] = {
     "optimizers.OriginalAdam.step": "what an optimizer of PyTorch has to define",
 }
 ONLY_TF: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            *(
+                f"generation/decoding.{name}"
+                for name in ("BLOCK", "UncachedDecoding", "moved_left", "room_for", "with_room")
+            ),
+            *(f"generation/decoding.{kind}Decoding.grow" for kind in ("Cached", "Masked")),
+            "generation/decoding.select",
+            "generation/greedy.random_numbers",
+            "generation/greedy.generate_rows_in_graph",
+            "generation/logits.ScoreRules.of",
+            "generation/logits.ScoreRules.look_back",
+        ),
+        "loops run in a graph: their state is tensors, their settings can be hashed",
+    ),
+    **dict.fromkeys(
+        (f"generation/generate.GenerationMixin.{name}" for name in ("get_config", "from_config")),
+        "Keras' own files",
+    ),
     **dict.fromkeys(
         (
             f"asked_by_tools.AskedByTools.{name}"
@@ -157,6 +188,15 @@ ONLY_TF: dict[str, str] = {
 ONLY_TORCH_EXPORTS = {"pack_weights", "unpack_weights"}  # see fast/packing.py
 ONLY_TF_EXPORTS = {"AdamW": "PyTorch's can update in place (fused=True)"}
 OTHER_SIGNATURE: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            f"generation/decoding.{kind}Decoding.{name}"
+            for kind in ("Cached", "Masked")
+            for name in ("__init__", "first", "next")
+        ),
+        "a decoding of TensorFlow has no state of its own: its loops run in a graph",
+    ),
+    "generation/logits.ScoreRules.__call__": "as above",
     **dict.fromkeys(
         (
             "attention.attention_mask_of",

@@ -318,8 +318,8 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
                 "auto", "cpu".
             state_dict: Tensors in place of the file's, under the names of PyTorch's state_dict;
                 with config, no path is needed.
-            ignore_mismatched_sizes: Start a head of another size afresh instead of failing; the
-                warning lists its tensors, and output_loading_info returns them.
+            ignore_mismatched_sizes: Start tensors of another size afresh instead of failing; the
+                warning lists them, and output_loading_info returns them.
             output_loading_info: Return a pair: the model, and what the file lacks and has beside,
                 which then is told there and in a warning instead of refused.
             revision: Branch, tag or commit of a published checkpoint.
@@ -613,8 +613,8 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
         self._forget_traces()
 
     def _forget_traces(self) -> None:
-        """Drop the graphs that Keras traced with the old variables."""
-        self.train_function = self.test_function = self.predict_function = None
+        """Drop the graphs that Keras traced with the old variables, before their next use."""
+        self.encoder()._changes += 1
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None

@@ -158,7 +158,7 @@ def quantize(model: Model, *, activations: bool = True) -> Model:
     for variable in model.variables:  # tapes ask TensorFlow's variables, which Keras leaves alone
         variable.value._trainable = False
     # Graphs hold the variables that they were made with.
-    model.train_function = model.test_function = model.predict_function = None
+    model._forget_traces()
     for part in model._flatten_layers():
         forget_graphs(part)
     return model

@@ -107,6 +107,7 @@ def times(result: RowResult, lane: LaneResult) -> str:
     """Figures of a timed lane."""
     share, error = result.share(lane), lane.error
     parts = [f"{lane.median * 1e3:8.1f} ms, least {min(lane.seconds) * 1e3:8.1f}"]
+    parts += ["a token"] if result.row.task.kind == "generate" else []
     parts.append(f"{share:4.0%} of the limit" if share is not None else "")
     parts.append(f"error {error:.1e}" if error is not None else "")
     parts.append(f"rms {lane.rms:.1e}" if lane.rms is not None else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -393,6 +394,22 @@ def test_half_types_give_float32(masked: Models, family: Any, dtype: str) -> Non
     score = family.score(model, masked.tokenizer, "abc de", lang="en")
     exact = xlm_torch.score(masked.torch, masked.tokenizer, "abc de", lang="en")
     assert score.log_prob == pytest.approx(exact.log_prob, rel=0.1)
+
+
+def test_the_examples_of_the_page_run(
+    masked: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    masked.torch.save_pretrained("my-xlm")
+    masked.tokenizer.save_pretrained("my-xlm")
+    (tmp_path / "corpus.txt").write_text("abc\nde fg\n")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "texts.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "texts.md", "exec"), names)
+    assert len(capsys.readouterr().out.splitlines()) == 4
 
 
 # -- what is refused ------------------------------------------------------------------------------

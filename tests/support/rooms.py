@@ -138,8 +138,8 @@ _CORE = (
         _within("xlm_core", "subwords"),
         ("errors", "text", "words", "files of a tokenizer"),
     ),
-    Room("rules of training", _within("xlm_core", "training"), ("errors",)),
     Room("objectives", _within("xlm_core", "objectives"), ("errors", "configuration", "corpus")),
+    Room("rules of training", _within("xlm_core", "training"), ("errors", "objectives")),
     Room("xlm_core", ("xlm_core",), ("errors", "configuration", "words", "calls", "tokenizer")),
 )
 
@@ -248,7 +248,7 @@ def _family(
             *described,
             "checkpoints",
             "tokenizer",
-            *named("parts", "fast paths", "int8", "every model", "model", "generation", "heads"),
+            *named("parts", "fast paths", "int8", "every model", "model", "heads"),
             *named("texts"),
         ),
     )

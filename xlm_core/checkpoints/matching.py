@@ -20,7 +20,8 @@ class Match:
 
     Attributes:
         found: (spec, tensor) for everything that the file holds; tied tensors are not repeated.
-        fresh: Specs that the file lacks, of the head or allowed: they keep their initial values.
+        fresh: Specs that keep their initial values: what the file lacks, of the head or allowed;
+            and `misshapen`.
         left_out: Names of the file that belong to another head, or to nothing here.
         misshapen: Those of `fresh` that the file holds in another shape, with that shape.
         fresh_rows: Path of a table among `found` -> its rows that start afresh.
@@ -91,7 +92,7 @@ def match_tensors(
         config: The configuration of the model to fill.
         architecture: Its class, e.g. "XLMForTokenClassification".
         source: What messages call the file.
-        ignore_mismatched_sizes: A head whose shapes differ starts fresh instead of failing.
+        ignore_mismatched_sizes: Tensors whose shapes differ start fresh instead of failing.
         allow_partial: Whatever the file lacks starts fresh, and whatever it has beside is left out,
             instead of failing: for who asks to be told what these are. Shapes still have to fit.
         untie: The file holds a tied language model, which is asked for untied: its output
@@ -115,8 +116,7 @@ def match_tensors(
         if words is None:
             continue
         tensor = fit.placed[spec.path][1]
-        resizable = tensor.dtype in FLOAT_DTYPES and not spec.in_encoder
-        if not (ignore_mismatched_sizes and resizable):
+        if not (ignore_mismatched_sizes and tensor.dtype in FLOAT_DTYPES):
             misshapen.append(f"{spec.path}: {words}")
         elif spec.tied_to is None:
             missing[spec.path] = spec
@@ -133,6 +133,7 @@ def match_tensors(
         for spec in missing.values()
         if allow_partial
         or spec.path in may_start
+        or spec.path in resized
         or (
             not spec.in_encoder
             and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
@@ -156,7 +157,7 @@ def match_tensors(
             + ". ".join(problems)
             + ". Check that config.json belongs to these weights"
             + (
-                " (ignore_mismatched_sizes=True starts heads of another size afresh)."
+                " (ignore_mismatched_sizes=True starts tensors of another size afresh)."
                 if misshapen
                 else "."
             )

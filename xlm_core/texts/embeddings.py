@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from xlm_core.errors import InputError, nearest
+from xlm_core.errors import (
+    InputError,
+    UnknownArgumentError,
+    nearest,
+    refuse_unknown_arguments,
+)
 from xlm_core.texts.forward import Array, Batch, Forward
 from xlm_core.texts.preparing import (
     Language,
@@ -211,6 +216,45 @@ def normalized(vectors: Array) -> Array:
     return result
 
 
+# What callers of sentence-transformers give to its `encode`, and what to do here instead.
+_INSTEAD = {
+    "convert_to_tensor": "make a tensor of the array that is returned",
+    "device": "move the model before the call",
+    "output_value": 'pooling="tokens" gives the vectors of tokens',
+    "precision": "give dtype",
+    "prompt": "write it before the texts",
+    "prompt_name": "write the prompt before the texts",
+    "truncate_dim": "cut the vectors that are returned",
+}
+_HARMLESS = {"convert_to_numpy": True, "convert_to_tensor": False, "precision": "float32"}
+_HARMLESS |= dict.fromkeys(("device", "prompt", "prompt_name", "truncate_dim"))
+_HARMLESS["output_value"] = "sentence_embedding"
+_ARGUMENTS = (
+    *("lang", "pooling", "layer", "include_frame", "normalize_embeddings", "frame", "truncation"),
+    *("max_length", "batch_size", "dtype"),
+)
+
+
+def settle_more(more: Mapping[str, Any]) -> None:
+    """Check keyword arguments of `encode` that it does not name.
+
+    Those of sentence-transformers that change nothing here are accepted: nothing shows a progress
+    bar, and arrays are what is returned.
+
+    Raises:
+        UnknownArgumentError: For any other.
+    """
+    left = {name: value for name, value in more.items() if name != "show_progress_bar"}
+    for name in [*left]:
+        if name in _HARMLESS and left[name] == _HARMLESS[name]:
+            del left[name]
+        elif name in _INSTEAD:
+            raise UnknownArgumentError(
+                f"encode got {name}={left[name]!r}, which is not supported: {_INSTEAD[name]}."
+            )
+    refuse_unknown_arguments("encode", left, _ARGUMENTS)
+
+
 def encoder_of(
     forward: Forward,
     tokenizer: XLMTokenizer,
@@ -218,9 +262,11 @@ def encoder_of(
     frame: str,
     truncation: bool,
     max_length: int | None,
+    more: Mapping[str, Any],
     **options: Any,
 ) -> Encoder:
-    """An `Encoder` out of the arguments of `encode`."""
+    """An `Encoder` out of the arguments of `encode`; `more` are those that it does not name."""
+    settle_more(more)
     preparation = Preparation(
         forward.config, tokenizer, frame=frame, truncation=truncation, max_length=max_length
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from xlm_core.texts import embeddings
 from xlm_core.texts.forward import Array
@@ -27,6 +28,7 @@ def encode(
     max_length: int | None = None,
     batch_size: int = 32,
     dtype: str | None = None,
+    **more: Any,
 ) -> Array | list[Array]:
     """Sentence embeddings, or the vectors of all tokens or words.
 
@@ -54,6 +56,8 @@ def encode(
         max_length: Most ids of a text, the frame included; default: the model's positions.
         batch_size: Texts that go through the model together.
         dtype: "float32", "float16" or "float64"; default: float32, or float64 of a float64 model.
+        **more: Arguments of sentence-transformers' `encode` that change nothing here, such as
+            `show_progress_bar` and `convert_to_numpy=True`.
 
     Returns:
         float, shape (texts, hidden), of one text (hidden,); with "tokens" or "words" a list of
@@ -61,6 +65,7 @@ def encode(
 
     Raises:
         InputError: For texts, languages or arguments that make no sense.
+        UnknownArgumentError: For any other keyword.
     """
     encoder = embeddings.encoder_of(
         TextForward(model),
@@ -74,6 +79,7 @@ def encode(
         max_length=max_length,
         batch_size=batch_size,
         dtype=dtype,
+        more=more,
     )
     return embeddings.encode(encoder, texts, lang)
 
@@ -93,12 +99,13 @@ def encode_each(
     max_length: int | None = None,
     batch_size: int = 32,
     dtype: str | None = None,
+    **more: Any,
 ) -> Iterator[Array]:
     """`encode` for more texts than fit into memory: the vectors of one after another.
 
     Args:
         model, tokenizer, lang, pooling, layer, include_frame, normalize_embeddings, frame,
-            truncation, max_length, batch_size, dtype: As in `encode`.
+            truncation, max_length, batch_size, dtype, more: As in `encode`.
         texts: Texts, such as the lines of a file; 64 batches are read at a time.
 
     Returns:
@@ -107,6 +114,7 @@ def encode_each(
 
     Raises:
         InputError: For texts, languages or arguments that make no sense.
+        UnknownArgumentError: For any other keyword.
     """
     encoder = embeddings.encoder_of(
         TextForward(model),
@@ -120,5 +128,6 @@ def encode_each(
         max_length=max_length,
         batch_size=batch_size,
         dtype=dtype,
+        more=more,
     )
     return embeddings.encode_each(encoder, texts, lang)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.speed.protocol import Absent, Prepared, Side
-from benchmarks.speed.tasks import Task, narrow, products_of
+from benchmarks.speed.tasks import Task, by_size, narrow, products_of
 from xlm_torch.fast.integers import available, chosen_product, is_exact_and_fast
 from xlm_torch.fast.linear import feed_forward, linears
 from xlm_torch.quantization import QuantizedLinear
@@ -37,6 +37,8 @@ class ProductsSide(Side):
             raise Absent(f"no products in {dtype}")
         if task.kind == "one row":
             return Prepared(lambda: streaming(task, dtype))
+        if task.kind == "generate":
+            return Prepared(lambda: {"products": of_a_step(task)})
         if task.kind == "few rows":
             return Prepared(lambda: {"figures": of_few_rows(task, dtype)})
         if task.kind == "rounding":
@@ -109,6 +111,17 @@ def streaming(task: Task, dtype: torch.dtype) -> dict[str, Any]:
     vector = torch.ones(READ_BYTES // 4)
     reading = min(timed(torch.sum, vector) for _ in range(TRIES))
     return {"figures": rates | {"reading memory": vector.nbytes / reading / 1e9}}
+
+
+@torch.inference_mode()
+def of_a_step(task: Task) -> list[list[Any]]:
+    """Of a decoder's step: all its matrices in turn, and as fast as memory is read at all."""
+    weights = all_weights(task, torch.float32)
+    vector = torch.ones(READ_BYTES // 4)
+    reading = min(timed(torch.sum, vector) for _ in range(TRIES)) / vector.nbytes
+    times = in_turn(weights, task.batch)
+    times["reading memory"] = reading * sum(weight.nbytes for weight in weights)
+    return [each for name, seconds in times.items() for each in by_size(task, name, seconds)]
 
 
 @torch.inference_mode()

@@ -12,8 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.small_tokenizer import small_tokenizer
-from xlm_core import InputError, UnknownLanguageError, XLMConfig, XLMTokenizer, XLMWarning
-from xlm_core.texts.embeddings import EncodeOptions, Encoder, encode, encode_each, normalized
+from xlm_core import (
+    InputError,
+    UnknownArgumentError,
+    UnknownLanguageError,
+    XLMConfig,
+    XLMTokenizer,
+    XLMWarning,
+)
+from xlm_core.texts.embeddings import (
+    EncodeOptions,
+    Encoder,
+    encode,
+    encode_each,
+    normalized,
+    settle_more,
+)
 from xlm_core.texts.filling import MaskFilling, best, fill_mask
 from xlm_core.texts.forward import Batch
 from xlm_core.texts.preparing import Preparation, batches_by_length, in_languages, words_of
@@ -256,6 +270,20 @@ def test_no_texts(tokenizer: XLMTokenizer) -> None:
 def test_refused_options_of_encode(tokenizer: XLMTokenizer, options: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         encoder(CountingForward(), tokenizer, **options)
+
+
+def test_arguments_of_sentence_transformers() -> None:
+    settle_more({"show_progress_bar": True, "convert_to_numpy": True, "device": None})
+    settle_more({"precision": "float32", "output_value": "sentence_embedding"})
+    for name, value, message in (
+        ("convert_to_tensor", True, "make a tensor of the array"),
+        ("output_value", "token_embeddings", 'pooling="tokens"'),
+        ("precision", "int8", "give dtype"),
+        ("normalise_embeddings", True, "Did you mean 'normalize_embeddings'"),
+        ("convert_to_numpy", False, "unexpected keyword argument: 'convert_to_numpy'"),
+    ):
+        with pytest.raises(UnknownArgumentError, match=message):
+            settle_more({name: value})
 
 
 def test_zeros_stay_zeros() -> None:
