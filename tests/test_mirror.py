@@ -28,7 +28,6 @@ ONLY_TF_FILES = {
     "keras_model.py": "training, saving and export are Keras' own business",
     "datasets.py": "PyTorch has DataLoader",
     "sample_weights.py": "arguments of Keras' fit, as keras_model.py",
-    "optimizers.py": "PyTorch's AdamW can update in place (fused=True)",
     "fast/graphs.py": "PyTorch needs no graph to be fast",
 }
 # The formulas and the heads are cut at the same places, private functions included.
@@ -106,6 +105,7 @@ ONLY_TORCH: dict[str, str] = {
     "fast/unpadding.keep_one_position": "TensorFlow counts new positions, see `fast_path`",
     "fast/vocabulary_loss.VocabularyLoss": "a function with a custom gradient, as above private",
     "quantization.QuantizedLinear.extra_repr": "what PyTorch prints of a module",
+    "optimizers.OriginalAdam.step": "what an optimizer of PyTorch has to define",
 }
 ONLY_TF: dict[str, str] = {
     **dict.fromkeys(
@@ -147,9 +147,15 @@ ONLY_TF: dict[str, str] = {
     "fast/rule.runs_its_class_alone": "asked for graphs too",
     "fast/unpadding.gather_rows": "PyTorch's index_select has a dense gradient",
     "fast/vocabulary_loss.may_keep_logits": "PyTorch knows the sizes when it computes",
+    "optimizers.AdamW": "PyTorch's can update in place (fused=True)",
+    "optimizers.PART": "of AdamW",
+    "optimizers.SMALLEST_IN_PARTS": "of AdamW",
+    "optimizers.OriginalAdam.build": "what an optimizer of Keras has to define",
+    "optimizers.OriginalAdam.get_config": "as above",
+    "optimizers.OriginalAdam.update_step": "as above",
 }
 ONLY_TORCH_EXPORTS = {"pack_weights", "unpack_weights"}  # see fast/packing.py
-ONLY_TF_EXPORTS = {"AdamW": "see optimizers.py"}
+ONLY_TF_EXPORTS = {"AdamW": "PyTorch's can update in place (fused=True)"}
 OTHER_SIGNATURE: dict[str, str] = {
     **dict.fromkeys(
         (
@@ -176,6 +182,7 @@ OTHER_SIGNATURE: dict[str, str] = {
     "language_model.XLMPredLayer.loss_of": "what to keep is decided before tracing",
     "language_model.XLMPredLayer.picks_labelled": "as fast/rule.are_traced",
     "language_model.XLMPredLayer.forward": "takes the matrix that it shares with the embeddings",
+    "optimizers.OriginalAdam.__init__": "as each framework calls the arguments of optimizers",
     "pretrained.XLMPreTrainedModel.__init__": "a Keras model takes its dtype when it is made",
 }
 

@@ -70,12 +70,30 @@ def _positions(value: Any, config: Any) -> bool:
     return value is None or str(value).lower() in kinds
 
 
+def _one_of(what: str, *values: Any) -> Meaning:
+    """A setting that XLM has at one of these values."""
+    return Meaning(what, lambda value, config: value is None or value in values)
+
+
+def _is_learned(value: Any, config: Any) -> bool:
+    return value is None or _is_on(value) != config.sinusoidal_embeddings
+
+
 def _memory_positions(value: Any, config: Any) -> bool:
     return not _is_on(value) or config.extra.get("use_memory") is False
 
 
 _PRE_NORM = _off("normalizes before each sub-layer, XLM after it")
 _ACTIVATION = Meaning("is another activation than gelu_activation says", _activation)
+_ROTARY = _off("turns queries and keys by their positions")
+_RELATIVE = Meaning(
+    "attends by relative positions", lambda value, config: value == -1 or not _is_on(value)
+)
+_WINDOW = _off("attends within a window")
+_NO_BIASES = _one_of("leaves biases out", True)
+_SOFT_CAP = _off("bounds the logits")
+_GATED = _off("gates the feed-forward layers")
+_EXPERTS = _one_of("chooses among several feed-forward layers", 0, 1)
 
 # Refused where they disagree.
 COMPUTING: dict[str, Meaning] = {
@@ -102,48 +120,102 @@ COMPUTING: dict[str, Meaning] = {
     "use_adapters": _off("puts adapters between the sub-layers"),
     # What configurations of other models in transformers call what XLM decides otherwise.
     "quantization_config": _off("says that the weights are quantized"),
-    "hidden_act": _ACTIVATION,
-    "hidden_activation": _ACTIVATION,
-    "activation_function": _ACTIVATION,
-    "position_embedding_type": Meaning("is another kind of positions", _positions),
-    "intermediate_size": _size("emb_dim", 4),
-    "ffn_dim": _size("emb_dim", 4),
-    "encoder_ffn_dim": _size("emb_dim", 4),
-    "d_ff": _size("emb_dim", 4),
-    "n_inner": _size("emb_dim", 4),
-    "dim_feedforward": _size("emb_dim", 4),
-    "hidden_dim": _size("emb_dim", 4),
-    "d_model": _size("emb_dim"),
-    "n_embd": _size("emb_dim"),
-    "embedding_size": _size("emb_dim"),
-    "n_layer": _size("n_layers"),
-    "num_layers": _size("n_layers"),
-    "encoder_attention_heads": _size("n_heads"),
-    "n_head": _size("n_heads"),
-    "num_heads": _size("n_heads"),
-    "num_key_value_heads": _size("n_heads"),
-    "head_dim": _size("head_dim"),
-    "layer_norm_epsilon": _same("layer_norm_eps"),
-    "layernorm_epsilon": _same("layer_norm_eps"),
-    "norm_eps": _same("layer_norm_eps"),
-    "rms_norm_eps": _off("normalizes by the root mean square"),
-    "scale_embedding": _off("scales the embeddings"),
-    "embedding_multiplier": Meaning(
-        "scales the embeddings", lambda value, config: value in (None, 1)
+    **dict.fromkeys(
+        (
+            *("pre_layer_norm", "pre_layernorm", "pre_lnorm", "prenorm", "norm_first"),
+            "layer_norm_first",
+        ),
+        _PRE_NORM,
     ),
-    "rope_theta": _off("turns queries and keys by their positions"),
-    "rope_scaling": _off("turns queries and keys by their positions"),
-    "rope_parameters": _off("turns queries and keys by their positions"),
-    "rotary_dim": _off("turns queries and keys by their positions"),
+    **dict.fromkeys(
+        (
+            *("hidden_act", "hidden_activation", "activation_function", "activation"),
+            *("activation_fn", "afn", "dense_act_fn", "ff_activation"),
+        ),
+        _ACTIVATION,
+    ),
+    "position_embedding_type": Meaning("is another kind of positions", _positions),
+    "encoder_learned_pos": Meaning("is another kind of positions", _is_learned),
+    "no_token_positional_embeddings": _off("leaves the positions out"),
+    **dict.fromkeys(
+        (
+            *("intermediate_size", "ffn_dim", "encoder_ffn_dim", "d_ff", "dff", "d_inner"),
+            *("n_inner", "dim_feedforward", "hidden_dim", "feed_forward_size"),
+            *("ffn_embed_dim", "encoder_ffn_embed_dim"),
+        ),
+        _size("emb_dim", 4),
+    ),
+    **dict.fromkeys(
+        (
+            *("d_model", "n_embd", "embedding_size", "dim", "embed_dim", "d_embed"),
+            *("encoder_embed_dim", "input_embedding_size", "word_embed_proj_dim"),
+        ),
+        _size("emb_dim"),
+    ),
+    **dict.fromkeys(("n_layer", "num_layers", "num_encoder_layers"), _size("n_layers")),
+    **dict.fromkeys(
+        (
+            *("encoder_attention_heads", "n_head", "num_heads", "attention_heads"),
+            "num_key_value_heads",
+        ),
+        _size("n_heads"),
+    ),
+    **dict.fromkeys(("head_dim", "d_head", "d_kv", "attention_head_size"), _size("head_dim")),
+    **dict.fromkeys(("n_positions", "n_ctx"), _size("max_position_embeddings")),
+    "num_hidden_groups": Meaning(
+        "gives several layers the same weights",
+        lambda value, config: value in (None, config.n_layers),
+    ),
+    **dict.fromkeys(
+        ("layer_norm_epsilon", "layernorm_epsilon", "norm_eps"), _same("layer_norm_eps")
+    ),
+    "rms_norm_eps": _off("normalizes by the root mean square"),
+    "layernorm_embedding": _one_of("leaves the norm of the embeddings out", True),
+    "add_final_layer_norm": _off("normalizes the last layer once more"),
+    "apply_residual_connection_post_layernorm": _off("adds what was normalized"),
+    "type_vocab_size": _off("adds embeddings of token types from a table of their own"),
+    "scale_embedding": _off("scales the embeddings"),
+    "rescale_embeddings": _off("scales the embeddings"),
+    "no_scale_embedding": _one_of("scales the embeddings", True),
+    "embedding_multiplier": _one_of("scales the embeddings", 1),
+    "residual_multiplier": _one_of("scales what is added to the residual", 1),
+    "token_dropout": _off("scales the embeddings by the share of masked tokens"),
+    **dict.fromkeys(
+        (
+            *("rope_theta", "rope_scaling", "rope_parameters", "rotary", "rotary_dim"),
+            *("rotary_pct", "rotary_value", "rotary_emb_base", "partial_rotary_factor"),
+            *("global_rope_theta", "local_rope_theta"),
+        ),
+        _ROTARY,
+    ),
     "alibi": _off("biases attention by distance"),
-    "relative_attention": _off("attends by relative positions"),
-    "sliding_window": _off("attends within a window"),
-    "attention_window": _off("attends within a window"),
+    **dict.fromkeys(
+        (
+            *("relative_attention", "relative_attention_num_buckets", "pos_att_type"),
+            *("max_relative_position", "max_relative_positions"),
+        ),
+        _RELATIVE,
+    ),
+    **dict.fromkeys(
+        (
+            *("sliding_window", "attention_window", "window_size", "local_attention"),
+            *("attention_types", "attention_layers", "attn_layers"),
+        ),
+        _WINDOW,
+    ),
+    "attention_type": _one_of("attends in another way", "full", "original_full"),
+    "scale_attn_weights": _one_of("leaves the scale of attention out", True),
+    "scale_attn_by_inverse_layer_idx": _off("scales attention by the layer"),
+    **dict.fromkeys(("attention_bias", "use_bias", "enable_bias", "qkv_bias"), _NO_BIASES),
     "parallel_attention": _off("runs attention and feed-forward side by side"),
     "use_parallel_residual": _off("runs attention and feed-forward side by side"),
-    "final_logit_softcapping": _off("bounds the logits"),
-    "logits_scaling": Meaning("scales the logits", lambda value, config: value in (None, 1)),
-    "logit_scale": Meaning("scales the logits", lambda value, config: value in (None, 1)),
+    **dict.fromkeys(("is_gated_act", "gated_act", "use_gated_mlp"), _GATED),
+    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), _EXPERTS),
+    **dict.fromkeys(
+        ("final_logit_softcapping", "attn_logit_softcapping", "logit_softcap"), _SOFT_CAP
+    ),
+    "logits_scaling": _one_of("scales the logits", 1),
+    "logit_scale": _one_of("scales the logits", 1),
 }
 
 # Named in the warning where they disagree: what is computed from a text is right without them.
@@ -161,10 +233,23 @@ WITHOUT_EFFECT: dict[str, Meaning] = {
     "separate_decoders": _off(_DECODER),
     "n_share_dec": _off(_DECODER),
     "attention_setting": Meaning(_DECODER, lambda value, config: value in (None, "v1")),
-    "hidden_dropout_prob": _same("dropout"),
-    "hidden_dropout": _same("dropout"),
-    "attention_probs_dropout_prob": _same("attention_dropout"),
-    "classifier_dropout": _same("dropout"),
+    **dict.fromkeys(
+        ("num_decoder_layers", "decoder_layers"), Meaning(_DECODER, _size("n_layers").agrees)
+    ),
+    "decoder_attention_heads": Meaning(_DECODER, _size("n_heads").agrees),
+    "decoder_ffn_dim": Meaning(_DECODER, _size("emb_dim", 4).agrees),
+    **dict.fromkeys(
+        (
+            *("hidden_dropout_prob", "hidden_dropout", "dropout_rate", "resid_pdrop"),
+            *("embd_pdrop", "classifier_dropout", "classifier_dropout_prob"),
+        ),
+        _same("dropout"),
+    ),
+    **dict.fromkeys(
+        ("attention_probs_dropout_prob", "attn_pdrop", "attention_probs_dropout"),
+        _same("attention_dropout"),
+    ),
+    "activation_dropout": _off("drops activations in training, which is not done here"),
     "auto_map": _off("names code of a repository, which is never run"),
 }
 

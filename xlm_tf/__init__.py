@@ -29,7 +29,7 @@ from xlm_tf.fast import formulas_only
 from xlm_tf.kernels import plain_kernels
 from xlm_tf.language_model import TFXLMWithLMHeadModel
 from xlm_tf.model import TFXLMModel
-from xlm_tf.optimizers import AdamW
+from xlm_tf.optimizers import AdamW, OriginalAdam
 from xlm_tf.pretrained import TFXLMPreTrainedModel
 from xlm_tf.quantization import quantize
 from xlm_tf.question_answering import TFXLMForQuestionAnswering, TFXLMForQuestionAnsweringSimple
@@ -42,6 +42,7 @@ __all__ = [  # noqa: RUF022  (one order for both families)
     "MODEL_CLASSES",
     "AdamW",
     "KeyValueCache",
+    "OriginalAdam",
     "XLMConfig",
     "TFXLMForConditionalGeneration",
     "TFXLMForMultipleChoice",

@@ -80,7 +80,11 @@ class KerasModel(Checkpointed, keras.Model):
     """A Keras model whose outputs are `xlm_core.outputs` and may hold their own loss."""
 
     architecture: str
+    base_model_prefix: str
     config: XLMConfig
+    # How often variables were replaced by others, and how often before graphs of steps were made.
+    _changes: int = 0
+    _changes_in_graphs: int = 0
     _class_weight: tuple[tuple[int, float], ...] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -177,6 +181,44 @@ class KerasModel(Checkpointed, keras.Model):
         """Outputs of one batch, as `keras.Model.predict_on_batch`."""
         return super().predict_on_batch(_as_dictionary(x))
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """The graph of a step of `fit`, made anew after resizing or pruning.
+
+        Raises:
+            ConfigError: If the optimizer was made for the variables that there were before.
+        """
+        self._drop_old_graphs()
+        if self.train_function is None and self.optimizer is not None:
+            known = {*map(id, getattr(self.optimizer, "_trainable_variables", ()))}
+            if known and any(id(each) not in known for each in self.trainable_variables):
+                raise ConfigError(
+                    "the optimizer does not know all variables that are to be trained: since it "
+                    "was first used, resizing or pruning replaced some, or some became trainable. "
+                    "Compile the model again, with a new optimizer."
+                )
+        return super().make_train_function(force)
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """The graph of a step of `evaluate`, made anew after resizing or pruning."""
+        self._drop_old_graphs()
+        return super().make_test_function(force)
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        """The graph of a step of `predict`, made anew after resizing or pruning."""
+        self._drop_old_graphs()
+        return super().make_predict_function(force)
+
+    def _drop_old_graphs(self) -> None:
+        """Drop graphs of steps that hold variables which resizing, pruning or int8 replaced.
+
+        The encoder counts such changes: it may go through them by itself, and knows no model around
+        it.
+        """
+        changes = getattr(self, self.base_model_prefix, self)._changes
+        if changes != self._changes_in_graphs:
+            self.train_function = self.test_function = self.predict_function = None
+            self._changes_in_graphs = changes
+
     @contextmanager
     def _weighing(self, class_weight: Any) -> Iterator[None]:
         """Train with these weights of classes, which the graph of a step holds as constants."""
@@ -233,8 +275,6 @@ class KerasModel(Checkpointed, keras.Model):
         Labels of -100 do not count.
 
         Raises:
-            InputError: If token labels among the features, which may be -100, would be counted by
-                `metrics`; `weighted_metrics` leave them out.
             ConfigError: For metrics that cannot be computed of this head's output.
         """
         metrics = self._compile_metrics
@@ -244,11 +284,6 @@ class KerasModel(Checkpointed, keras.Model):
             self._refuse_names(asked, "metrics")
         if y is None and isinstance(x, Mapping):
             y = _labels_to_measure(x)
-            if _are_of_tokens(self.architecture, y) and metrics._user_metrics:
-                raise InputError(
-                    "metrics in compile() would count labels of -100, which stand for no label: "
-                    "give them as weighted_metrics, which leave these out."
-                )
         if y is None:
             return self.get_metrics_result()
         if isinstance(y_pred, tuple) and _holds_labels(x):
@@ -470,6 +505,33 @@ class KerasModel(Checkpointed, keras.Model):
 
     # -- Keras: saving -------------------------------------------------------------------------
 
+    def save(self, filepath: str | os.PathLike[str], *args: Any, **options: Any) -> None:
+        """Write a file, as `keras.Model.save`.
+
+        Args:
+            filepath, args, options: Keras' own.
+
+        Raises:
+            ConfigError: If embeddings and output do not go together any more.
+        """
+        self._check_matrices()
+        super().save(filepath, *args, **options)
+
+    def save_weights(self, filepath: str | os.PathLike[str], *args: Any, **options: Any) -> None:
+        """Write the weights, as `keras.Model.save_weights`.
+
+        Args:
+            filepath, args, options: Keras' own.
+
+        Raises:
+            ConfigError: If embeddings and output do not go together any more.
+        """
+        self._check_matrices()
+        super().save_weights(filepath, *args, **options)
+
+    def _check_matrices(self) -> None:
+        """Nothing to check here: models with embeddings say more."""
+
     def get_config(self) -> dict[str, Any]:
         """What `from_config` rebuilds the model from."""
         int8 = [x for x in self._flatten_layers() if isinstance(x, QuantizedLinear)]
@@ -502,6 +564,10 @@ class KerasModel(Checkpointed, keras.Model):
         quantized = options.pop("quantized", None)
         model = cls(XLMConfig.from_dict(options.pop("config")), **options)
         return model if quantized is None else quantize_model(model, **quantized)
+
+    def __dir__(self) -> list[str]:
+        """Without `base_model`: Keras' files follow every attribute that holds layers, by name."""
+        return [name for name in super().__dir__() if name != "base_model"]
 
     def build_from_config(self, config: Any) -> None:
         """Nothing to do: constructors build."""
@@ -579,8 +645,28 @@ def _with_weights_inside(given: dict[str, Any]) -> dict[str, Any]:
     x = _as_dictionary(given.get("x"))
     weights = given.get("sample_weight")
     if given.get("y") is None and weights is not None and _holds_labels(x):
-        return given | {"x": {**x, _WEIGHTS: np.asarray(weights)}, "sample_weight": None}
+        labels = next(x[name] for name in LABEL_NAMES if name in x)
+        return given | {"x": {**x, _WEIGHTS: _arrays(weights, len(labels))}, "sample_weight": None}
     return given | {"x": x}
+
+
+def _arrays(weights: Any, rows: int) -> Any:
+    """Weights as arrays: one, or where labels have several parts a dictionary or a tuple.
+
+    Raises:
+        InputError: If one of them has another number of rows than the labels.
+    """
+    if isinstance(weights, Mapping):
+        return {str(name): _arrays(value, rows) for name, value in weights.items()}
+    if isinstance(weights, (list, tuple)) and weights and all(map(_is_array, weights)):
+        return tuple(_arrays(each, rows) for each in weights)
+    array = np.asarray(weights)
+    if array.ndim == 0 or len(array) != rows:
+        raise InputError(
+            f"sample_weight has shape {array.shape}, and there are {rows} rows of labels: expected "
+            "a weight for each row."
+        )
+    return array
 
 
 def _holds_labels(features: Any) -> bool:

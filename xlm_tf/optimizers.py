@@ -1,4 +1,4 @@
-"""`AdamW` that changes variables where they lie."""
+"""The original's Adam, and an `AdamW` that changes variables where they lie."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import BaseResourceVariable
 
+from xlm_core.errors import ConfigError
 from xlm_tf.fast.rule import are_traced, only_formulas
 
 # Smaller variables are decayed through a copy: it is no more than this, and as fast.
@@ -95,6 +97,140 @@ class AdamW(keras.optimizers.AdamW):
             and not are_traced()
             and _is_dense(gradient, variable)
         )
+
+
+@keras.saving.register_keras_serializable(package="xlm_models")
+class OriginalAdam(keras.optimizers.Optimizer):
+    """Adam as the original trains with it.
+
+    Keras' own formula, but in the dtype of each variable throughout, the learning rate included,
+    and each variable counts its own updates: those for which it had a gradient. Weights decay by
+    themselves, not through the gradient.
+
+    Args:
+        learning_rate: A number, or a schedule.
+        beta_1, beta_2: Decay rates of the first and second moments.
+        epsilon: Added to the root of the second moment.
+        weight_decay: Rate at which weights decay, times the learning rate.
+        options: Further ones of `keras.optimizers.Optimizer`.
+
+    Raises:
+        ConfigError: For values that cannot be.
+
+    Source: Kingma & Ba 2015; Adam in xlm/optim.py of the original.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 1e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+        name: str = "original_adam",
+        **options: Any,
+    ) -> None:
+        if not (epsilon > 0 and weight_decay >= 0 and 0 <= beta_1 < 1 and 0 <= beta_2 < 1):
+            raise ConfigError(
+                f"epsilon is {epsilon!r}, weight_decay {weight_decay!r} and betas "
+                f"{(beta_1, beta_2)!r}: expected numbers from 0, epsilon above 0, and betas below "
+                "1."
+            )
+        super().__init__(
+            learning_rate=learning_rate, weight_decay=weight_decay, name=name, **options
+        )
+        # Keras' variable rounds it to float32.
+        self._given_rate = learning_rate if isinstance(learning_rate, float) else None
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+
+    def build(self, variables: Iterable[Any]) -> None:
+        """Make the moments and counts of these variables."""
+        if self.built:
+            return
+        variables = list(variables)
+        super().build(variables)
+        self._momentums = self.add_optimizer_variables(variables, "momentum")
+        self._velocities = self.add_optimizer_variables(variables, "velocity")
+        self._counts = [
+            self.add_variable((), dtype="int64", name=f"updates_{number}")
+            for number in range(len(variables))
+        ]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Change one variable, its moments and its count.
+
+        Args:
+            gradient: Of the shape of the variable.
+            variable: float, any shape.
+            learning_rate: Scalar, which weights decay by too.
+        """
+        place, dtype = self._get_variable_index(variable), variable.dtype
+        count, first, second = (
+            each[place] for each in (self._counts, self._momentums, self._velocities)
+        )
+        self.assign_add(count, 1)
+        step = tf.cast(count.value, dtype)
+        beta_1, beta_2 = (tf.constant(beta, dtype) for beta in (self.beta_1, self.beta_2))
+        rate = self._rate(learning_rate, dtype)
+        if self.weight_decay and self._use_weight_decay(variable):
+            decay = tf.constant(self.weight_decay, dtype)
+            self.assign_sub(variable, tf.convert_to_tensor(variable) * decay * rate)
+        gradient = tf.cast(tf.convert_to_tensor(gradient), dtype)
+        if _can_apply(variable, gradient):
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=first.value.handle,
+                v=second.value.handle,
+                beta1_power=tf.pow(beta_1, step),
+                beta2_power=tf.pow(beta_2, step),
+                lr=rate,
+                beta1=beta_1,
+                beta2=beta_2,
+                epsilon=tf.constant(self.epsilon, dtype),
+                grad=gradient,
+                use_locking=True,
+            )
+            return
+        self.assign(first, first * beta_1 + gradient * (1 - beta_1))
+        self.assign(second, second * beta_2 + tf.square(gradient) * (1 - beta_2))
+        scaled = rate * tf.sqrt(1 - tf.pow(beta_2, step)) / (1 - tf.pow(beta_1, step))
+        denominator = tf.sqrt(tf.convert_to_tensor(second)) + self.epsilon
+        self.assign_sub(variable, scaled * first / denominator)
+
+    def _rate(self, learning_rate: Any, dtype: Any) -> tf.Tensor:
+        """The learning rate in the variable's dtype: as it was given, unless set anew since."""
+        found = tf.cast(learning_rate, dtype)
+        if self._given_rate is None:
+            return found
+        rounded = tf.cast(tf.constant(self._given_rate, tf.float32), dtype)
+        return tf.where(tf.equal(found, rounded), tf.constant(self._given_rate, dtype), found)
+
+    def _apply_weight_decay(self, variables: Iterable[Any]) -> None:
+        # In `update_step`, where the learning rate has the variable's dtype.
+        pass
+
+    def get_config(self) -> dict[str, Any]:
+        """What it is made of."""
+        own = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+        config = {**super().get_config(), **own}
+        if self._given_rate is not None and config["learning_rate"] == float(
+            np.float32(self._given_rate)
+        ):
+            config["learning_rate"] = self._given_rate
+        return config
+
+
+def _can_apply(variable: Any, gradient: tf.Tensor) -> bool:
+    """Whether TensorFlow's own operation for Adam applies to a variable on a CPU."""
+    return (
+        isinstance(variable, BaseResourceVariable)
+        and variable.dtype in (tf.float32, tf.float64)
+        and "CPU" in variable.device
+        and not tf.distribute.has_strategy()
+        and not are_traced()
+        and not only_formulas()
+        and _is_dense(gradient, variable)
+    )
 
 
 def _is_dense(gradient: Any, variable: tf.Variable) -> bool:

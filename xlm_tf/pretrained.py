@@ -318,9 +318,10 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
                 "auto", "cpu".
             state_dict: Tensors in place of the file's, under the names of PyTorch's state_dict;
                 with config, no path is needed.
-            ignore_mismatched_sizes: Start a head of another size afresh instead of failing; the
-                warning lists its tensors, and output_loading_info returns them.
-            output_loading_info: Return a pair: the model, and what the file lacks and has beside.
+            ignore_mismatched_sizes: Start tensors of another size afresh instead of failing; the
+                warning lists them, and output_loading_info returns them.
+            output_loading_info: Return a pair: the model, and what the file lacks and has beside,
+                which then is told there and in a warning instead of refused.
             revision: Branch, tag or commit of a published checkpoint.
             local_files_only: Of a published checkpoint, take only what was downloaded before.
             cache_dir, force_download, token, subfolder: Where its files are; see
@@ -381,7 +382,9 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
                 f"device_map is {device_map!r:.60}: TensorFlow places by operation. Open the model "
                 'within tf.device("/GPU:0"), or leave the argument out.'
             )
-        model = cls._from_checkpoint(checkpoint, dtype, ignore_mismatched_sizes)
+        model = cls._from_checkpoint(
+            checkpoint, dtype, ignore_mismatched_sizes, allow_partial=output_loading_info
+        )
         model.config.name_or_path = checkpoint.source
         if not output_loading_info:
             return model
@@ -391,11 +394,19 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
 
     @classmethod
     def _from_checkpoint(
-        cls, checkpoint: Checkpoint, dtype: Any, ignore_mismatched_sizes: bool = False
+        cls,
+        checkpoint: Checkpoint,
+        dtype: Any,
+        ignore_mismatched_sizes: bool = False,
+        *,
+        allow_partial: bool = False,
     ) -> Self:
         checkpoint = checkpoint.as_model(cls.architecture)
         match = match_checkpoint(
-            checkpoint, cls.architecture, ignore_mismatched_sizes=ignore_mismatched_sizes
+            checkpoint,
+            cls.architecture,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+            allow_partial=allow_partial,
         )
         policy = _resolve_dtype(dtype, {tensor.dtype for _, tensor in match.found})
         with unfilled():
@@ -602,8 +613,8 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
         self._forget_traces()
 
     def _forget_traces(self) -> None:
-        """Drop the graphs that Keras traced with the old variables."""
-        self.train_function = self.test_function = self.predict_function = None
+        """Drop the graphs that Keras traced with the old variables, before their next use."""
+        self.encoder()._changes += 1
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None

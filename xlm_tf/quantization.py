@@ -9,17 +9,15 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from xlm_core.errors import ConfigError, InputError
-from xlm_core.quantization import LARGEST, linear_layers
+from xlm_core.quantization import linear_layers
 from xlm_tf.fast.graphs import forget_graphs
-from xlm_tf.fast.integers import integer_product
+from xlm_tf.fast.integers import integer_linears, round_rows, without_gradient
 from xlm_tf.fast.linear import OWN_LINEAR
 from xlm_tf.fast.rule import code_of
 from xlm_tf.layers import Linear, ParameterLayer, shape_of, unfilled
-from xlm_tf.losses import at_least_float32
 
 Model = TypeVar("Model", bound=keras.Model)
 
@@ -35,32 +33,7 @@ def rounded(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         (..., 1), the largest size in each row over 127. A row that holds NaN or infinity has that
         as its scale.
     """
-    x = at_least_float32(x)
-    # Half the time of the largest absolute value, which is written before it is read (measured).
-    above, below = tf.reduce_max(x, -1, keepdims=True), tf.reduce_min(x, -1, keepdims=True)
-    scale = tf.maximum(above, -below) / LARGEST
-    scale = tf.where(scale < np.finfo(x.dtype.as_numpy_dtype).tiny, tf.ones_like(scale), scale)
-    return tf.cast(tf.round(x / scale), tf.int8), scale
-
-
-_NO_GRADIENT = (
-    "a gradient is wanted through a layer whose activations are rounded to int8, where it is 0 "
-    "everywhere: train before quantize(), or use activations=False."
-)
-
-
-@tf.custom_gradient
-def _rounded_for_good(x: tf.Tensor) -> Any:
-    """`rounded`, through which asking for a gradient is an error."""
-
-    def gradient(*of_results: tf.Tensor) -> tf.Tensor:
-        if tf.executing_eagerly():
-            raise InputError(_NO_GRADIENT)
-        # Under a tape, the graph of a gradient is made whether it will run or not.
-        with tf.control_dependencies([tf.debugging.Assert(False, [_NO_GRADIENT])]):
-            return tf.fill(tf.shape(x), tf.constant(np.nan, x.dtype))
-
-    return rounded(x), gradient
+    return round_rows(x)
 
 
 class QuantizedLinear(ParameterLayer):
@@ -115,13 +88,15 @@ class QuantizedLinear(ParameterLayer):
         return tf.reshape(y, (*shape_of(x)[:-1], self.kernel.shape[-1]))
 
     def _rounding(self, rows: tf.Tensor) -> tf.Tensor:
-        integers, scale = _rounded_for_good(rows)
-        y = integer_product(self, integers, scale, rows.dtype)
-        if y is None:
-            wide = scale.dtype
-            kernel = tf.cast(tf.convert_to_tensor(self.kernel), wide)
-            y = tf.matmul(tf.cast(integers, wide), kernel) * scale * tf.cast(self.scale, wide)
-            y = y if self.bias is None else tf.nn.bias_add(y, tf.cast(self.bias, wide))
+        found = integer_linears((self,), rows)
+        return without_gradient(self._formula, rows) if found is None else found[0]
+
+    def _formula(self, rows: tf.Tensor) -> tf.Tensor:
+        integers, scale = rounded(rows)
+        wide = scale.dtype
+        kernel = tf.cast(tf.convert_to_tensor(self.kernel), wide)
+        y = tf.matmul(tf.cast(integers, wide), kernel) * scale * tf.cast(self.scale, wide)
+        y = y if self.bias is None else tf.nn.bias_add(y, tf.cast(self.bias, wide))
         return tf.cast(y, rows.dtype)
 
     def _as_it_comes(self, rows: tf.Tensor) -> tf.Tensor:
@@ -183,7 +158,7 @@ def quantize(model: Model, *, activations: bool = True) -> Model:
     for variable in model.variables:  # tapes ask TensorFlow's variables, which Keras leaves alone
         variable.value._trainable = False
     # Graphs hold the variables that they were made with.
-    model.train_function = model.test_function = model.predict_function = None
+    model._forget_traces()
     for part in model._flatten_layers():
         forget_graphs(part)
     return model

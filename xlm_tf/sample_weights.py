@@ -152,6 +152,11 @@ def _fitting(weights: Any, losses: tf.Tensor) -> tf.Tensor:
         )
     weights = tf.convert_to_tensor(weights)
     shape, rank = weights.shape, losses.shape.rank
+    if shape.rank is None:  # of calls with columns and without, Keras makes one graph
+        rows = tf.shape(losses)[:1]
+        width = tf.size(weights) // tf.maximum(rows, 1)
+        weights = tf.reshape(weights, rows if rank == 1 else tf.concat([rows, width], axis=0))
+        return weights
     if shape.rank == rank + 1 and shape[-1] == 1:
         weights = tf.squeeze(weights, axis=-1)
     elif rank == 2 and shape.rank == 1:

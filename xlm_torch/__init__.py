@@ -22,6 +22,7 @@ from xlm_torch.fast.packing import pack_weights, unpack_weights
 from xlm_torch.kernels import plain_kernels
 from xlm_torch.language_model import XLMWithLMHeadModel
 from xlm_torch.model import XLMModel
+from xlm_torch.optimizers import OriginalAdam
 from xlm_torch.pretrained import XLMPreTrainedModel
 from xlm_torch.quantization import quantize
 from xlm_torch.question_answering import XLMForQuestionAnswering, XLMForQuestionAnsweringSimple
@@ -33,6 +34,7 @@ from xlm_torch.translation import XLMForConditionalGeneration
 __all__ = [
     "MODEL_CLASSES",
     "KeyValueCache",
+    "OriginalAdam",
     "XLMConfig",
     "XLMForConditionalGeneration",
     "XLMForMultipleChoice",

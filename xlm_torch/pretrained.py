@@ -23,6 +23,7 @@ from xlm_core.checkpoints import (
     save_checkpoint,
 )
 from xlm_core.checkpoints.finite_check import FiniteCheck
+from xlm_core.checkpoints.writing import warn_of_left_out
 from xlm_core.config import XLMConfig
 from xlm_core.containers.streaming import in_parallel
 from xlm_core.errors import (
@@ -43,7 +44,7 @@ from xlm_core.outputs import ModelOutput
 from xlm_core.positions import sinusoidal_table
 from xlm_core.weights import ENCODER_DECODER, Kind, TensorSpec, name_of, tensors_of
 from xlm_torch.asked_by_tools import AskedByTools
-from xlm_torch.quantization import is_quantized
+from xlm_torch.quantization import is_quantized, refusing_gradients
 
 Output = TypeVar("Output", bound=ModelOutput)
 # Parameters of `save_pretrained`, for its message.
@@ -312,9 +313,10 @@ class XLMPreTrainedModel(AskedByTools):
                 accelerator if there is one, or {"": device}.
             state_dict: Tensors in place of the file's, under the names of PyTorch's state_dict;
                 with config, no path is needed.
-            ignore_mismatched_sizes: Start a head of another size afresh instead of failing; the
-                warning lists its tensors, and output_loading_info returns them.
-            output_loading_info: Return a pair: the model, and what the file lacks and has beside.
+            ignore_mismatched_sizes: Start tensors of another size afresh instead of failing; the
+                warning lists them, and output_loading_info returns them.
+            output_loading_info: Return a pair: the model, and what the file lacks and has beside,
+                which then is told there and in a warning instead of refused.
             revision: Branch, tag or commit of a published checkpoint.
             local_files_only: Of a published checkpoint, take only what was downloaded before.
             cache_dir, force_download, token, subfolder: Where its files are; see
@@ -372,7 +374,9 @@ class XLMPreTrainedModel(AskedByTools):
         """What `from_pretrained` returns of an opened checkpoint."""
         accelerators = ["cuda"] if torch.cuda.is_available() else []
         device = chosen_device(device_map, accelerators)
-        model = cls._from_checkpoint(checkpoint, dtype, ignore_mismatched_sizes)
+        model = cls._from_checkpoint(
+            checkpoint, dtype, ignore_mismatched_sizes, allow_partial=output_loading_info
+        )
         if device is not None:
             model = model.to(device)
         model.config.name_or_path = checkpoint.source
@@ -388,10 +392,15 @@ class XLMPreTrainedModel(AskedByTools):
         checkpoint: Checkpoint,
         dtype: torch.dtype | str | None,
         ignore_mismatched_sizes: bool = False,
+        *,
+        allow_partial: bool = False,
     ) -> Self:
         checkpoint = checkpoint.as_model(cls.architecture)
         match = match_checkpoint(
-            checkpoint, cls.architecture, ignore_mismatched_sizes=ignore_mismatched_sizes
+            checkpoint,
+            cls.architecture,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+            allow_partial=allow_partial,
         )
         with torch.device("meta"), _Unfilled():
             model = cls(checkpoint.config)
@@ -481,14 +490,24 @@ class XLMPreTrainedModel(AskedByTools):
         self._check_matrices()
         specs = {spec.path: spec for spec in self.tensor_specs()}
         arrays = {}
+        written = set()
         for spec in specs.values():
             tensor = self._parameter(spec)
+            written.add(id(tensor))
             if spec.tied_to is None:
                 arrays[self._name(spec)] = _to_array(tensor)
                 continue
             other = self._parameter(specs[spec.tied_to])
             if tensor is not other and not torch.equal(tensor, other):
                 refuse_untied()
+        # What torch's parametrizations and pruning are made of is in the tensor that they give.
+        warn_of_left_out(
+            name
+            for name, parameter in self.named_parameters()
+            if id(parameter) not in written
+            and ".parametrizations." not in name
+            and not name.endswith("_orig")
+        )
         return arrays
 
     # -- changing the model --------------------------------------------------------------------
@@ -626,6 +645,15 @@ class XLMPreTrainedModel(AskedByTools):
     def in_asked_form(self, output: Output, return_dict: bool | None) -> Output | tuple[Any, ...]:
         """`output`, or where `return_dict`, or the configuration, says False, its tuple."""
         return_dict = self.config.use_return_dict if return_dict is None else return_dict
+        loss = getattr(output, "loss", None)
+        if (
+            loss is not None
+            and not loss.requires_grad
+            and torch.is_grad_enabled()
+            and is_quantized(self)
+            and not torch.compiler.is_compiling()
+        ):
+            output["loss"] = refusing_gradients(loss)
         return output if return_dict else output.to_tuple()
 
     def refuse(self, unknown: Mapping[str, Any]) -> NoReturn:

@@ -12,11 +12,14 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from conversion.cli.checkpoints import add_convert, add_demo, add_inspect, add_verify
+from conversion.cli.corpus import add_import_corpus
+from conversion.cli.evaluation import add_evaluate
 from conversion.cli.generation import add_generate, add_translate
 from conversion.cli.parsing import Parser
 from conversion.cli.terminal import IMPOSSIBLE, INTERRUPTED, write_out
 from conversion.cli.texts import add_encode, add_fill_mask, add_score
 from conversion.cli.tokenize import add_tokenize
+from conversion.cli.vocabulary import add_build_vocab, add_learn_bpe
 from conversion.reports.json_text import error_json
 from conversion.reports.wording import shown
 from xlm_core import distribution
@@ -73,9 +76,13 @@ def parser() -> Parser:
     add_tokenize(commands)
     add_translate(commands)
     add_generate(commands)
+    add_evaluate(commands)
     add_fill_mask(commands)
     add_score(commands)
     add_encode(commands)
+    add_learn_bpe(commands)
+    add_build_vocab(commands)
+    add_import_corpus(commands)
     return result
 
 

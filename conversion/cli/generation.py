@@ -49,6 +49,11 @@ def add_generate(commands: Commands) -> None:
     )
     add_model(command)
     command.add_argument("--lang", metavar="LANG", help="language of the text")
+    command.add_argument(
+        "--causal",
+        action="store_true",
+        help="MODEL is causal, although its configuration does not say so",
+    )
     add_inputs(command)
     _add_search(command)
     _add_texts(command)
@@ -147,6 +152,12 @@ def run_quietly(options: argparse.Namespace, run: Callable[..., Summary]) -> int
     except BrokenPipeError:
         leave_pipe()  # who reads the output has enough
         return PASSED
+    except BaseException:
+        from conversion.line_by_line.resuming import lines_left
+
+        if not options.quiet and (lines := lines_left(options.output)):
+            print(f"{lines:,} lines are done: the same command goes on there", file=sys.stderr)
+        raise
     if not options.quiet:
         print(summary.text(), file=sys.stderr)
     return PASSED
@@ -248,6 +259,7 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
             framework=options.framework,
             dtype=options.dtype,
             device=options.device,
+            causal=getattr(options, "causal", False),
         ),
         "inputs": options.inputs,
         "output": options.output,

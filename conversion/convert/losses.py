@@ -61,13 +61,19 @@ def files_lost(
         codes: The original's BPE codes, if the caller named them.
     """
     held = TextFiles() if alone and not layout.holds_text_files else layout.text_files
-    kept = {*held.copied, *(FOLDER_FILES if held.tokenizer else ())}
+    is_whole = (folder / VOCAB_FILE).is_file() and (folder / MERGES_FILE).is_file()
+    kept = {*held.copied, *(FOLDER_FILES if held.tokenizer and is_whole else ())}
     if layout.holds_dictionary and weights.original is not None and weights.original.words:
         kept.add(VOCAB_FILE)
-    if held.codes is not None:
+    if held.codes is not None and is_whole:
         kept.add(MERGES_FILE)
+    why = (
+        f"{layout.title} has no place for it"
+        if is_whole or not held.tokenizer
+        else f"a tokenizer is copied where {VOCAB_FILE} and {MERGES_FILE} are both there"
+    )
     lost = [
-        f"{name}: {layout.title} has no place for it"
+        f"{name}: {why}"
         for name in (*FOLDER_FILES, *MODEL_FOLDER.copied)
         if name not in kept and (folder / name).is_file()
     ]

@@ -14,7 +14,13 @@ from xlm_core.checkpoints.original import Original
 from xlm_core.checkpoints.weights import Weights
 from xlm_core.config import XLMConfig
 from xlm_core.errors import CheckpointError, TokenizerError
-from xlm_core.tokenization.files.folder import FOLDER_FILES, MERGES_FILE, VOCAB_FILE
+from xlm_core.loading_arguments import FileArguments
+from xlm_core.tokenization.files.folder import (
+    FOLDER_FILES,
+    MERGES_FILE,
+    VOCAB_FILE,
+    TokenizerFolder,
+)
 from xlm_core.tokenization.files.vocabulary_files import (
     SPECIAL_WORDS,
     are_cased,
@@ -76,10 +82,13 @@ def write_tokenizer(
         The weights, with what the original's files hold added, and notes for the user.
 
     Raises:
-        CheckpointError: If `codes` cannot be used.
+        CheckpointError: If `codes` cannot be used, or the tokenizer beside the source is damaged,
+            holds no merges, or is of another class than the codes that it would become.
     """
     original, given = weights.original, codes
     has_folder = _has_tokenizer(folder)
+    if has_folder:
+        _check_tokenizer(folder, becomes_codes=files.codes is not None and original is not None)
     found = codes_in(folder)
     codes = _codes(found, given)
     unused = {"mode": mode, "codes": given}
@@ -151,6 +160,25 @@ def _check_codes(codes: Path) -> None:
         read_merges(codes, original=True)
     except TokenizerError as error:
         raise CheckpointError(str(error)) from error
+
+
+def _check_tokenizer(folder: Path, *, becomes_codes: bool) -> None:
+    """Raise `CheckpointError` unless a folder's vocabulary and merges can be used.
+
+    Args:
+        folder: What has them.
+        becomes_codes: Whether files are made of them that do not say which class they are for.
+    """
+    try:
+        read_vocabulary(folder / VOCAB_FILE)
+        read_merges(folder / MERGES_FILE)
+        if becomes_codes:
+            TokenizerFolder.find(folder, FileArguments(), class_name=XLMTokenizer.__name__)
+    except TokenizerError as error:
+        raise CheckpointError(
+            f"the tokenizer beside the weights cannot be converted: {error} Mend it, or take it "
+            "out of the folder to convert the weights alone."
+        ) from error
 
 
 def _made(codes: Path, words: tuple[str, ...], config: XLMConfig, mode: str | None) -> XLMTokenizer:

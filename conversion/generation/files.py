@@ -16,7 +16,7 @@ from conversion.generation.options import Model, Search, TextOptions, WrittenAs
 from conversion.generation.texts import Texts
 from conversion.generation.work import Continuing, Translating, WritingWork
 from conversion.line_by_line import Limits, Summary, run_line_by_line
-from conversion.opening.models import file_fingerprint, fingerprint, framework_of, open_model
+from conversion.opening.models import file_fingerprint, fingerprint, open_model
 from conversion.opening.tokenizers import open_tokenizer_of
 from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint
 from xlm_core.config import XLMConfig
@@ -145,7 +145,8 @@ def generate_files(
     )
 
     def work_of(writer: Writer, own: Any, written_as: WrittenAs) -> WritingWork:
-        return Continuing(coder, writer, search, written_as, equal_lengths=not config.causal)
+        causal = config.causal or model.causal
+        return Continuing(coder, writer, search, written_as, equal_lengths=not causal)
 
     return _run(
         "generate",
@@ -189,21 +190,22 @@ def _run(
     limits = limits or Limits()
     limits.check()
     GenerationConfig().with_settings(search.settings())  # refuses values that cannot be
-    framework = framework_of(model.framework)
     opened = open_model(
         model.source,
         architecture,
-        framework=framework,
+        framework=model.framework,
         dtype=model.dtype,
         device=model.device,
+        **({"causal": True} if model.causal else {}),
     )
     written_as = WrittenAs(json=written_as.json, nbest=written_as.nbest or search.nbest > 1)
     writer = Writer(opened, settings, pad=checkpoint.config.pad_index, side=side)
     options = {
         "command": command,
         "model": fingerprint(checkpoint),
-        "framework": framework,
+        "framework": opened.framework,
         "dtype": model.dtype or "float32",
+        "causal": model.causal,
         "languages": languages,
         "search": {k: v for k, v in asdict(search).items() if v is not None},
         "texts": {
@@ -276,14 +278,14 @@ def _longest_prompt(config: XLMConfig, search: Search) -> int:
 
 def _translation_limit(config: XLMConfig, search: Search, own: Any) -> Callable[[int], int]:
     """How many ids a translation may have, of the number of ids of its source."""
-    length = search.max_length or getattr(own, "max_length", None)
-    new = search.max_new_tokens or getattr(own, "max_new_tokens", None)
+    merged = GenerationConfig.of(own).with_settings(search.settings())
 
     def limit(tokens: int) -> int:
-        if search.max_length is None and new is not None:
-            return int(new) + 1
-        if length is not None:
-            return int(length)
+        if merged.max_new_tokens is not None:
+            return merged.max_new_tokens + 1
+        # transformers' default says nothing.
+        if merged.max_length is not None and (search.max_length or merged.max_length != 20):
+            return merged.max_length
         return min(int(1.5 * tokens + 10), config.max_position_embeddings)
 
     return limit

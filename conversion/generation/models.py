@@ -71,8 +71,7 @@ class Writer:
             input_ids=tensors[0],
             attention_mask=tensors[1],
             return_dict_in_generate=True,
-            **self._settings,
-            **settings,
+            **{**self._settings, **settings},
         )
         sequences = _array(found["sequences"])
         scores = found.get("sequences_scores")

@@ -16,12 +16,15 @@ class Model:
     Attributes:
         source: A checkpoint of any layout.
         framework, dtype, device: As in `conversion.opening.models.open_model`.
+        causal: Open a language model as a causal one, whatever its configuration says; the
+            original's files do not always say it.
     """
 
     source: str | os.PathLike[str]
     framework: str | None = None
     dtype: str | None = None
     device: str | None = None
+    causal: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

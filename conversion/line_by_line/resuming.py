@@ -124,6 +124,21 @@ def _opened_alone(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+def lines_left(name: str | None) -> int:
+    """How many lines an unfinished run has left beside an output, for the next one to go on from.
+
+    Args:
+        name: As in `open_output`.
+    """
+    if name in (None, "-"):
+        return 0
+    try:
+        found = _read_state(Path(os.path.realpath(f"{name}.part.json")))
+    except (InputError, OSError):
+        return 0
+    return 0 if found is None else found[0].lines
+
+
 class _Stream:
     """Output that cannot be resumed."""
 

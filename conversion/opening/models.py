@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from conversion.opening.families import FAMILIES, load_family
+from conversion.opening.families import load_family
 from xlm_core.checkpoints.opening import Checkpoint
 from xlm_core.errors import InputError, MissingPackageError, nearest
 
@@ -64,6 +64,7 @@ def open_model(
     framework: str | None = None,
     dtype: str | None = None,
     device: str | None = None,
+    **overrides: Any,
 ) -> Opened:
     """Open a model for inference.
 
@@ -74,25 +75,34 @@ def open_model(
         dtype: Of the model; default float32.
         device: Where PyTorch computes; default: the accelerator if there is one. TensorFlow
             decides by itself.
+        **overrides: Fields of the configuration that replace those of the checkpoint.
 
     Raises:
         XLMError: If it cannot be opened.
         InputError: If a device is given for TensorFlow.
     """
+    if framework == "tf":
+        _refuse_device(device)
     framework = framework_of(framework)
     family, library = load_family(FRAMEWORKS[framework])
-    arguments: dict[str, Any] = {"dtype": dtype}
+    arguments: dict[str, Any] = {"dtype": dtype, **overrides}
     if framework == "torch":
         arguments["device_map"] = device or "auto"
-    elif device is not None:
-        raise InputError(
-            f"device={device!r} is for PyTorch: TensorFlow takes the accelerator by itself, and "
-            "CUDA_VISIBLE_DEVICES= in the environment hides it."
-        )
+    else:
+        _refuse_device(device)
     model = family.MODEL_CLASSES[architecture].from_pretrained(source, **arguments)
     if framework == "torch":
         model.eval()
     return Opened(framework, family, library, model)
+
+
+def _refuse_device(device: str | None) -> None:
+    """Refuse a device for TensorFlow."""
+    if device is not None:
+        raise InputError(
+            f"device={device!r} is for PyTorch: TensorFlow takes the accelerator by itself, and "
+            "CUDA_VISIBLE_DEVICES= in the environment hides it."
+        )
 
 
 def fingerprint(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -107,6 +117,3 @@ def file_fingerprint(path: str | os.PathLike[str]) -> dict[str, Any]:
         stat = os.stat(path)
         found |= {"bytes": stat.st_size, "modified": stat.st_mtime_ns}
     return found
-
-
-__all__ = ["FAMILIES", "FRAMEWORKS", "Opened", "file_fingerprint", "fingerprint", "open_model"]

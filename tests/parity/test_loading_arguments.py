@@ -14,7 +14,7 @@ import transformers
 
 import xlm_tf
 import xlm_torch
-from xlm_core import ConfigError, UnknownArgumentError, XLMConfig, XLMWarning
+from xlm_core import CheckpointError, ConfigError, UnknownArgumentError, XLMConfig, XLMWarning
 from xlm_core.checkpoints import open_checkpoint
 
 IDS = np.array([[0, 14, 15, 16, 17, 1]])
@@ -127,6 +127,29 @@ def test_information(family: ModuleType, folder: Path) -> None:
     ]
     assert info["unexpected_keys"] == ["pred_layer.proj.bias"]
     assert info["mismatched_keys"] == info["error_msgs"] == []
+
+
+def test_information_in_place_of_a_refusal(family: ModuleType, folder: Path, model: Any) -> None:
+    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    lost = "transformer.attentions.0.q_lin.weight"
+    partial = {"another.tensor": state.pop(lost)} | state
+    with pytest.raises(CheckpointError, match=rf"missing \(1\): {lost[12:]}"):
+        lm_class(family).from_pretrained(None, config=model.config, state_dict=partial)
+    with pytest.warns(XLMWarning, match=r"started fresh.*q_lin.*unknown here: another\.tensor"):
+        opened, info = lm_class(family).from_pretrained(
+            None, config=model.config, state_dict=partial, output_loading_info=True
+        )
+    assert info == {
+        "missing_keys": [lost],
+        "unexpected_keys": ["another.tensor"],
+        "mismatched_keys": [],
+        "error_msgs": [],
+    }
+    assert np.isfinite(logits(opened)).all()
+    with pytest.raises(CheckpointError, match="misshapen"):
+        lm_class(family).from_pretrained(
+            None, config=model.config, vocab_size=50, state_dict=partial, output_loading_info=True
+        )
 
 
 def test_other_sizes(family: ModuleType, folder: Path) -> None:

@@ -122,13 +122,24 @@ _CORE = (
             "files of a tokenizer",
         ),
     ),
-    Room("corpus", _within("xlm_core", "corpus"), ("errors", "tokenizer")),
     Room(
         "texts",
         _within("xlm_core", "texts"),
         ("errors", "configuration", "words", "calls", "tokenizer"),
     ),
     Room("generation", _within("xlm_core", "generation"), ("errors", "configuration")),
+    Room(
+        "corpus",
+        _within("xlm_core", "corpus"),
+        ("errors", "containers", "files of a tokenizer", "tokenizer"),
+    ),
+    Room(
+        "subwords",
+        _within("xlm_core", "subwords"),
+        ("errors", "text", "words", "files of a tokenizer"),
+    ),
+    Room("objectives", _within("xlm_core", "objectives"), ("errors", "configuration", "corpus")),
+    Room("rules of training", _within("xlm_core", "training"), ("errors", "objectives")),
     Room("xlm_core", ("xlm_core",), ("errors", "configuration", "words", "calls", "tokenizer")),
 )
 
@@ -262,6 +273,11 @@ _CONVERSION = (
     ),
     Room("line by line", _within("conversion", "line_by_line"), ("errors", "reports")),
     Room(
+        "evaluate",
+        _within("conversion", "evaluation"),
+        ("errors", "text", "reports", "line by line"),
+    ),
+    Room(
         "written texts",
         _within("conversion", "generation"),
         (
@@ -301,6 +317,19 @@ _CONVERSION = (
             "files of a tokenizer",
             "tokenizer",
             "corpus",
+            "line by line",
+        ),
+    ),
+    Room(
+        "vocabulary",
+        _within("conversion", "vocabulary"),
+        (
+            "errors",
+            "text",
+            "files of a tokenizer",
+            "tokenizer",
+            "subwords",
+            "reports",
             "line by line",
         ),
     ),
@@ -354,6 +383,7 @@ _CONVERSION = (
             "containers",
             "layouts",
             "checkpoints",
+            "corpus",
             "text",
             "reports",
             "opening",
@@ -361,7 +391,9 @@ _CONVERSION = (
             "texts through a model",
             "line by line",
             "written texts",
+            "evaluate",
             "tokenize",
+            "vocabulary",
             "convert",
             "inspect",
             "verify",

@@ -317,15 +317,29 @@ def note_scored_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 # -- products of integers --------------------------------------------------------------------------
 
-multiplies_integers = integers.MULTIPLIES_INTEGERS
+multiplies_integers = bool(integers._has_vnni())
 
 
-def sums_integers_exactly(product: Any = None, monkeypatch: Any = None) -> bool:
-    """Whether the machine's product of integers passes its check; or another product."""
-    if product is None:
-        return bool(integers._sums_exactly())
-    monkeypatch.setattr(integers, "_scaled_products", lambda: product)
-    return bool(integers._sums_exactly.__wrapped__())
+def integer_products() -> list[integers.IntegerProduct]:
+    """All products of integers that are exact on this machine, fast or not."""
+    return list(filter(integers.is_exact, integers.available()))
+
+
+def use_integer_product(
+    monkeypatch: pytest.MonkeyPatch, chosen: integers.IntegerProduct | None
+) -> None:
+    """Multiply integers so, however small the matrix is."""
+    monkeypatch.setattr(integers, "chosen_product", lambda compiled=True: chosen)
+
+
+def multiplies_int8(function: Any, product: integers.IntegerProduct) -> bool:
+    """Whether a concrete function multiplies by this product."""
+    definition = function.graph.as_graph_def()
+    functions = definition.library.function
+    if product.compiled:
+        return any(each.attr["_XlaMustCompile"].b for each in functions)
+    nodes = [*definition.node, *(node for each in functions for node in each.node_def)]
+    return any(node.op == "_QuantizedMatMul" for node in nodes)
 
 
 # -- optimizers ------------------------------------------------------------------------------------

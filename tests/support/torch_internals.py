@@ -58,6 +58,7 @@ def integer_products() -> list[integers.IntegerProduct]:
 def use_integer_product(monkeypatch: pytest.MonkeyPatch, chosen: integers.IntegerProduct) -> None:
     """Multiply integers so, and forget matrices that are packed for another product."""
     packing.PACKED.clear()
+    packing.PACKED_TOGETHER.clear()
     monkeypatch.setattr(integers, "chosen_product", lambda: chosen)
 
 
@@ -218,7 +219,7 @@ def packed_layers() -> list[nn.Module]:
 
 def is_packed_as_it_is(layer: nn.Module) -> bool:
     """Whether the packed matrix is that of the layer as it is now."""
-    return packing.PACKED[layer].is_of(layer.weight)
+    return packing.PACKED[layer].is_of((layer.weight,))
 
 
 def spare_blocks(memory: ReusedMemory) -> list[Tensor]:

@@ -26,10 +26,12 @@ from tests.support.tf_fast_paths import (
 )
 from tests.support.tf_internals import (
     computed_tokens,
+    integer_products,
     is_flat,
+    multiplies_int8,
     multiplies_integers,
     note_unpadding,
-    sums_integers_exactly,
+    use_integer_product,
 )
 from tests.tf.helpers import dataset, tensors, tiny_batch
 from xlm_core.errors import CheckpointError, ConfigError, InputError, UnknownArgumentError
@@ -104,19 +106,26 @@ def test_sizes_at_the_ends_of_float32(size: float) -> None:
     assert np.abs(integers * scale - x).max() <= max(np.abs(x).max() / 250, 2e-36)
 
 
-@needs_integers
 @pytest.mark.parametrize("shape", [(7,), (0,), (2, 3), (1, 4, 5)])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("inputs", [1, 13, 24, 4096])
-def test_the_fast_product(inputs: int, bias: bool, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("product", integer_products(), ids=lambda each: each.name)
+def test_the_fast_product(
+    product: Any,
+    inputs: int,
+    bias: bool,
+    shape: tuple[int, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    use_integer_product(monkeypatch, product)
     ours = QuantizedLinear(_linear(inputs, bias=bias, dtype="float32"))
     x = np.random.default_rng(2).normal(size=(*shape, inputs)).astype("float32")
     graph = tf.function(ours, input_signature=[tf.TensorSpec(x.shape)])
-    assert "_QuantizedMatMul" in operations(graph.get_concrete_function())
+    assert multiplies_int8(graph.get_concrete_function(), product)
     with plainly(True):
         plain = ours(x)
         same = tf.function(ours).get_concrete_function(tf.TensorSpec(x.shape))
-        assert "_QuantizedMatMul" not in operations(same)
+        assert not multiplies_int8(same, product)
     integers, scale = (as_array(y).astype("float64") for y in rounded(tf.constant(x)))
     exact = integers @ ours.kernel.numpy().astype("float64") * scale * ours.scale.numpy()
     exact = exact + (ours.bias.numpy() if bias else 0)
@@ -126,17 +135,9 @@ def test_the_fast_product(inputs: int, bias: bool, shape: tuple[int, ...]) -> No
             assert_close_to_largest(actual, exact, bound)
 
 
-@needs_integers
-def test_it_is_not_taken_where_it_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert sums_integers_exactly()
-    saturated = tf.function(lambda integers, kernel, scales: tf.zeros((17, 48)))
-    missing = tf.function(lambda integers, kernel, scales: tf.raw_ops.Placeholder(dtype=tf.int8))
-    for product in (saturated, missing):
-        assert not sums_integers_exactly(product, monkeypatch)
-
-
-@needs_integers
-def test_the_largest_sums_are_exact() -> None:
+@pytest.mark.parametrize("product", integer_products(), ids=lambda each: each.name)
+def test_the_largest_sums_are_exact(product: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_integer_product(monkeypatch, product)
     layer = Linear(4096, 3, use_bias=False, dtype="float32")
     layer.build()
     layer.kernel.assign(-tf.ones((4096, 3)))

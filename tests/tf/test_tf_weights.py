@@ -195,6 +195,36 @@ def test_forms_of_features_and_labels(models: dict[str, Any]) -> None:
     assert_close_to_largest(classifier.evaluate(encoding, labels, verbose=0), own, 1e-6)
 
 
+def test_columns_after_rows_in_one_graph(models: dict[str, Any]) -> None:
+    """Keras makes one graph of both, in which the weights have no rank."""
+    for architecture in ("XLMForSequenceClassification", "XLMForTokenClassification"):
+        model, batch, labels = models[architecture], tiny_batch(), tiny_labels(architecture)
+        model.compile("sgd", jit_compile=False)
+        expected = _expected(model, WEIGHTS)
+        for weights in (WEIGHTS, WEIGHTS[:, None], WEIGHTS):
+            loss = model.evaluate(batch | labels, sample_weight=weights, verbose=0)
+            assert_close_to_largest(loss, expected, 1e-6)
+
+
+def test_weights_of_the_parts_of_labels(models: dict[str, Any]) -> None:
+    model = models["XLMForQuestionAnsweringSimple"]
+    batch, labels = tiny_batch(), tiny_labels(model.architecture)
+    model.compile("sgd", run_eagerly=True)
+    ends = {"start_positions": WEIGHTS, "end_positions": WEIGHTS[::-1]}
+    expected = model.evaluate(batch, labels, sample_weight=ends, verbose=0)
+    for weights in (ends, tuple(ends.values()), [*ends.values()]):
+        loss = model.evaluate(batch | labels, sample_weight=weights, verbose=0)
+        assert_close_to_largest(loss, expected, 1e-6)
+    alone = models["XLMForSequenceClassification"]
+    alone.compile("sgd", run_eagerly=True)
+    features = batch | tiny_labels(alone.architecture)
+    losses = [
+        alone.evaluate(features, sample_weight=weights, verbose=0)
+        for weights in (WEIGHTS, {"labels": WEIGHTS}, {"logits": WEIGHTS})
+    ]
+    assert_close_to_largest(losses, [_expected(alone, WEIGHTS)] * 3, 1e-6)
+
+
 def test_metrics_of_labels_apart_leave_missing_ones_out() -> None:
     model = tiny_model("XLMForTokenClassification", **SILENT)
     batch, labels = tiny_batch(), tiny_labels("XLMForTokenClassification")["labels"]
@@ -217,6 +247,9 @@ def test_what_does_not_fit_is_refused_in_our_words(models: dict[str, Any]) -> No
     model, together = models["XLMForSequenceClassification"], {**batch, "labels": labels}
     for options, words in (
         ({"sample_weight": np.ones((4, 9))}, r"sample_weight has shape \(4, 9\)"),
+        ({"sample_weight": np.ones(3)}, r"shape \(3,\), and there are 4 rows"),
+        ({"sample_weight": 2.0}, r"shape \(\), and there are 4 rows"),
+        ({"sample_weight": {"start_positions": np.ones(4), "b": np.ones(4)}}, "is a dict"),
         ({"class_weight": [1.0, 2.0]}, "class_weight is a list"),
         ({"class_weight": {"a": 2.0}}, "expected integers"),
         ({"class_weight": {7: 2.0}}, r"names the class 7: expected classes in \[0, 2\)"),

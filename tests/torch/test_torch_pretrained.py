@@ -174,7 +174,7 @@ def test_one_error_lists_everything(tmp_path: Path) -> None:
     assert str(tmp_path) in message
 
 
-def test_a_head_of_another_size_starts_fresh_only_when_asked(tmp_path: Path) -> None:
+def test_what_has_another_size_starts_fresh_only_when_asked(tmp_path: Path) -> None:
     our_model(_case("XLMForTokenClassification"), torch.float32).save_pretrained(tmp_path)
     model_class = xlm_torch.XLMForTokenClassification
     with pytest.raises(CheckpointError, match=r"classifier\.weight: found.*ignore_mismatched"):
@@ -182,8 +182,20 @@ def test_a_head_of_another_size_starts_fresh_only_when_asked(tmp_path: Path) -> 
     with pytest.warns(XLMWarning, match=r"classifier\.weight, classifier\.bias"):
         model = model_class.from_pretrained(tmp_path, num_labels=7, ignore_mismatched_sizes=True)
     assert model.classifier.weight.shape[0] == 7
-    with pytest.raises(CheckpointError, match="embeddings"):
-        model_class.from_pretrained(tmp_path, vocab_size=7, ignore_mismatched_sizes=True)
+    kept = model_class.from_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"embeddings\.weight: found"):
+        model_class.from_pretrained(tmp_path, vocab_size=7)
+    with pytest.warns(XLMWarning, match=r"Of another size: embeddings\.weight \(.*\(7, "):
+        model, info = model_class.from_pretrained(
+            tmp_path, vocab_size=7, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    assert [name for name, *_ in info["mismatched_keys"]] == ["transformer.embeddings.weight"]
+    embeddings = model.get_input_embeddings().weight
+    assert len(embeddings) == 7
+    assert not bool(embeddings[model.config.pad_index].any())
+    assert_equal(
+        model.transformer.attentions[0].q_lin.weight, kept.transformer.attentions[0].q_lin.weight
+    )
 
 
 def test_nothing_there(tmp_path: Path) -> None:
@@ -220,3 +232,19 @@ def test_opening_draws_no_random_numbers_and_ties(tmp_path: Path) -> None:
     assert all(parameter.requires_grad for parameter in model.parameters()) or (
         model.config.sinusoidal_embeddings
     )
+
+
+def test_tensors_that_no_file_holds_are_named(tmp_path: Path) -> None:
+    model = our_model(_case("XLMForTokenClassification"), torch.float32)
+    model.gate = torch.nn.Linear(3, 2)
+    with pytest.warns(XLMWarning, match=r"not saved: gate\.weight, gate\.bias: no class"):
+        model.save_pretrained(tmp_path)
+
+
+def test_adapters_that_were_not_merged_are_named(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    model = our_model(_case("XLMWithLMHeadModel"), torch.float32)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_lin"]))
+    with pytest.warns(XLMWarning, match=r"not saved: .*lora_A.*merge_and_unload"):
+        model.save_pretrained(tmp_path)
+    adapted.merge_and_unload().save_pretrained(tmp_path)

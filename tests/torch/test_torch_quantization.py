@@ -361,8 +361,13 @@ def test_what_int8_cannot(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="before quantize"):
         model.prune_heads({0: [1]})
     # Training it is an error, not a model that stays as it is.
-    with pytest.raises(RuntimeError, match="does not require grad"):
+    with pytest.raises(ConfigError, match=r"int8.*train it before quantize"):
         model(**small_batch(labels=True)).loss.backward()
+    with torch.no_grad():
+        assert not model(**small_batch(labels=True)).loss.requires_grad
+    bias = model.pred_layer.proj.bias.requires_grad_(True)  # of what is left in floats, any may be
+    model(**small_batch(labels=True)).loss.backward()
+    assert bias.grad is not None
 
 
 def test_memory() -> None:

@@ -143,6 +143,7 @@ def loading_info(
         checkpoint.as_model(architecture),
         architecture,
         ignore_mismatched_sizes=ignore_mismatched_sizes,
+        allow_partial=True,
         quiet=True,
     )
     mismatched = {spec.path for spec, _ in match.misshapen}

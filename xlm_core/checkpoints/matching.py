@@ -20,8 +20,9 @@ class Match:
 
     Attributes:
         found: (spec, tensor) for everything that the file holds; tied tensors are not repeated.
-        fresh: Specs of the head that the file lacks: they keep their initial values.
-        left_out: Names of the file that belong to another head.
+        fresh: Specs that keep their initial values: what the file lacks, of the head or allowed;
+            and `misshapen`.
+        left_out: Names of the file that belong to another head, or to nothing here.
         misshapen: Those of `fresh` that the file holds in another shape, with that shape.
         fresh_rows: Path of a table among `found` -> its rows that start afresh.
     """
@@ -38,6 +39,7 @@ def match_checkpoint(
     architecture: str,
     *,
     ignore_mismatched_sizes: bool = False,
+    allow_partial: bool = False,
     quiet: bool = False,
 ) -> Match:
     """Match an opened checkpoint to a class, with the choices that were made when it was opened.
@@ -50,6 +52,7 @@ def match_checkpoint(
         architecture,
         checkpoint.source,
         ignore_mismatched_sizes=ignore_mismatched_sizes,
+        allow_partial=allow_partial,
         untie=checkpoint.untie,
         tied=checkpoint.tied,
         quiet=quiet,
@@ -71,6 +74,7 @@ def match_tensors(
     source: str,
     *,
     ignore_mismatched_sizes: bool = False,
+    allow_partial: bool = False,
     untie: bool = False,
     tied: str | None = None,
     quiet: bool = False,
@@ -88,7 +92,9 @@ def match_tensors(
         config: The configuration of the model to fill.
         architecture: Its class, e.g. "XLMForTokenClassification".
         source: What messages call the file.
-        ignore_mismatched_sizes: A head whose shapes differ starts fresh instead of failing.
+        ignore_mismatched_sizes: Tensors whose shapes differ start fresh instead of failing.
+        allow_partial: Whatever the file lacks starts fresh, and whatever it has beside is left out,
+            instead of failing: for who asks to be told what these are. Shapes still have to fit.
         untie: The file holds a tied language model, which is asked for untied: its output
             matrix is a copy of the embeddings.
         tied: Which of two tied tensors to keep if they differ, "embeddings" or "output".
@@ -110,8 +116,7 @@ def match_tensors(
         if words is None:
             continue
         tensor = fit.placed[spec.path][1]
-        resizable = tensor.dtype in FLOAT_DTYPES and not spec.in_encoder
-        if not (ignore_mismatched_sizes and resizable):
+        if not (ignore_mismatched_sizes and tensor.dtype in FLOAT_DTYPES):
             misshapen.append(f"{spec.path}: {words}")
         elif spec.tied_to is None:
             missing[spec.path] = spec
@@ -126,18 +131,21 @@ def match_tensors(
     fresh = tuple(
         spec
         for spec in missing.values()
-        if spec.path in may_start
+        if allow_partial
+        or spec.path in may_start
+        or spec.path in resized
         or (
             not spec.in_encoder
             and (ignore_mismatched_sizes or spec.path.split(".")[0] not in present)
         )
     )
+    unknown = fit.unexpected if allow_partial else ()
     lost = [spec.path for spec in missing.values() if spec not in fresh]
     problems = [
         listed(what, names)
         for what, names in (
             ("missing", lost),
-            ("unexpected", fit.unexpected),
+            ("unexpected", [] if allow_partial else fit.unexpected),
             ("misshapen", misshapen),
         )
         if names
@@ -149,30 +157,36 @@ def match_tensors(
             + ". ".join(problems)
             + ". Check that config.json belongs to these weights"
             + (
-                " (ignore_mismatched_sizes=True starts heads of another size afresh)."
+                " (ignore_mismatched_sizes=True starts tensors of another size afresh)."
                 if misshapen
                 else "."
             )
         )
     _settle_tied(fit.specs, found, source, tied)
-    if (fresh or fresh_rows) and not quiet:
+    if (fresh or fresh_rows or unknown) and not quiet:
         sizes = [
             f"{path} ({shape} in the file, {spec.shape} here)"
             for path, (spec, shape) in resized.items()
         ]
-        warn(
-            f"{architecture} from {source}: started fresh, to be trained before use: "
-            + ", ".join([*(spec.path for spec in fresh), *_rows_named(fresh_rows or {}, config)])
-            + (f". Of another size: {', '.join(sizes)}" if sizes else "")
-            + (f". Left out: {', '.join(beside)}" if beside else "")
-            + (f". Left out, of another head: {', '.join(fit.left_out)}." if fit.left_out else ".")
-        )
+        started = [*(spec.path for spec in fresh), *_rows_named(fresh_rows or {}, config)]
+        told = [
+            f"{what}: {', '.join(names)}."
+            for what, names in (
+                ("started fresh, to be trained before use", started),
+                ("Of another size", sizes),
+                ("Left out", beside),
+                ("Left out, of another head", fit.left_out),
+                ("Left out, unknown here", unknown),
+            )
+            if names
+        ]
+        warn(f"{architecture} from {source}: {' '.join(told)}")
     pairs = tuple(
         (spec, found[spec.path])
         for spec in fit.specs
         if spec.path in found and spec.tied_to is None
     )
-    return Match(pairs, fresh, fit.left_out, tuple(resized.values()))
+    return Match(pairs, fresh, (*fit.left_out, *unknown), tuple(resized.values()))
 
 
 def _rows_named(fresh_rows: Mapping[str, tuple[int, ...]], config: XLMConfig) -> list[str]:

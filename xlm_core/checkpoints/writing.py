@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from xlm_core.checkpoints.weights import Weights
 from xlm_core.config import XLMConfig
 from xlm_core.containers.lazy_tensors import Array, LazyTensor
 from xlm_core.containers.streaming import Progress
-from xlm_core.errors import CheckpointError, CheckpointFileError
+from xlm_core.errors import CheckpointError, CheckpointFileError, warn
 from xlm_core.weights import ENCODER_DECODER, TensorSpec, name_of, tensors_of
 from xlm_core.whole_files import written_whole
 
@@ -24,6 +24,7 @@ __all__ = [
     "check_fits",
     "save_checkpoint",
     "saved_config",
+    "warn_of_left_out",
     "write_alone",
     "write_folder",
 ]
@@ -171,3 +172,19 @@ def _pairs(
             f"{', '.join(missing[:10])}. Names are those of the model's state_dict."
         )
     return pairs
+
+
+def warn_of_left_out(names: Iterable[str]) -> None:
+    """Warn of tensors that a model has beside those of its class: no file of it holds them.
+
+    Args:
+        names: Theirs, in the model.
+    """
+    found = [*names]
+    if found:
+        more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+        warn(
+            f"not saved: {', '.join(found[:10])}{more}: no class of this library has such tensors, "
+            "so no file of it holds them. Merge adapters into the model first (merge_and_unload), "
+            "or save what was added yourself."
+        )

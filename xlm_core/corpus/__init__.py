@@ -19,6 +19,7 @@ from xlm_core.corpus.info import (
     CorpusInfo,
     vocabulary_digest,
 )
+from xlm_core.corpus.original import convert_binarized
 from xlm_core.corpus.reading import Corpus, IdArray
 from xlm_core.corpus.writing import CorpusWriter, check_target
 
@@ -32,5 +33,6 @@ __all__ = [
     "CorpusWriter",
     "IdArray",
     "check_target",
+    "convert_binarized",
     "vocabulary_digest",
 ]

@@ -38,6 +38,7 @@ class Settled:
         limits, minimums: int64, shape (sentences,): how many tokens each may get at most, and how
             many it gets before it may end.
         max_length, max_new_tokens: Which of the two was asked for; both None: neither was.
+        min_length, min_new_tokens: What was asked for; 0: nothing.
         eos: Tokens that end a sequence.
         closing: The token that replaces the last one of a sequence that reaches its limit; None:
             nothing does.
@@ -53,6 +54,8 @@ class Settled:
     minimums: NDArray[np.int64]
     max_length: int | None
     max_new_tokens: int | None
+    min_length: int
+    min_new_tokens: int
     num_beams: int
     beam_scoring: Scoring
     length_penalty: float
@@ -190,6 +193,8 @@ def settle(
         minimums=minimums,
         max_length=None if merged.max_new_tokens is not None else max_length,
         max_new_tokens=merged.max_new_tokens,
+        min_length=merged.min_length or 0,
+        min_new_tokens=merged.min_new_tokens or 0,
         num_beams=merged.num_beams or 1,
         beam_scoring=scoring,
         length_penalty=_or(merged.length_penalty, 1.0),

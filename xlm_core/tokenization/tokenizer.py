@@ -1075,6 +1075,7 @@ class XLMTokenizer:
         folder = TokenizerFolder.find(path, files, class_name=cls.__name__)
         arguments = folder.arguments({"name_or_path": str(path), **overrides})
         if folder.has_subwords:
+            folder.check_presence()
             tokenizer = cls(folder.vocabulary, folder.merges, **arguments)
         else:
             codes, vocabulary = folder.original_files()

@@ -36,6 +36,7 @@ def compiled(
     *,
     cache: Any = None,
     cached: int = 0,
+    pays: bool = False,
     **options: Any,
 ) -> Any:
     """getattr(model, method)(tensors, **options), as one graph if called eagerly.
@@ -52,11 +53,12 @@ def compiled(
         cache, cached: If there is one, the method gets both. The keys and values of a
             `KeyValueCache` go into a graph and come out of it as tensors, so that one graph serves
             all lengths; there is no graph for a cache of another kind.
+        pays: Whether a graph pays however narrow the model is, because it runs many steps.
         options: What is a tensor goes into the graph as one; all else is hashable.
     """
     layers = list(model._flatten_layers(include_self=False))
     if (
-        model.config.emb_dim < SMALLEST_WIDTH
+        not (pays or model.config.emb_dim >= SMALLEST_WIDTH)
         or not tf.executing_eagerly()
         or tf.config.functions_run_eagerly()
         or tf.distribute.has_strategy()

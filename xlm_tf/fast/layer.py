@@ -11,8 +11,8 @@ from typing import Any
 import tensorflow as tf
 
 from xlm_tf.attention import MultiHeadAttention, held_source, hold_source
-from xlm_tf.fast.attention import attend_within_sentences, fused_attention
-from xlm_tf.fast.linear import linear
+from xlm_tf.fast.attention import attend_within_sentences
+from xlm_tf.fast.linear import feed_forward, linear, linears
 from xlm_tf.fast.unpadding import Unpadding, gather_rows
 from xlm_tf.layers import dropout, other_seed
 
@@ -46,7 +46,6 @@ def run_layer(
     Returns:
         float, shape (tokens, hidden) or (some, hidden).
     """
-    feed_forward = encoder.ffns[index]
     rate = encoder.config.dropout
 
     def attended(
@@ -68,9 +67,19 @@ def run_layer(
         hidden = attended(attention, norm, hidden, attend, None, seed)
         attention, norm = encoder.encoder_attn[index], encoder.layer_norm15[index]
         hidden = attended(attention, norm, hidden, to_source, selected, other_seed(seed))
-    inner = linear(feed_forward.lin1, hidden, feed_forward.activation)
-    hidden = add_linear(feed_forward.lin2, inner, hidden, feed_forward.rate, seed, site=2)
+    hidden = _add_feed_forward(encoder.ffns[index], hidden, seed)
     return encoder.layer_norm2[index](hidden)
+
+
+def _add_feed_forward(module: Any, hidden: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+    """hidden + dropout(module(hidden)), of a `TransformerFFN`."""
+    first, second = module.lin1, module.lin2
+    if seed is None or not module.rate:
+        y = feed_forward(first, second, hidden, module.activation)
+        if y is not None:
+            return hidden + y
+    inner = linear(first, hidden, module.activation)
+    return add_linear(second, inner, hidden, module.rate, seed, site=2)
 
 
 def add_linear(
@@ -92,9 +101,7 @@ def attend_to_sentence(
     seed: tf.Tensor | None,
 ) -> tf.Tensor:
     """Attention within each sentence."""
-    query, key, value = (
-        linear(layer, hidden) for layer in (attention.q_lin, attention.k_lin, attention.v_lin)
-    )
+    query, key, value = _query_key_value(attention, hidden)
     return attend_within_sentences(
         unpadding, query, key, value, attention.n_heads, attention.rate, seed
     )
@@ -109,8 +116,7 @@ def attend_to_cache(
 ) -> tf.Tensor:
     """The formula's attention to the cached positions and the new ones; none is left out."""
     query, key, value = (
-        attention.split_heads(unpadding.pad(linear(layer, hidden)))
-        for layer in (attention.q_lin, attention.k_lin, attention.v_lin)
+        attention.split_heads(unpadding.pad(each)) for each in _query_key_value(attention, hidden)
     )
     key, value = cache.update(key, value, attention.layer)
     context, _ = attention.attend(query, key, value, unpadding.attention_mask, seed=seed)
@@ -152,6 +158,10 @@ def attend_to_source(
     query = attention.split_heads(unpadding.pad(query))
     context, _ = attention.attend(query, *held, of_source.attention_mask, seed=seed)
     return unpadding.unpad(context)
+
+
+def _query_key_value(attention: MultiHeadAttention, hidden: tf.Tensor) -> list[tf.Tensor]:
+    return linears((attention.q_lin, attention.k_lin, attention.v_lin), hidden)
 
 
 def _select(x: tf.Tensor, selected: tf.Tensor | None) -> tf.Tensor:

@@ -7,13 +7,14 @@ each other directly, which TensorFlow's graph optimizer turns into one operation
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from xlm_tf.activations import gelu, relu
-from xlm_tf.fast.rule import code_of
+from xlm_tf.fast.integers import integer_feed_forward, integer_linears
+from xlm_tf.fast.rule import are_unmodified, code_of
 from xlm_tf.layers import Linear
 
 
@@ -33,6 +34,47 @@ def linear(
     """
     y = _ACTIVATIONS[activation](layer(x))
     return y if residual is None else residual + y
+
+
+def linears(layers: Sequence[Any], x: tf.Tensor) -> list[tf.Tensor]:
+    """Linear layers of one input, which is rounded once for all where they are int8.
+
+    Args:
+        layers: Of the same number of inputs.
+        x: float, shape (rows, inputs).
+
+    Returns:
+        float, shape (rows, outputs), each.
+    """
+    if _are_rounding(layers, x):
+        found = integer_linears(layers, x)
+        if found is not None:
+            return found
+    return [linear(layer, x) for layer in layers]
+
+
+def feed_forward(first: Any, second: Any, x: tf.Tensor, activation: str) -> tf.Tensor | None:
+    """second(activation(first(x))) where both are int8 and are faster together; else None.
+
+    Args:
+        first, second: Linear layers, or whatever was put in their places.
+        x: float, shape (rows, inputs).
+        activation: As in `linear`.
+
+    Returns:
+        float, shape (rows, outputs).
+    """
+    if not _are_rounding((first, second), x):
+        return None
+    return integer_feed_forward(first, second, x, _ACTIVATIONS[activation])
+
+
+def _are_rounding(layers: Sequence[Any], x: tf.Tensor) -> bool:
+    """Whether each is an unmodified `QuantizedLinear` that rounds its input, of its own dtype."""
+    return all(
+        getattr(layer, "activations", False) and layer.compute_dtype == x.dtype.name
+        for layer in layers
+    ) and are_unmodified(layers, OWN_LINEAR)
 
 
 # The library's own layers; quantization adds its own.

@@ -44,9 +44,7 @@ class CachedDecoding:
     def __init__(self, model: Any) -> None:
         self.body, self.pred_layer = _parts(model)
 
-    def first(
-        self, given: Tensors, capacity: int | tf.Tensor
-    ) -> tuple[tf.Tensor, State]:
+    def first(self, given: Tensors, capacity: int | tf.Tensor) -> tuple[tf.Tensor, State]:
         """Logits of the token after the prompt.
 
         Args:
@@ -188,9 +186,7 @@ class MaskedDecoding:
     def __init__(self, model: Any) -> None:
         self.model = model
 
-    def first(
-        self, given: Tensors, capacity: int | tf.Tensor
-    ) -> tuple[tf.Tensor, State]:
+    def first(self, given: Tensors, capacity: int | tf.Tensor) -> tuple[tf.Tensor, State]:
         """As in `CachedDecoding`; padding is hidden where it stands."""
         input_ids, room = given["input_ids"], capacity + 1  # for the mask as well
         length = shape_of(input_ids)[1]
@@ -198,9 +194,7 @@ class MaskedDecoding:
             "input_ids": with_room(input_ids, room),
             "length": tf.convert_to_tensor(length, tf.int32),
             "tokens": with_room(given["tokens"], room),
-            "is_unpadded": tf.broadcast_to(
-                tf.reduce_all(given["tokens"]), tf.shape(input_ids)[:1]
-            ),
+            "is_unpadded": tf.broadcast_to(tf.reduce_all(given["tokens"]), tf.shape(input_ids)[:1]),
         }
         if "following" in given:
             langs, following = given.get("langs"), given["following"]

@@ -46,6 +46,10 @@ _ARGUMENTS = (
 )
 
 
+# Making the graph of a loop takes as long as this many steps of a small model without one.
+_LONG = 64
+
+
 class GenerationMixin(TFXLMPreTrainedModel):
     """`generate`, for models that say how a call of it begins."""
 
@@ -154,8 +158,8 @@ class GenerationMixin(TFXLMPreTrainedModel):
             | {"src_lang": src_lang, "tgt_lang": tgt_lang, "encoder_outputs": encoder_outputs}
         )
         is_eager = hasattr(beginning.prompts, "numpy")
-        # Inside a graph, one token stands for what is not known.
-        one = np.ones(beginning.prompts.shape[0] or 1, np.int64)
+        # Inside a graph, where numbers are not known, rows without padding stand for all.
+        whole = np.full(beginning.prompts.shape[0] or 1, beginning.columns or 1, np.int64)
         settled = settle(
             self.config,
             beginning.kind,
@@ -163,8 +167,8 @@ class GenerationMixin(TFXLMPreTrainedModel):
             own=self.generation_config,
             given=generation_config,
             known=_ARGUMENTS,
-            prompts=beginning.prompts.numpy().astype(np.int64) if is_eager else one,
-            sources=_numpy(beginning.sources) if is_eager else one,
+            prompts=_numpy(beginning.prompts) if is_eager else whole,
+            sources=_numpy(beginning.sources) if is_eager else None,
             draw_seed=_draw_seed,
         )
         callables.check(settled)
@@ -209,7 +213,12 @@ class GenerationMixin(TFXLMPreTrainedModel):
             if numbers is not None:
                 tensors["numbers"] = tf.constant(numbers)
             generated = compiled(
-                self, "_rows_in_graph", tensors, decoding=decoding, **_options(settled)
+                self,
+                "_rows_in_graph",
+                tensors,
+                pays=int(limits.max()) >= _LONG,
+                decoding=decoding,
+                **_options(settled),
             ).numpy()
         copies = len(generated) // settled.sentences
         sequences = tf.constant(np.concatenate((prompt.repeat(copies, axis=0), generated), axis=1))
@@ -247,15 +256,17 @@ class GenerationMixin(TFXLMPreTrainedModel):
                 "do_sample=True draws a number for each row, and inside this graph it is not known "
                 "how many there are: give input_ids of a known batch size."
             )
-        minimums = np.int64(settled.minimums.max(initial=0))
-        tensors = {**given, "limits": tf.repeat(limits, settled.copies), "steps": steps}
+        prompts = tf.cast(beginning.prompts, tf.int64)
+        minimums = tf.maximum(settled.min_length - prompts, settled.min_new_tokens)
+        tensors = {
+            **given,
+            "limits": tf.repeat(limits, settled.copies),
+            "minimums": tf.repeat(minimums, settled.copies),
+            "steps": steps,
+        }
         if settled.seed is not None:
             tensors["numbers"] = tf.constant(random_numbers(settled))
-        generated = self._rows_in_graph(
-            tensors | {"minimums": tf.fill(tf.shape(tensors["limits"]), minimums)},
-            decoding=beginning.decoding,
-            **_options(settled),
-        )
+        generated = self._rows_in_graph(tensors, decoding=beginning.decoding, **_options(settled))
         sequences = tf.concat((tf.repeat(begun, settled.copies, axis=0), generated), axis=1)
         if not settled.return_dict_in_generate:
             return sequences

@@ -43,7 +43,7 @@ class ScoreRules:
     def of(cls, settled: Settled) -> ScoreRules:
         """Those of a call."""
         names = cls.__dataclass_fields__.keys() - {"has_minimums"}
-        has_minimums = bool(settled.minimums.any())
+        has_minimums = bool(settled.min_length or settled.min_new_tokens)
         return cls(has_minimums=has_minimums, **{name: getattr(settled, name) for name in names})
 
     @property
@@ -115,9 +115,7 @@ def ban_repeated_ngrams(scores: tf.Tensor, history: tf.Tensor, size: int) -> tf.
     return _masked(scores, _among(tf.where(repeated, completing, NO_TOKEN), scores))
 
 
-def ban_words(
-    scores: tf.Tensor, history: tf.Tensor, words: Sequence[Sequence[int]]
-) -> tf.Tensor:
+def ban_words(scores: tf.Tensor, history: tf.Tensor, words: Sequence[Sequence[int]]) -> tf.Tensor:
     """Rule out tokens that would complete one of these words.
 
     Args:

@@ -32,6 +32,7 @@ class Beginning:
         prompts: int64, shape (sentences,): tokens of each row before anything is generated,
             without padding; of masked models with it. A tensor inside a graph.
         sources: int64, shape (sentences,): tokens of the sources of translations.
+        columns: Of the prompts, padding counted; None: not known inside a graph.
         decoding: The class of what gives the logits.
         decode: Given what translations begin with: what its `first` takes, and what sequences begin
             with, int64, shape (sentences, tokens).
@@ -40,6 +41,7 @@ class Beginning:
     kind: Kind
     prompts: tf.Tensor
     sources: tf.Tensor | None
+    columns: int | None
     decoding: type[Decoding]
     decode: Callable[[int], tuple[Tensors, tf.Tensor]]
 
@@ -80,9 +82,9 @@ def of_language_model(model: Any, given: Mapping[str, Any], *, steps: bool) -> B
 
     if not config.causal:
         columns = tf.fill(tf.shape(prompt)[:1], tf.shape(prompt)[1])
-        return Beginning("masked", columns, None, MaskedDecoding, decode)
+        return Beginning("masked", columns, None, prompt.shape[1], MaskedDecoding, decode)
     decoding = CachedDecoding if steps else UncachedDecoding
-    return Beginning("causal", _counts(tokens), None, decoding, decode)
+    return Beginning("causal", _counts(tokens), None, prompt.shape[1], decoding, decode)
 
 
 def of_encoder_decoder(model: Any, given: Mapping[str, Any], *, steps: bool) -> Beginning:
@@ -150,7 +152,8 @@ def of_encoder_decoder(model: Any, given: Mapping[str, Any], *, steps: bool) -> 
 
     prompts = tf.ones(tf.shape(mask)[:1], tf.int64) if seen is None else _counts(seen)
     decoding = CachedDecoding if steps else UncachedDecoding
-    return Beginning("translation", prompts, _counts(mask), decoding, decode)
+    columns = 1 if target is None else target.shape[1]
+    return Beginning("translation", prompts, _counts(mask), columns, decoding, decode)
 
 
 def _checked(name: str, body: Any, given: Mapping[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:

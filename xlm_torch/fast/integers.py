@@ -19,7 +19,7 @@ from torch import Tensor
 
 from xlm_core.quantization import LARGEST
 from xlm_torch.fast.onednn import HAS_ONEDNN
-from xlm_torch.fast.packing import PACKED, PackedMatrix
+from xlm_torch.fast.packing import packed_together
 from xlm_torch.fast.rule import are_traced, is_on_cpu, only_formulas
 
 # -- ways to multiply ------------------------------------------------------------------------------
@@ -216,22 +216,58 @@ def row_scales(x: Tensor) -> Tensor:
     return scale.masked_fill_(scale < torch.finfo(scale.dtype).tiny, 1.0)
 
 
-def round_rows(x: Tensor, product: IntegerProduct) -> tuple[Tensor, Tensor]:
-    """Rows as integers for `product`: those of `rounded`, plus its zero point.
+def _scale_of_one_row(x: Tensor) -> Tensor:
+    """`row_scales` of a single row, by half as many operations, whose number counts here."""
+    scale = x.abs().amax(-1, keepdim=True).div_(LARGEST)
+    return scale.fill_(1.0) if scale.item() < torch.finfo(scale.dtype).tiny else scale
 
-    The zero point costs nothing: the addition that rounds the quotients adds it, too.
+
+@functools.lru_cache
+def _shift(width: int, zero_point: int) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.full((width,), LAST_BITS + zero_point, dtype=torch.float32, device="cpu")
+
+
+# Rows that are rounded, or go through a feed-forward layer, at a time. What lies between two steps
+# then stays in memory that is used again, which is as fast as cached: 1.1 ms to round 1,843 rows of
+# 1,024, and 2.1 all at once; 18 ms for a feed-forward layer of 1,024 rows, and 33 (measured).
+BLOCK = 512
+
+
+def round_rows(
+    x: Tensor, product: IntegerProduct, *, may_overwrite: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Rows as integers for `product`: those of `rounded`, plus its zero point.
 
     Args:
         x: float32 or of a half type, shape (rows, width).
         product: What they are for.
+        may_overwrite: Whether nobody needs `x` afterwards, so that its memory may serve.
 
     Returns:
         Its dtype, shape (rows, width); and float32, shape (rows, 1).
     """
-    x = x.float()
-    scale = row_scales(x)
-    shifted = (x / scale).add_(LAST_BITS + product.zero_point)
-    return shifted.view(torch.int32).to(product.dtype), scale  # the last eight bits are kept
+    integers = torch.empty(x.shape, dtype=product.dtype, device="cpu")
+    scales = [
+        _round_into(part, some, product, may_overwrite)
+        for part, some in zip(integers.split(BLOCK), x.split(BLOCK), strict=True)
+    ]
+    return integers, scales[0] if len(scales) == 1 else torch.cat(scales)
+
+
+def _round_into(
+    integers: Tensor, x: Tensor, product: IntegerProduct, may_overwrite: bool
+) -> Tensor:
+    """Write what `round_rows` returns into `integers`, and return the scales.
+
+    One operation divides, rounds, and adds the zero point.
+    """
+    wide = x.float()
+    scale = _scale_of_one_row(wide) if len(wide) == 1 else row_scales(wide)
+    out = wide if may_overwrite or wide is not x else torch.empty_like(wide)
+    shifted = torch.addcdiv(_shift(x.shape[-1], product.zero_point), wide, scale, out=out)
+    integers.copy_(shifted.view(torch.int32))  # which keeps the last eight bits
+    return scale
 
 
 # -- layers ----------------------------------------------------------------------------------------
@@ -251,39 +287,108 @@ def integer_linears(layers: Sequence[Any], x: Tensor) -> list[Tensor] | None:
     Returns:
         Of the dtype of `x`, shape (..., outputs), each; None where the formula has to serve.
     """
-    if not all(_can_serve(layer, x) for layer in layers):
+    if not _can_serve(x, *layers) or not all(_can_multiply(x.shape[-1], each) for each in layers):
         return None
-    product = chosen_product() if torch.backends.mkldnn.enabled else FLOATS
-    shape = x.shape[:-1]
+    product = _product()
     integers, scale = round_rows(x.reshape(-1, x.shape[-1]), product)
-    return [
-        _scaled(layer, integers, scale, product).to(x.dtype).view(*shape, len(layer.weight))
-        for layer in layers
-    ]
+    # Packed matrices are packed together, for one product; others would be copied for that.
+    groups = [(layer,) for layer in layers] if product.order is None else [layers]
+    found: list[Tensor] = []
+    for group in groups:
+        y = _scaled(group, integers, scale, product).to(x.dtype)
+        y = y.view(*x.shape[:-1], y.shape[-1])
+        found += y.split([len(layer.weight) for layer in group], -1)
+    return found
 
 
-def _can_serve(layer: Any, x: Tensor) -> bool:
-    weight = layer.weight
+def integer_feed_forward(
+    first: Any, second: Any, x: Tensor, activation: Callable[[Tensor], Tensor]
+) -> Tensor | None:
+    """second(activation(first(x))) for two layers of int8: the same bits as one after the other.
+
+    What lies between the two is kept as integers, and is a block of rows of floats at a time.
+
+    Args:
+        first, second: `QuantizedLinear`, unmodified, both of which round their input.
+        x: float, shape (..., inputs).
+        activation: May overwrite what it is given.
+
+    Returns:
+        Of the dtype of `x`, shape (..., outputs); None where the layers have to be called.
+    """
+    if not (
+        _can_serve(x, first, second)
+        and _can_multiply(x.shape[-1], first)
+        and _can_multiply(len(first.weight), second)
+    ):
+        return None
+    product = _product()
+    rows, scale = round_rows(x.reshape(-1, x.shape[-1]), product)
+    inner = torch.empty(len(rows), len(first.weight), dtype=product.dtype, device="cpu")
+    scales = []
+    blocks = (each.split(BLOCK) for each in (rows, scale, inner))
+    for some, of_some, part in zip(*blocks, strict=True):
+        y = activation(_scaled((first,), some, of_some, product).to(x.dtype))
+        scales.append(_round_into(part, y, product, may_overwrite=True))
+    inner_scale = scales[0] if len(scales) == 1 else torch.cat(scales)
+    y = _scaled((second,), inner, inner_scale, product).to(x.dtype)
+    return y.view(*x.shape[:-1], len(second.weight))
+
+
+def _product() -> IntegerProduct:
+    return chosen_product() if torch.backends.mkldnn.enabled else FLOATS
+
+
+def _can_serve(x: Tensor, *layers: Any) -> bool:
+    """Whether rows can be rounded here, and nobody looks on."""
     return (
         x.dtype in (torch.float32, torch.bfloat16, torch.float16)
         and x.dim() > 0
-        and x.shape[-1] == weight.shape[1]
-        and 0 < weight.shape[1] * 2 * (LARGEST + 1) * LARGEST < 2**31
         and is_on_cpu(x)
-        and is_on_cpu(weight)
-        and not are_traced(x, weight)
+        and not are_traced(x, *(layer.weight for layer in layers))
         and not only_formulas()
     )
 
 
-def _scaled(layer: Any, integers: Tensor, scale: Tensor, product: IntegerProduct) -> Tensor:
-    """One layer's product, with the scales and the bias: float32, shape (rows, outputs)."""
-    weight, bias = layer.weight, layer.bias
-    matrix = weight
-    if product.order is not None:
-        packed = PACKED.get(layer)
-        if packed is None or not packed.is_of(weight):
-            packed = PACKED[layer] = PackedMatrix(weight, product.order)
-        matrix = packed.matrix
-    y = product.multiply(integers, matrix, layer.scale.float())
-    return y.mul_(scale) if bias is None else torch.addcmul(bias.float(), y, scale, out=y)
+def _can_multiply(inputs: int, layer: Any) -> bool:
+    """Whether the sums of so many inputs fit, and the matrix is here."""
+    weight = layer.weight
+    return (
+        inputs == weight.shape[1]
+        and 0 < inputs * 2 * (LARGEST + 1) * LARGEST < 2**31
+        and is_on_cpu(weight)
+    )
+
+
+def _scaled(
+    layers: Sequence[Any], integers: Tensor, scale: Tensor, product: IntegerProduct
+) -> Tensor:
+    """The layers' products, with the scales and the biases, beside each other.
+
+    Args:
+        layers: One, if the product takes matrices as they are.
+        integers, scale: From `round_rows`.
+        product: Theirs.
+
+    Returns:
+        float32, shape (rows, outputs of all layers).
+    """
+    order = product.order
+    matrix = layers[0].weight if order is None else packed_together(layers, order)
+    scales = _beside_each_other([layer.scale.float() for layer in layers])
+    y = product.multiply(integers, matrix, scales)
+    if all(layer.bias is None for layer in layers):
+        return y.mul_(scale)
+    bias = _beside_each_other([_bias_of(layer) for layer in layers])
+    return torch.addcmul(bias, y, scale, out=y)
+
+
+def _bias_of(layer: Any) -> Tensor:
+    if layer.bias is None:
+        return torch.zeros(len(layer.weight), dtype=torch.float32, device="cpu")
+    bias: Tensor = layer.bias.float()
+    return bias
+
+
+def _beside_each_other(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tuple(tensors))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from xlm_torch.attention import MultiHeadAttention, held_source, hold_source
 from xlm_torch.fast.attention import attend_within_sentences, fused_attention
-from xlm_torch.fast.linear import linear, linears
+from xlm_torch.fast.linear import feed_forward, linear, linears
 from xlm_torch.fast.unpadding import Unpadding
 
 # (attention, hidden) to the context of all heads before the output layer, and the weights if
@@ -44,7 +44,6 @@ def run_layer(
         The hidden states, of the shape of `hidden` or (some, hidden), the weights that `attend`
         returns, and with `to_source` those that it returns.
     """
-    feed_forward = encoder.ffns[index]
     rate = encoder.config.dropout if encoder.training else 0.0
 
     def attended(
@@ -64,10 +63,17 @@ def run_layer(
         hidden = attended(attention, norm, hidden, attend, None)
         attention, norm = encoder.encoder_attn[index], encoder.layer_norm15[index]
         hidden = attended(attention, norm, hidden, to_source, selected)
-    inner = linear(feed_forward.lin1, hidden, feed_forward.activation)
-    rate = feed_forward.dropout if feed_forward.training else 0.0
-    hidden = add_linear(feed_forward.lin2, inner, hidden, rate)
+    hidden = _add_feed_forward(encoder.ffns[index], hidden)
     return encoder.layer_norm2[index](hidden), *weights
+
+
+def _add_feed_forward(module: Any, hidden: Tensor) -> Tensor:
+    """hidden + dropout(module(hidden)), of a `TransformerFFN`."""
+    first, second = module.lin1, module.lin2
+    rate = module.dropout if module.training else 0.0
+    if not rate and (y := feed_forward(first, second, hidden, module.activation)) is not None:
+        return y.add_(hidden)
+    return add_linear(second, linear(first, hidden, module.activation), hidden, rate)
 
 
 def add_linear(layer: nn.Module, x: Tensor, residual: Tensor, dropout: float) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from xlm_torch.activations import gelu, relu
 from xlm_torch.fast import onednn
-from xlm_torch.fast.integers import integer_linears
+from xlm_torch.fast.integers import integer_feed_forward, integer_linears
 from xlm_torch.fast.packing import PACKED, packed_for
 from xlm_torch.fast.rule import are_traced, are_unmodified, code_of, needs_gradient
 
@@ -63,17 +63,36 @@ def linears(layers: Sequence[nn.Module], x: Tensor) -> list[Tensor]:
     Returns:
         float, shape (..., outputs), each.
     """
-    if _round_alike(layers) and are_unmodified(layers, OWN_LINEAR) and not needs_gradient(x):
+    if _are_rounding(layers, x):
         found = integer_linears(layers, x)
         if found is not None:
             return found
     return [linear(layer, x) for layer in layers]
 
 
-def _round_alike(layers: Sequence[nn.Module]) -> bool:
-    """Whether each is a `QuantizedLinear` that rounds its input."""
-    return all(
-        type(layer) in OWN_LINEAR and getattr(layer, "activations", False) for layer in layers
+def feed_forward(first: nn.Module, second: nn.Module, x: Tensor, activation: str) -> Tensor | None:
+    """second(activation(first(x))) where both are int8 and are faster together; else None.
+
+    Args:
+        first, second: Linear layers, or whatever was put in their places.
+        x: float, shape (..., inputs).
+        activation: As in `linear`.
+
+    Returns:
+        float, shape (..., outputs).
+    """
+    # A mode may hold what functions returned, which is overwritten between the two.
+    if torch._C._len_torch_function_stack() or not _are_rounding((first, second), x):
+        return None
+    return integer_feed_forward(first, second, x, _ACTIVATIONS_IN_PLACE[activation])
+
+
+def _are_rounding(layers: Sequence[nn.Module], x: Tensor) -> bool:
+    """Whether each is an unmodified `QuantizedLinear` that rounds its input, for inference."""
+    return (
+        all(type(layer) in OWN_LINEAR and getattr(layer, "activations", False) for layer in layers)
+        and are_unmodified(layers, OWN_LINEAR)
+        and not needs_gradient(x)
     )
 
 

@@ -72,8 +72,14 @@ def rows_of(x: Tensor) -> int:
 
 def is_preferred(layer: nn.Module, x: Tensor) -> bool:
     """Whether oneDNN serves this call of a linear layer better: a large matrix, enough rows."""
-    # Sizes last: while tracing they may be symbols.
-    return x.dtype in PREFER_ONEDNN and can_serve(layer, x) and rows_of(x) in PREFER_ONEDNN[x.dtype]
+    # Sizes come after tracing was ruled out, where they may be symbols; and before all the rest,
+    # because a step of generation calls with one row, for which nothing is preferred mostly.
+    return (
+        x.dtype in PREFER_ONEDNN
+        and not are_traced(x)
+        and rows_of(x) in PREFER_ONEDNN[x.dtype]
+        and can_serve(layer, x)
+    )
 
 
 def can_serve(layer: nn.Module, x: Tensor) -> bool:

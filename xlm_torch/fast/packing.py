@@ -1,9 +1,9 @@
-"""Packed weights: a second copy of a matrix in the order of oneDNN's products."""
+"""Packed weights: a second copy of matrices in the order of oneDNN's products."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -18,41 +18,43 @@ PACKED_ROWS = range(700)
 
 
 class PackedMatrix:
-    """A matrix in the order of oneDNN's products, and how to tell that it is still the layer's.
+    """Matrices, one below the other, in the order of oneDNN's products; and whose they are.
 
     What writes to a tensor counts a version. Writing through `.data` does not, so some of the
     values are compared at each use; a few changed in that way are not seen.
 
     Args:
-        weight: float or int8, shape (outputs, inputs).
-        reorder: Brings it into the order of the product.
+        weights: float or int8, shape (outputs, inputs), each.
+        reorder: Brings a matrix into the order of the product.
     """
 
-    def __init__(self, weight: Tensor, reorder: Callable[[Tensor], Tensor]) -> None:
-        self.matrix = reorder(weight.detach())
-        self._version, self._address = self._version_of(weight), weight.data_ptr()
-        self._sampled = self._sample(weight).clone()
+    def __init__(self, weights: Sequence[Tensor], reorder: Callable[[Tensor], Tensor]) -> None:
+        whole = weights[0].detach() if len(weights) == 1 else torch.cat(tuple(weights)).detach()
+        self.matrix = reorder(whole)
+        self._states = [_state_of(weight) for weight in weights]
+        self._samples = [_sample(weight).clone() for weight in weights]
 
-    @staticmethod
-    def _sample(weight: Tensor) -> Tensor:
-        return weight.detach().flatten()[:: max(weight.numel() // 61, 1)]
-
-    @staticmethod
-    def _version_of(weight: Tensor) -> int:
-        # Tensors made in inference mode count no changes.
-        return -1 if weight.is_inference() else weight._version
-
-    def is_of(self, weight: Tensor) -> bool:
-        """Whether it was made of `weight` as it is now."""
-        return (
-            self._version_of(weight) == self._version
-            and weight.data_ptr() == self._address
-            and torch.equal(self._sample(weight), self._sampled)
+    def is_of(self, weights: Sequence[Tensor]) -> bool:
+        """Whether it was made of `weights` as they are now."""
+        return self._states == [_state_of(weight) for weight in weights] and all(
+            torch.equal(_sample(weight), sampled)
+            for weight, sampled in zip(weights, self._samples, strict=True)
         )
 
 
-# By layer, beside it: neither copied nor saved with a model.
+def _state_of(weight: Tensor) -> tuple[int, int]:
+    """Where it lies, and how often it was written; -1: made in inference mode, counts nothing."""
+    return weight.data_ptr(), -1 if weight.is_inference() else weight._version
+
+
+def _sample(weight: Tensor) -> Tensor:
+    return weight.detach().flatten()[:: max(weight.numel() // 61, 1)]
+
+
+# By layer, beside it: neither copied nor saved with a model. Those of several layers of one input
+# are the first one's.
 PACKED: weakref.WeakKeyDictionary[nn.Module, PackedMatrix] = weakref.WeakKeyDictionary()
+PACKED_TOGETHER: weakref.WeakKeyDictionary[nn.Module, PackedMatrix] = weakref.WeakKeyDictionary()
 
 
 def packed_for(layer: nn.Module, x: Tensor, residual: Tensor | None) -> Tensor | None:
@@ -66,8 +68,18 @@ def packed_for(layer: nn.Module, x: Tensor, residual: Tensor | None) -> Tensor |
         return None
     if needs_gradient(x, linear.weight, linear.bias, residual):
         return None
-    if not packed.is_of(linear.weight):
+    if not packed.is_of((linear.weight,)):
         return None
+    return packed.matrix
+
+
+def packed_together(layers: Sequence[nn.Module], reorder: Callable[[Tensor], Tensor]) -> Tensor:
+    """The matrices of `layers`, packed by `reorder` at the first call, and after a change."""
+    kept = PACKED if len(layers) == 1 else PACKED_TOGETHER
+    weights = [cast(Tensor, layer.weight) for layer in layers]
+    packed = kept.get(layers[0])
+    if packed is None or not packed.is_of(weights):
+        packed = kept[layers[0]] = PackedMatrix(weights, reorder)
     return packed.matrix
 
 
@@ -98,7 +110,7 @@ def pack_weights(model: nn.Module) -> int:
             and onednn.can_serve(layer, layer.weight[:0])
             and not layer.weight.is_inference()  # which counts no changes
         ):
-            PACKED[layer] = PackedMatrix(layer.weight, torch.ops.mkldnn._reorder_linear_weight)
+            PACKED[layer] = PackedMatrix((layer.weight,), torch.ops.mkldnn._reorder_linear_weight)
             size += layer.weight.nbytes
     return size
 
@@ -107,3 +119,4 @@ def unpack_weights(model: nn.Module) -> None:
     """Drop the copies that `pack_weights` made."""
     for layer in model.modules():
         PACKED.pop(layer, None)
+        PACKED_TOGETHER.pop(layer, None)

@@ -7,6 +7,7 @@ library has none: adapters, hooks, uploads, generation.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,9 +15,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers.utils import logging
 
 from xlm_core.checkpoints import Checkpoint
-from xlm_core.errors import UnknownArgumentError
+from xlm_core.checkpoints.loading import loading_info
+from xlm_core.errors import ConfigError, UnknownArgumentError
 from xlm_core.outputs import ModelOutput
 from xlm_torch import classification, language_model, model, pretrained, question_answering
 from xlm_torch.fast.rule import code_of
@@ -24,6 +27,7 @@ from xlm_torch.for_transformers.configuration import XLMConfig, without_notes
 from xlm_torch.for_transformers.generation import inputs_of_step
 from xlm_torch.for_transformers.outputs import as_transformers_output
 
+_LOG = logging.get_logger("transformers.modeling_utils")
 _OUTPUT_MATRIX = "pred_layer.proj.weight"
 _GENERATION_FILE = "generation_config.json"
 
@@ -33,6 +37,18 @@ class _WithoutArguments(PreTrainedModel):
 
     def __init__(self) -> None:
         pass
+
+
+def _log_sizes(info: Mapping[str, list[Any]]) -> None:
+    """Says in transformers' log as well, where its tools look, what started afresh."""
+    for name, in_file, here in info["mismatched_keys"]:
+        _LOG.warning(
+            "%s is newly initialized because the shapes did not match: %s in the checkpoint and "
+            "%s in the model.",
+            name,
+            tuple(in_file),
+            tuple(here),
+        )
 
 
 class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
@@ -146,7 +162,19 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
             pad_to_multiple_of: As there.
             mean_resizing: As there, with transformers' default.
         """
-        return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        try:
+            return super().resize_token_embeddings(
+                new_num_tokens, pad_to_multiple_of, mean_resizing
+            )
+        except ConfigError as error:
+            if not isinstance(pad_to_multiple_of, float):
+                raise
+            # With the sentence that callers of transformers look for, as it stands there.
+            raise ConfigError(
+                f"{error} (Asking to pad the embedding matrix to a multiple of "
+                f"`{pad_to_multiple_of}`, which is not and integer. Please make sure to pass an "
+                "integer)"
+            ) from error
 
     # -- checkpoints ---------------------------------------------------------------------------
 
@@ -177,13 +205,23 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
         )
 
     @classmethod
-    def _from_checkpoint(cls, checkpoint: Checkpoint, *arguments: Any, **options: Any) -> Self:
+    def _from_checkpoint(
+        cls,
+        checkpoint: Checkpoint,
+        dtype: Any,
+        ignore_mismatched_sizes: bool = False,
+        **options: Any,
+    ) -> Self:
         folder = checkpoint.file.parent
         config = XLMConfig.from_transformers(checkpoint.config)
         if config is not checkpoint.config:
             config.eos_token_id = _json_of(folder / "config.json").get("eos_token_id")
         config.name_or_path = checkpoint.source
-        opened = super()._from_checkpoint(replace(checkpoint, config=config), *arguments, **options)
+        opened = super()._from_checkpoint(
+            replace(checkpoint, config=config), dtype, ignore_mismatched_sizes, **options
+        )
+        if ignore_mismatched_sizes:
+            _log_sizes(loading_info(checkpoint, cls.architecture, ignore_mismatched_sizes=True))
         if cls.can_generate() and (folder / _GENERATION_FILE).is_file():
             opened.generation_config = GenerationConfig.from_pretrained(folder)
         return opened

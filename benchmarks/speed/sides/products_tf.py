@@ -6,16 +6,21 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from benchmarks.speed.protocol import Absent, Prepared, Side
 from benchmarks.speed.tasks import Task, narrow, products_of
+from xlm_tf.fast.integers import available, is_exact
+from xlm_tf.fast.linear import feed_forward, linears
+from xlm_tf.layers import Linear
+from xlm_tf.quantization import QuantizedLinear
 
 TRIES = 3
 
 
 class ProductsSide(Side):
-    """float32 only: TensorFlow's bfloat16 on CPUs is no limit to anybody."""
+    """float32 and int8: TensorFlow's bfloat16 on CPUs is no limit to anybody."""
 
     def version(self) -> str:
         """TensorFlow's."""
@@ -23,6 +28,8 @@ class ProductsSide(Side):
 
     def prepare(self, task: Task, options: dict[str, Any]) -> Prepared:
         """See `Side`. A run gives what that of `products_torch` gives."""
+        if options.get("dtype", "float32") == "int8":
+            return Prepared(of_integers(task))
         if options.get("dtype", "float32") != "float32":
             raise Absent(f"no products in {options['dtype']}")
         if task.kind == "one row":
@@ -49,32 +56,89 @@ class ProductsSide(Side):
         return Prepared(run)
 
 
+def of_integers(task: Task) -> Callable[[], dict[str, Any]]:
+    """The products of integers that are exact here, one by one, with the scales of the outputs."""
+    products, generator = [each for each in available() if is_exact(each)], np.random.default_rng(0)
+    cases = []
+    for m, k, n in products_of(task):
+        rows, matrix = (generator.integers(-127, 128, size, np.int8) for size in ((m, k), (k, n)))
+        cases.append((tf.constant(rows), tf.constant(matrix), tf.ones(n)))
+    ways = {each: tf.function(each.multiply, jit_compile=each.compiled) for each in products}
+
+    def run() -> dict[str, Any]:
+        found: list[list[Any]] = []
+        for product, way in ways.items():
+            for case in cases:
+                sizes = (*case[0].shape, case[1].shape[1])
+                seconds = min(timed(way, *case) for _ in range(TRIES))
+                found.append([f"int8, {product.name}", *sizes, seconds])
+        return {"products": found}
+
+    run()  # makes the graphs
+    return run
+
+
 def graph_of(weight: tf.Variable) -> Callable[[tf.Tensor], tf.Tensor]:
     """A product with its bias, which a graph makes one operation of."""
     bias = tf.Variable(tf.zeros(weight.shape[1]))
     return tf.function(lambda x: tf.nn.bias_add(tf.matmul(x, weight), bias))
 
 
-def timed(way: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> float:
+def timed(way: Callable[..., tf.Tensor], *given: tf.Tensor) -> float:
     """Seconds of one call, to its end."""
     start = time.perf_counter()
-    way(x)
+    way(*given)
     return time.perf_counter() - start
 
 
 def streaming(task: Task) -> dict[str, Any]:
-    """GB/s of weights at one row, through all layers in turn, so that no cache holds them."""
+    """GB/s of weights at one row, through all layers in turn, so that no cache holds them.
+
+    Beside them the same as one graph, and of int8 as the encoder calls its layers.
+    """
     cases = [
-        (tf.random.normal((1, k)), tf.random.normal((k, n)))
+        (tf.random.normal((1, k)), tf.Variable(tf.random.normal((k, n))))
         for (_, k, n), count in products_of(task).items()
         for _ in range(count)
     ]
     size = sum(4 * int(weight.shape[0]) * int(weight.shape[1]) for _, weight in cases)
-    times = [
-        sum(timed(lambda x, w=weight: tf.matmul(x, w), x) for x, weight in cases)
-        for _ in range(TRIES)
-    ]
-    return {"figures": {"tf.matmul": size / min(times) / 1e9}}
+    graph = tf.function(lambda: tf.add_n([tf.reduce_sum(tf.matmul(x, w)) for x, w in cases]))
+    layers = graph_of_int8(task)
+    seconds: dict[str, float] = {}
+    for _ in range(TRIES + 1):
+        once = {
+            "tf.matmul": sum(timed(lambda x, w=weight: tf.matmul(x, w), x) for x, weight in cases),
+            "tf.matmul in a graph": timed(graph),
+            "int8, of float32's bytes, in a graph": timed(layers),
+        }
+        seconds = {name: min(found, seconds.get(name, found)) for name, found in once.items()}
+    return {"figures": {name: size / found / 1e9 for name, found in seconds.items()}}
+
+
+def graph_of_int8(task: Task) -> Callable[[], tf.Tensor]:
+    """All layers of int8 at one row; queries, keys and values share the rounding of their input."""
+    width = task.shape.emb_dim
+    sizes = [*[(width, width)] * 4, (width, 4 * width), (4 * width, width)]
+    encoder = [[int8_layer(*size) for size in sizes] for _ in range(task.shape.n_layers)]
+    x = tf.random.normal((1, width))
+
+    def call() -> tf.Tensor:
+        found = []
+        for *query_key_value, out, first, second in encoder:
+            found += [*linears(query_key_value, x), *linears([out], x)]
+            y = feed_forward(first, second, x, "relu")
+            found.append(second(tf.nn.relu(first(x))) if y is None else y)
+        return tf.add_n([tf.reduce_sum(each) for each in found])
+
+    return tf.function(call)
+
+
+def int8_layer(inputs: int, outputs: int) -> QuantizedLinear:
+    """Of random weights."""
+    layer = Linear(inputs, outputs)
+    layer.build()
+    layer.kernel.assign(tf.random.normal((inputs, outputs)))
+    return QuantizedLinear(layer)
 
 
 def rounding(task: Task) -> dict[str, float]:

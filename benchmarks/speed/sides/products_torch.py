@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from benchmarks.speed.protocol import Absent, Prepared, Side
 from benchmarks.speed.tasks import Task, narrow, products_of
-from xlm_torch.fast.integers import available, is_exact_and_fast
+from xlm_torch.fast.integers import available, chosen_product, is_exact_and_fast
+from xlm_torch.fast.linear import feed_forward, linears
 from xlm_torch.quantization import QuantizedLinear
 
 TRIES = 3
@@ -86,7 +87,7 @@ def of_integers(cases: list[tuple[torch.Tensor, ...]]) -> list[list[Any]]:
     return found
 
 
-def timed(way: Callable[..., torch.Tensor], *given: torch.Tensor) -> float:
+def timed(way: Callable[..., Any], *given: torch.Tensor) -> float:
     """Seconds of one call."""
     start = time.perf_counter()
     way(*given)
@@ -102,10 +103,12 @@ def streaming(task: Task, dtype: torch.dtype) -> dict[str, Any]:
     weights = all_weights(task, dtype)
     size = sum(weight.nbytes for weight in weights)
     rates = {name: size / seconds / 1e9 for name, seconds in in_turn(weights, 1).items()}
-    rates["int8, of float32's bytes"] = size / seconds_of_int8(weights, 1) / 1e9
+    seconds = of_one_row(task)
+    rates["int8, of float32's bytes"] = size / seconds["layers"] / 1e9
+    rates["int8, products alone"] = size / seconds["products"] / 1e9
     vector = torch.ones(READ_BYTES // 4)
-    seconds = min(timed(torch.sum, vector) for _ in range(TRIES))
-    return {"figures": rates | {"reading memory": vector.nbytes / seconds / 1e9}}
+    reading = min(timed(torch.sum, vector) for _ in range(TRIES))
+    return {"figures": rates | {"reading memory": vector.nbytes / reading / 1e9}}
 
 
 @torch.inference_mode()
@@ -143,16 +146,42 @@ def in_turn(weights: list[torch.Tensor], rows: int) -> dict[str, float]:
     return seconds
 
 
-def seconds_of_int8(weights: list[torch.Tensor], rows: int) -> float:
-    """As `in_turn`, by layers of int8, with the rounding of their input: the least of a few."""
-    layers = []
-    for weight in weights:
-        layer = torch.nn.Linear(weight.shape[1], len(weight), bias=False, dtype=weight.dtype)
-        layer.weight = torch.nn.Parameter(weight, requires_grad=False)
-        layers.append(QuantizedLinear(layer))
-    inputs = {w.shape[1]: torch.randn(rows, w.shape[1], dtype=w.dtype) for w in weights}
-    every = [sum(timed(layer, inputs[layer.in_features]) for layer in layers) for _ in range(4)]
-    return min(every[1:])
+def of_one_row(task: Task) -> dict[str, float]:
+    """Name -> seconds of all layers' products of int8 at one row: the least of a few tries.
+
+    As the encoder calls them: queries, keys and values are one product. Beside them, these products
+    alone, of rows that are integers already, which limits that.
+    """
+    product, encoder = chosen_product(), [int8_layer(task) for _ in range(task.shape.n_layers)]
+    x = torch.randn(1, task.shape.emb_dim)
+
+    def layers() -> None:
+        for *query_key_value, out, first, second in encoder:
+            linears(query_key_value, x)
+            linears([out], x)
+            feed_forward(first, second, x, "relu")
+
+    cases = []
+    for *query_key_value, out, first, second in encoder:
+        for group in (query_key_value, [out], [first], [second]):
+            matrix = torch.cat([each.weight for each in group])
+            rows = torch.ones(1, matrix.shape[1], dtype=product.dtype)
+            matrix = product.order(matrix) if product.order else matrix
+            cases.append((rows, matrix, torch.cat([each.scale for each in group])))
+
+    def products() -> None:
+        for case in cases:
+            product.multiply(*case)
+
+    layers()
+    return {each.__name__: min(timed(each) for _ in range(TRIES)) for each in (layers, products)}
+
+
+def int8_layer(task: Task) -> list[QuantizedLinear]:
+    """Queries, keys, values, output, and the two of the feed-forward layer, of random weights."""
+    width = task.shape.emb_dim
+    sizes = [*[(width, width)] * 4, (width, 4 * width), (4 * width, width)]
+    return [QuantizedLinear(torch.nn.Linear(*size).requires_grad_(False)) for size in sizes]
 
 
 @torch.inference_mode()

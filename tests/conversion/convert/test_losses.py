@@ -14,7 +14,7 @@ import pytest
 from conversion.convert import convert
 from conversion.inspection import inspect
 from tests.support.layout_models import assert_same, make
-from xlm_core import XLMTokenizer
+from xlm_core import CheckpointError, XLMTokenizer
 from xlm_core.checkpoints import LAYOUTS, LazyTensor, open_checkpoint, save_checkpoint
 from xlm_core.checkpoints.writing import Weights, write_folder
 from xlm_core.containers.safetensors import read_safetensors, write_safetensors
@@ -239,3 +239,53 @@ def test_every_layout_keeps_or_names(source: Path, tmp_path: Path) -> None:
                 becomes_the_originals = name == "facebook" and file in ("vocab.json", "merges.txt")
                 kept = back.get(file) == content or becomes_the_originals
                 assert kept or file in said, (target, file)
+
+
+def with_tokenizer(folder: Path, weights: Weights) -> Path:
+    folder.mkdir()
+    write_folder(folder, weights, LAYOUTS["torch"])
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("to", ["safetensors", "facebook"])
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        ("merges.txt", "the list\na value\n", "holds no merges"),
+        ("merges.txt", "", "holds no merges"),
+        ("vocab.json", "[1]", "JSON list"),
+        ("vocab.json", '{"a": 0, "b": 0}', "same id"),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_used_is_not_passed_on(
+    tmp_path: Path, weights: Weights, to: str, name: str, text: str, what: str
+) -> None:
+    source = with_tokenizer(tmp_path / "source", weights)
+    (source / name).write_text(text)
+    with pytest.raises(CheckpointError, match=what):
+        convert(source, tmp_path / "target", to=to)
+    assert not (tmp_path / "target").exists()
+
+
+def test_codes_are_not_made_of_another_classs_tokenizer(tmp_path: Path, weights: Weights) -> None:
+    """Nothing in them would say whose they are; a copy says it as before."""
+    source = with_tokenizer(tmp_path / "source", weights)
+    config = source / "tokenizer_config.json"
+    config.write_text(config.read_text().replace("XLMTokenizer", "FlaubertTokenizer"))
+    convert(source, tmp_path / "copy", to="safetensors")
+    assert (tmp_path / "copy" / config.name).read_text() == config.read_text()
+    with pytest.raises(CheckpointError, match="another class"):
+        convert(source, tmp_path / "original", to="facebook")
+
+
+@pytest.mark.parametrize("to", ["safetensors", "keras"])
+def test_half_a_tokenizer_is_named(tmp_path: Path, weights: Weights, to: str) -> None:
+    source = with_tokenizer(tmp_path / "source", weights)
+    (source / "merges.txt").unlink()
+    dropped = convert(source, tmp_path / "target", to=to).dropped
+    assert [each.partition(":")[0] for each in dropped][:2] == [
+        "vocab.json",
+        "tokenizer_config.json",
+    ]
+    assert "merges.txt are both there" in dropped[0]

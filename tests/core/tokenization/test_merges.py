@@ -58,11 +58,27 @@ WAYS = pytest.mark.parametrize(
         "\ufeff" + COUNTED,
         COUNTED.replace("\n", "\r\n"),
         COUNTED.replace(" ", "\t"),
+        COUNTED.replace(" ", "  "),
+        COUNTED.replace(" 9", "\t9"),
+        PLAIN.replace("\n", " \n"),
         COUNTED.rstrip("\n"),
         COUNTED + "\n\n",
         "a b 9\nab c</w> 8\n# a note of one who has edited this file\nd e</w> 7\nf g 6\n",
     ],
-    ids=["plain", "counts", "version", "BOM", "CRLF", "tabs", "no end", "blank lines", "a note"],
+    ids=[
+        "plain",
+        "counts",
+        "version",
+        "BOM",
+        "CRLF",
+        "tabs",
+        "two blanks",
+        "tab and blank",
+        "blank at the end",
+        "no end",
+        "blank lines",
+        "a note",
+    ],
 )
 def test_every_way_in_reads_the_same_forms(tmp_path: Path, way: Open, content: str) -> None:
     assert way(tmp_path, content.encode()).tokenize("abc de fgh") == [
@@ -94,6 +110,9 @@ VOCABULARY = "".join(f"{token} {9000 - i}\n" for token, i in learned()[0].items(
         b"The cat sat on the mat.\nThe dog did not.\n",
         b"good morning\ngood night\n",
         b"not found\n",
+        b"a b c d\ne f g h\n",
+        b"a b 9.5\nc d x\n",
+        "".join(f"{b} {a} 9\n" for a, b in MERGES[1:3]).encode(),
         b"<!doctype html>\n<html>\n</html>\n",
         b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
         b"PK\x03\x04\x14\x00 \x00\x08\n\x00\x00 \x01",
@@ -120,6 +139,17 @@ def test_merges_that_end_no_words_are_of_another_model(tmp_path: Path) -> None:
     (tmp_path / "merges.txt").write_text(lines, encoding="utf-8")
     with pytest.raises(TokenizerError, match="52 merges, and none that ends a word"):
         XLMTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("beginning", ["\u0120", "\u2581"])
+def test_a_few_merges_that_begin_words_are_of_another_model(tmp_path: Path, beginning: str) -> None:
+    write_folder(tmp_path)
+    lines = f"#version: 0.2\n{beginning} t\n{beginning} a\nh e\n{beginning}t he\n"
+    (tmp_path / "merges.txt").write_text(lines, encoding="utf-8")
+    with pytest.raises(TokenizerError, match="4 merges, and none that ends a word"):
+        XLMTokenizer.from_pretrained(tmp_path)
+    (tmp_path / "merges.txt").write_text(lines + "a b</w>\n", encoding="utf-8")
+    XLMTokenizer.from_pretrained(tmp_path)  # letters like any other
 
 
 def test_what_bpe_learned_is_merges_even_in_part(tmp_path: Path) -> None:

@@ -33,6 +33,20 @@ def test_texts_are_no_tokens(args: tuple[Any, ...]) -> None:
     assert "<unk>" not in str(error.value)
 
 
+@pytest.mark.parametrize("call", ["encode", "encode_plus"])
+@pytest.mark.parametrize("args", [(["the", "list"],), ("the list", ["the", "function"])], ids=str)
+def test_words_of_one_text_are_no_tokens(call: str, args: tuple[Any, ...]) -> None:
+    with pytest.raises(InputError, match="is_split_into_words=True"):
+        getattr(new_ours(), call)(*args)
+
+
+def test_choices_are_padded_flat() -> None:
+    rows = [[[14, 15], [14]], [[15], [16, 17, 18]]]
+    for given in ({"input_ids": rows}, [{"input_ids": row} for row in rows]):
+        with pytest.raises(InputError, match="rows of 'input_ids' that hold lists"):
+            new_ours().pad(given)
+
+
 def test_the_right_form_is_shown_and_works() -> None:
     tokenizer = new_ours()
     with pytest.raises(InputError, match="For multiple choice") as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import transformers
 
 import xlm_torch
 from tests.support.torch_fast_paths import take_fast_paths
-from xlm_core import ConfigError, XLMConfig
+from xlm_core import ConfigError, XLMConfig, XLMWarning
 from xlm_core.tokenization.tokenizer import XLMTokenizer
 
 NAMES = [
@@ -179,5 +180,19 @@ def test_a_key_beside_the_fields_can_be_deleted() -> None:
 
 
 def test_a_multiple_that_is_no_integer_is_refused(kind: Any) -> None:
-    with pytest.raises(ConfigError, match=r"pad_to_multiple_of is 1\.3: expected an integer"):
+    # Both our words and the sentence of transformers.
+    words = r"pad_to_multiple_of is 1\.3: expected an integer.*multiple of `1\.3`, which is not and"
+    with pytest.raises(ConfigError, match=words):
         kind.XLMModel(small_config()).resize_token_embeddings(70, pad_to_multiple_of=1.3)
+
+
+def test_sizes_that_start_afresh_are_in_the_log_of_transformers(
+    kind: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind.XLMForTokenClassification(small_config(num_labels=3)).save_pretrained(tmp_path)
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    with pytest.warns(XLMWarning, match="Of another size"):
+        kind.XLMForTokenClassification.from_pretrained(
+            tmp_path, num_labels=5, ignore_mismatched_sizes=True
+        )
+    assert "classifier.weight is newly initialized because the shapes did not match" in caplog.text

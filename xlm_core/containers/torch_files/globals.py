@@ -8,6 +8,7 @@ writes.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Collection
 from typing import Any
 
 from xlm_core.containers.lazy_tensors import DTYPES, LazyTensor
@@ -18,12 +19,22 @@ from xlm_core.containers.torch_files.storages import CLASSES, StorageClass, View
 _ODD = "its arguments are of an unknown form"
 
 
-def find(name: str) -> Any:
-    """What stands for "module.name" in a torch file; None for a name that is refused."""
-    # Python 2's name of the module, which protocol 2 keeps.
-    if name.startswith("__builtin__."):
-        name = f"builtins.{name.removeprefix('__builtin__.')}"
-    return _NAMES.get(name)
+def finder(namespaces: Collection[str] = ()) -> Callable[[str], Any]:
+    """What says what stands for "module.name" in a torch file; None for a name that is refused.
+
+    Args:
+        namespaces: Names of classes, of whose instances the attributes are read.
+    """
+
+    def find(name: str) -> Any:
+        # Python 2's name of the module, which protocol 2 keeps.
+        if name.startswith("__builtin__."):
+            name = f"builtins.{name.removeprefix('__builtin__.')}"
+        if name in namespaces:
+            return Known(name, _namespace)
+        return _NAMES.get(name)
+
+    return find
 
 
 # -- tensors -----------------------------------------------------------------------------------
@@ -183,3 +194,6 @@ def _names() -> dict[str, Any]:
 
 
 _NAMES = _names()
+
+# The names of a torch file without classes of its own.
+find = finder()

@@ -7,6 +7,7 @@ the storages, and checks that all of them lie within the file.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection
 from typing import Any
 
 from xlm_core.containers.archives.reading import extents, names
@@ -14,7 +15,7 @@ from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.containers.pickles.machine import load
 from xlm_core.containers.pickles.state import State
 from xlm_core.containers.sources import FileSource, PartSource, read_bytes
-from xlm_core.containers.torch_files.globals import find
+from xlm_core.containers.torch_files.globals import finder
 from xlm_core.containers.torch_files.storages import Storage, Storages
 from xlm_core.errors import CheckpointError
 
@@ -25,11 +26,13 @@ PROTOCOL = 1001
 _NEWEST_ARCHIVE = 10
 
 
-def read_torch(path: str | os.PathLike[str]) -> Any:
+def read_torch(path: str | os.PathLike[str], *, namespaces: Collection[str] = ()) -> Any:
     """The value in a torch file, with its tensors still in the file.
 
     Args:
         path: A file of `torch.save`: a zip archive, or the format from before torch 1.6.
+        namespaces: Names of classes, with their modules, whose instances are read as the
+            dictionary of their attributes; nothing of the classes is needed or run.
 
     Returns:
         Texts, numbers, numpy's scalars and arrays, lists, tuples, sets and dictionaries of them
@@ -43,14 +46,14 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
     file = FileSource(path)
     head = read_bytes(file, 0, min(file.size, 512))
     if head.startswith(b"PK\x03\x04"):
-        return _read_archive(file)
+        return _read_archive(file, finder(namespaces))
     if head[257:262] == b"ustar":
         raise CheckpointError(
             f"{file.name} is a tar archive, as torch wrote before 0.1.10. Load it with an old "
             "torch and save it again."
         )
     if head.startswith(b"\x80"):
-        return _read_legacy(file)
+        return _read_legacy(file, finder(namespaces))
     kind = "a pointer of Git LFS" if head.startswith(b"version https://git-lfs") else "no file"
     raise CheckpointError(
         f"{file.name} is {kind}, but one that `torch.save` wrote was expected: it begins with "
@@ -61,7 +64,7 @@ def read_torch(path: str | os.PathLike[str]) -> Any:
 # -- zip archives ------------------------------------------------------------------------------
 
 
-def _read_archive(file: FileSource) -> Any:
+def _read_archive(file: FileSource, find: Callable[[str], Any]) -> Any:
     there = names(file)
     folders = {name.partition("/")[0] for name in there}
     folder = next(iter(folders), "")
@@ -123,7 +126,7 @@ def _read_archive(file: FileSource) -> Any:
 # -- files from before torch 1.6 ---------------------------------------------------------------
 
 
-def _read_legacy(file: FileSource) -> Any:
+def _read_legacy(file: FileSource, find: Callable[[str], Any]) -> Any:
     magic, position = load(file)
     if magic != MAGIC:
         raise CheckpointError(

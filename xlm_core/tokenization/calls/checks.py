@@ -105,18 +105,27 @@ def _check_what_is_cut_off(
 def _check_tokens(tokenizer: CalledTokenizer, column: Column) -> None:
     """Refuse lists of texts or words, which would be looked up as tokens and become unknown.
 
-    No token holds a blank, but for added tokens; and somewhere in a batch of texts a word ends.
+    No token holds a blank, but for added tokens; and somewhere in a batch of texts a word ends. The
+    tokens of one text may be the beginning of a word, of which the vocabulary knows all that are
+    longer than a character.
     """
     added = tokenizer.added_tokens_encoder
-    ends_word = column.single
+    ends_word = False
     for row in column.items:
         for token in row:
             known = token in added
             ends_word = ends_word or known or token.endswith(END_OF_WORD)
             if not known and len(token.split()) != 1:
                 _refuse_tokens(row)
-    if not ends_word:
-        _refuse_tokens(next(row for row in column.items if row))
+    if ends_word:
+        return
+    row = next(row for row in column.items if row)
+    if column.single:
+        longer = [token for token in row if len(token) > 1]
+        ids = tokenizer.convert_tokens_to_ids(longer)
+        if tokenizer.convert_ids_to_tokens(ids) == longer:
+            return
+    _refuse_tokens(row)
 
 
 def _refuse_tokens(row: list[str]) -> NoReturn:

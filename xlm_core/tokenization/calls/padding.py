@@ -126,6 +126,12 @@ def features_of(encoded: Any, main: str) -> tuple[dict[str, Any], bool, str | No
                 "every key."
             )
     data[main] = [list(row) for row in data[main]]
+    if any(row and isinstance(row[0], (list, tuple)) for row in data[main]):
+        raise InputError(
+            f"pad got rows of {main!r} that hold lists: expected numbers. For multiple choice, pad "
+            "the choices of all questions as one flat list, and fold the rows: of each value "
+            "`value.reshape(questions, -1, value.shape[-1])`."
+        )
     return data, False, kind
 
 

@@ -14,9 +14,10 @@ from xlm_core.errors import (
     CheckpointFileError,
     TokenizerError,
     TokenizerFileError,
+    warn,
 )
 from xlm_core.hub import WantedFiles, fetch, is_hub_name
-from xlm_core.loading_arguments import FILE_ARGUMENTS, FileArguments
+from xlm_core.loading_arguments import FILE_ARGUMENTS, LOADING_ARGUMENTS, FileArguments
 from xlm_core.tokenization.files.vocabulary_files import read_json
 from xlm_core.tokenization.settings import whole_number
 from xlm_core.tokenization.text.segmenters import DEFAULT_KYTEA_MODEL
@@ -39,6 +40,21 @@ PUBLISHED_FILES = WantedFiles(
 
 # What tokenizer_config.json calls the class of these tokenizers.
 _CLASS = "XLMTokenizer"
+# Settings that other classes of transformers write: what counts where no class is named.
+_SETTINGS_OF_OTHERS = {
+    "do_lowercase": "FlaubertTokenizer",
+    "do_basic_tokenize": "BertTokenizer",
+    "never_split": "BertTokenizer",
+    "tokenize_chinese_chars": "BertTokenizer",
+    "wordpieces_prefix": "BertTokenizer",
+    "add_prefix_space": "tokenizers of byte-level BPE",
+    "trim_offsets": "tokenizers of byte-level BPE",
+    "sp_model_kwargs": "tokenizers of SentencePiece",
+    "spiece_model_file": "tokenizers of SentencePiece",
+    "src_lang": "tokenizers of translation models",
+}
+# Files that other classes of tokenizer have: named where those of this one are absent.
+_FILES_OF_OTHERS = ("tokenizer.json", "vocab.txt", "*.model", "*.spm", "bpe.codes", "dict.txt")
 
 # Settings of tokenizer_config.json that are arguments of XLMTokenizer, and attributes.
 SETTINGS = (
@@ -132,8 +148,15 @@ class TokenizerFolder:
         model_type = config.get("model_type")
         if model_type not in (None, "xlm"):
             self._refuse(f"config.json says model_type={model_type!r}")
-        if "do_lowercase" in self.settings:
-            self._refuse(f"{CONFIG_FILE} says do_lowercase, a setting of FlaubertTokenizer")
+        # Older files of FlauBERT, a fork of XLM, have no model_type.
+        models = config.get("architectures")
+        models = [str(each) for each in models] if isinstance(models, list) else []
+        if models and not any(each.removeprefix("TF").startswith("XLM") for each in models):
+            self._refuse(f"config.json says architectures={models!r:.80}")
+        if isinstance(code := self.settings.get("auto_map"), dict) and "AutoTokenizer" in code:
+            self._refuse(f"{CONFIG_FILE} names code of its own (auto_map)")
+        for name in _SETTINGS_OF_OTHERS.keys() & self.settings.keys():
+            self._refuse(f"{CONFIG_FILE} says {name}, a setting of {_SETTINGS_OF_OTHERS[name]}")
 
     def _refuse(self, what: str) -> NoReturn:
         raise TokenizerError(
@@ -163,7 +186,14 @@ class TokenizerFolder:
     def unknown_settings(self) -> dict[str, Any]:
         """Settings that this library does not know, and writes again as they are."""
         known = (*SETTINGS, *_WRITTEN_ANEW, *NAMED_SPECIAL_TOKENS)
-        return {name: value for name, value in self.settings.items() if name not in known}
+        others = {name: value for name, value in self.settings.items() if name not in known}
+        if arguments := sorted(others.keys() & LOADING_ARGUMENTS):
+            warn(
+                f"{self.path / CONFIG_FILE} holds arguments of loading: {', '.join(arguments)}. "
+                "They are left out; if a token is among them, take it out of the file as well and "
+                "make it invalid."
+            )
+        return {name: value for name, value in others.items() if name not in LOADING_ARGUMENTS}
 
     @property
     def has_subwords(self) -> bool:
@@ -194,9 +224,26 @@ class TokenizerFolder:
             raise TokenizerError(
                 f"{self.path} holds neither {VOCAB_FILE} and {MERGES_FILE} nor one file codes* and "
                 f"one file vocab* of the original (found: {', '.join(names) or 'none of these'})."
+                + self._of_others()
                 + ("" if vocabularies else _of_a_checkpoint(None, self.path))
             )
         return codes[0], vocabularies[0]
+
+    def check_presence(self) -> None:
+        """Raise `TokenizerFileError` if one of vocab.json and merges.txt is there alone."""
+        for file in (self.vocabulary, self.merges):
+            if not file.is_file():
+                raise TokenizerFileError(
+                    f"There is no file {file}: a tokenizer of XLM has {VOCAB_FILE} and "
+                    f"{MERGES_FILE}.{self._of_others()}"
+                )
+
+    def _of_others(self) -> str:
+        """What the folder has of another class of tokenizer, for a message; else ""."""
+        found = sorted(file.name for each in _FILES_OF_OTHERS for file in self.path.glob(each))
+        if not found:
+            return ""
+        return f" {', '.join(found)}: such files belong to another class of tokenizer."
 
 
 class FolderWriter:
@@ -260,6 +307,11 @@ def config_of(
 
 def _of_a_checkpoint(file: Path | None, folder: Path) -> str:
     """How to a tokenizer where the words are in a checkpoint of the original; else ""."""
+    if file is not None and file.suffix == ".keras":
+        return (
+            f" {file.name} holds a tokenizer if `xlm convert` wrote it: then `xlm convert {file} "
+            "NEW_FOLDER --to safetensors` writes a folder with it, which opens."
+        )
     found = sorted((*folder.glob("*.pth"), *folder.glob("*.pt"))) if file is None else [file]
     codes = sorted(folder.glob("codes*"))
     if len(found) != 1 or found[0].suffix not in (".pth", ".pt"):

@@ -21,6 +21,8 @@ from xlm_core.tokenization.words.bpe import END_OF_WORD, Pair
 SPECIAL_WORDS = ("<s>", "</s>", "<pad>", "<unk>", *(f"<special{i}>" for i in range(10)))
 # Of so many merges of any language, some end words.
 _MANY_MERGES = 50
+# What begins a word in the merges of byte-level BPE and of SentencePiece, which mark no ends.
+_BEGINNINGS = ("\u0120", "\u2581")
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,23 @@ def read_merges(path: str | Path, *, original: bool = False) -> Merges:
     """
     path = Path(path)
     text = _lines(path)
-    # fastBPE's codes of 15 languages have pairs of no-break spaces.
-    fields = (line.split(" ") if original and " " in line else line.split() for line in text)
-    lines = tuple(tuple(line[:2]) for line in fields)
-    _check_merges(lines, text, path)
-    return Merges(lines)
+    fields = [_code_fields(line) if original else line.split() for line in text]
+    _check_merges(fields, text, path)
+    return Merges(tuple(tuple(line[:2]) for line in fields))
 
 
-def _check_merges(lines: Sequence[tuple[str, ...]], text: Sequence[str], path: Path) -> None:
+def _code_fields(line: str) -> list[str]:
+    """The fields of a line of fastBPE's codes.
+
+    Those of 15 languages have pairs of no-break spaces, which Python takes for white space: where
+    there are blanks, these alone separate.
+    """
+    if " " not in line:
+        return line.split()
+    return [field for field in line.replace("\t", " ").split(" ") if field]
+
+
+def _check_merges(fields: Sequence[Sequence[str]], text: Sequence[str], path: Path) -> None:
     """Raise `TokenizerError` unless most lines of a file merge what can be merged.
 
     BPE joins letters and what it has joined before. A line that joins anything else, as the lines
@@ -76,15 +87,19 @@ def _check_merges(lines: Sequence[tuple[str, ...]], text: Sequence[str], path: P
     def is_symbol(part: str) -> bool:
         return part in known or len(part.removesuffix(END_OF_WORD)) == 1
 
-    filled = merges = ends = 0
+    filled = merges = ends = beginnings = 0
     other = ""
-    for line, whole in zip(lines, text, strict=True):
+    for line, whole in zip(fields, text, strict=True):
         filled += bool(line)
-        ends_word = len(line) == 2 and line[1].endswith(END_OF_WORD)
-        if ends_word or (len(line) == 2 and all(map(is_symbol, line))):
+        # Nothing follows what ends a word; and beside a pair there are counts, if anything.
+        is_pair = len(line) > 1 and all(map(str.isdecimal, line[2:]))
+        is_pair = is_pair and (line[0] == END_OF_WORD or not line[0].endswith(END_OF_WORD))
+        ends_word = is_pair and line[1].endswith(END_OF_WORD)
+        if ends_word or (is_pair and all(map(is_symbol, line[:2]))):
             merges += 1
             ends += ends_word
-            known.add("".join(line))
+            beginnings += line[0].startswith(_BEGINNINGS)
+            known.add(line[0] + line[1])
         elif line and not line[0].startswith("#version"):
             other = other or whole
     if merges <= filled / 2:
@@ -96,7 +111,7 @@ def _check_merges(lines: Sequence[tuple[str, ...]], text: Sequence[str], path: P
             "'th e</w> 1200'. Without merges every word would fall apart into letters. Is it "
             "another file, the vocabulary for instance?"
         )
-    if not ends and merges >= _MANY_MERGES:
+    if not ends and (beginnings or merges >= _MANY_MERGES):
         raise TokenizerError(
             f"{path} holds {merges} merges, and none that ends a word: expected XLM's, which mark "
             f"the ends of words with {END_OF_WORD}, such as 'th e</w>'. Are they those of another "
@@ -106,8 +121,7 @@ def _check_merges(lines: Sequence[tuple[str, ...]], text: Sequence[str], path: P
 
 def read_code_counts(path: str | Path) -> tuple[int, ...] | None:
     """The third column of fastBPE's codes; None unless every line has one, a whole number."""
-    lines = _lines(Path(path))
-    fields = [line.split(" ") if " " in line else line.split() for line in lines]
+    fields = [_code_fields(line) for line in _lines(Path(path))]
     if not all(len(line) == 3 and line[2].isdecimal() for line in fields):
         return None
     return tuple(int(line[2]) for line in fields)

@@ -15,16 +15,29 @@ changes. Tests hold the ids equal to those of `Pipeline.words`, which looks at w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
+from typing import Protocol
 
 from xlm_core.tokenization.text.aligned_text import AlignedText
 from xlm_core.tokenization.text.pipeline import Pipeline
 from xlm_core.tokenization.words.memory import Memory
-from xlm_core.tokenization.words.word_encoder import Aligned, Ids, WordEncoder
+from xlm_core.tokenization.words.word_encoder import Aligned, Ids
 
 # A chunk, and a word to stand before and after it where they matter.
 _ChunkInContext = tuple[str, str, str]
+
+
+class EncodesWords(Protocol):
+    """What a `ChunkEncoder` makes of words: a `WordEncoder`, or another way to number them."""
+
+    def ids(self, word: str) -> Ids:
+        """Ids of one word."""
+        ...
+
+    def align(self, words: Iterable[AlignedText]) -> list[Aligned]:
+        """The span of each id of `words`, and the index of its word."""
+        ...
 
 
 class ChunkEncoder:
@@ -36,7 +49,7 @@ class ChunkEncoder:
         memory: Where the ids of chunks are remembered.
     """
 
-    def __init__(self, pipeline: Pipeline, encoder: WordEncoder, memory: Memory) -> None:
+    def __init__(self, pipeline: Pipeline, encoder: EncodesWords, memory: Memory) -> None:
         self.pipeline = pipeline
         self._encoder = encoder
         self._memory = memory

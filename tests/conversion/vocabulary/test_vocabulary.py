@@ -1,0 +1,95 @@
+"""`xlm learn-bpe` and `xlm build-vocab` on files."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from conversion.cli.command import main
+from conversion.vocabulary import TextOptions
+from conversion.vocabulary.counting import count_words
+from xlm_core import XLMTokenizer
+
+EN = ["This is the house that Jack built.", "", "That is the cat.", "The cat is in the house."] * 5
+FR = ["Voilà la maison que Jacques a bâtie."] * 3
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> list[str]:
+    (tmp_path / "en.txt").write_text("\n".join(EN) + "\n", encoding="utf-8")
+    (tmp_path / "fr.gz").write_bytes(gzip.compress("\n".join(FR).encode()))
+    return [f"en={tmp_path / 'en.txt'}", f"fr={tmp_path / 'fr.gz'}"]
+
+
+def test_from_text_to_a_tokenizer(
+    tmp_path: Path, texts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes, folder = str(tmp_path / "new" / "codes"), str(tmp_path / "tokenizer")
+    assert main(["learn-bpe", "-o", codes, "--merges", "40", *texts]) == 0
+    said = capsys.readouterr().err
+    assert "en: 15 sentences, 12 counted" in said
+    assert "fr: 3 sentences, 6 counted" in said
+    assert main(["build-vocab", codes, "-o", folder, *texts]) == 0
+    assert "100.000 % of the subwords known" in capsys.readouterr().err
+    ours = XLMTokenizer.from_pretrained(folder)
+    original = XLMTokenizer.from_facebook(codes, Path(folder) / "vocab")
+    for text in (*EN, *FR):
+        ids = ours.encode(text, lang="en")
+        assert ids == original.encode(text, lang="en")
+        assert ours.unk_token_id not in ids
+    assert ours.lang2id == {"en": 0, "fr": 1}
+    # Again, to the same bytes, and with leave only.
+    before = Path(codes).read_bytes()
+    assert main(["learn-bpe", "-o", codes, "--merges", "40", *texts]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["learn-bpe", "-o", codes, "--merges", "40", "--overwrite", *texts]) == 0
+    assert Path(codes).read_bytes() == before
+
+
+def test_a_language_is_read_again_in_part(tmp_path: Path) -> None:
+    (tmp_path / "en").write_text("".join(f"word{n}\n" for n in range(90)))
+    (tmp_path / "sw").write_text("".join(f"neno{n}\n" for n in range(10)))
+    files = {"en": [str(tmp_path / "en")], "sw": [str(tmp_path / "sw")]}
+    counted = count_words(files, TextOptions(alpha=0.5, seed=1))
+    assert counted.read == {"en": 75, "sw": 25}
+    often = sorted(counted.words[f"neno{n}"] for n in range(10))
+    assert often == [2] * 5 + [3] * 5
+    assert sum(counted.words[f"word{n}"] for n in range(90)) == 75
+    assert count_words(files, TextOptions(alpha=0.5, seed=1)).words == counted.words
+    assert count_words(files, TextOptions(alpha=0.5, seed=2)).words != counted.words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["en"], "is no LANG=FILE"),
+        (["en=missing.txt"], "no file missing.txt"),
+        (["en=-"], "read twice"),
+        (["en={empty}"], "no text of en"),
+        (["en={text}", "--alpha", "3"], "alpha is 3"),
+    ],
+)
+def test_what_cannot_be_read_is_said(
+    tmp_path: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"empty": tmp_path / "empty", "text": tmp_path / "text"}
+    names["empty"].write_text("\n \n")
+    names["text"].write_text("a text\n")
+    given = [each.format(**names) for each in arguments]
+    assert main(["learn-bpe", "-o", str(tmp_path / "codes"), "--merges", "3", *given]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "codes").exists()
+
+
+def test_other_folders_are_not_replaced(
+    tmp_path: Path, texts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("")
+    codes = str(tmp_path / "codes")
+    assert main(["learn-bpe", "-o", codes, "--merges", "4", *texts]) == 0
+    arguments = ["build-vocab", codes, "-o", str(tmp_path / "mine"), "--overwrite", *texts]
+    assert main(arguments) == 2
+    assert "thesis.tex" in capsys.readouterr().err

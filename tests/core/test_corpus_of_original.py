@@ -1,0 +1,97 @@
+"""The original's binarised text as a corpus."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.small_tokenizer import write_original
+from xlm_core import CorpusError, XLMTokenizer
+from xlm_core.corpus import Corpus, convert_binarized
+
+
+class Dictionary:
+    """As the original's: attributes alone."""
+
+    def __init__(self, words: dict[int, str]) -> None:
+        self.id2word = words
+        self.word2id = {word: i for i, word in words.items()}
+        self.counts = dict.fromkeys(self.word2id, 1)
+        self.bos_index, self.eos_index, self.pad_index, self.unk_index = range(4)
+
+
+@pytest.fixture
+def named_as_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The class is pickled under the original's name."""
+    module = types.ModuleType("xlm.data.dictionary")
+    module.Dictionary = Dictionary  # type: ignore[attr-defined]
+    for name in ("xlm", "xlm.data"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(Dictionary, "__module__", module.__name__)
+
+
+def binarized(path: Path, folder: Path, **changed: Any) -> XLMTokenizer:
+    codes, vocabulary = (folder / name for name in ("codes", "vocab"))
+    tokenizer = XLMTokenizer.from_facebook(codes, vocabulary)
+    lines = vocabulary.read_text(encoding="utf-8").splitlines()
+    special = ["<s>", "</s>", "<pad>", "<unk>", *(f"<special{i}>" for i in range(10))]
+    words = dict(enumerate([*special, *(line.split(" ")[0] for line in lines)]))
+    data = {
+        "dico": Dictionary(words),
+        "positions": np.array([[0, 3], [4, 4], [5, 6]]),
+        "sentences": np.array([14, 3, 16, 1, 1, 15, 1], dtype=np.uint16),
+        "unk_words": {"x": 1},
+    }
+    torch.save(data | changed, path, pickle_protocol=4)
+    return tokenizer
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    return write_original(tmp_path / "tokenizer")
+
+
+@pytest.mark.usefixtures("named_as_there")
+def test_sentences_and_vocabulary_are_kept(tmp_path: Path, original: Path) -> None:
+    tokenizer = binarized(tmp_path / "train.en.pth", original)
+    convert_binarized(tmp_path / "train.en.pth", tmp_path / "train.en", ["en"])
+    corpus = Corpus.open(tmp_path / "train.en", tokenizer)  # which compares vocabularies
+    assert [sentence.tolist() for sentence in corpus] == [[14, 3, 16], [], [15]]
+    assert corpus.info.unknowns == 1
+    cut = convert_binarized(tmp_path / "train.en.pth", tmp_path / "cut", ["en"], max_vocab=16)
+    assert [sentence.tolist() for sentence in cut] == [[14, 3, 3], [], [15]]
+    with pytest.raises(CorpusError, match="exists"):
+        convert_binarized(tmp_path / "train.en.pth", tmp_path / "cut", ["en"])
+
+
+@pytest.mark.usefixtures("named_as_there")
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"positions": np.array([[0, 3], [4, 4]])}, "positions do not fit"),
+        ({"positions": np.array([[0, 2], [3, 4], [5, 6]])}, "does not end in </s>"),
+        ({"sentences": np.array([14, 3, 9999, 1, 1, 15, 1], dtype=np.uint16)}, "the id 9999"),
+        ({"sentences": np.zeros(7)}, "another form"),
+        ({"dico": {"id2word": {5: "a"}}}, "another form"),
+    ],
+)
+def test_damaged_text_is_refused(
+    tmp_path: Path, original: Path, changed: dict[str, Any], words: str
+) -> None:
+    binarized(tmp_path / "train.en.pth", original, **changed)
+    with pytest.raises(CorpusError, match=words):
+        convert_binarized(tmp_path / "train.en.pth", tmp_path / "train.en", ["en"])
+    assert not (tmp_path / "train.en").exists()
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    torch.save({"model": {}}, tmp_path / "model.pth")
+    with pytest.raises(CorpusError, match="holds no binarised text"):
+        convert_binarized(tmp_path / "model.pth", tmp_path / "corpus", ["en"])

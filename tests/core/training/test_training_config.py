@@ -1,0 +1,86 @@
+"""The file of a training run: what it says, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from xlm_core.errors import ConfigError
+from xlm_core.training.config import TrainingConfig
+
+FILE = """
+output = "run"
+tokenizer = "tok"
+seed = 3
+[model]
+emb_dim = 64
+[objectives]
+mlm = ["en", "en-fr"]
+mt = ["fr-en"]
+[data.train]
+en = "train.en"
+en-fr = ["train.en-fr.en", "train.en-fr.fr"]
+[data.valid]
+en = "valid.en"
+fr-en = ["valid.fr", "valid.en"]
+[batches]
+tokens_per_batch = 2000
+[optimizer]
+learning_rate = 1
+[duration]
+updates = 10
+[stopping]
+criterion = "valid_en_mlm_ppl"
+"""
+
+
+def read(tmp_path: Path, text: str) -> TrainingConfig:
+    (tmp_path / "run.toml").write_text(text, encoding="utf-8")
+    return TrainingConfig.from_toml(tmp_path / "run.toml")
+
+
+def test_a_file_says_it_all(tmp_path: Path) -> None:
+    config = read(tmp_path, FILE)
+    assert [task.name for task in config.tasks] == ["MLM-en", "TLM-en-fr", "MT-fr-en"]
+    assert config.batches.tokens_per_batch == 2000
+    assert config.batches.bptt == 256
+    assert config.optimizer.learning_rate == 1.0
+    assert config.optimizer.betas == [0.9, 0.999]
+    assert config.figures() == [
+        *("valid_en_mlm_ppl", "valid_en_mlm_acc", "valid_en_fr_mlm_ppl", "valid_en_fr_mlm_acc"),
+        *("valid_fr-en_mt_ppl", "valid_fr-en_mt_acc", "valid_fr-en_mt_bleu"),
+        *("valid_mlm_ppl", "valid_mlm_acc"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("seed = 3", "sede = 3", r"sede is unknown.*Did you mean 'seed'"),
+        ("seed = 3", 'seed = "3"', "seed is '3': expected a whole number"),
+        ("[duration]", "[duration]\nupdate = 3", r"duration.update is unknown.*'updates'"),
+        ("updates = 10", "", "duration needs updates or tokens"),
+        ("updates = 10", "updates = 0", "expected a positive whole number"),
+        ('output = "run"', "", "output is missing"),
+        ('mlm = ["en", "en-fr"]', 'mlm = ["en", "de"]', "MLM-de has no text to train on"),
+        ('mlm = ["en", "en-fr"]', 'mlm = "en"', "expected a list of languages"),
+        ('mlm = ["en", "en-fr"]', 'ae = ["en"]', "denoising"),
+        ("tokens_per_batch = 2000", "batch_size = 2\ntokens_per_batch = 9", "both in sentences"),
+        ('en = "train.en"', 'en = ["train.en"]', "data.train.en is .* expected one corpus"),
+        ("valid_en_mlm_ppl", "valid_fr_mlm_ppl", "no evaluation of this run computes"),
+        ("[model]\nemb_dim = 64", "", "neither start nor model"),
+        ("learning_rate = 1", 'name = "adamw2"', "Did you mean 'adamw'"),
+        ("[model]", '[start]\nmodel = "a"\nencoder = "b"\n[model]', "model and encoder"),
+        ("seed = 3", "seed = ", "is no TOML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, old: str, new: str, words: str) -> None:
+    assert old in FILE
+    with pytest.raises(ConfigError, match=words):
+        read(tmp_path, FILE.replace(old, new))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent.toml cannot be read"):
+        TrainingConfig.from_toml(tmp_path / "absent.toml")

@@ -1,0 +1,62 @@
+"""The original's Adam in Keras, beside its formula."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.original_adam import PlainAdam
+from xlm_core.errors import ConfigError
+from xlm_tf import formulas_only
+from xlm_tf.optimizers import OriginalAdam
+
+OPTIONS: dict[str, Any] = {"betas": (0.9, 0.98), "eps": 1e-3}
+
+
+@pytest.mark.parametrize("by_formula", [False, True])
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_steps_are_the_original_s(by_formula: bool) -> None:
+    draw = np.random.default_rng(0)
+    values = [draw.normal(size=shape) for shape in ((7, 5), (3,))]
+    variables = [keras.Variable(value, dtype="float64") for value in values]
+    plain = [PlainAdam(value, rate=1e-2, decay=0.1, **OPTIONS) for value in values]
+    optimizer = OriginalAdam(1e-2, 0.9, 0.98, 1e-3, weight_decay=0.1)
+    optimizer = OriginalAdam.from_config(optimizer.get_config())
+    optimizer.build(variables)
+    for step in range(12):
+        gradients: list[Any] = []
+        for expected in plain:
+            # The second has no gradient at times, and counts its own steps.
+            has_one = expected is plain[0] or step % 3
+            gradient = draw.normal(size=expected.value.shape) * 1e-3 if has_one else None
+            gradients.append(None if gradient is None else tf.constant(gradient))
+            if gradient is not None:
+                expected.update(gradient)
+        if by_formula:
+            with formulas_only(), warnings.catch_warnings():
+                optimizer.apply(gradients, variables)
+        else:
+            optimizer.apply(gradients, variables)
+    assert [one.step for one in plain] == [12, 8]
+    for variable, expected in zip(variables, plain, strict=True):
+        np.testing.assert_allclose(variable.numpy(), expected.value, rtol=0, atol=2e-15)
+
+
+def test_a_learning_rate_that_is_set_counts() -> None:
+    variable = keras.Variable(np.ones(2), dtype="float64")
+    optimizer = OriginalAdam(1e-3)
+    optimizer.build([variable])
+    optimizer.learning_rate = 0.0
+    optimizer.apply([tf.ones(2, tf.float64)], [variable])
+    np.testing.assert_array_equal(variable.numpy(), np.ones(2))
+
+
+def test_what_cannot_be_is_refused() -> None:
+    for wrong in ({"epsilon": 0}, {"beta_1": 1.0}, {"weight_decay": -0.1}):
+        with pytest.raises(ConfigError, match="expected numbers"):
+            OriginalAdam(**wrong)

@@ -1,0 +1,46 @@
+"""The original's Adam in PyTorch, beside its formula."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.original_adam import PlainAdam
+from xlm_core.errors import ConfigError
+from xlm_torch.optimizers import OriginalAdam
+
+OPTIONS: dict[str, Any] = {"betas": (0.9, 0.98), "eps": 1e-3}
+
+
+def test_steps_are_the_original_s() -> None:
+    draw = np.random.default_rng(0)
+    values = [draw.normal(size=shape) for shape in ((7, 5), (3,))]
+    parameters = [torch.tensor(value, requires_grad=True) for value in values]
+    plain = [PlainAdam(value, rate=1e-2, decay=0.1, **OPTIONS) for value in values]
+    optimizer = OriginalAdam(parameters, lr=1e-2, weight_decay=0.1, **OPTIONS)
+    for step in range(12):
+        if step == 6:  # saved and resumed
+            state = copy.deepcopy(optimizer.state_dict())
+            optimizer = OriginalAdam(parameters, lr=1.0)
+            optimizer.load_state_dict(state)
+        for parameter, expected in zip(parameters, plain, strict=True):
+            parameter.grad = None
+            # The second has no gradient at times, and counts its own steps.
+            if expected is plain[0] or step % 3:
+                gradient = draw.normal(size=parameter.shape) * 1e-3
+                parameter.grad = torch.tensor(gradient)
+                expected.update(gradient)
+        optimizer.step()
+    assert [one.step for one in plain] == [12, 8]
+    for parameter, expected in zip(parameters, plain, strict=True):
+        np.testing.assert_allclose(parameter.detach().numpy(), expected.value, rtol=0, atol=2e-15)
+
+
+def test_what_cannot_be_is_refused() -> None:
+    for wrong in ({"lr": -1}, {"eps": 0}, {"betas": (0.9, 1.0)}, {"weight_decay": -0.1}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            OriginalAdam([torch.zeros(1, requires_grad=True)], **wrong)

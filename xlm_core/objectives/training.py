@@ -1,0 +1,188 @@
+"""The batches of a run: any of them, for any rank and any reading process."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+
+from xlm_core.config import XLMConfig
+from xlm_core.corpus import Corpus
+from xlm_core.objectives.batch import Batch, Ids, pieces
+from xlm_core.objectives.making import BatchMaker
+from xlm_core.objectives.masking import Masking
+from xlm_core.objectives.randomness import generator_of
+from xlm_core.objectives.schedule import Draw, Schedule
+from xlm_core.objectives.sentences import Pairs, batches_of
+from xlm_core.objectives.settings import ObjectiveSettings, SpecialIds
+from xlm_core.objectives.sources import PairOfCorpora, corpus_of, pair_of
+from xlm_core.objectives.streams import Stream
+from xlm_core.objectives.tasks import Task
+
+
+class TrainingBatches:
+    """The batches of a run.
+
+    A global batch, of which the weights are updated once, has `settings.parts` parts. A part is
+    made as a whole by whoever needs a piece of it, and then cut, so that masks do not depend on
+    who asks. Nothing has to be read of what came before.
+
+    Args:
+        config: The model's: special ids, languages, positions.
+        tasks: What to train on.
+        corpora: The text of each language that a task of one language needs.
+        pairs: The two corpora of each pair, in the order of the key; one order serves both.
+        settings: How batches are made.
+        seed: Of the run.
+        counts: As in `Masking`.
+
+    Raises:
+        ConfigError, CorpusError: If something is missing or does not go together.
+    """
+
+    def __init__(
+        self,
+        config: XLMConfig,
+        tasks: Sequence[Task],
+        *,
+        corpora: Mapping[str, Corpus] | None = None,
+        pairs: Mapping[tuple[str, str], PairOfCorpora] | None = None,
+        settings: ObjectiveSettings | None = None,
+        seed: int = 0,
+        counts: Sequence[int] | None = None,
+    ) -> None:
+        self.settings = settings = settings or ObjectiveSettings()
+        self.tasks, self.seed = tuple(tasks), seed
+        ids = SpecialIds.of(config)
+        self._maker = BatchMaker(config, settings, Masking(settings, ids, counts))
+        self._maker.check_tasks(self.tasks)
+        self._streams: dict[Task, Stream] = {}
+        self._pairs: dict[Task, Pairs] = {}
+        self._swapped: dict[Task, bool] = {}
+        read: dict[PairOfCorpora, Pairs] = {}
+        for task in self.tasks:
+            if task.is_stream:
+                corpus = corpus_of(task, corpora or {})
+                self._maker.check_corpus(corpus)
+                self._streams[task] = Stream(corpus, settings.stream_rows, settings.bptt)
+                continue
+            both, self._swapped[task] = pair_of(task, pairs or {})
+            for corpus in both:
+                self._maker.check_corpus(corpus)
+            if both not in read:
+                read[both] = Pairs(*both, settings.max_len)
+            self._pairs[task] = read[both]
+        sentences = {
+            task: len(self._streams[task].corpus) if task.is_stream else len(self._pairs[task])
+            for task in self.tasks
+        }
+        self.schedule = Schedule(
+            self.tasks,
+            sentences,
+            factor=settings.lg_sampling_factor,
+            parts=settings.parts,
+            seed=seed,
+        )
+        # Of each task the order of the pass that was asked for last.
+        self._orders: dict[Task, tuple[int, list[Ids] | Ids]] = {}
+        # For tasks whose passes differ in batches, how many there are before each pass.
+        self._before_pass: dict[Task, list[int]] = {}
+        self._batches = {task: self.batches_in(task) for task in self.tasks}
+
+    # -- what a run takes ----------------------------------------------------------------------
+
+    def global_batch(self, step: int) -> list[Batch]:
+        """The parts of step `step`, counted from 0."""
+        return [self.part(step, part) for part in range(self.settings.parts)]
+
+    def part(self, step: int, part: int) -> Batch:
+        """One part of a step, whole."""
+        return self._batch(self.schedule.draws(step)[part])
+
+    def local_batches(self, step: int, rank: int = 0, ranks: int = 1) -> list[Batch]:
+        """What one of several ranks computes of a step, one forward pass each.
+
+        Whole parts where each rank gets as many; else a piece of every part, which may be empty
+        for a rank if a part has fewer rows than there are ranks.
+        """
+        parts = self.settings.parts
+        if parts % ranks == 0:
+            mine = range(rank * parts // ranks, (rank + 1) * parts // ranks)
+            return [self.part(step, part) for part in mine]
+        whole = self.global_batch(step)
+        return [batch.rows(*pieces(len(batch), ranks)[rank]) for batch in whole]
+
+    def iterate(
+        self,
+        first: int = 0,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
+        reader: int = 0,
+        readers: int = 1,
+    ) -> Iterator[list[Batch]]:
+        """`local_batches` of step `first` and all that follow, without end.
+
+        Args:
+            first: The first step.
+            rank, ranks: Which of several trains on them.
+            reader, readers: Which of several processes reads: each takes every `readers`-th step,
+                as PyTorch's DataLoader then takes turns among them.
+        """
+        step = first + reader
+        while True:
+            yield self.local_batches(step, rank, ranks)
+            step += readers
+
+    def passes(self, step: int) -> dict[Task, float]:
+        """How many times each task's text was read before step `step`."""
+        uses = self.schedule.uses(step)
+        return {task: use / self._batches[task] for task, use in uses.items()}
+
+    def batches_in(self, task: Task, at: int = 0) -> int:
+        """Batches of one pass over a task's text, by default the first."""
+        if task.is_stream:
+            return len(self._streams[task])
+        if self.settings.tokens_per_batch is None:
+            return -(-len(self._pairs[task]) // (self.settings.batch_size or 1))
+        return len(self._order_of(task, 0 if self.settings.group_by_size else at))
+
+    # -- one batch -----------------------------------------------------------------------------
+
+    def _batch(self, draw: Draw) -> Batch:
+        task = draw.task
+        generator = generator_of(self.seed, "batch", task.name, draw.use)
+        at, index = self._place(task, draw.use)
+        if task.is_stream:
+            window = int(self._order_of(task, at)[index])
+            return self._maker.of_stream(task, self._streams[task].batch(window), generator)
+        pairs, chosen = self._pairs[task], self._order_of(task, at)[index]
+        first, second = (pairs.sentences(which, chosen) for which in (0, 1))
+        if self._swapped[task]:
+            first, second = second, first
+        return self._maker.of_pairs(task, first, second, generator)
+
+    def _place(self, task: Task, use: int) -> tuple[int, int]:
+        """Which pass over its text the `use`-th batch of a task is from, and which of it."""
+        settings = self.settings
+        if task.is_stream or settings.tokens_per_batch is None or settings.group_by_size:
+            return divmod(use, self._batches[task])
+        # Batches by tokens, of sentences in an order that is new in each pass.
+        before = self._before_pass.setdefault(task, [0])
+        while before[-1] <= use:
+            before.append(before[-1] + self.batches_in(task, len(before) - 1))
+        at = bisect_right(before, use) - 1
+        return at, use - before[at]
+
+    def _order_of(self, task: Task, at: int) -> list[Ids] | Ids:
+        """The order of pass `at`, kept until another is asked for."""
+        kept = self._orders.get(task)
+        if kept is None or kept[0] != at:
+            kept = self._orders[task] = (at, self._new_order(task, at))
+        return kept[1]
+
+    def _new_order(self, task: Task, at: int) -> list[Ids] | Ids:
+        """The batches of one pass: windows of a stream, or the sentences of each batch."""
+        generator = generator_of(self.seed, "order", task.name, at)
+        if task.is_stream:
+            return generator.permutation(len(self._streams[task]))
+        return batches_of(self._pairs[task].lengths, self.settings, generator)

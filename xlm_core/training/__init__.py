@@ -1,0 +1,1 @@
+"""What training needs in both frameworks and no tensor is involved in."""

@@ -1,0 +1,314 @@
+"""What a training run does: the file that says it, and what is refused of it before it begins."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from xlm_core.errors import ConfigError, nearest
+from xlm_core.objectives import ObjectiveSettings, Task, tasks_of
+from xlm_core.training.figures import figure_name
+
+Section = TypeVar("Section")
+
+PRECISIONS = ("float32", "bfloat16", "float16", "float64")
+OPTIMIZERS = ("adam", "adam_inverse_sqrt", "adamw", "sgd")
+MATCHES = ("all", "words")
+
+
+@dataclass(frozen=True)
+class StartSettings:
+    """What the weights start from; all None: they are drawn.
+
+    Attributes:
+        model: A checkpoint of the whole model.
+        encoder, decoder: Checkpoints of an encoder-decoder's parts.
+        match: "all": vocabulary and languages are those of the checkpoint; "words": rows are
+            copied by word and by language name, and the others start afresh.
+    """
+
+    model: str | None = None
+    encoder: str | None = None
+    decoder: str | None = None
+    match: str = "all"
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Corpora, by split.
+
+    Attributes:
+        train, valid, test: The corpus of a language ("en"), or the two of a pair ("en-fr").
+    """
+
+    train: dict[str, Any] = field(default_factory=dict)
+    valid: dict[str, Any] = field(default_factory=dict)
+    test: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """How weights are updated.
+
+    Attributes:
+        name: "adam_inverse_sqrt" (the original's Adam with warm-up), "adam" (without), "adamw" or
+            "sgd" (the framework's own).
+        learning_rate: Highest one.
+        betas, eps, weight_decay: Of Adam.
+        warmup_updates, warmup_init_lr: As in `InverseSquareRoot`.
+        clip_grad_norm: Largest norm of all gradients together; 0: any.
+        accumulate: Global batches whose gradients make one update.
+        mean_of_ranks: Take the mean of each rank's loss, as the original does, in place of that
+            over all labelled tokens.
+    """
+
+    name: str = "adam_inverse_sqrt"
+    learning_rate: float = 1e-4
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    warmup_updates: int = 4000
+    warmup_init_lr: float = 1e-7
+    clip_grad_norm: float = 5.0
+    accumulate: int = 1
+    mean_of_ranks: bool = False
+
+
+@dataclass(frozen=True)
+class DurationSettings:
+    """How long a run takes, and what happens meanwhile; counted in updates of the weights.
+
+    Attributes:
+        updates: Of the whole run; or
+        tokens: Read in the whole run, over all ranks.
+        evaluate_every, save_every, log_every: Updates between evaluations, checkpoints and lines
+            of the log; 0: never.
+        keep: Checkpoints that are kept besides the best, the latest; 0: all.
+    """
+
+    updates: int | None = None
+    tokens: int | None = None
+    evaluate_every: int = 1000
+    save_every: int = 1000
+    log_every: int = 50
+    keep: int = 1
+
+
+@dataclass(frozen=True)
+class StoppingSettings:
+    """When a run stops early.
+
+    Attributes:
+        criterion: A figure of the evaluation, such as "valid_en_mlm_ppl"; None: never. A leading
+            underscore, as the original has it, means that less is better; without it, that is
+            known for perplexities.
+        patience: Evaluations without a better one before it stops.
+    """
+
+    criterion: str | None = None
+    patience: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """A training run.
+
+    Attributes:
+        output: The folder of the run: checkpoints, logs, and the page of its curves.
+        tokenizer: Folder of the tokenizer that the corpora were made with.
+        seed: Of everything that is drawn.
+        precision: "float32", "bfloat16", "float16" (GPUs alone) or "float64".
+        model: Fields of `XLMConfig`, for weights that are drawn.
+        objectives: Languages and pairs by objective: clm, mlm, mt.
+        start, data, batches, optimizer, duration, stopping: See their classes.
+
+    Raises:
+        ConfigError: For values that cannot be, or that contradict each other.
+    """
+
+    output: str
+    tokenizer: str
+    objectives: dict[str, Any]
+    seed: int = 0
+    precision: str = "float32"
+    model: dict[str, Any] = field(default_factory=dict)
+    start: StartSettings = field(default_factory=StartSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    batches: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    duration: DurationSettings = field(default_factory=DurationSettings)
+    stopping: StoppingSettings = field(default_factory=StoppingSettings)
+
+    def __post_init__(self) -> None:
+        _one_of("precision", self.precision, PRECISIONS)
+        _one_of("optimizer.name", self.optimizer.name, OPTIMIZERS)
+        _one_of("start.match", self.start.match, MATCHES)
+        tasks = self.tasks  # which refuses what is none
+        if not tasks:
+            raise ConfigError("objectives names no language: give some for clm, mlm or mt.")
+        started = [n for n in ("model", "encoder", "decoder") if getattr(self.start, n) is not None]
+        if "model" in started and len(started) > 1:
+            raise ConfigError(
+                f"start gives {' and '.join(started)}: give model alone, or the parts."
+            )
+        if not started and not self.model:
+            raise ConfigError("neither start nor model is given: say what the weights start from.")
+        _positive("optimizer.accumulate", self.optimizer.accumulate)
+        if len(self.optimizer.betas) != 2:
+            raise ConfigError(f"optimizer.betas is {self.optimizer.betas!r}: expected two numbers.")
+        if (self.duration.updates is None) == (self.duration.tokens is None):
+            raise ConfigError("duration needs updates or tokens: give one of them.")
+        _positive("duration", self.duration.updates or self.duration.tokens or 0)
+        for name in ("evaluate_every", "save_every", "log_every", "keep"):
+            if getattr(self.duration, name) < 0:
+                raise ConfigError(
+                    f"duration.{name} is {getattr(self.duration, name)}: expected a "
+                    "whole number from 0."
+                )
+        self._check_data(tasks)
+        criterion = self.stopping.criterion
+        if criterion is not None and criterion.lstrip("_") not in self.figures():
+            known = self.figures()
+            raise ConfigError(
+                f"stopping.criterion is {criterion!r}, which no evaluation of this run computes: "
+                f"expected one of {', '.join(known) or 'none'}.{nearest(criterion, known)}"
+            )
+
+    def _check_data(self, tasks: tuple[Task, ...]) -> None:
+        """Raise `ConfigError` unless every task has text to train on, of the right form."""
+        for split in ("train", "valid", "test"):
+            for name, given in getattr(self.data, split).items():
+                two = (
+                    isinstance(given, list)
+                    and len(given) == 2
+                    and all(isinstance(each, str) for each in given)
+                )
+                if not (two if "-" in name else isinstance(given, str)):
+                    expected = "the two corpora of a pair" if "-" in name else "one corpus"
+                    raise ConfigError(f"data.{split}.{name} is {given!r:.80}: expected {expected}.")
+        for task in tasks:
+            if not self.has_text("train", task):
+                raise ConfigError(
+                    f"{task.name} has no text to train on: data.train has "
+                    f"{', '.join(self.data.train) or 'nothing'}."
+                )
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """All tasks, in the original's order."""
+        found: tuple[Task, ...] = ()
+        for objective, languages in self.objectives.items():
+            if not (isinstance(languages, list) and all(isinstance(x, str) for x in languages)):
+                raise ConfigError(
+                    f"objectives.{objective} is {languages!r:.80}: expected a list of languages "
+                    'and pairs, such as ["en", "en-fr"].'
+                )
+            found += tasks_of(objective, languages)
+        return found
+
+    def has_text(self, split: str, task: Task) -> bool:
+        """Whether a split has the text of a task."""
+        names = {"-".join(task.languages), "-".join(reversed(task.languages))}
+        return not names.isdisjoint(getattr(self.data, split))
+
+    def figures(self) -> list[str]:
+        """Names of the figures that an evaluation computes, as the original names them."""
+        names = []
+        for split in ("valid", "test"):
+            evaluated = [task for task in self.tasks if self.has_text(split, task)]
+            for task in evaluated:
+                kinds = ("ppl", "acc", "bleu") if task.objective == "mt" else ("ppl", "acc")
+                names += [figure_name(split, task, kind) for kind in kinds]
+            for objective in ("clm", "mlm"):
+                if any(task.objective == objective and task.is_stream for task in evaluated):
+                    names += [f"{split}_{objective}_{kind}" for kind in ("ppl", "acc")]
+        return names
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> TrainingConfig:
+        """Read a file.
+
+        Raises:
+            ConfigError: If it cannot be read, has unknown keys, or impossible values.
+        """
+        path = Path(path)
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is no TOML: {error}.") from error
+        try:
+            return _section(cls, values, "")
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+
+def _section(kind: type[Section], values: Mapping[str, Any], where: str) -> Section:
+    """A section of the file as its class.
+
+    Raises:
+        ConfigError: For keys that are unknown or missing, or values of another type.
+    """
+    known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
+    hints = get_type_hints(kind)
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigError(
+                f"{where}{name} is unknown: {where or 'the file '}has {', '.join(known)}."
+                f"{nearest(name, known)}"
+            )
+        hint = hints[name]
+        if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{where}{name} is {value!r:.80}: expected a section.")
+            given[name] = _section(hint, value, f"{where}{name}.")
+        else:
+            given[name] = _value(value, hint, f"{where}{name}")
+    for name, each in known.items():
+        if name not in given and each.default is MISSING and each.default_factory is MISSING:
+            raise ConfigError(f"{where}{name} is missing.")
+    return kind(**given)
+
+
+def _value(value: Any, hint: Any, where: str) -> Any:
+    """A value of one of the types that a field may have; whole numbers serve as floats."""
+    if hint is Any:
+        return value
+    allowed = [
+        get_origin(each) or each
+        for each in (get_args(hint) if isinstance(hint, UnionType) else (hint,))
+    ]
+    if float in allowed and type(value) is int:
+        return float(value)
+    if type(value) not in allowed:
+        expected = " or ".join(_WORDS[each] for each in allowed if each is not NoneType)
+        raise ConfigError(f"{where} is {value!r:.80}: expected {expected}.")
+    return value
+
+
+_WORDS = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a section",
+}
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(
+            f"{name} is {value!r}: expected one of {', '.join(known)}.{nearest(value, known)}"
+        )
+
+
+def _positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ConfigError(f"{name} is {value}: expected a positive whole number.")

@@ -1,0 +1,112 @@
+"""The original's Adam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from xlm_core.errors import ConfigError
+
+
+class OriginalAdam(torch.optim.Optimizer):
+    """Adam as the original trains with it.
+
+    It differs from `torch.optim.AdamW` in where epsilon is added: to the root of the second moment
+    before its bias is corrected, not after. Weights decay by themselves, not through the gradient.
+    Each parameter counts its own updates: those for which it had a gradient.
+
+    Everything is one pass over each parameter, by PyTorch's fused kernel for its own formula, which
+    becomes this one if epsilon is divided by the square root of 1 - beta_2 ** step.
+
+    Args:
+        params: Parameters, or groups of them.
+        lr: Learning rate.
+        betas: Decay rates of the first and second moments.
+        eps: Epsilon.
+        weight_decay: Rate at which weights decay, times the learning rate.
+
+    Raises:
+        ConfigError: For values that cannot be.
+
+    Source: Kingma & Ba 2015; Adam in xlm/optim.py of the original.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if not (lr >= 0 and eps > 0 and weight_decay >= 0 and all(0 <= b < 1 for b in betas)):
+            raise ConfigError(
+                f"lr is {lr!r}, eps {eps!r}, weight_decay {weight_decay!r} and betas {betas!r}: "
+                "expected numbers from 0, eps above 0, and betas below 1."
+            )
+        super().__init__(
+            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient.
+
+        Args:
+            closure: Computes the loss and its gradients anew.
+
+        Returns:
+            What the closure returns.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            by_step: dict[int, list[Tensor]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    state = self._state_of(parameter)
+                    state["step"] += 1
+                    by_step.setdefault(state["step"], []).append(parameter)
+            for step, parameters in by_step.items():
+                self._update(parameters, step, group)
+        return loss
+
+    def _state_of(self, parameter: Tensor) -> dict[str, Any]:
+        state: dict[str, Any] = self.state[parameter]
+        if not state:
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                raise ConfigError("a gradient is sparse: OriginalAdam takes dense ones.")
+            state["step"] = 0
+            state["exp_avg"] = torch.zeros_like(parameter)
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        return state
+
+    def _update(self, parameters: list[Tensor], step: int, group: dict[str, Any]) -> None:
+        """Update parameters that have been updated as often, this time included."""
+        beta_1, beta_2 = group["betas"]
+        # The kernel counts in tensors, one for each parameter, on its device.
+        steps: dict[Any, Tensor] = {}
+        for parameter in parameters:
+            device = parameter.device
+            if device not in steps:
+                steps[device] = torch.tensor(float(step), device=device)
+        torch._fused_adamw_(
+            parameters,
+            [cast(Tensor, parameter.grad) for parameter in parameters],
+            [self.state[parameter]["exp_avg"] for parameter in parameters],
+            [self.state[parameter]["exp_avg_sq"] for parameter in parameters],
+            [],
+            [steps[parameter.device] for parameter in parameters],
+            lr=float(group["lr"]),
+            beta1=beta_1,
+            beta2=beta_2,
+            weight_decay=group["weight_decay"],
+            eps=group["eps"] / (1 - beta_2**step) ** 0.5,
+            amsgrad=False,
+            maximize=False,
+        )
