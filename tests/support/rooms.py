@@ -125,7 +125,7 @@ _CORE = (
     Room(
         "texts",
         _within("xlm_core", "texts"),
-        ("errors", "configuration", "calls", "tokenizer"),
+        ("errors", "configuration", "words", "calls", "tokenizer"),
     ),
     Room("generation", _within("xlm_core", "generation"), ("errors", "configuration")),
     Room(
