@@ -142,11 +142,10 @@ def run_quietly(options: argparse.Namespace, run: Callable[..., Summary]) -> int
     """Run a tool line by line: its progress, its summary, and an output that nobody reads."""
     on_terminal = options.output in (None, "-") and sys.stdout.isatty()
     shows = not options.quiet and sys.stderr.isatty() and not on_terminal
-    if options.framework != "torch":
+    if options.framework == "tf":
         from conversion.cli.quiet import import_tensorflow
 
-        if options.framework == "tf":
-            import_tensorflow()
+        import_tensorflow()
     try:
         summary = run(terminal=sys.stderr if shows else None)
     except BrokenPipeError:

@@ -265,6 +265,7 @@ _CONVERSION = (
             "hub",
             "layouts",
             "checkpoints",
+            "words",
             "files of a tokenizer",
             "tokenizer",
             "xlm_torch: family",
