@@ -314,7 +314,7 @@ ROOMS: tuple[Room, ...] = (
         ),
     ),
     # optree is told that what a tokenizer returns is a dictionary.
-    *_family("xlm_tf", parts=("calls",)),
+    *_family("xlm_tf", parts=("calls",), fast=("errors", "rules of models")),
     *_CONVERSION,
 )
 

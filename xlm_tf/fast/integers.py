@@ -180,7 +180,8 @@ class Trial:
         """The least time of a few tries."""
         call, given = _tried(product), self._given(product)
         call(*given)
-        found, start = [], time.perf_counter()
+        found: list[float] = []
+        start = time.perf_counter()
         while len(found) < TRIES and (not found or time.perf_counter() - start < LONGEST_TRIAL):
             before = time.perf_counter()
             call(*given).numpy()
@@ -209,7 +210,7 @@ def row_scales(x: tf.Tensor, largest: float | tf.Tensor = LARGEST) -> tf.Tensor:
 
     Args:
         x: float32 or float64, shape (..., width).
-        largest: 127. XLA takes it as a tensor: for a number, it would multiply by the inverse, which
+        largest: 127. XLA takes it as a tensor: it would multiply by the inverse of a number, which
             is rounded.
 
     Returns:
@@ -222,9 +223,7 @@ def row_scales(x: tf.Tensor, largest: float | tf.Tensor = LARGEST) -> tf.Tensor:
     return tf.where(scale < np.finfo(x.dtype.as_numpy_dtype).tiny, tf.ones_like(scale), scale)
 
 
-def round_rows(
-    x: tf.Tensor, largest: float | tf.Tensor = LARGEST
-) -> tuple[tf.Tensor, tf.Tensor]:
+def round_rows(x: tf.Tensor, largest: float | tf.Tensor = LARGEST) -> tuple[tf.Tensor, tf.Tensor]:
     """Integers and scales, as `xlm_tf.quantization.rounded` documents them.
 
     Args:

@@ -222,7 +222,6 @@ def _scale_of_one_row(x: Tensor) -> Tensor:
     return scale.fill_(1.0) if scale.item() < torch.finfo(scale.dtype).tiny else scale
 
 
-
 @functools.lru_cache
 def _shift(width: int, zero_point: int) -> Tensor:
     with torch.inference_mode(False):
