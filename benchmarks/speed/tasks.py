@@ -40,8 +40,9 @@ class Task:
 
     Attributes:
         kind: "encode", "loss" (language model, forward), "train" (one step of AdamW), "memory"
-            (of such a step), "one row" (the products of a decoder's step), "few rows"
-            (products of a growing number of rows), or "rounding" (of the products of a layer).
+            (of such a step), "one row" (the products of a decoder's step), "parts" (what a layer
+            of int8 consists of), "few rows" (products of a growing number of rows), or "rounding"
+            (of the products of a layer).
         batch, length: Of the padded batch.
         filled: Share of the batch that is no padding.
         labelled: Share of the tokens that have a label.
