@@ -190,7 +190,13 @@ def _family(
             "configuration",
             *named("parts"),
         ),
-        room("fast paths", _within(package, "fast"), *named("parts", "formulas"), *fast),
+        room(
+            "fast paths",
+            _within(package, "fast"),
+            "rules of models",
+            *named("parts", "formulas"),
+            *fast,
+        ),
         room(
             "int8",
             _within(package, "quantization"),
@@ -404,7 +410,7 @@ _CONVERSION = (
 
 ROOMS: tuple[Room, ...] = (
     *_CORE,
-    *_family("xlm_torch", fast=("rules of models",)),
+    *_family("xlm_torch"),
     # What is transformers' own kind, and imported by nobody.
     Room(
         FOR_TRANSFORMERS,
@@ -423,7 +429,7 @@ ROOMS: tuple[Room, ...] = (
         ),
     ),
     # optree is told that what a tokenizer returns is a dictionary.
-    *_family("xlm_tf", parts=("calls",)),
+    *_family("xlm_tf", parts=("calls",), fast=("errors",)),
     *_CONVERSION,
 )
 

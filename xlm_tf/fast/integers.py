@@ -180,7 +180,8 @@ class Trial:
         """The least time of a few tries."""
         call, given = _tried(product), self._given(product)
         call(*given)
-        found, start = [], time.perf_counter()
+        found: list[float] = []
+        start = time.perf_counter()
         while len(found) < TRIES and (not found or time.perf_counter() - start < LONGEST_TRIAL):
             before = time.perf_counter()
             call(*given).numpy()
@@ -204,26 +205,32 @@ def _tried(product: IntegerProduct | None) -> Any:
 # -- rounding --------------------------------------------------------------------------------------
 
 
-def row_scales(x: tf.Tensor) -> tf.Tensor:
+def row_scales(x: tf.Tensor, largest: float | tf.Tensor = LARGEST) -> tf.Tensor:
     """The largest size in each row over 127; 1 for rows of zeros.
 
     Args:
         x: float32 or float64, shape (..., width).
+        largest: 127. XLA takes it as a tensor: it would multiply by the inverse of a number, which
+            is rounded.
 
     Returns:
         Of that dtype, shape (..., 1). A row that holds NaN or infinity has that as its scale.
     """
     # Half the time of the largest absolute value, which is written before it is read (measured).
     above, below = tf.reduce_max(x, -1, keepdims=True), tf.reduce_min(x, -1, keepdims=True)
-    scale = tf.maximum(above, -below) / LARGEST
+    scale = tf.maximum(above, -below) / largest
     # Zeros, and what is too small to be divided exactly: all become 0.
     return tf.where(scale < np.finfo(x.dtype.as_numpy_dtype).tiny, tf.ones_like(scale), scale)
 
 
-def round_rows(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Integers and scales, as `xlm_tf.quantization.rounded` documents them."""
+def round_rows(x: tf.Tensor, largest: float | tf.Tensor = LARGEST) -> tuple[tf.Tensor, tf.Tensor]:
+    """Integers and scales, as `xlm_tf.quantization.rounded` documents them.
+
+    Args:
+        x, largest: As in `row_scales`; `x` may be of a half type, too.
+    """
     x = at_least_float32(x)
-    scale = row_scales(x)
+    scale = row_scales(x, largest)
     return tf.cast(tf.round(x / scale), tf.int8), scale
 
 
@@ -326,9 +333,12 @@ def _in_shape(y: tf.Tensor, x: tf.Tensor, layer: Any) -> tf.Tensor:
 
 
 def _linears(
-    product: IntegerProduct, x: tf.Tensor, layers: Sequence[Parameters]
+    product: IntegerProduct,
+    x: tf.Tensor,
+    layers: Sequence[Parameters],
+    largest: float | tf.Tensor = LARGEST,
 ) -> list[tf.Tensor]:
-    integers, scale = round_rows(x)
+    integers, scale = round_rows(x, largest)
     found = []
     for kernel, scales, *bias in layers:
         y = product.multiply(integers, kernel, scales) * scale
@@ -341,16 +351,17 @@ def _feed_forward(
     activation: Callable[[tf.Tensor], tf.Tensor],
     x: tf.Tensor,
     layers: Sequence[Parameters],
+    largest: float | tf.Tensor = LARGEST,
 ) -> list[tf.Tensor]:
     first, second = layers
-    (inner,) = _linears(product, x, [first])
-    return _linears(product, activation(inner), [second])
+    (inner,) = _linears(product, x, [first], largest)
+    return _linears(product, activation(inner), [second], largest)
 
 
 def _run(
     product: IntegerProduct,
     key: tuple[Any, ...],
-    function: Callable[[tf.Tensor, Sequence[Parameters]], list[tf.Tensor]],
+    function: Callable[..., list[tf.Tensor]],
     x: tf.Tensor,
     layers: Sequence[Parameters],
 ) -> list[tf.Tensor]:
@@ -362,7 +373,8 @@ def _run(
         rows = shape_of(x)[0]
         padding = rounded_up(rows) - rows
         compiled = _compiled((product, *key), function, tuple(map(len, layers)))
-        found = compiled(tf.pad(tf.cast(x, tf.float32), [[0, padding], [0, 0]]), list(layers))
+        padded = tf.pad(tf.cast(x, tf.float32), [[0, padding], [0, 0]])
+        found = compiled(padded, list(layers), tf.constant(LARGEST, tf.float32))
         return [y[:rows] for y in found]
 
     found: list[tf.Tensor] = without_gradient(run, x)
@@ -377,7 +389,7 @@ def _compiled(key: tuple[Any, ...], function: Any, sizes: tuple[int, ...]) -> An
 
     Args:
         key: Of the function.
-        function: Of rows and parameters.
+        function: Of rows, parameters, and 127.
         sizes: How many tensors the parameters of each layer are.
     """
     if (*key, sizes) not in _COMPILED:
@@ -385,6 +397,7 @@ def _compiled(key: tuple[Any, ...], function: Any, sizes: tuple[int, ...]) -> An
         signature = [
             tf.TensorSpec([None, None]),
             [(matrix, *[scales] * (size - 1)) for size in sizes],
+            tf.TensorSpec([]),
         ]
         _COMPILED[(*key, sizes)] = tf.function(
             function, input_signature=signature, autograph=False, jit_compile=True
@@ -398,7 +411,7 @@ STEPS = [max(8, 2**exponent // 16) for exponent in range(32)]
 
 
 def rounded_up(rows: Any) -> Any:
-    """A number of rows that XLA compiles for: at least so many, at most an eighth more, or 8.
+    """A number of rows that XLA compiles for: at least so many, at most an eighth or seven more.
 
     So there are eight such numbers between a power of two and the next.
 
