@@ -129,9 +129,7 @@ def test_information(family: ModuleType, folder: Path) -> None:
     assert info["mismatched_keys"] == info["error_msgs"] == []
 
 
-def test_information_in_place_of_a_refusal(
-    family: ModuleType, folder: Path, model: Any
-) -> None:
+def test_information_in_place_of_a_refusal(family: ModuleType, folder: Path, model: Any) -> None:
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     lost = "transformer.attentions.0.q_lin.weight"
     partial = {"another.tensor": state.pop(lost)} | state
