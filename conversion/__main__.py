@@ -22,7 +22,7 @@ def run() -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print("xlm: interrupted", file=sys.stderr)
+        sys.stderr.write("xlm: interrupted\n")
         return INTERRUPTED
     return code
 
