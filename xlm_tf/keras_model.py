@@ -215,7 +215,8 @@ class KerasModel(Checkpointed, keras.Model):
         The encoder counts such changes: it may go through them by itself, and knows no model around
         it.
         """
-        changes = getattr(self, self.base_model_prefix, self)._changes
+        encoder: KerasModel = getattr(self, self.base_model_prefix, self)  # type: ignore[assignment]
+        changes = encoder._changes
         if changes != self._changes_in_graphs:
             self.train_function = self.test_function = self.predict_function = None
             self._changes_in_graphs = changes

@@ -140,7 +140,7 @@ class _RefusedGradient(torch.autograd.Function):
 
 def refusing_gradients(loss: Tensor) -> Tensor:
     """The loss of an int8 model, whose `backward()` says why there is no gradient."""
-    refused: Tensor = _RefusedGradient.apply(loss, loss.new_empty(0, requires_grad=True))  # type: ignore[no-untyped-call]
+    refused: Tensor = _RefusedGradient.apply(loss, loss.new_empty(0, requires_grad=True))
     return refused
 
 

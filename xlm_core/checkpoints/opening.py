@@ -157,10 +157,15 @@ class WeightsChoice:
 
 
 def _wanted(choice: WeightsChoice) -> WantedFiles:
-    """Of a repository: config.json and the first weights that exist, with their shards."""
+    """Of a repository: config.json and the first weights that exist, with their shards.
+
+    generation_config.json comes along if it is there. That config.json is asked for first makes
+    the commit known, of which the cache remembers that a file is not there.
+    """
     return WantedFiles(
         "weights",
         needed=("config.json",),
+        optional=("config.json", "generation_config.json"),
         first_of=choice.names(),
         parts=lambda file: shards_in(file) if is_index(without_variant(file.name)) else [],
     )
