@@ -18,12 +18,8 @@ from transformers import GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers.utils import logging
 
 from xlm_core.checkpoints import Checkpoint
-<<<<<<< HEAD
 from xlm_core.checkpoints.loading import loading_info
-from xlm_core.errors import ConfigError, UnknownArgumentError
-=======
-from xlm_core.errors import ConfigFileError, UnknownArgumentError
->>>>>>> t14-surface
+from xlm_core.errors import ConfigError, ConfigFileError, UnknownArgumentError
 from xlm_core.outputs import ModelOutput
 from xlm_torch import classification, language_model, model, pretrained, question_answering
 from xlm_torch.fast.rule import code_of
