@@ -236,6 +236,7 @@ def _family(
             _within(package, *heads),
             *described,
             "rules of models",
+            "checkpoints",
             *named("parts", "fast paths", "every model", "model", "generation"),
         ),
         room(

@@ -200,7 +200,10 @@ def test_a_decoder_from_an_encoder(tmp_path: Path) -> None:
     [
         ({"labels": None}, "none of decoder_input_ids, decoder_inputs_embeds and labels"),
         ({"labels": BATCH["labels"][0]}, r"labels has shape \(7,\)"),
-        ({"labels": BATCH["labels"][:3]}, "encoder_hidden_states has shape"),
+        (
+            {"labels": BATCH["labels"][:3], "decoder_langs": BATCH["decoder_langs"][:3]},
+            "encoder_hidden_states has shape",
+        ),
         ({"labels": tf.cast(BATCH["labels"], tf.float64)}, "labels has a float dtype"),
         ({"labels": tf.abs(BATCH["labels"]) + 60}, "expected values in"),
         ({"decoder_langs": BATCH["decoder_langs"] + 1}, "langs holds 2"),

@@ -67,7 +67,7 @@ def test_the_first_layers_are_taken(tmp_path: Path) -> None:
     joined = join_parts(one, one, {"encoder_layers": 2, "decoder_layers": 1})
     depths = [joined.config.part(part).n_layers for part in ("encoder", "decoder")]
     assert depths == [2, 1]
-    with pytest.raises(CheckpointError, match="decoder_layers is 3, and .* has 2 layers"):
+    with pytest.raises(CheckpointError, match=r"decoder_layers is 3, and .* has 2 layers"):
         join_parts(one, one, {"decoder_layers": 3})
 
 
