@@ -34,8 +34,10 @@ def step(body: Any, decodes: bool) -> torch.Tensor:
         source = (hidden, torch.tensor([[True, True, False, False], [True] * 4]))
     positions, cache = torch.arange(5).expand(2, 5), KeyValueCache(max_length=7)
     body.step(ids[:, :4], positions[:, :4], ids[:, :4] * 0, tokens[:, :4], cache, *source)
-    hidden = body.step(ids[:, 4:], positions[:, 4:], ids[:, 4:] * 0, tokens, cache, *source)
-    return hidden  # type: ignore[no-any-return]
+    found: torch.Tensor = body.step(
+        ids[:, 4:], positions[:, 4:], ids[:, 4:] * 0, tokens, cache, *source
+    )
+    return found
 
 
 @pytest.mark.parametrize("decodes", [False, True])
