@@ -8,6 +8,7 @@ functions alone: the same operations as `xlm_torch.fast.layer` would choose.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xlm_torch.fast import onednn
+from xlm_torch.fast.linear import linear as by_best_product
 from xlm_torch.fast.packing import PACKED
-from xlm_torch.fast.rule import are_traced, is_on_cpu
+from xlm_torch.fast.rule import are_traced, are_unmodified, code_of, is_on_cpu
 from xlm_torch.fast.unpadding import Unpadding
 
 # (x, weight, bias) to the product; (x, weight, bias, residual) to the product and the residual.
@@ -71,6 +73,19 @@ def run_one_position(
     inner = F.gelu(inner) if feed_forward.activation == "gelu" else torch.relu_(inner)
     hidden = add(inner, second.weight, second.bias, hidden)
     return _normalised(hidden, encoder.layer_norm2[index])
+
+
+def output_of(layer: Any) -> Callable[[Tensor], Tensor]:
+    """How logits of a few rows are computed: by the best product, or by calling the output layer.
+
+    Args:
+        layer: An `XLMPredLayer`, or whatever was put in its place.
+    """
+    own = type(layer).forward.__module__ == "xlm_torch.language_model"
+    if own and not layer.asm and are_unmodified((layer,), code_of(type(layer))):
+        return partial(by_best_product, layer.proj)
+    found: Callable[[Tensor], Tensor] = layer
+    return found
 
 
 def can_run_directly(encoder: Any, cache: Any) -> bool:
