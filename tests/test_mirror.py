@@ -168,7 +168,7 @@ ONLY_TF: dict[str, str] = {
     "fast/integers.XLA": "PyTorch has other products of integers, tried alike",
     "fast/integers.ONEDNN": "as above",
     "fast/integers.SMALLEST_COMPILED": "PyTorch compiles nothing",
-    "fast/integers.Trial.multiplied": "as fast/integers.XLA",
+    "fast/integers.Trial.is_summed_exactly_by": "as fast/integers.XLA",
     "fast/integers.Trial.seconds": "as above",
     "fast/integers.NO_GRADIENT": "a tape of TensorFlow asks afterwards",
     "fast/integers.without_gradient": "as above",

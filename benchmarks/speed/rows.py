@@ -182,7 +182,7 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
             "int8-parts",
             "what int8 and bfloat16 consist of, 32 x 128, 45 % filled, one by one",
             Task("parts", 32, 128, filled=0.45, shape=shape),
-            PRODUCTS[:1],
+            PRODUCTS,
             long=True,
         ),
         Row(

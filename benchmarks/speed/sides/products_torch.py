@@ -198,7 +198,7 @@ def parts(task: Task) -> dict[str, float]:
 
     So this is what the two could take, if nothing else were done.
     """
-    found: dict[str, float] = {}
+    found = {"int8, trial, once a process": 1e3 * timed(chosen_product.__wrapped__)}
     for dtype in (torch.float32, torch.bfloat16):
         layer = int8_parts(task) if dtype == torch.float32 else bfloat16_parts(task)
         name = "int8" if dtype == torch.float32 else "bfloat16"
