@@ -178,7 +178,8 @@ def test_pruned_keras_models_survive_keras_files(tmp_path: Path) -> None:
 
 
 def test_metrics_read_labels_among_the_features() -> None:
-    model = xlm_tf.TFXLMForTokenClassification(make_config(n_langs=1, num_labels=2))
+    config = make_config(n_layers=1, n_langs=1, num_labels=2)
+    model = xlm_tf.TFXLMForTokenClassification(config)
     labels = np.where(IDS == 2, -100, 1)
     features = {"input_ids": IDS, "labels": labels}
     best = model(IDS).logits.numpy().argmax(-1)
@@ -188,7 +189,7 @@ def test_metrics_read_labels_among_the_features() -> None:
         result = model.evaluate(features, verbose=0, return_dict=True)
         assert result["accuracy"] == pytest.approx((best == labels)[counted].mean())
 
-    plain = xlm_tf.TFXLMForTokenClassification(make_config(n_langs=1, return_dict=False))
+    plain = xlm_tf.TFXLMForTokenClassification(config.copy(return_dict=False))
     plain.compile("adam")
     assert np.isfinite(plain.fit(features, verbose=0).history["loss"]).all()
 
@@ -200,7 +201,7 @@ def test_metrics_of_models_that_return_tuples_skip_the_loss() -> None:
     for return_dict in (True, False):
         keras.utils.set_random_seed(0)
         model = xlm_tf.TFXLMForQuestionAnsweringSimple(
-            make_config(n_langs=1, num_labels=2, return_dict=return_dict)
+            make_config(n_layers=1, n_langs=1, num_labels=2, return_dict=return_dict)
         )
         metrics = ["sparse_categorical_accuracy", "sparse_categorical_accuracy"]
         model.compile("adam", metrics=[[name] for name in metrics])
