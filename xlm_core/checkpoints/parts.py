@@ -69,8 +69,11 @@ def join_parts(
             asked for, or the two differ in what an encoder-decoder has once.
         UnknownArgumentError: For an override that is no field.
     """
-    opened = zip(PARTS, (encoder, decoder), strict=True)
-    parts = [_part(name, each) for name, each in opened if each is not None]
+    opened: dict[Literal["encoder", "decoder"], Checkpoint | None] = {
+        "encoder": encoder,
+        "decoder": decoder,
+    }
+    parts = [_part(name, each) for name, each in opened.items() if each is not None]
     _refuse_differences(parts)
     first = parts[0].config
     unknown = [name for name in overrides if not first.is_setting(name)]
