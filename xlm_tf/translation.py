@@ -15,6 +15,7 @@ from typing import Any, cast
 import keras
 import tensorflow as tf
 
+from xlm_core.changes import check_embeddings
 from xlm_core.checkpoints import open_parts_as_asked
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError
@@ -164,7 +165,8 @@ class TFXLMForConditionalGeneration(GenerationMixin):
             an encoder, `from_pretrained` makes one.
 
     Attributes:
-        encoder: A `TFXLMModel` with an output layer, `pred_layer`, that stays unused.
+        encoder: A `TFXLMModel` with an output layer, `pred_layer`, that stays unused and is not
+            trained.
         decoder: The same layers, each of which attends to what the encoder returns as well; with
             an output layer of its own.
         output_logits: Whether calls with labels return logits beside the loss, unless they say.
@@ -188,6 +190,8 @@ class TFXLMForConditionalGeneration(GenerationMixin):
     def post_init(self) -> None:
         """Give what the parts do not have as encoders its initial value."""
         self.build()
+        # Nothing reads the encoder's output, so that it has no gradients, of which Keras warns.
+        self.encoder.pred_layer.trainable = False
         if not self._draw_initial:
             return
         done = {
@@ -456,6 +460,12 @@ class TFXLMForConditionalGeneration(GenerationMixin):
 
     def _parts(self) -> tuple[Any, ...]:
         return self.encoder, self.decoder
+
+    def _check_matrices(self) -> None:
+        """Raise `ConfigError` if a part was resized by itself, or as in every model."""
+        for part in self._parts():
+            check_embeddings(self.config, (part.config.vocab_size, part.config.emb_dim))
+        super()._check_matrices()
 
     def get_output_embeddings(self) -> keras.layers.Layer:
         """The output projection of the decoder."""

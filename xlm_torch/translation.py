@@ -15,6 +15,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from xlm_core.changes import check_embeddings
 from xlm_core.checkpoints import open_parts_as_asked
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError
@@ -154,7 +155,8 @@ class XLMForConditionalGeneration(GenerationMixin):
             an encoder, `from_pretrained` makes one.
 
     Attributes:
-        encoder: An `XLMModel` with an output layer, `pred_layer`, that stays unused.
+        encoder: An `XLMModel` with an output layer, `pred_layer`, that stays unused and is not
+            trained.
         decoder: The same layers, each of which attends to what the encoder returns as well; with
             an output layer of its own.
         output_logits: Whether calls with labels return logits beside the loss, unless they say.
@@ -178,6 +180,11 @@ class XLMForConditionalGeneration(GenerationMixin):
             for spec in part.tensor_specs()
         }
         self.init_weights(spec for spec in self.tensor_specs() if spec.path not in done)
+        # Nothing reads the encoder's output, so that it has no gradients: tools ask for those of
+        # all that is trained.
+        for parameter in self.encoder.pred_layer.parameters():
+            if parameter is not self.encoder.embeddings.weight:
+                parameter.requires_grad_(False)
 
     def forward(
         self,
@@ -433,6 +440,12 @@ class XLMForConditionalGeneration(GenerationMixin):
 
     def _parts(self) -> tuple[Any, ...]:
         return self.encoder, self.decoder
+
+    def _check_matrices(self) -> None:
+        """Raise `ConfigError` if a part was resized by itself, or as in every model."""
+        for part in self._parts():
+            check_embeddings(self.config, (part.config.vocab_size, part.config.emb_dim))
+        super()._check_matrices()
 
     def tie_weights(self) -> None:
         """Make the output matrix of each part its word embedding, if the configuration says so."""
