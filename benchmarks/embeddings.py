@@ -230,19 +230,24 @@ def many_lines(count: int) -> bool:
 def watch(
     process: subprocess.Popen[bytes], part: Path, count: int, kill_at: float | None
 ) -> dict[int, int]:
-    """The memory of a process in MB at each tenth of its output; kill it at a share of it."""
+    """The memory of a process in MB at each tenth of its output; kill it at a share of it.
+
+    What was there before it began to write says nothing of it.
+    """
     found: dict[int, int] = {}
     row = 256 * 4
+    before = part.stat().st_size if part.exists() else 0
     while process.poll() is None:
         time.sleep(0.05)
         try:
-            done = part.stat().st_size / row / count
+            size = part.stat().st_size
             status = Path(f"/proc/{process.pid}/status").read_text()
         except OSError:
             continue
+        done = size / row / count
         resident = [line for line in status.splitlines() if line.startswith("VmRSS")]
         tenth = int(done * 10)
-        if resident and tenth > 0:
+        if resident and tenth > 0 and size > before:
             found.setdefault(tenth, int(resident[0].split()[1]) // 1024)
         if kill_at is not None and done >= kill_at:
             process.send_signal(signal.SIGKILL)

@@ -42,7 +42,8 @@ from conversion.generation.models import Writer  # noqa: E402
 from conversion.generation.options import Search, TextOptions, WrittenAs  # noqa: E402
 from conversion.generation.texts import Texts  # noqa: E402
 from conversion.generation.work import Translating  # noqa: E402
-from conversion.line_by_line import Limits, run_line_by_line  # noqa: E402
+from conversion.line_by_line.limits import Limits  # noqa: E402
+from conversion.line_by_line.run import run_line_by_line  # noqa: E402
 from conversion.opening.models import Opened  # noqa: E402
 from xlm_core import XLMConfig, XLMTokenizer  # noqa: E402
 from xlm_core.checkpoints.original_params import params_of  # noqa: E402

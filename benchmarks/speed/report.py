@@ -75,6 +75,9 @@ def lines_of(result: RowResult) -> Iterator[str]:
         elif kind == "one row":
             for name, rate in lane.details.items():
                 yield f"  {name:28} {rate:8.1f} GB/s"
+        elif kind == "parts":
+            for name, milliseconds in lane.details.items():
+                yield f"  {name:28} {milliseconds:8.1f} ms"
         elif kind == "few rows":
             for name, ratio in lane.details.items():
                 yield f"  {name:28} {ratio:8.2f} times"

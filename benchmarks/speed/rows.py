@@ -179,6 +179,13 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
             long=True,
         ),
         Row(
+            "int8-parts",
+            "what int8 and bfloat16 consist of, 32 x 128, 45 % filled, one by one",
+            Task("parts", 32, 128, filled=0.45, shape=shape),
+            PRODUCTS,
+            long=True,
+        ),
+        Row(
             "loss",
             "masked language model, loss, 8 x 128",
             Task("loss", 8, 128, shape=shape),

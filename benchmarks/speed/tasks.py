@@ -40,9 +40,10 @@ class Task:
 
     Attributes:
         kind: "encode", "loss" (language model, forward), "train" (one step of AdamW), "memory"
-            (of such a step), "one row" (the products of a decoder's step), "few rows"
-            (products of a growing number of rows), "rounding" (of the products of a layer), or
-            "generate" (a token after prompts that fill the batch).
+            (of such a step), "one row" (the products of a decoder's step), "parts" (what a layer
+            of int8 consists of), "few rows" (products of a growing number of rows), "rounding"
+            (of the products of a layer), or "generate" (a token after prompts that fill the
+            batch).
         batch, length: Of the padded batch.
         filled: Share of the batch that is no padding.
         labelled: Share of the tokens that have a label.

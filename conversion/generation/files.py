@@ -15,7 +15,8 @@ from conversion.generation.models import (
 from conversion.generation.options import Model, Search, TextOptions, WrittenAs
 from conversion.generation.texts import Texts
 from conversion.generation.work import Continuing, Translating, WritingWork
-from conversion.line_by_line import Limits, Summary, run_line_by_line
+from conversion.line_by_line.limits import Limits
+from conversion.line_by_line.run import Summary, run_line_by_line
 from conversion.opening.models import file_fingerprint, fingerprint, open_model
 from conversion.opening.tokenizers import bare_words_may_continue, open_tokenizer_of
 from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint

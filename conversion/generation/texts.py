@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from conversion.generation.options import TextOptions
-from conversion.line_by_line import Line
+from conversion.line_by_line.work import Line
 from conversion.opening.tokenizers import ids_of_subwords
 from xlm_core.tokenization.text.romanian import without_romanian_diacritics
 from xlm_core.tokenization.tokenizer import XLMTokenizer

@@ -142,6 +142,16 @@ def test_masked_scores_are_those_of_a_plain_loop(masked: Models, family: Any) ->
         assert score.log_prob == pytest.approx(sum(expected), rel=BOUND)
 
 
+def test_scores_of_a_model_that_runs_as_a_graph(tmp_path: Path) -> None:
+    models = _models(tmp_path, emb_dim=128, n_layers=1)
+    found = [
+        family.score(of(models, family), models.tokenizer, TEXTS, lang=LANGS)
+        for family in (xlm_torch, xlm_tf)
+    ]
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one.token_log_probs, other.token_log_probs, rtol=BOUND)
+
+
 def test_scores_of_words(masked: Models, family: Any) -> None:
     score = family.score(of(masked, family), masked.tokenizer, "abc, fgh <special1> de", lang="en")
     values = score.token_log_probs

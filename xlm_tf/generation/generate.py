@@ -155,6 +155,7 @@ class GenerationMixin(TFXLMPreTrainedModel):
             "decoder_langs": decoder_langs,
         }
         callables = Callables(stopping_criteria, streamer)
+        self._check_matrices()
         beginning = self._beginning(
             {name: _as_tensor(x) for name, x in tensors.items()}
             | {"src_lang": src_lang, "tgt_lang": tgt_lang, "encoder_outputs": encoder_outputs}

@@ -35,7 +35,8 @@ class TextForward:
         if not isinstance(model, XLMPreTrainedModel):
             raise InputError(
                 f"model is a {type(model).__name__}: expected one of this library, such as "
-                "XLMWithLMHeadModel.from_pretrained(folder)."
+                "XLMWithLMHeadModel.from_pretrained(folder); of a wrapper (of PEFT, of "
+                "torch.compile), the model inside."
             )
         self.model: Any = model
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from benchmarks.speed.protocol import Absent, Prepared, Side
 from benchmarks.speed.tasks import Task, by_size, narrow, products_of
-from xlm_tf.fast.integers import available, is_exact
+from xlm_tf.fast.integers import available, chosen_product, is_exact
 from xlm_tf.fast.linear import feed_forward, linears
 from xlm_tf.layers import Linear
 from xlm_tf.quantization import QuantizedLinear
@@ -34,6 +34,9 @@ class ProductsSide(Side):
             raise Absent(f"no products in {options['dtype']}")
         if task.kind == "one row":
             return Prepared(lambda: streaming(task))
+        if task.kind == "parts":
+            trial = 1e3 * timed(chosen_product)
+            return Prepared(lambda: {"figures": {"TensorFlow's int8, trial": trial}})
         if task.kind == "rounding":
             return Prepared(lambda: {"figures": rounding(task)})
         if task.kind == "generate":
@@ -86,7 +89,7 @@ def graph_of(weight: tf.Variable) -> Callable[[tf.Tensor], tf.Tensor]:
     return tf.function(lambda x: tf.nn.bias_add(tf.matmul(x, weight), bias))
 
 
-def timed(way: Callable[..., tf.Tensor], *given: tf.Tensor) -> float:
+def timed(way: Callable[..., Any], *given: tf.Tensor) -> float:
     """Seconds of one call, to its end."""
     start = time.perf_counter()
     way(*given)
