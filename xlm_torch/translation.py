@@ -58,7 +58,7 @@ class XLMDecoder(WithOutputLayer, XLMModel):
         self._add_output(self.config)
         super().post_init()
 
-    def forward(
+    def forward(  # type: ignore[override]  # two arguments more, and more in what it returns
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -345,7 +345,7 @@ class XLMForConditionalGeneration(GenerationMixin):
     # -- the two parts -------------------------------------------------------------------------
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls,
         path: str | os.PathLike[str] | None = None,
         *,

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -145,7 +145,7 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
         """
         weight = getattr(value, "weight", None)
         if weight is not None and weight.dim() == 2 and weight.shape[1] != self.config.emb_dim:
-            self.encoder().embeddings = value
+            cast(Any, self).encoder().embeddings = value
         else:
             super().set_input_embeddings(value)
 
