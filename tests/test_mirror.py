@@ -198,7 +198,6 @@ OTHER_SIGNATURE: dict[str, str] = {
         ),
         "a decoding of TensorFlow has no state of its own: its loops run in a graph",
     ),
-    "generation/logits.ScoreRules.__call__": "as above",
     **dict.fromkeys(
         (
             "attention.attention_mask_of",

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
-from xlm_core.errors import InputError
-from xlm_core.inputs import check_cache_batch
+from xlm_core.inputs import check_cache_batch, check_cache_length
 from xlm_tf.layers import shape_of
 
 Pair = tuple[tf.Tensor, tf.Tensor]
@@ -54,11 +53,8 @@ class KeyValueCache:
     def _hold(self, layers: dict[int, Pair]) -> None:
         """Hold these in the place of what was held of the same layers."""
         for key, _ in layers.values():
-            if self.max_length is not None and (key.shape[2] or 0) > self.max_length:
-                raise InputError(
-                    f"the cache holds up to {self.max_length} positions, and these make "
-                    f"{key.shape[2]}: make it with a larger max_length."
-                )
+            if self.max_length is not None:
+                check_cache_length(self.max_length, key.shape[2] or 0)
         self._layers.update(layers)
 
     def get_seq_length(self) -> int:

@@ -252,7 +252,8 @@ def _family(
         room(
             "family",
             (package,),
-            *described,
+            "errors",
+            "configuration",
             "checkpoints",
             "tokenizer",
             *named("parts", "fast paths", "int8", "every model", "model", "heads"),

@@ -36,6 +36,7 @@ class ScoreRules:
         self._history = history.repeat_interleave(settled.copies, dim=0)
         minimums = torch.from_numpy(settled.rows(settled.minimums))
         self._minimums = minimums.to(history.device) if settled.minimums.any() else None
+        self._longest_minimum = int(settled.minimums.max())
         self._generated = 0
 
     def __call__(self, scores: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ class ScoreRules:
             scores = ban_repeated_ngrams(scores, self._history, settled.no_repeat_ngram_size)
         if settled.bad_words_ids:
             scores = ban_words(scores, self._history, settled.bad_words_ids)
-        if self._minimums is not None:
+        if self._minimums is not None and self._generated < self._longest_minimum:
             scores = ban_ends(scores, self._minimums > self._generated, settled.eos)
         if settled.forced_bos_token_id is not None and self._generated == 0:
             scores = force(scores, settled.forced_bos_token_id)
