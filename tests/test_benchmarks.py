@@ -393,7 +393,7 @@ def test_a_slow_lane_is_stopped_in_one_call(
     start = "    def forward(self, mode, **given):\n"
     head = f"import time\nCALLS, LIMIT = [], {calls}\n"
     code.write_text(head + STAND_IN.replace(start, start + slow))
-    monkeypatch.setattr(speed_measure, "FIRST_CALL", 5.0)
+    monkeypatch.setattr(speed_measure, "FIRST_CALL", 3.0)
     monkeypatch.setattr(speed_measure, "ANY_CALL", 1.0)
     folder = tmp_path / "weights"
     build(folder, TINY)

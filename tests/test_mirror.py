@@ -18,6 +18,7 @@ TORCH, TF = ROOT / "xlm_torch", ROOT / "xlm_tf"
 ONLY_TORCH_FILES = {
     "fast/onednn.py": "TensorFlow chooses its products itself",
     "fast/packing.py": "TensorFlow orders matrices at each product",
+    "fast/one_position.py": "a step in TensorFlow is a graph, in which calls cost nothing",
     "fast/memory.py": "TensorFlow keeps memory by itself",
     "fast/double_backward.py": "TensorFlow's custom gradients have derivatives themselves",
 }
@@ -29,6 +30,7 @@ ONLY_TF_FILES = {
     "datasets.py": "PyTorch has DataLoader",
     "sample_weights.py": "arguments of Keras' fit, as keras_model.py",
     "fast/graphs.py": "PyTorch needs no graph to be fast",
+    "generation/steps.py": "as fast/graphs.py: a step of TensorFlow is a graph",
 }
 # The formulas and the heads are cut at the same places, private functions included.
 PRIVATE_TOO = (
@@ -56,6 +58,15 @@ KERAS_ARGUMENTS = {
 ONLY_TORCH: dict[str, str] = {
     **dict.fromkeys(
         (
+            *(f"generation/decoding.{kind}Decoding.select" for kind in ("Cached", "Masked")),
+            *(f"generation/logits.ScoreRules.{name}" for name in ("__init__", "append")),
+        ),
+        "a decoding of TensorFlow has no state of its own: its loops run in a graph",
+    ),
+    "generation/greedy.best_tokens": "TensorFlow's argmax is fast for one row",
+    "generation/greedy.in_full": "losses.at_least_float32 in TensorFlow",
+    **dict.fromkeys(
+        (
             f"asked_by_tools.AskedByTools.{name}"
             for name in (
                 "enable_input_require_grads",
@@ -80,23 +91,18 @@ ONLY_TORCH: dict[str, str] = {
     "fast/embedding.only_looks_up": "a Keras embedding has no such options",
     "fast/embedding.SharedMatrix": "a function with a custom gradient, in TensorFlow private",
     "fast/embedding.EmbeddingRows": "TensorFlow's look-ups have sparse gradients by themselves",
-    "fast/integers.IntegerProduct": "TensorFlow has one product of integers, tried alike",
-    "fast/integers.EXACT_IN_FLOAT32": "as above",
+    "fast/integers.EXACT_IN_FLOAT32": "TensorFlow has other products of integers, tried alike",
+    "fast/integers.IntegerProduct.dtype": "as above",
     "fast/integers.UNSIGNED": "as above",
     "fast/integers.SIGNED": "as above",
     "fast/integers.INT_MM": "as above",
     "fast/integers.FLOATS": "as above",
-    "fast/integers.available": "as above",
     "fast/integers.TRIALS": "as above",
-    "fast/integers.chosen_product": "as above",
     "fast/integers.is_exact_and_fast": "as above",
-    "fast/integers.is_exact": "as above",
-    "fast/integers.Trial": "as above",
-    "fast/integers.LAST_BITS": "as above",
-    "fast/integers.row_scales": "as above",
-    "fast/integers.round_rows": "as above",
-    "fast/integers.integer_linears": "as above",
-    "fast/linear.linears": "each of TensorFlow's layers rounds by itself",
+    "fast/integers.Trial.given_to": "as above",
+    "fast/integers.LAST_BITS": "XLA fuses what PyTorch adds in one operation",
+    "fast/integers.BLOCK": "XLA reuses memory by itself",
+    "fast/path.OnePositionPath": "see fast/one_position.py",
     "fast/layer.attend_with_weights": "TensorFlow's linear layers are as fast by the formula",
     "fast/rule.needs_gradient": "a tape of TensorFlow asks afterwards",
     "fast/rule.is_on_cpu": "TensorFlow places by operation",
@@ -108,6 +114,25 @@ ONLY_TORCH: dict[str, str] = {
     "optimizers.OriginalAdam.step": "what an optimizer of PyTorch has to define",
 }
 ONLY_TF: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            *(
+                f"generation/decoding.{name}"
+                for name in ("BLOCK", "UncachedDecoding", "moved_left", "room_for", "with_room")
+            ),
+            *(f"generation/decoding.{kind}Decoding.grow" for kind in ("Cached", "Masked")),
+            "generation/decoding.select",
+            "generation/greedy.random_numbers",
+            "generation/greedy.generate_rows_in_graph",
+            "generation/logits.ScoreRules.of",
+            "generation/logits.ScoreRules.look_back",
+        ),
+        "loops run in a graph: their state is tensors, their settings can be hashed",
+    ),
+    **dict.fromkeys(
+        (f"generation/generate.GenerationMixin.{name}" for name in ("get_config", "from_config")),
+        "Keras' own files",
+    ),
     **dict.fromkeys(
         (
             f"asked_by_tools.AskedByTools.{name}"
@@ -140,8 +165,16 @@ ONLY_TF: dict[str, str] = {
     "pretrained.XLMPreTrainedModel.variable_of": "a PyTorch model has get_parameter",
     "pretrained.XLMPreTrainedModel.draw_seed": "dropout in TensorFlow takes its seed",
     "fast/embedding.add_rows": "PyTorch's index_add_ does it",
-    "fast/integers.integer_product": "PyTorch chooses among several",
-    "fast/integers.MULTIPLIES_INTEGERS": "as above",
+    "fast/integers.XLA": "PyTorch has other products of integers, tried alike",
+    "fast/integers.ONEDNN": "as above",
+    "fast/integers.SMALLEST_COMPILED": "PyTorch compiles nothing",
+    "fast/integers.Trial.is_summed_exactly_by": "as fast/integers.XLA",
+    "fast/integers.Trial.seconds": "as above",
+    "fast/integers.NO_GRADIENT": "a tape of TensorFlow asks afterwards",
+    "fast/integers.without_gradient": "as above",
+    "fast/integers.POWERS_OF_TWO": "PyTorch compiles nothing",
+    "fast/integers.STEPS": "as above",
+    "fast/integers.rounded_up": "as above",
     "fast/rule.tracing": "PyTorch says by itself when it traces",
     "fast/rule.is_tracing": "as above",
     "fast/rule.runs_its_class_alone": "asked for graphs too",
@@ -159,6 +192,15 @@ ONLY_TF_EXPORTS = {"AdamW": "PyTorch's can update in place (fused=True)"}
 OTHER_SIGNATURE: dict[str, str] = {
     **dict.fromkeys(
         (
+            f"generation/decoding.{kind}Decoding.{name}"
+            for kind in ("Cached", "Masked")
+            for name in ("__init__", "first", "next")
+        ),
+        "a decoding of TensorFlow has no state of its own: its loops run in a graph",
+    ),
+    "generation/logits.ScoreRules.__call__": "as above",
+    **dict.fromkeys(
+        (
             "attention.attention_mask_of",
             "fast/path.fast_path",
             "fast/unpadding.keep_new_positions",
@@ -173,6 +215,9 @@ OTHER_SIGNATURE: dict[str, str] = {
     "fast/unpadding.choose_source": "TensorFlow decides nothing by values while tracing",
     "fast/attention.attend_within_sentences": "products of matrices want flat rows; seeds",
     "fast/attention.fused_attention": "dropout in TensorFlow takes its seed, masks are added",
+    "fast/integers.chosen_product": "small matrices are not worth compiling for",
+    "fast/integers.row_scales": "XLA must not know the number that it divides by",
+    "fast/integers.round_rows": "as above; PyTorch may overwrite what it rounds",
     "fast/layer.add_linear": "dropout in TensorFlow takes its seed, and where it is drawn for",
     "fast/rule.are_traced": "TensorFlow's graph says it, PyTorch's tensors do",
     "fast/rule.are_unmodified": "Keras says layers where PyTorch says modules",

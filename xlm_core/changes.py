@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError
+from xlm_core.weights import ENCODER_DECODER
 
 
 def new_vocabulary_size(
@@ -31,7 +32,15 @@ def new_vocabulary_size(
         )
     if pad_to_multiple_of:
         size = -(-size // pad_to_multiple_of) * pad_to_multiple_of
-    if size != config.vocab_size and config.asm and architecture == "XLMWithLMHeadModel":
+    if (
+        size != config.vocab_size
+        and config.asm
+        and architecture
+        in (
+            "XLMWithLMHeadModel",
+            ENCODER_DECODER,
+        )
+    ):
         raise ConfigError("asm is True: an adaptive softmax cannot be resized.")
     config.copy(vocab_size=size)  # raises where the size is impossible
     return size

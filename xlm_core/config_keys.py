@@ -409,10 +409,13 @@ def _warn(said: list[str]) -> None:
 
 
 def _disagreeing(config: Any, meanings: Mapping[str, Meaning]) -> list[str]:
+    given = dict(config.extra)
+    if not config.is_encoder_decoder and config.decoder_layers is not None:
+        given["decoder_layers"] = config.decoder_layers
     return [
-        f"{name}={config.extra[name]!r:.60}: it {meaning.what}"
+        f"{name}={given[name]!r:.60}: it {meaning.what}"
         for name, meaning in meanings.items()
-        if name in config.extra and not meaning.agrees(config.extra[name], config)
+        if name in given and not meaning.agrees(given[name], config)
     ]
 
 

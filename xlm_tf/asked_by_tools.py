@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError
+from xlm_core.weights import ENCODER_DECODER
 
 
 class AskedByTools:
@@ -57,6 +58,8 @@ class AskedByTools:
         inputs = {"input_ids": ids, "attention_mask": tf.ones_like(ids)}
         if self.config.has_lang_embeddings:
             inputs["langs"] = tf.zeros_like(ids)
+        if self.architecture == ENCODER_DECODER:
+            inputs |= {f"decoder_{name}": tensor for name, tensor in inputs.items()}
         return inputs
 
     @property

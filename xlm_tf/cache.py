@@ -78,13 +78,14 @@ class KeyValueCache:
         """
         self._cross[layer] = (key, value)
 
-    def select(self, rows: tf.Tensor) -> None:
+    def select(self, rows: tf.Tensor, *, sources: bool = True) -> None:
         """Keep these sentences, in this order: for beams, and for batches that sentences leave.
 
         Args:
             rows: integer, shape (rows,): which of the batch.
+            sources: False: the rows have the same sources in the same order as before.
         """
-        for held in (self._layers, self._cross):
+        for held in (self._layers, self._cross) if sources else (self._layers,):
             for layer, (key, value) in held.items():
                 held[layer] = (tf.gather(key, rows), tf.gather(value, rows))
 

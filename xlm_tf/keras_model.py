@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError, refuse_unknown_arguments
+from xlm_core.weights import ENCODER_DECODER
 from xlm_tf.datasets import prepare_tf_dataset
 from xlm_tf.fast.rule import tracing
 from xlm_tf.layers import Checkpointed
@@ -214,7 +215,8 @@ class KerasModel(Checkpointed, keras.Model):
         The encoder counts such changes: it may go through them by itself, and knows no model around
         it.
         """
-        changes = getattr(self, self.base_model_prefix, self)._changes
+        encoder: KerasModel = getattr(self, self.base_model_prefix, self)  # type: ignore[assignment]
+        changes = encoder._changes
         if changes != self._changes_in_graphs:
             self.train_function = self.test_function = self.predict_function = None
             self._changes_in_graphs = changes
@@ -383,8 +385,18 @@ class KerasModel(Checkpointed, keras.Model):
         """One batch of `predict`; labels among the features are left aside."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if isinstance(x, Mapping):
+            x = {**self._decoder_inputs(x), **x}
             x = {name: value for name, value in x.items() if name not in LABEL_NAMES}
         return super().predict_step(keras.utils.pack_x_y_sample_weight(x, y, sample_weight))
+
+    def _decoder_inputs(self, x: Mapping[str, Any]) -> dict[str, Any]:
+        """What the decoder of an encoder-decoder reads where it is left to the labels."""
+        given = {"decoder_input_ids", "decoder_inputs_embeds"} & x.keys()
+        if self.architecture != ENCODER_DECODER or given or "labels" not in x:
+            return {}
+        model: Any = self
+        labels = tf.convert_to_tensor(x["labels"])
+        return {"decoder_input_ids": model.prepare_decoder_input_ids_from_labels(labels)}
 
     def _compared(self, y: Any, y_pred: Any) -> tuple[Any, Any]:
         """Labels, and the part of the model's output that they are compared with."""
@@ -588,7 +600,8 @@ class KerasModel(Checkpointed, keras.Model):
         Args:
             filepath, format, verbose, options: Keras' own.
             input_signature: Default: a dictionary of input_ids and attention_mask (and langs,
-                if the model has language embeddings), shape (batch, sequence).
+                if the model has language embeddings), shape (batch, sequence); of an
+                encoder-decoder the same of what the decoder reads as well, decoder_input_ids.
         """
         filepath = os.fspath(filepath)
         with tracing():
@@ -630,6 +643,8 @@ class KerasModel(Checkpointed, keras.Model):
         """The tensors of a call: any batch, any length."""
         names = ["input_ids", "attention_mask"]
         names += ["langs"] if self.config.has_lang_embeddings else []
+        if self.architecture == ENCODER_DECODER:
+            names += [f"decoder_{name}" for name in names]
         rank = 3 if self.architecture == "XLMForMultipleChoice" else 2
         return {name: tf.TensorSpec((None,) * rank, dtype, name) for name in names}
 

@@ -11,6 +11,7 @@ from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError
 from xlm_core.heads import problem_type_of
 from xlm_core.inputs import DtypeKind
+from xlm_core.weights import ENCODER_DECODER
 from xlm_tf.losses import (
     at_least_float32,
     cross_entropies,
@@ -19,7 +20,7 @@ from xlm_tf.losses import (
 )
 
 SPANS = ("XLMForQuestionAnsweringSimple", "XLMForQuestionAnswering")
-TOKENS = ("XLMWithLMHeadModel", "XLMForTokenClassification")
+TOKENS = ("XLMWithLMHeadModel", "XLMForTokenClassification", ENCODER_DECODER)
 
 
 def weighted_loss(

@@ -53,10 +53,17 @@ class AskedByTools(nn.Module):
 
     @property
     def dummy_inputs(self) -> dict[str, Tensor]:
-        """A small batch to try the model with: input_ids, int64, shape (3, 5)."""
+        """A small batch to try the model with: input_ids, int64, shape (3, 5).
+
+        Of an encoder-decoder, decoder_input_ids as well.
+        """
         ids = [[7, 6, 0, 0, 1], [1, 2, 3, 0, 0], [0, 0, 0, 4, 5]]
         device = next(self.parameters()).device
-        return {"input_ids": torch.tensor(ids, device=device) % self.config.vocab_size}
+        tensor = torch.tensor(ids, device=device) % self.config.vocab_size
+        inputs = {"input_ids": tensor}
+        if self.config.is_encoder_decoder:
+            inputs["decoder_input_ids"] = tensor
+        return inputs
 
     @property
     def is_gradient_checkpointing(self) -> bool:

@@ -44,7 +44,7 @@ from xlm_core.outputs import ModelOutput
 from xlm_core.positions import sinusoidal_table
 from xlm_core.weights import ENCODER_DECODER, Kind, TensorSpec, name_of, tensors_of
 from xlm_torch.asked_by_tools import AskedByTools
-from xlm_torch.quantization import is_quantized, refusing_gradients
+from xlm_torch.quantization import is_quantized
 
 Output = TypeVar("Output", bound=ModelOutput)
 # Parameters of `save_pretrained`, for its message.
@@ -653,7 +653,7 @@ class XLMPreTrainedModel(AskedByTools):
             and is_quantized(self)
             and not torch.compiler.is_compiling()
         ):
-            output["loss"] = refusing_gradients(loss)
+            output["loss"] = _refusing_gradients(loss)
         return output if return_dict else output.to_tuple()
 
     def refuse(self, unknown: Mapping[str, Any]) -> NoReturn:
@@ -681,6 +681,27 @@ class _Unfilled(TorchFunctionMode):
         if getattr(func, "__module__", "") == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
+
+
+class _RefusedGradient(torch.autograd.Function):
+    """A loss through which no gradient goes back."""
+
+    @staticmethod
+    def forward(context: Any, loss: Tensor, _: Tensor) -> Tensor:
+        return loss.clone()
+
+    @staticmethod
+    def backward(context: Any, *gradients: Any) -> Any:
+        raise ConfigError(
+            "this model's matrices are int8, for inference, and nothing of it is trainable: train "
+            "it before quantize()."
+        )
+
+
+def _refusing_gradients(loss: Tensor) -> Tensor:
+    """The loss of an int8 model, whose `backward()` says why there is no gradient."""
+    refused: Tensor = _RefusedGradient.apply(loss, loss.new_empty(0, requires_grad=True))
+    return refused
 
 
 def _around_mean(old: Tensor, count: int) -> Tensor:

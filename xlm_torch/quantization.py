@@ -123,27 +123,6 @@ class QuantizedLinear(nn.Module):
         )
 
 
-class _RefusedGradient(torch.autograd.Function):
-    """A loss through which no gradient goes back."""
-
-    @staticmethod
-    def forward(context: Any, loss: Tensor, _: Tensor) -> Tensor:
-        return loss.clone()
-
-    @staticmethod
-    def backward(context: Any, *gradients: Any) -> Any:
-        raise ConfigError(
-            "this model's matrices are int8, for inference, and nothing of it is trainable: train "
-            "it before quantize()."
-        )
-
-
-def refusing_gradients(loss: Tensor) -> Tensor:
-    """The loss of an int8 model, whose `backward()` says why there is no gradient."""
-    refused: Tensor = _RefusedGradient.apply(loss, loss.new_empty(0, requires_grad=True))  # type: ignore[no-untyped-call]
-    return refused
-
-
 OWN_LINEAR.update(code_of(QuantizedLinear))
 
 

@@ -75,6 +75,9 @@ def lines_of(result: RowResult) -> Iterator[str]:
         elif kind == "one row":
             for name, rate in lane.details.items():
                 yield f"  {name:28} {rate:8.1f} GB/s"
+        elif kind == "parts":
+            for name, milliseconds in lane.details.items():
+                yield f"  {name:28} {milliseconds:8.1f} ms"
         elif kind == "few rows":
             for name, ratio in lane.details.items():
                 yield f"  {name:28} {ratio:8.2f} times"
@@ -107,6 +110,7 @@ def times(result: RowResult, lane: LaneResult) -> str:
     """Figures of a timed lane."""
     share, error = result.share(lane), lane.error
     parts = [f"{lane.median * 1e3:8.1f} ms, least {min(lane.seconds) * 1e3:8.1f}"]
+    parts += ["a token"] if result.row.task.kind == "generate" else []
     parts.append(f"{share:4.0%} of the limit" if share is not None else "")
     parts.append(f"error {error:.1e}" if error is not None else "")
     parts.append(f"rms {lane.rms:.1e}" if lane.rms is not None else "")

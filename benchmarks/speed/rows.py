@@ -104,6 +104,13 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
     )
     keras_adamw = _named(OURS_TF, "Keras' AdamW", optimizer="keras")
     keras_adamw = replace(keras_adamw, long=True)
+    causal, causal_tf = (
+        Lane(lane.name, lane.contender, {"causal": True}) for lane in (OURS, OURS_TF)
+    )
+    beams, beams_tf = (_named(lane, "5 beams", beams=5) for lane in (causal, causal_tf))
+    small, small_tf = (_named(lane, "int8", quantized="all") for lane in (causal, causal_tf))
+    late, late_tf = (_named(lane, "after 490", prompt=490) for lane in (causal, causal_tf))
+    early, early_tf = (_named(lane, "after 2", prompt=2) for lane in (causal, causal_tf))
     large = Shape(**{**shape.__dict__, "vocab_size": large_vocabulary})
     return (
         Row(
@@ -172,6 +179,13 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
             long=True,
         ),
         Row(
+            "int8-parts",
+            "what int8 and bfloat16 consist of, 32 x 128, 45 % filled, one by one",
+            Task("parts", 32, 128, filled=0.45, shape=shape),
+            PRODUCTS,
+            long=True,
+        ),
+        Row(
             "loss",
             "masked language model, loss, 8 x 128",
             Task("loss", 8, 128, shape=shape),
@@ -211,6 +225,46 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
             "rounding of products of 512 rows, against float64",
             Task("rounding", 4, 128, shape=shape),
             PRODUCTS,
+            long=True,
+        ),
+        Row(
+            "generate",
+            "generate 48 tokens after 16, batch 1: a token",
+            Task("generate", 1, 16, shape=shape),
+            (causal, PEER_4, PEER_5, causal_tf, EAGER),
+            bars(causal, 3.5, PEER_4) + bars(causal, 5.0, PEER_5) + bars(causal_tf, 8.0, EAGER),
+            {causal.name: (1 / 1.3, ""), causal_tf.name: (1 / 1.5, "products, TensorFlow")},
+            long=True,
+        ),
+        Row(
+            "generate-16",
+            "generate 48 tokens after 16, batch 16: a token",
+            Task("generate", 16, 16, shape=shape),
+            (causal, PEER_5, causal_tf),
+            bars(causal, 8.0, PEER_5),
+            long=True,
+        ),
+        Row(
+            "generate-beams",
+            "generate 48 tokens after 16 with 5 beams, beside greedy search: a token",
+            Task("generate", 1, 16, shape=shape),
+            (causal, beams, causal_tf, beams_tf),
+            bars(beams, 1 / 2.5, causal),
+            long=True,
+        ),
+        Row(
+            "generate-int8",
+            "generate 48 tokens after 16 in int8: a token",
+            Task("generate", 1, 16, shape=shape),
+            (causal, small, causal_tf, small_tf),
+            long=True,
+        ),
+        Row(
+            "generate-late",
+            "generate 20 tokens at the beginning and at the end of 512 positions: a token",
+            Task("generate", 1, 16, shape=shape, new=20),
+            (early, late, early_tf, late_tf),
+            bars(late, 0.9, early) + bars(late_tf, 0.9, early_tf),
             long=True,
         ),
     )

@@ -40,12 +40,15 @@ class Task:
 
     Attributes:
         kind: "encode", "loss" (language model, forward), "train" (one step of AdamW), "memory"
-            (of such a step), "one row" (the products of a decoder's step), "few rows"
-            (products of a growing number of rows), or "rounding" (of the products of a layer).
+            (of such a step), "one row" (the products of a decoder's step), "parts" (what a layer
+            of int8 consists of), "few rows" (products of a growing number of rows), "rounding"
+            (of the products of a layer), or "generate" (a token after prompts that fill the
+            batch).
         batch, length: Of the padded batch.
         filled: Share of the batch that is no padding.
         labelled: Share of the tokens that have a label.
         shape: Of the model.
+        new: Tokens that are generated.
     """
 
     kind: str
@@ -54,6 +57,7 @@ class Task:
     filled: float = 1.0
     labelled: float = 0.15
     shape: Shape = field(default_factory=Shape)
+    new: int = 48
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Task:
@@ -108,7 +112,8 @@ def batch_of(task: Task, pad: int = 2) -> Batch:
 def products_of(task: Task) -> Products:
     """Every product with a matrix of weights, forward; padding and unlabelled rows left out."""
     width, layers = task.shape.emb_dim, task.shape.n_layers
-    rows = 1 if task.kind == "one row" else round(task.batch * task.length * task.filled)
+    rows = {"one row": 1, "generate": task.batch}.get(task.kind)
+    rows = rows or round(task.batch * task.length * task.filled)
     products = {
         (rows, width, width): 4 * layers,
         (rows, width, 4 * width): layers,
@@ -116,7 +121,19 @@ def products_of(task: Task) -> Products:
     }
     if task.kind in ("loss", "train"):
         products[round(rows * task.labelled), width, task.shape.vocab_size] = 1
+    if task.kind == "generate":
+        products[rows, width, task.shape.vocab_size] = 1
     return products
+
+
+def by_size(task: Task, name: str, seconds: float) -> list[list[Any]]:
+    """The seconds of all products in turn, shared among their shapes: as a run of them says.
+
+    Of a matrix that is multiplied again and again, a cache would give more than memory does.
+    """
+    sizes = {shape: shape[1] * shape[2] for shape in products_of(task)}
+    whole = sum(count * sizes[shape] for shape, count in products_of(task).items())
+    return [[name, *shape, seconds * size / whole] for shape, size in sizes.items()]
 
 
 def narrow(products: Products) -> Products:
@@ -125,7 +142,9 @@ def narrow(products: Products) -> Products:
 
 
 def attention_operations(task: Task) -> int:
-    """Floating-point operations of attention itself, forward."""
+    """Floating-point operations of attention itself, forward; next to none in a decoder's step."""
+    if task.kind == "generate":
+        return 0
     squares = int((lengths_of(task) ** 2).sum())
     return 4 * squares * task.shape.emb_dim * task.shape.n_layers
 

@@ -11,7 +11,8 @@ from conversion.cli.parsing import Parser
 from conversion.cli.terminal import PASSED, Commands, leave_pipe
 
 if TYPE_CHECKING:
-    from conversion.line_by_line import Limits, Summary
+    from conversion.line_by_line.limits import Limits
+    from conversion.line_by_line.run import Summary
 
 
 def add_translate(commands: Commands) -> None:
@@ -63,7 +64,7 @@ def add_generate(commands: Commands) -> None:
 
 def add_model(command: Parser) -> None:
     """Add the model, and in what it computes."""
-    from conversion.opening.models import FRAMEWORKS
+    from conversion.opening.families import FRAMEWORKS
 
     command.add_argument(
         "model",
@@ -102,7 +103,7 @@ def add_inputs(command: Parser) -> None:
 
 def add_running(command: Parser) -> None:
     """Add how lines are computed together, and what is said meanwhile."""
-    from conversion.line_by_line import Limits
+    from conversion.line_by_line.limits import Limits
 
     default = Limits()
     for name, what in (
@@ -129,7 +130,7 @@ def add_running(command: Parser) -> None:
 
 def limits_of(options: argparse.Namespace) -> Limits:
     """How many lines are computed together."""
-    from conversion.line_by_line import Limits
+    from conversion.line_by_line.limits import Limits
 
     return Limits(
         batch_size=options.batch_size,
@@ -142,11 +143,10 @@ def run_quietly(options: argparse.Namespace, run: Callable[..., Summary]) -> int
     """Run a tool line by line: its progress, its summary, and an output that nobody reads."""
     on_terminal = options.output in (None, "-") and sys.stdout.isatty()
     shows = not options.quiet and sys.stderr.isatty() and not on_terminal
-    if options.framework != "torch":
+    if options.framework == "tf":
         from conversion.cli.quiet import import_tensorflow
 
-        if options.framework == "tf":
-            import_tensorflow()
+        import_tensorflow()
     try:
         summary = run(terminal=sys.stderr if shows else None)
     except BrokenPipeError:

@@ -16,7 +16,7 @@ from conversion.cli.parsing import Parser
 from conversion.cli.terminal import Commands
 
 if TYPE_CHECKING:
-    from conversion.line_by_line import Summary
+    from conversion.line_by_line.run import Summary
 
 _RESUMED = "A run that was killed goes on where it was if the same command is given again."
 

@@ -15,9 +15,10 @@ from conversion.generation.models import (
 from conversion.generation.options import Model, Search, TextOptions, WrittenAs
 from conversion.generation.texts import Texts
 from conversion.generation.work import Continuing, Translating, WritingWork
-from conversion.line_by_line import Limits, Summary, run_line_by_line
+from conversion.line_by_line.limits import Limits
+from conversion.line_by_line.run import Summary, run_line_by_line
 from conversion.opening.models import file_fingerprint, fingerprint, open_model
-from conversion.opening.tokenizers import open_tokenizer_of
+from conversion.opening.tokenizers import bare_words_may_continue, open_tokenizer_of
 from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint
 from xlm_core.config import XLMConfig
 from xlm_core.generation import GenerationConfig, language_ids, refuse_missing_language
@@ -73,6 +74,7 @@ def translate_files(
         lang=names["src_lang"],
         written_lang=names["tgt_lang"],
         positions=checkpoint.config.max_position_embeddings,
+        bare_may_continue=bare_words_may_continue(checkpoint),
     )
 
     def work_of(writer: Writer, own: Any, written_as: WrittenAs) -> WritingWork:
@@ -142,6 +144,7 @@ def generate_files(
         lang=name,
         written_lang=name,
         positions=_longest_prompt(config, search),
+        bare_may_continue=bare_words_may_continue(checkpoint),
     )
 
     def work_of(writer: Writer, own: Any, written_as: WrittenAs) -> WritingWork:

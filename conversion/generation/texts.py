@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from conversion.generation.options import TextOptions
-from conversion.line_by_line import Line
+from conversion.line_by_line.work import Line
 from conversion.opening.tokenizers import ids_of_subwords
 from xlm_core.tokenization.text.romanian import without_romanian_diacritics
 from xlm_core.tokenization.tokenizer import XLMTokenizer
@@ -54,6 +54,7 @@ class Texts:
         framing: That of the lines, as the tokenizer's calls take it.
         lang: Language of the lines.
         written_lang: Language of what the model writes.
+        bare_may_continue: Of lines of subwords, see `ids_of_subwords`.
         positions: Most ids of a line, the frame included; more are cut off: at the end of a
             sentence, at the beginning of a prompt.
     """
@@ -67,6 +68,7 @@ class Texts:
         lang: str,
         written_lang: str,
         positions: int,
+        bare_may_continue: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
         self._options = options
@@ -74,6 +76,7 @@ class Texts:
         self._lang = lang
         self._written_lang = written_lang
         self._positions = positions
+        self._bare_may_continue = bare_may_continue
         # What frames or fills sequences, and is no part of a text.
         self._silent = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
         self._special = set(tokenizer.all_special_tokens)
@@ -88,7 +91,11 @@ class Texts:
         """Encode lines."""
         tokenizer = self.tokenizer
         if self._options.input_is_bpe:
-            rows = [ids_of_subwords(tokenizer, line.text.split()) for line in lines]
+            bare = self._bare_may_continue
+            rows = [
+                ids_of_subwords(tokenizer, line.text.split(), bare_may_continue=bare)
+                for line in lines
+            ]
         else:
             texts = [line.text for line in lines]
             if self._romanian:

@@ -10,7 +10,7 @@ from typing import Any
 from conversion.generation.models import Rows, Writer
 from conversion.generation.options import Search, WrittenAs
 from conversion.generation.texts import Encoded, Texts
-from conversion.line_by_line import Line, Result, json_line
+from conversion.line_by_line.work import Line, Result, json_line
 
 
 class WritingWork(ABC):

@@ -150,8 +150,6 @@ def _notes(checkpoint: Checkpoint, fit: Fit, architecture: str, *, whole: bool) 
         )
         notes[-1] += f": its tensors were compared with {architecture}"
     notes += checkpoint.notes
-    if checkpoint.as_model() is not checkpoint:
-        notes.append("an encoder-decoder: the model classes run its encoder only")
     notes += [f"{spec.path} is a fixed table, made when it is loaded" for spec in fit.made]
     if fit.repeated and not whole:
         apart = [

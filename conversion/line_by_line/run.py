@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TextIO, TypeVar
 
+from conversion.line_by_line.limits import Limits
 from conversion.line_by_line.progress import Progress
 from conversion.line_by_line.resuming import Done, Output, open_output
 from conversion.line_by_line.text_files import Batch, Reader
@@ -19,34 +20,6 @@ from xlm_core.distribution import __version__
 from xlm_core.errors import InputError
 
 Item = TypeVar("Item")
-
-_WINDOW_LINES = 1024
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How many lines are computed together. The order of the output does not depend on it.
-
-    Attributes:
-        batch_size: Largest number of lines in a batch.
-        batch_tokens: Largest number of tokens in a batch, padding included.
-        window_lines: Number of lines that are read, sorted by length and written together. A run
-            that is killed loses what it has computed of one window.
-    """
-
-    batch_size: int = 32
-    batch_tokens: int = 4096
-    window_lines: int = _WINDOW_LINES
-
-    def check(self) -> None:
-        """Refuse limits that are no positive whole numbers.
-
-        Raises:
-            InputError: If one is not.
-        """
-        for name, value in vars(self).items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"{name} is {value!r}; expected a whole number from 1 on.")
 
 
 @dataclass(frozen=True)

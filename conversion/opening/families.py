@@ -13,6 +13,8 @@ FAMILIES = {
     "PyTorch": ("xlm_torch", "torch", "torch"),
     "TensorFlow": ("xlm_tf", "tensorflow", "tf"),
 }
+# As options and arguments call them -> title.
+FRAMEWORKS = {"torch": "PyTorch", "tf": "TensorFlow"}
 
 
 def load_family(title: str) -> tuple[Any, Any]:

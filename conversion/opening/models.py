@@ -6,12 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from conversion.opening.families import load_family
+from conversion.opening.families import FRAMEWORKS, load_family
 from xlm_core.checkpoints.opening import Checkpoint
 from xlm_core.errors import InputError, MissingPackageError, nearest
-
-# As the command line calls the frameworks.
-FRAMEWORKS = {"torch": "PyTorch", "tf": "TensorFlow"}
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,12 @@ from xlm_core.tokenization.files.folder import MERGES_FILE, VOCAB_FILE
 from xlm_core.tokenization.files.vocabulary_files import (
     Merges,
     are_cased,
+    marks_ends,
     original_vocabulary,
     read_vocabulary,
 )
 from xlm_core.tokenization.tokenizer import XLMTokenizer
+from xlm_core.tokenization.words.bpe import END_OF_WORD
 
 
 def open_tokenizer_of(
@@ -109,16 +111,40 @@ def _of_files(
     return XLMTokenizer.from_facebook(found[0], dict(enumerate(words)), **settings)
 
 
-def ids_of_subwords(tokenizer: XLMTokenizer, subwords: Sequence[str]) -> list[int]:
-    """The ids of subwords as fastBPE writes them, with "@@" where more of the word follows."""
-    special = set(tokenizer.all_special_tokens)
-    tokens = [
-        piece
-        if piece in special
-        else piece.removesuffix("@@")
-        if piece.endswith("@@")
-        else f"{piece}</w>"
-        for piece in subwords
-    ]
-    ids: list[int] = tokenizer.convert_tokens_to_ids(tokens)
+def bare_words_may_continue(checkpoint: Checkpoint) -> bool:
+    """Whether subwords without a mark may be the beginning of a word in texts for a checkpoint.
+
+    So it is where its dictionary marks the ends of words, and not their beginnings.
+    """
+    words = None if checkpoint.original is None else checkpoint.original.words
+    return words is not None and marks_ends(words)
+
+
+def ids_of_subwords(
+    tokenizer: XLMTokenizer, subwords: Sequence[str], *, bare_may_continue: bool = False
+) -> list[int]:
+    """The ids of the subwords of a line that was split before.
+
+    Either "@@" marks where more of the word follows, as fastBPE writes it, or "</w>" where a word
+    ends, as transformers does.
+
+    Args:
+        tokenizer: Knows the ids.
+        subwords: The subwords.
+        bare_may_continue: What has neither mark may be the beginning of a word, if the vocabulary
+            has no such whole word.
+    """
+    special, known = set(tokenizer.all_special_tokens), tokenizer.encoder
+    ends_are_marked = any(piece.endswith(END_OF_WORD) for piece in subwords)
+
+    def token_of(piece: str) -> str:
+        if piece in special or piece.endswith(END_OF_WORD):
+            return piece
+        if piece.endswith("@@"):
+            return piece.removesuffix("@@")
+        whole = f"{piece}{END_OF_WORD}"
+        bare = ends_are_marked or (bare_may_continue and whole not in known)
+        return piece if bare else whole
+
+    ids: list[int] = tokenizer.convert_tokens_to_ids([*map(token_of, subwords)])
     return ids

@@ -80,15 +80,25 @@ class Row:
         return f"{self.name} ({words})" if words else self.name
 
 
+# The name of a tensor of one layer; an encoder-decoder has three kinds of attention.
+OF_LAYER = re.compile(
+    r"(?P<part>encoder_|decoder_|cross_|)(?P<kind>hidden_states|attentions)\[(?P<index>\d+)\]"
+)
+
+
 def describe(name: str) -> str:
     """Say in words what a tensor is, such as "output of layer 1"; empty where its name does."""
-    found = re.fullmatch(r"(hidden_states|attentions)\[(\d+)\]", name)
+    found = OF_LAYER.fullmatch(name)
     if not found:
         return _WORDS.get(name, "")
-    index = int(found[2])
-    if found[1] == "attentions":
-        return f"attention of layer {index}"
-    return f"output of layer {index - 1}" if index else "embeddings"
+    part, kind, index = found["part"], found["kind"], int(found["index"])
+    if kind == "attentions":
+        words = f"attention of layer {index}"
+    else:
+        words = f"output of layer {index - 1}" if index else "embeddings"
+    if part == "cross_":
+        return f"decoder: {words} to the source"
+    return f"{part.rstrip('_')}: {words}" if part else words
 
 
 def first_off(rows: Iterable[Row]) -> Row | None:

@@ -7,9 +7,14 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, TextIO
 
-from conversion.line_by_line import Limits, Summary, run_line_by_line
+from conversion.line_by_line.limits import Limits
+from conversion.line_by_line.run import Summary, run_line_by_line
 from conversion.opening.models import file_fingerprint, fingerprint, framework_of, open_model
-from conversion.opening.tokenizers import ids_of_subwords, open_tokenizer_of
+from conversion.opening.tokenizers import (
+    bare_words_may_continue,
+    ids_of_subwords,
+    open_tokenizer_of,
+)
 from conversion.texts.npy import fill_in, npy_header
 from conversion.texts.options import ModelSource, Reading
 from conversion.texts.work import EncodingWork, FillingWork, ScoringWork
@@ -229,8 +234,10 @@ class _Tool:
             input_is_bpe=source.input_is_bpe,
         )
 
+        bare = bare_words_may_continue(self._checkpoint)
+
         def ids_of(text: str) -> list[int]:
-            return ids_of_subwords(tokenizer, text.split())
+            return ids_of_subwords(tokenizer, text.split(), bare_may_continue=bare)
 
         self.preparation = Preparation(
             config,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from conversion.line_by_line import Line, Result, json_line
+from conversion.line_by_line.work import Line, Result, json_line
 from xlm_core.errors import InputError
 from xlm_core.texts.embeddings import Encoder
 from xlm_core.texts.filling import MaskFilling

@@ -14,6 +14,7 @@ import numpy as np
 
 from xlm_core.config import XLMConfig
 from xlm_core.heads import check_beams, problem_type_of
+from xlm_core.weights import ENCODER_DECODER
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -41,7 +42,7 @@ class Batch:
     Attributes:
         inputs: Arrays by argument name: input_ids, attention_mask and, where the model has
             language embeddings, langs; all int64 of shape (batch, sequence), for multiple choice
-            (batch, choices, sequence).
+            (batch, choices, sequence). Of an encoder-decoder, the same of the decoder as well.
         labels: Arrays by argument name, for the loss of the head; empty where it has none.
     """
 
@@ -87,6 +88,13 @@ def verification_batch(config: XLMConfig, architecture: str, *, seed: int = SEED
     inputs = {"input_ids": ids.astype(np.int64), "attention_mask": mask}
     if config.has_lang_embeddings:
         inputs["langs"] = _languages(config.n_langs, sequence)
+    if architecture == ENCODER_DECODER:
+        mask = mask[::-1].copy()  # so that sources and targets are not alike
+        ids = np.where(mask == 1, generator.choice(words, size=mask.shape), config.pad_index)
+        target = {"input_ids": ids.astype(np.int64), "attention_mask": mask}
+        if "langs" in inputs:
+            target["langs"] = inputs["langs"][::-1].copy()
+        inputs |= {f"decoder_{name}": array for name, array in target.items()}
     labels = _labels(config, architecture, mask, words, generator)
     if architecture == "XLMForMultipleChoice":
         inputs = {name: array.reshape(-1, CHOICES, sequence) for name, array in inputs.items()}
@@ -127,8 +135,8 @@ def _labels(
     """Labels of every kind that the head computes a loss for."""
     batch, sequence = mask.shape
     classes = config.num_labels
-    if architecture in ("XLMWithLMHeadModel", "XLMForTokenClassification"):
-        named = words if architecture == "XLMWithLMHeadModel" else np.arange(classes)
+    if architecture in ("XLMWithLMHeadModel", "XLMForTokenClassification", ENCODER_DECODER):
+        named = np.arange(classes) if architecture == "XLMForTokenClassification" else words
         # Every other token counts, and so does the first of each row.
         counted = (mask == 1) & (np.cumsum(mask, axis=1) % 2 == 1)
         labels = np.where(counted, generator.choice(named, size=mask.shape), IGNORED)

@@ -14,7 +14,7 @@ from conversion.reports.pair import Forward, PairReport, Side
 from conversion.reports.progress import ByteProgress
 from conversion.reports.tensors import ABSENT, ROUNDED, TensorRow
 from conversion.verification.batch import verification_batch
-from conversion.verification.checkpoint import ENCODER_ONLY, architecture_of, versions
+from conversion.verification.checkpoint import architecture_of, versions
 from conversion.verification.forward import Participant, compare_forward
 from conversion.verification.tensors import compare_weights
 from xlm_core.checkpoints import Checkpoint, open_checkpoint
@@ -123,15 +123,14 @@ def _forward(
     seconds: dict[str, Any],
     progress: ByteProgress,
 ) -> Forward:
-    models = [checkpoint.as_model() for checkpoint in checkpoints]
-    architecture = architecture_of(models[0])
+    architecture = architecture_of(checkpoints[0])
     titles = (f"A in {families[0]}", f"B in {families[1]}")
     a, b = (
         Participant(title, family, model.source, title)
-        for title, family, model in zip(titles, families, models, strict=True)
+        for title, family, model in zip(titles, families, checkpoints, strict=True)
     )
     try:
-        batch = verification_batch(models[0].config, architecture)
+        batch = verification_batch(checkpoints[0].config, architecture)
         rows = compare_forward(
             (a, b), architecture, batch, bars=bars, seconds=seconds, progress=progress
         )
@@ -180,7 +179,5 @@ def _not_proven(
 def _notes(checkpoints: Checkpoints) -> list[str]:
     notes = []
     for letter, checkpoint in zip("AB", checkpoints, strict=True):
-        if checkpoint.as_model() is not checkpoint:
-            notes.append(f"{letter} is {ENCODER_ONLY}; every tensor was compared")
         notes += [f"{letter} holds beside its tensors: {what}" for what in checkpoint.dropped]
     return notes

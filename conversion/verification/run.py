@@ -46,7 +46,7 @@ def run_torch(source: str, architecture: str, batch: Batch, dtype: str) -> Run:
     """Run the batch in PyTorch.
 
     Args:
-        source: A checkpoint of any layout. Of an encoder-decoder, the encoder is run.
+        source: A checkpoint of any layout.
         architecture: The class to open it in.
         batch: The batch, as `verification_batch` makes it.
         dtype: "float64" or "float32".
@@ -111,15 +111,16 @@ def _run(
 
 def in_order(output: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the tensors of an output under their names, in order of computation, but the loss."""
-    hidden_states = output.get("hidden_states") or ()
-    attentions = output.get("attentions") or ()
-    for index in range(max(len(hidden_states), len(attentions))):
-        if index < len(hidden_states):
-            yield f"hidden_states[{index}]", hidden_states[index]
-        if index < len(attentions):
-            yield f"attentions[{index}]", attentions[index]
+    for part in ("encoder_", "decoder_", ""):
+        names = [f"{part}hidden_states", f"{part}attentions"]
+        names += ["cross_attentions"] if part == "decoder_" else []
+        states = {name: output.get(name) or () for name in names}
+        for index in range(max(map(len, states.values()))):
+            for name, of_layers in states.items():
+                if index < len(of_layers):
+                    yield f"{name}[{index}]", of_layers[index]
     for name, tensor in output.items():
-        if name not in ("loss", "hidden_states", "attentions"):
+        if name != "loss" and not isinstance(tensor, tuple):
             yield name, tensor
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +45,7 @@ def pair(kind: str, seed: int) -> tuple[Any, Any]:
     n_heads = int(rng.integers(1, 4))
     config = XLMConfig(
         vocab_size=VOCABULARY,
-        emb_dim=n_heads * int(rng.integers(3, 6)),
+        emb_dim=n_heads * int(rng.integers(4, 7)),
         n_heads=n_heads,
         n_layers=int(rng.integers(1, 3)),
         n_langs=int(rng.integers(1, 4)),

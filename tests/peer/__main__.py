@@ -1,6 +1,6 @@
 """transformers' common tests for XLM: how many theirs pass, how many ours, and which differ.
 
-    python -m tests.peer [--suites 'PyTorch*'] [--only ours] [-k WORDS] [--verbose]
+    python -m tests.peer [--suites 'PyTorch*'] [--only ours] [--quick] [-k WORDS] [--verbose]
 
 Theirs run in the same call, as the control. Fails if a test that theirs pass and ours do not is not
 in the suite's list of deliberate differences, or if one of that list passes.
@@ -25,12 +25,15 @@ _HERE = Path(__file__).parent
 _PASSED, _SKIPPED, _FAILED = "passed", "skipped", "failed"
 
 
-def outcomes(suite: Suite, subject: str, *, words: str | None, verbose: bool) -> dict[str, str]:
+def outcomes(
+    suite: Suite, subject: str, *, words: str | None, quick: bool, verbose: bool
+) -> dict[str, str]:
     """Each test's name with its outcome, from a run of pytest in a process of its own."""
     environment = os.environ | {
         VARIABLE: subject,
         "XLM_PEER_TESTS": str(sources.common_tests(suite.version)),
         "XLM_PEER_PACKAGES": str(sources.packages()),
+        "RUN_SLOW": "0" if quick else "1",
         "TF_USE_LEGACY_KERAS": "1" if subject == "theirs" else "0",
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -107,6 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--suites", default="*", help="a pattern of titles")
     parser.add_argument("--only", help="one subject, without the control: theirs, ours or kind")
+    parser.add_argument("--quick", action="store_true", help="without those that are marked slow")
     parser.add_argument("-k", dest="words", help="pytest's choice of tests by words")
     parser.add_argument("--verbose", action="store_true", help="show pytest's own output")
     options = parser.parse_args(arguments)
@@ -119,7 +123,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{suite.title}: the common tests of transformers {suite.version}", flush=True)
         found: dict[str, dict[str, str]] = {}
         for subject in subjects:
-            found[subject] = outcomes(suite, subject, words=options.words, verbose=options.verbose)
+            found[subject] = outcomes(
+                suite,
+                subject,
+                words=options.words,
+                quick=options.quick,
+                verbose=options.verbose,
+            )
             counts = (
                 f"{_count(found[subject], kind)} {kind}" for kind in (_PASSED, _SKIPPED, _FAILED)
             )

@@ -25,26 +25,27 @@ _FILES = (
 _STAND_INS = {
     # Generation has tests of its own, which are not distributed.
     "generation/test_utils.py": "class GenerationTesterMixin:\n    pass\n",
-    # Arguments of `PretrainedConfig`, each with a value that is not its default.
+    # Arguments of `PretrainedConfig`, each with a value that is not its default; that of
+    # the dtype is named as in the version.
     "utils/test_configuration_utils.py": (
-        "config_common_kwargs = {\n"
+        "config_common_kwargs = {{\n"
         "    'return_dict': False,\n"
         "    'output_hidden_states': True,\n"
         "    'output_attentions': True,\n"
         "    'torchscript': True,\n"
-        "    'dtype': 'float16',\n"
+        "    '{dtype}': 'float16',\n"
         "    'tie_word_embeddings': False,\n"
         "    'chunk_size_feed_forward': 5,\n"
         "    'architectures': ['BertModel'],\n"
         "    'finetuning_task': 'translation',\n"
-        "    'id2label': {0: 'label'},\n"
-        "    'label2id': {'label': '0'},\n"
+        "    'id2label': {{0: 'label'}},\n"
+        "    'label2id': {{'label': '0'}},\n"
         "    'prefix': 'PREFIX',\n"
         "    'bos_token_id': 6,\n"
         "    'pad_token_id': 7,\n"
         "    'eos_token_id': 8,\n"
         "    'problem_type': 'regression',\n"
-        "}\n"
+        "}}\n"
     ),
 }
 
@@ -63,6 +64,12 @@ def common_tests(version: str) -> Path:
     if not (folder / "complete").exists():
         _unpack(_source_distribution(version), folder)
         (folder / "complete").touch()
+    for name, text in _STAND_INS.items():
+        path = folder / PACKAGE / name
+        path.parent.mkdir(exist_ok=True)
+        (path.parent / "__init__.py").touch()
+        dtype = "dtype" if version >= "4.56" else "torch_dtype"
+        path.write_text(text.format(dtype=dtype), encoding="utf-8")
     return folder
 
 
@@ -97,11 +104,6 @@ def _unpack(archive: Path, folder: Path) -> None:
                 file = tar.extractfile(member)
                 if file is not None:
                     (package / parts[-1]).write_bytes(file.read())
-    for name, text in _STAND_INS.items():
-        path = package / name
-        path.parent.mkdir(exist_ok=True)
-        (path.parent / "__init__.py").touch()
-        path.write_text(text, encoding="utf-8")
 
 
 def _pip(*arguments: str) -> None:

@@ -16,6 +16,7 @@ testing_utils.require_tf = lambda case: case
 testing_utils.require_tf2onnx = unittest.skip("no tf2onnx")
 
 from peer_tests import test_modeling_tf_common as common  # noqa: E402
+from peer_tests.test_configuration_common import ConfigTester  # noqa: E402
 
 THEIRS = subject() == "theirs"
 if THEIRS:
@@ -78,3 +79,59 @@ class TFXLMModelTest(common.TFModelTesterMixin, unittest.TestCase):  # type: ign
     def setUp(self) -> None:
         tf.random.set_seed(0)
         self.model_tester = TFXLMModelTester(self)
+        self.config_tester = ConfigTester(self, config_class=XLMConfig, emb_dim=37)
+
+    def test_config(self) -> None:
+        self.config_tester.run_common_tests()
+
+    # What transformers' file for XLM tests beside the common tests, which its source distribution
+    # lacks: every class is called as published, and its outputs have their shapes.
+
+    def _model(self, name: str) -> Any:
+        return getattr(family, name)(self.model_tester.get_config())
+
+    def _drawn(self, below: int, *more: int) -> tf.Tensor:
+        """Integers below a bound, one for each sequence of the batch or one for each token."""
+        return common.ids_tensor([self.model_tester.batch_size, *more], below)
+
+    def _lengths(self) -> tf.Tensor:
+        return self._drawn(2) + self.model_tester.seq_length - 2
+
+    def test_xlm_model(self) -> None:
+        tester, model = self.model_tester, self._model("TFXLMModel")
+        ids, langs = self._drawn(tester.vocab_size, 7), self._drawn(2, 7)
+        model({"input_ids": ids, "lengths": self._lengths(), "langs": langs})
+        mask = common.random_attention_mask(list(ids.shape), dtype=tf.float32)
+        found = model([ids, mask])
+        assert found.last_hidden_state.shape == (*ids.shape, tester.hidden_size)
+
+    def test_xlm_lm_head(self) -> None:
+        tester, model = self.model_tester, self._model("TFXLMWithLMHeadModel")
+        ids, langs = self._drawn(tester.vocab_size, 7), self._drawn(2, 7)
+        found = model({"input_ids": ids, "lengths": self._lengths(), "langs": langs})
+        assert found.logits.shape == (*ids.shape, tester.vocab_size)
+
+    def test_xlm_qa(self) -> None:
+        ids, model = self._drawn(99, 7), self._model("TFXLMForQuestionAnsweringSimple")
+        found = model({"input_ids": ids, "lengths": self._lengths()})
+        assert found.start_logits.shape == found.end_logits.shape == ids.shape
+
+    def test_xlm_sequence_classif(self) -> None:
+        ids, model = self._drawn(99, 7), self._model("TFXLMForSequenceClassification")
+        found = model({"input_ids": ids, "lengths": self._lengths()})
+        assert found.logits.shape == (len(ids), 2)
+
+    def test_for_token_classification(self) -> None:
+        ids, model = self._drawn(99, 7), self._model("TFXLMForTokenClassification")
+        mask = common.random_attention_mask(list(ids.shape), dtype=tf.float32)
+        langs = self._drawn(2, 7)
+        found = model({"input_ids": ids, "attention_mask": mask, "token_type_ids": langs})
+        assert found.logits.shape == (*ids.shape, 2)
+
+    def test_for_multiple_choice(self) -> None:
+        choices, model = self.model_tester.num_choices, self._model("TFXLMForMultipleChoice")
+        ids, langs = self._drawn(99, choices, 7), self._drawn(2, choices, 7)
+        mask = common.random_attention_mask([len(ids), 7], dtype=tf.float32)
+        mask = tf.repeat(mask[:, None], choices, axis=1)
+        found = model({"input_ids": ids, "attention_mask": mask, "token_type_ids": langs})
+        assert found.logits.shape == (len(ids), choices)

@@ -9,14 +9,25 @@ import unittest
 from pathlib import Path
 from typing import Any
 
+from peer_tests import test_tokenization_common
 from peer_tests.test_tokenization_common import TokenizerTesterMixin
 
 from tests.peer.subject import subject
 
 if subject() == "theirs":
     from transformers.models.xlm.tokenization_xlm import XLMTokenizer
+elif subject() == "kind":
+    from xlm_torch.for_transformers import XLMTokenizer, register  # type: ignore[assignment]
+
+    register()
 else:
-    from xlm_core import XLMTokenizer
+    from xlm_core import XLMConfig, XLMTokenizer  # type: ignore[assignment]
+    from xlm_torch import XLMModel
+
+    # The common tests ask transformers' tables for the tokenizer's model.
+    test_tokenization_common.merge_model_tokenizer_mappings = lambda *_: {
+        XLMTokenizer: (XLMConfig, XLMModel)
+    }
 
 SPECIAL = ("<s>", "</s>", "<pad>", "<unk>", *(f"<special{i}>" for i in range(10)))
 MERGES = (("l", "o"), ("lo", "w"), ("e", "r</w>"), ("n", "e"), ("ne", "w"), ("lo", "w</w>"))
@@ -47,6 +58,16 @@ class XLMTokenizerTest(TokenizerTesterMixin, unittest.TestCase):  # type: ignore
     @classmethod
     def tearDownClass(cls) -> None:
         shutil.rmtree(cls.tmpdirname, ignore_errors=True)
+
+    def test_full_tokenizer(self) -> None:
+        # By the names of the files alone, as transformers' file for XLM tests it.
+        folder = Path(self.tmpdirname)
+        tokenizer = XLMTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+        tokens = tokenizer.tokenize("lower")
+        assert tokens == ["low", "er</w>"]
+        vocabulary = tokenizer.get_vocab()
+        expected = [vocabulary[token] for token in (*tokens, "<unk>")]
+        assert tokenizer.convert_tokens_to_ids([*tokens, "<unk>"]) == expected
 
     def get_input_output_texts(self, tokenizer: Any) -> tuple[str, str]:
         return "lower newer", "lower newer"

@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._send_content(self._by_hash(self.path.removeprefix("/cdn/")), {})
             return
-        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/([^/?]+)", self.path)
+        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/([^?]+)", self.path)
         name, revision, file = map(unquote, found.groups()) if found else ("", "", self.path)
         self._note(f"{revision}/{file}")
         repository = self.server.repositories.get(name)

@@ -190,7 +190,13 @@ def _family(
             "configuration",
             *named("parts"),
         ),
-        room("fast paths", _within(package, "fast"), *named("parts", "formulas"), *fast),
+        room(
+            "fast paths",
+            _within(package, "fast"),
+            "rules of models",
+            *named("parts", "formulas"),
+            *fast,
+        ),
         room(
             "int8",
             _within(package, "quantization"),
@@ -230,6 +236,7 @@ def _family(
             _within(package, *heads),
             *described,
             "rules of models",
+            "checkpoints",
             *named("parts", "fast paths", "every model", "model", "generation"),
         ),
         room(
@@ -248,7 +255,7 @@ def _family(
             *described,
             "checkpoints",
             "tokenizer",
-            *named("parts", "fast paths", "int8", "every model", "model", "generation", "heads"),
+            *named("parts", "fast paths", "int8", "every model", "model", "heads"),
             *named("texts"),
         ),
     )
@@ -265,6 +272,7 @@ _CONVERSION = (
             "hub",
             "layouts",
             "checkpoints",
+            "words",
             "files of a tokenizer",
             "tokenizer",
             "xlm_torch: family",
@@ -403,7 +411,7 @@ _CONVERSION = (
 
 ROOMS: tuple[Room, ...] = (
     *_CORE,
-    *_family("xlm_torch", fast=("rules of models",)),
+    *_family("xlm_torch"),
     # What is transformers' own kind, and imported by nobody.
     Room(
         FOR_TRANSFORMERS,
@@ -422,7 +430,7 @@ ROOMS: tuple[Room, ...] = (
         ),
     ),
     # optree is told that what a tokenizer returns is a dictionary.
-    *_family("xlm_tf", parts=("calls",)),
+    *_family("xlm_tf", parts=("calls",), fast=("errors",)),
     *_CONVERSION,
 )
 

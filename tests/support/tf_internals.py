@@ -24,6 +24,9 @@ from xlm_tf.fast import attention, graphs, integers, path, vocabulary_loss
 from xlm_tf.fast import embedding as embeddings
 from xlm_tf.fast import layer as layers
 from xlm_tf.fast import linear as linears
+from xlm_tf.fast.integers import chosen_product as chosen_integer_product
+from xlm_tf.fast.integers import integer_feed_forward, integer_linears, is_exact, round_rows
+from xlm_tf.fast.integers import rounded_up as compiled_rows
 from xlm_tf.fast.linear import linear
 from xlm_tf.fast.rule import are_traced, tracing
 from xlm_tf.fast.unpadding import Unpadding, choose_unpadding, gather_rows
@@ -33,10 +36,16 @@ from xlm_tf.model import FormulaPath
 __all__ = [
     "Unpadding",
     "are_traced",
+    "chosen_integer_product",
+    "compiled_rows",
     "gather_rows",
+    "integer_feed_forward",
+    "integer_linears",
+    "is_exact",
     "linear",
     "linear_cross_entropy",
     "may_keep_logits",
+    "round_rows",
     "tracing",
 ]
 

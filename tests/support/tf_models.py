@@ -50,6 +50,11 @@ def run_tf(model: Any, case: Case, dtype: str = "float64") -> dict[str, Any]:
 
 def tf_gradients(model: Any, case: Case) -> dict[str, Array]:
     """Path -> float64 gradient, in PyTorch's orientation, of the loss (else of a weighted sum)."""
+    return tf_outputs_and_gradients(model, case)[1]
+
+
+def tf_outputs_and_gradients(model: Any, case: Case) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Those of `run_tf` and of `tf_gradients`, from one forward pass."""
     with tf.GradientTape() as tape:
         flat = run_tf(model, case)
         if "loss" in flat:
@@ -68,4 +73,4 @@ def tf_gradients(model: Any, case: Case) -> dict[str, Array]:
             continue
         array = tf.convert_to_tensor(gradient).numpy()
         gradients[spec.path] = array.T if spec.kind.value == "matrix" else array
-    return gradients
+    return flat, gradients

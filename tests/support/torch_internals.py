@@ -29,6 +29,7 @@ from xlm_torch.fast.attention import FlashAttention, attend_within_sentences, fu
 from xlm_torch.fast.embedding import EmbeddingRows, embedding, share
 from xlm_torch.fast.integers import (
     FLOATS,
+    integer_feed_forward,
     integer_linears,
     is_exact_and_fast,
     round_rows,
@@ -60,6 +61,11 @@ def use_integer_product(monkeypatch: pytest.MonkeyPatch, chosen: integers.Intege
     packing.PACKED.clear()
     packing.PACKED_TOGETHER.clear()
     monkeypatch.setattr(integers, "chosen_product", lambda: chosen)
+
+
+def round_in_blocks(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """Set how many rows are rounded at a time."""
+    monkeypatch.setattr(integers, "BLOCK", rows)
 
 
 def prefer_onednn(monkeypatch: pytest.MonkeyPatch, rows: dict[torch.dtype, range]) -> None:

@@ -153,6 +153,11 @@ def assert_same_outputs(
 
 def gradients(model: Any, case: Case) -> dict[str, Tensor]:
     """Name -> float64 gradient of the loss (of a weighted sum of outputs where there is none)."""
+    return outputs_and_gradients(model, case)[1]
+
+
+def outputs_and_gradients(model: Any, case: Case) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Those of `run` and of `gradients`, from one forward pass."""
     model.zero_grad()
     flat = run(model, case)
     if "loss" in flat:
@@ -161,7 +166,7 @@ def gradients(model: Any, case: Case) -> dict[str, Tensor]:
         output = flat.get("last_hidden_state", flat.get("logits"))
         weights = torch.sin(torch.arange(output.numel(), dtype=output.dtype)).view_as(output)
         (output * weights).sum().backward()
-    return {
+    return flat, {
         name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         for name, parameter in model.named_parameters()
         if parameter.requires_grad

@@ -59,6 +59,7 @@ def test_keras_on_another_backend_is_refused() -> None:
     )  # fmt: skip
     assert done.returncode != 0
     assert "xlm_tf needs Keras on TensorFlow, and finds it on 'torch'" in done.stderr
+    assert "set KERAS_BACKEND=tensorflow" in done.stderr
 
 
 def test_importing_changes_no_global_setting() -> None:

@@ -19,7 +19,6 @@ from tests.support.parity import as_array, assert_close_to_largest, assert_equal
 from tests.support.tf_fast_paths import (
     compile_every_width,
     count_graphs,
-    operations,
     plainly,
     small_batch,
     small_model,

@@ -82,9 +82,12 @@ def already_canonical(
 
 
 def _refuse_many_layers(tensors: Mapping[str, LazyTensor], config: XLMConfig, source: str) -> None:
-    if config.n_layers > _MANY_LAYERS and _PER_LAYER * config.n_layers > len(tensors):
+    names = ("n_layers", "encoder_layers", "decoder_layers")
+    name = max(names, key=lambda each: getattr(config, each) or 0)
+    layers = getattr(config, name)
+    if layers > _MANY_LAYERS and _PER_LAYER * layers > len(tensors):
         raise CheckpointError(
-            f"{source}: its configuration says n_layers={config.n_layers}, but there are only "
+            f"{source}: its configuration says {name}={layers}, but there are only "
             f"{len(tensors)} tensors. Check that config.json belongs to these weights."
         )
 

@@ -43,12 +43,11 @@ from xlm_core.hub import PUBLISHED, WantedFiles, fetch, is_hub_name, quirks
 from xlm_core.loading_arguments import FILE_ARGUMENTS, FileArguments
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 
-
-# What is said where a translation model is asked for, with the source filled in.
+# What is said where an encoder-decoder is asked for, with the source filled in.
 NO_DECODER = (
-    "{} is an encoder alone, without a decoder: it cannot translate. Start a decoder from it, to be "
-    "trained: XLMForConditionalGeneration.from_pretrained(encoder=..., decoder=...), with this "
-    "checkpoint for both."
+    "{} is an encoder alone, without a decoder: it cannot translate. A decoder can be started from "
+    "it, and is to be trained: XLMForConditionalGeneration.from_pretrained(encoder=..., "
+    "decoder=...), with this checkpoint for both."
 )
 
 
@@ -158,10 +157,15 @@ class WeightsChoice:
 
 
 def _wanted(choice: WeightsChoice) -> WantedFiles:
-    """Of a repository: config.json and the first weights that exist, with their shards."""
+    """Of a repository: config.json and the first weights that exist, with their shards.
+
+    generation_config.json comes along if it is there. That config.json is asked for first makes
+    the commit known, of which the cache remembers that a file is not there.
+    """
     return WantedFiles(
         "weights",
         needed=("config.json",),
+        optional=("config.json", "generation_config.json"),
         first_of=choice.names(),
         parts=lambda file: shards_in(file) if is_index(without_variant(file.name)) else [],
     )

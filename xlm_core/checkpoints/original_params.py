@@ -27,6 +27,8 @@ def params_of(
         "min_count": 0,
         **(params or {}),
     }
+    if architecture == ENCODER_DECODER:
+        config = config.copy(n_layers=config.part("encoder").n_layers)
     decisive = {
         "n_words": config.vocab_size,
         "share_inout_emb": config.ties_output,

@@ -9,8 +9,8 @@ Source: `generate_beam` and `BeamHypotheses` in xlm/model/transformer.py of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +45,7 @@ class _Hypothesis:
     ids: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class _Candidate:
+class _Candidate(NamedTuple):
     """A token that a row may go on with; ends: by itself, stopped: by the caller."""
 
     score: float
@@ -161,7 +160,7 @@ class BeamSearch:
                 )
             if not sentence.done:
                 # Fewer than there are beams only where the caller stopped them.
-                lacking = [replace(kept[0], score=_NOTHING)] * (self.beams - len(kept))
+                lacking = [kept[0]._replace(score=_NOTHING)] * (self.beams - len(kept))
                 parts += [(one.token, one.row, one.score) for one in [*kept, *lacking]]
             elif self.drops_finished:
                 continue
@@ -242,7 +241,7 @@ class _OriginalSentence(_Sentence):
     def step(self, candidates: Sequence[_Candidate], rows: NDArray[np.int64]) -> list[_Candidate]:
         """As `_Sentence.step`: candidates are taken until as many go on as there are beams."""
         longest = self.prompt + self.limit - 1
-        bound = max(each.score for each in candidates) / longest**self.length_penalty
+        bound = candidates[0].score / longest**self.length_penalty
         if len(self.finished) >= self.beams and self._worst() >= bound:
             self.done = True
             return []

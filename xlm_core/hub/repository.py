@@ -40,6 +40,7 @@ class Repository:
         self._token = token
         self._force = force_download and not local_files_only
         self._subfolder = PurePosixPath(subfolder)
+        self._found: dict[str, Path] = {}
         self.asked = Asked(name, revision or None, endpoint, self._cache)
         # The error of the first request to which the hub gave no answer.
         self.unreachable: Exception | None = None
@@ -58,6 +59,8 @@ class Repository:
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         self.asked.file = file
+        if file in self._found:  # which force_download would fetch once more
+            return self._found[file]
         try:
             path = self._download(file)
         except LocalEntryNotFoundError as error:
@@ -75,6 +78,7 @@ class Repository:
                 "do not belong together."
             )
         self._commit = snapshot
+        self._found[file] = path
         return path
 
     def find(self, file: str) -> Path | None:

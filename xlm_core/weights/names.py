@@ -31,6 +31,8 @@ _REACHED = {
 _MEMBERS = {
     "attentions": "multi_head_attention",
     "layer_norm1": "layer_norm",
+    "layer_norm15": "layer_norm",
+    "encoder_attn": "multi_head_attention",
     "ffns": "transformer_ffn",
     "layer_norm2": "layer_norm",
     "tail": "tail_cluster",

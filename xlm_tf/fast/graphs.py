@@ -24,6 +24,9 @@ from xlm_tf.feed_forward import TransformerFFN
 # Making a graph takes half a second for 6 layers, which a narrower model would not win back soon.
 SMALLEST_WIDTH = 128
 
+# Of one model: settings of generation come in endless variety.
+_MOST_GRAPHS = 64
+
 _SUBLAYERS = code_of(MultiHeadAttention, TransformerFFN)
 _GRAPHS: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
 _GRAPHS_LOCK = threading.Lock()
@@ -82,6 +85,8 @@ def compiled(
             # Those of variables that are gone are of no more use.
             for other in [other for other in graphs if other[-1] != state]:
                 del graphs[other]
+            if len(graphs) >= _MOST_GRAPHS:
+                del graphs[next(iter(graphs))]
             graphs[key] = call.graph(weakref.ref(model))
         graph = graphs[key]
     result, held = graph(*call.values)

@@ -113,10 +113,12 @@ def available() -> list[IntegerProduct]:
 
 # -- which one -------------------------------------------------------------------------------------
 
-# (rows, inputs, outputs). The first is small enough for a plain loop to take milliseconds.
-SMALL_TRIAL, TRIAL = (16, 256, 64), (256, 1024, 512)
-# A trial ends after so many tries, or so many seconds.
-TRIES, LONGEST_TRIAL = 5, 0.05
+# (rows, inputs, outputs). The first is small enough for a reference kernel to end soon, and large
+# enough to tell it: 0.1 s, where others take less than a millisecond.
+SMALL_TRIAL, TRIAL = (64, 512, 64), (256, 1024, 512)
+# A trial ends after so many tries, or so many seconds. What the machine does meanwhile may slow one
+# product down, so all take so many turns.
+TRIES, LONGEST_TRIAL, ROUNDS = 5, 0.05, 3
 # Smaller matrices are not worth XLA's time to compile: a tenth of a second for each number of rows.
 SMALLEST_COMPILED = 128 * 128
 
@@ -125,7 +127,7 @@ SMALLEST_COMPILED = 128 * 128
 def chosen_product(compiled: bool = True) -> IntegerProduct | None:
     """The product of integers that this process uses: the fastest that is exact.
 
-    Found at its first use. It takes about a second, most of which XLA compiles in.
+    Found at its first use, in half a second, most of which XLA compiles in.
 
     Args:
         compiled: Whether XLA's may be chosen.
@@ -137,24 +139,25 @@ def chosen_product(compiled: bool = True) -> IntegerProduct | None:
         exact = [each for each in available() if is_exact(each)]
         if not compiled:
             return ONEDNN if ONEDNN in exact else None
-        seconds = {each: Trial.of(*TRIAL).seconds(each) for each in exact}
-        best = min(seconds, key=lambda each: seconds[each], default=None)
-        if best is None or seconds[best] > Trial.of(*TRIAL).seconds(None):
-            return None
-        return best
+        trial = Trial.of(*TRIAL)
+        seconds = dict.fromkeys([None, *exact], math.inf)
+        for _ in range(ROUNDS):
+            seconds = {each: min(found, trial.seconds(each)) for each, found in seconds.items()}
+        return min(seconds, key=lambda each: seconds[each])
 
 
 def is_exact(product: IntegerProduct) -> bool:
-    """Whether this TensorFlow has the product, and it is right for the largest values."""
-    trial = Trial.of(*SMALL_TRIAL)
+    """Whether this TensorFlow has the product, it is right for the largest values, and no loop."""
     with tf.init_scope():
         try:
-            found = trial.multiplied(product)
-            slow = trial.seconds(product) > LONGEST_TRIAL
+            small = Trial.of(*SMALL_TRIAL)
+            return (
+                small.is_summed_exactly_by(product)
+                and small.seconds(product) < LONGEST_TRIAL
+                and Trial.of(*TRIAL).is_summed_exactly_by(product)
+            )
         except (TypeError, ValueError, RuntimeError, NotImplementedError, tf.errors.OpError):
             return False
-    exact = trial.rows.astype(np.int64) @ trial.kernel.astype(np.int64)
-    return not slow and bool((found == exact.astype(np.float32)).all())
 
 
 @dataclass(frozen=True)
@@ -172,15 +175,18 @@ class Trial:
         largest[2::4, ::3] = 1
         return cls(largest[:rows], -largest[:outputs].T)
 
-    def multiplied(self, product: IntegerProduct | None) -> Any:
-        """The product, float32, shape (rows, outputs); None: by float32's."""
-        return _tried(product)(*self._given(product)).numpy()
+    def is_summed_exactly_by(self, product: IntegerProduct) -> bool:
+        """Whether no sum is cut off or rounded."""
+        exact = self.rows.astype(np.float64) @ self.kernel.astype(np.float64)
+        found = _tried(product)(*self._given(product)).numpy()
+        return bool((found == exact.astype(np.float32)).all())
 
     def seconds(self, product: IntegerProduct | None) -> float:
-        """The least time of a few tries."""
+        """The least time of a few tries; None: of float32's product."""
         call, given = _tried(product), self._given(product)
         call(*given)
-        found, start = [], time.perf_counter()
+        found: list[float] = []
+        start = time.perf_counter()
         while len(found) < TRIES and (not found or time.perf_counter() - start < LONGEST_TRIAL):
             before = time.perf_counter()
             call(*given).numpy()
@@ -193,6 +199,7 @@ class Trial:
         return tf.constant(self.rows.astype(dtype)), tf.constant(self.kernel.astype(dtype)), ones
 
 
+@functools.cache
 def _tried(product: IntegerProduct | None) -> Any:
     if product is None:
         return lambda rows, kernel, _: tf.matmul(rows, kernel)
@@ -204,26 +211,32 @@ def _tried(product: IntegerProduct | None) -> Any:
 # -- rounding --------------------------------------------------------------------------------------
 
 
-def row_scales(x: tf.Tensor) -> tf.Tensor:
+def row_scales(x: tf.Tensor, largest: float | tf.Tensor = LARGEST) -> tf.Tensor:
     """The largest size in each row over 127; 1 for rows of zeros.
 
     Args:
         x: float32 or float64, shape (..., width).
+        largest: 127. XLA takes it as a tensor: it would multiply by the inverse of a number, which
+            is rounded.
 
     Returns:
         Of that dtype, shape (..., 1). A row that holds NaN or infinity has that as its scale.
     """
     # Half the time of the largest absolute value, which is written before it is read (measured).
     above, below = tf.reduce_max(x, -1, keepdims=True), tf.reduce_min(x, -1, keepdims=True)
-    scale = tf.maximum(above, -below) / LARGEST
+    scale = tf.maximum(above, -below) / largest
     # Zeros, and what is too small to be divided exactly: all become 0.
     return tf.where(scale < np.finfo(x.dtype.as_numpy_dtype).tiny, tf.ones_like(scale), scale)
 
 
-def round_rows(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Integers and scales, as `xlm_tf.quantization.rounded` documents them."""
+def round_rows(x: tf.Tensor, largest: float | tf.Tensor = LARGEST) -> tuple[tf.Tensor, tf.Tensor]:
+    """Integers and scales, as `xlm_tf.quantization.rounded` documents them.
+
+    Args:
+        x, largest: As in `row_scales`; `x` may be of a half type, too.
+    """
     x = at_least_float32(x)
-    scale = row_scales(x)
+    scale = row_scales(x, largest)
     return tf.cast(tf.round(x / scale), tf.int8), scale
 
 
@@ -326,9 +339,12 @@ def _in_shape(y: tf.Tensor, x: tf.Tensor, layer: Any) -> tf.Tensor:
 
 
 def _linears(
-    product: IntegerProduct, x: tf.Tensor, layers: Sequence[Parameters]
+    product: IntegerProduct,
+    x: tf.Tensor,
+    layers: Sequence[Parameters],
+    largest: float | tf.Tensor = LARGEST,
 ) -> list[tf.Tensor]:
-    integers, scale = round_rows(x)
+    integers, scale = round_rows(x, largest)
     found = []
     for kernel, scales, *bias in layers:
         y = product.multiply(integers, kernel, scales) * scale
@@ -341,16 +357,17 @@ def _feed_forward(
     activation: Callable[[tf.Tensor], tf.Tensor],
     x: tf.Tensor,
     layers: Sequence[Parameters],
+    largest: float | tf.Tensor = LARGEST,
 ) -> list[tf.Tensor]:
     first, second = layers
-    (inner,) = _linears(product, x, [first])
-    return _linears(product, activation(inner), [second])
+    (inner,) = _linears(product, x, [first], largest)
+    return _linears(product, activation(inner), [second], largest)
 
 
 def _run(
     product: IntegerProduct,
     key: tuple[Any, ...],
-    function: Callable[[tf.Tensor, Sequence[Parameters]], list[tf.Tensor]],
+    function: Callable[..., list[tf.Tensor]],
     x: tf.Tensor,
     layers: Sequence[Parameters],
 ) -> list[tf.Tensor]:
@@ -362,7 +379,8 @@ def _run(
         rows = shape_of(x)[0]
         padding = rounded_up(rows) - rows
         compiled = _compiled((product, *key), function, tuple(map(len, layers)))
-        found = compiled(tf.pad(tf.cast(x, tf.float32), [[0, padding], [0, 0]]), list(layers))
+        padded = tf.pad(tf.cast(x, tf.float32), [[0, padding], [0, 0]])
+        found = compiled(padded, list(layers), tf.constant(LARGEST, tf.float32))
         return [y[:rows] for y in found]
 
     found: list[tf.Tensor] = without_gradient(run, x)
@@ -377,7 +395,7 @@ def _compiled(key: tuple[Any, ...], function: Any, sizes: tuple[int, ...]) -> An
 
     Args:
         key: Of the function.
-        function: Of rows and parameters.
+        function: Of rows, parameters, and 127.
         sizes: How many tensors the parameters of each layer are.
     """
     if (*key, sizes) not in _COMPILED:
@@ -385,6 +403,7 @@ def _compiled(key: tuple[Any, ...], function: Any, sizes: tuple[int, ...]) -> An
         signature = [
             tf.TensorSpec([None, None]),
             [(matrix, *[scales] * (size - 1)) for size in sizes],
+            tf.TensorSpec([]),
         ]
         _COMPILED[(*key, sizes)] = tf.function(
             function, input_signature=signature, autograph=False, jit_compile=True
@@ -398,7 +417,7 @@ STEPS = [max(8, 2**exponent // 16) for exponent in range(32)]
 
 
 def rounded_up(rows: Any) -> Any:
-    """A number of rows that XLA compiles for: at least so many, at most an eighth more, or 8.
+    """A number of rows that XLA compiles for: at least so many, at most an eighth or seven more.
 
     So there are eight such numbers between a power of two and the next.
 

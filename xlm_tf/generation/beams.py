@@ -7,34 +7,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xlm_core.generation import BeamSearch, Settled
+from xlm_core.generation import Settled
 from xlm_tf.generation.callables import Callables
 from xlm_tf.generation.steps import Steps
 
 
 def generate_beams(
-    steps: Steps,
-    search: BeamSearch,
-    settled: Settled,
-    prompt: NDArray[np.int64],
-    callables: Callables,
-    vocabulary: int,
+    decoding: Steps, settled: Settled, prompt: NDArray[np.int64], callables: Callables
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[NDArray[Any], ...] | None]:
     """Search with several beams a sentence.
 
     Args:
-        steps: Give candidates.
-        search: Chooses among them.
-        settled, prompt, callables: As in `generate_rows`.
-        vocabulary: Number of tokens.
+        decoding, settled, prompt, callables: As in `generate_rows`.
 
     Returns:
         The best sequences, padded after their end, int64, shape (sequences, tokens); their scores,
         float64, shape (sequences,); and with output_scores the log-probabilities of each step,
         float, shape (sentences * beams, vocabulary).
     """
+    search = settled.beam_search(drops_finished=not settled.output_scores)
+    vocabulary: int = decoding.model.config.vocab_size
     scores: tuple[NDArray[Any], ...] | None = () if settled.output_scores else None
-    found = steps.first(sums=search.scores)
+    found = decoding.first(candidates=search.candidates, sums=search.scores)
     while True:
         if scores is not None:
             scores = (*scores, found["scores"])
@@ -54,7 +48,7 @@ def generate_beams(
         if search.done:
             return *search.finish(), scores
         rows = search.sentences[:, None] * search.beams + np.arange(search.beams)
-        found = steps.next(
+        found = decoding.next(
             step.ids,
             step.sources,
             rows.reshape(-1),

@@ -76,6 +76,8 @@ class GenerationMixin(TFXLMPreTrainedModel):
         """True: `generate` is there."""
         return True
 
+    # As `call`: graph-ready as it stands.
+    @tf.autograph.experimental.do_not_convert
     def generate(
         self,
         input_ids: tf.Tensor | None = None,
@@ -153,6 +155,7 @@ class GenerationMixin(TFXLMPreTrainedModel):
             "decoder_langs": decoder_langs,
         }
         callables = Callables(stopping_criteria, streamer)
+        self._check_matrices()
         beginning = self._beginning(
             {name: _as_tensor(x) for name, x in tensors.items()}
             | {"src_lang": src_lang, "tgt_lang": tgt_lang, "encoder_outputs": encoder_outputs}
@@ -194,11 +197,8 @@ class GenerationMixin(TFXLMPreTrainedModel):
         scores = reached = None
         prompt = begun.numpy()
         if settled.num_beams > 1:
-            search = settled.beam_search(drops_finished=not settled.output_scores)
-            steps = Steps(self, decoding, given, settled, candidates=search.candidates)
-            generated, reached, scores = generate_beams(
-                steps, search, settled, prompt, callables, self.config.vocab_size
-            )
+            steps = Steps(self, decoding, given, settled)
+            generated, reached, scores = generate_beams(steps, settled, prompt, callables)
         elif callables.look_on or settled.output_scores:
             steps = Steps(self, decoding, given, settled)
             generated, scores = generate_rows(steps, settled, prompt, callables)
@@ -367,9 +367,7 @@ def _limits_in_graph(
 
     `settle` says the same of numbers. The largest is a number where one is known.
     """
-    prompts, sources = (
-        None if x is None else tf.cast(x, tf.int64) for x in (beginning.prompts, beginning.sources)
-    )
+    prompts = tf.cast(beginning.prompts, tf.int64)
     longest: int | None
     if settled.max_new_tokens is not None:
         lengths = prompts + settled.max_new_tokens
@@ -377,7 +375,8 @@ def _limits_in_graph(
     elif settled.max_length is not None:
         lengths = tf.fill(tf.shape(prompts), tf.cast(settled.max_length, tf.int64))
         longest = settled.max_length - 1
-    elif sources is not None:
+    elif beginning.sources is not None:
+        sources = tf.cast(beginning.sources, tf.int64)
         lengths = tf.maximum(sources * 3 // 2 + 10, prompts + 1)
         longest = None
     else:

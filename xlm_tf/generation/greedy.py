@@ -20,12 +20,12 @@ from xlm_tf.losses import at_least_float32
 
 
 def generate_rows(
-    steps: Steps, settled: Settled, prompt: NDArray[np.int64], callables: Callables
+    decoding: Steps, settled: Settled, prompt: NDArray[np.int64], callables: Callables
 ) -> tuple[NDArray[np.int64], tuple[NDArray[Any], ...] | None]:
     """Take the best token of each row, or draw one, until every row is finished.
 
     Args:
-        steps: Give the tokens.
+        decoding: Gives the tokens, step by step.
         settled: What to do.
         prompt: int64, shape (sentences, tokens): what callables see before what is generated.
         callables: What looks on.
@@ -39,7 +39,7 @@ def generate_rows(
     numbers = random_numbers(settled)
     callables.put(prompt)
     scores: tuple[NDArray[Any], ...] | None = () if settled.output_scores else None
-    found = steps.first(numbers=None if numbers is None else numbers[:, 0])
+    found = decoding.first(numbers=None if numbers is None else numbers[:, 0])
     for step in range(1, int(settled.limits.max()) + 1):
         if scores is not None:
             scores = (*scores, found["scores"])
@@ -51,7 +51,7 @@ def generate_rows(
         if progress.done:
             break
         row_numbers = None if numbers is None else numbers[progress.rows, step]
-        found = steps.next(ids, going_on, progress.rows, numbers=row_numbers)
+        found = decoding.next(ids, going_on, progress.rows, numbers=row_numbers)
     callables.end()
     return progress.generated(), scores
 

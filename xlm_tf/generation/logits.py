@@ -152,19 +152,19 @@ def force(scores: tf.Tensor, token: int) -> tf.Tensor:
     return _masked(tf.zeros_like(scores), ~_is_any([token], scores))
 
 
-def sharpen(scores: tf.Tensor, rules: ScoreRules) -> tf.Tensor:
+def sharpen(scores: tf.Tensor, settled: Settled | ScoreRules) -> tf.Tensor:
     """Temperature, top-k and top-p of sampling.
 
     Args:
         scores: float, shape (rows, vocabulary).
-        rules: What the call asks.
+        settled: What the call is to do.
     """
-    if rules.temperature != 1:
-        scores = scores / rules.temperature
-    if 0 < rules.top_k < scores.shape[1]:
-        scores = keep_top_k(scores, rules.top_k)
-    if rules.top_p < 1:
-        scores = keep_top_p(scores, rules.top_p)
+    if settled.temperature != 1:
+        scores = scores / settled.temperature
+    if 0 < settled.top_k < scores.shape[1]:
+        scores = keep_top_k(scores, settled.top_k)
+    if settled.top_p < 1:
+        scores = keep_top_p(scores, settled.top_p)
     return scores
 
 

@@ -6,7 +6,7 @@ That is the bookkeeping of beams, which is core's, and what callables see.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,6 @@ class Steps:
         decoding: The class of what gives the logits.
         given: What its `first` takes.
         settled: What the call does.
-        candidates: See `Wanted`.
     """
 
     def __init__(
@@ -56,11 +55,9 @@ class Steps:
         decoding: type[Decoding],
         given: Tensors,
         settled: Settled,
-        *,
-        candidates: int = 0,
     ) -> None:
         self.model, self.decoding, self.given, self.settled = model, decoding, dict(given), settled
-        self.wanted = Wanted(candidates, settled.num_beams, settled.output_scores)
+        self.wanted = Wanted(0, settled.num_beams, settled.output_scores)
         self.rules = ScoreRules.of(settled)
         self._minimums = settled.rows(settled.minimums)
         self._length = int(given["input_ids"].shape[1])
@@ -68,10 +65,11 @@ class Steps:
         self._generated = 0
         self._state: State = {}
 
-    def first(self, **values: NDArray[Any] | None) -> Found:
+    def first(self, *, candidates: int = 0, **values: NDArray[Any] | None) -> Found:
         """Read the prompts, and score what comes next.
 
         Args:
+            candidates: See `Wanted`; at all steps.
             values: Of each row: numbers, float64, what samples are drawn by; sums, float64, of
                 log-probabilities.
 
@@ -79,6 +77,7 @@ class Steps:
             chosen, int64, shape (rows,), or sums, float, and indices, integer, shape (sentences,
             candidates), the best first; and scores, float, shape (rows, vocabulary), if wanted.
         """
+        self.wanted = replace(self.wanted, candidates=candidates)
         self._room = room_for(self._length + 1)
         tensors = {**self.given, "capacity": tf.constant(self._room)}
         return self._run("_first_step", tensors, self._minimums, values, copies=self.settled.copies)

@@ -82,11 +82,12 @@ def are_unmodified(modules: Iterable[nn.Module], code: Code) -> bool:
         modules: Any.
         code: The classes that count, from `code_of`.
     """
-    if not torch.compiler.is_compiling() and (only_formulas() or _are_transformed()):
+    compiling = torch.compiler.is_compiling()
+    if not compiling and (only_formulas() or _are_transformed()):
         return False
     return not _has_global_hooks() and all(
         type(module) in code
-        and (torch.compiler.is_compiling() or code[type(module)]["forward"] is type(module).forward)
+        and (compiling or code[type(module)]["forward"] is type(module).forward)
         and "forward" not in module.__dict__
         and not module._forward_hooks
         and not module._forward_pre_hooks

@@ -19,7 +19,7 @@ from transformers.utils import logging
 
 from xlm_core.checkpoints import Checkpoint
 from xlm_core.checkpoints.loading import loading_info
-from xlm_core.errors import ConfigError, UnknownArgumentError
+from xlm_core.errors import ConfigError, ConfigFileError, UnknownArgumentError
 from xlm_core.outputs import ModelOutput
 from xlm_torch import classification, language_model, model, pretrained, question_answering
 from xlm_torch.fast.rule import code_of
@@ -325,8 +325,15 @@ def _nothing(*_: Any, **__: Any) -> None:
 
 
 def _json_of(file: Path) -> dict[str, Any]:
-    """What a JSON file holds; of none, or of one that is no object, nothing."""
+    """What a JSON file holds; of none, or of one that is no object, nothing.
+
+    Raises:
+        ConfigFileError: If it is damaged.
+    """
     if not file.is_file():
         return {}
-    values = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigFileError(f"{file} is not valid JSON: {error}") from error
     return values if isinstance(values, dict) else {}

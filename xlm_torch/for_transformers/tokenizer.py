@@ -42,11 +42,6 @@ class XLMTokenizer(Tokenizer, PreTrainedTokenizerBase):
             else super().from_pretrained(path, **known)
         )
 
-    @property
-    def init_kwargs(self) -> dict[str, Any]:
-        """What transformers would give its constructor: nothing, the settings are attributes."""
-        return {}
-
     # transformers 4 keeps special tokens in a table by hooks of attributes; here they are
     # attributes of a vocabulary.
     __setattr__ = object.__setattr__

@@ -15,6 +15,7 @@ from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError, UnknownArgumentError
 from xlm_core.generation import Kind, language_ids, refuse_missing_language
 from xlm_core.outputs import BaseModelOutput
+from xlm_torch.fast.one_position import output_of
 from xlm_torch.generation.decoding import CachedDecoding, MaskedDecoding
 from xlm_torch.inputs import as_index, check_inputs
 
@@ -74,7 +75,7 @@ def of_language_model(model: Any, given: Mapping[str, Any], *, steps: bool) -> B
             decoding = CachedDecoding(
                 "causal",
                 model.base_model,
-                model.pred_layer,
+                output_of(model.pred_layer),
                 steps=steps,
                 prompt=prompt,
                 tokens=tokens,
@@ -154,7 +155,7 @@ def of_encoder_decoder(model: Any, given: Mapping[str, Any], *, steps: bool) -> 
         decoding = CachedDecoding(
             "translation",
             model.decoder,
-            model.decoder.pred_layer,
+            output_of(model.decoder.pred_layer),
             steps=steps,
             prompt=begun,
             tokens=tokens,

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.speed.protocol import Absent, Prepared, Side
-from benchmarks.speed.tasks import Task, narrow, products_of
-from xlm_tf.fast.integers import available, is_exact
+from benchmarks.speed.tasks import Task, by_size, narrow, products_of
+from xlm_tf.fast.integers import available, chosen_product, is_exact
 from xlm_tf.fast.linear import feed_forward, linears
 from xlm_tf.layers import Linear
 from xlm_tf.quantization import QuantizedLinear
@@ -34,8 +34,13 @@ class ProductsSide(Side):
             raise Absent(f"no products in {options['dtype']}")
         if task.kind == "one row":
             return Prepared(lambda: streaming(task))
+        if task.kind == "parts":
+            trial = 1e3 * timed(chosen_product)
+            return Prepared(lambda: {"figures": {"TensorFlow's int8, trial": trial}})
         if task.kind == "rounding":
             return Prepared(lambda: {"figures": rounding(task)})
+        if task.kind == "generate":
+            return Prepared(lambda: in_turn(task))
         cases = [
             (tf.random.normal((m, k)), tf.Variable(tf.random.normal((k, n)) * 0.03))
             for m, k, n in products_of(task)
@@ -84,7 +89,7 @@ def graph_of(weight: tf.Variable) -> Callable[[tf.Tensor], tf.Tensor]:
     return tf.function(lambda x: tf.nn.bias_add(tf.matmul(x, weight), bias))
 
 
-def timed(way: Callable[..., tf.Tensor], *given: tf.Tensor) -> float:
+def timed(way: Callable[..., Any], *given: tf.Tensor) -> float:
     """Seconds of one call, to its end."""
     start = time.perf_counter()
     way(*given)
@@ -113,6 +118,18 @@ def streaming(task: Task) -> dict[str, Any]:
         }
         seconds = {name: min(found, seconds.get(name, found)) for name, found in once.items()}
     return {"figures": {name: size / found / 1e9 for name, found in seconds.items()}}
+
+
+def in_turn(task: Task) -> dict[str, Any]:
+    """Of a decoder's step: all its matrices in turn, so that no cache holds them, in one graph."""
+    cases = [
+        (tf.random.normal((m, k)), tf.Variable(tf.random.normal((k, n))))
+        for (m, k, n), count in products_of(task).items()
+        for _ in range(count)
+    ]
+    graph = tf.function(lambda: tf.add_n([tf.reduce_sum(tf.matmul(x, w)) for x, w in cases]))
+    seconds = min(timed(graph) for _ in range(TRIES + 1))  # the first makes the graph
+    return {"products": by_size(task, "tf.matmul in a graph", seconds)}
 
 
 def graph_of_int8(task: Task) -> Callable[[], tf.Tensor]:

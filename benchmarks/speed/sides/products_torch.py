@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.speed.protocol import Absent, Prepared, Side
-from benchmarks.speed.tasks import Task, narrow, products_of
-from xlm_torch.fast.integers import available, chosen_product, is_exact_and_fast
+from benchmarks.speed.tasks import Task, by_size, narrow, products_of
+from xlm_torch.fast.integers import available, chosen_product, is_exact_and_fast, round_rows
 from xlm_torch.fast.linear import feed_forward, linears
 from xlm_torch.quantization import QuantizedLinear
 
@@ -21,7 +21,7 @@ READ_BYTES = 2**28
 
 
 class ProductsSide(Side):
-    """Options: dtype. What a run gives: see `measured`, `streaming`, `of_few_rows`, `rounding`."""
+    """Options: dtype. A run gives `measured`, `streaming`, `parts`, `of_few_rows` or `rounding`."""
 
     def version(self) -> str:
         """PyTorch's."""
@@ -37,6 +37,10 @@ class ProductsSide(Side):
             raise Absent(f"no products in {dtype}")
         if task.kind == "one row":
             return Prepared(lambda: streaming(task, dtype))
+        if task.kind == "generate":
+            return Prepared(lambda: {"products": of_a_step(task)})
+        if task.kind == "parts":
+            return Prepared(lambda: {"figures": parts(task)})
         if task.kind == "few rows":
             return Prepared(lambda: {"figures": of_few_rows(task, dtype)})
         if task.kind == "rounding":
@@ -112,6 +116,17 @@ def streaming(task: Task, dtype: torch.dtype) -> dict[str, Any]:
 
 
 @torch.inference_mode()
+def of_a_step(task: Task) -> list[list[Any]]:
+    """Of a decoder's step: all its matrices in turn, and as fast as memory is read at all."""
+    weights = all_weights(task, torch.float32)
+    vector = torch.ones(READ_BYTES // 4)
+    reading = min(timed(torch.sum, vector) for _ in range(TRIES)) / vector.nbytes
+    times = in_turn(weights, task.batch)
+    times["reading memory"] = reading * sum(weight.nbytes for weight in weights)
+    return [each for name, seconds in times.items() for each in by_size(task, name, seconds)]
+
+
+@torch.inference_mode()
 def of_few_rows(task: Task, dtype: torch.dtype) -> dict[str, float]:
     """F.linear's time over oneDNN's by the number of rows, through all layers in turn.
 
@@ -175,6 +190,97 @@ def of_one_row(task: Task) -> dict[str, float]:
 
     layers()
     return {each.__name__: min(timed(each) for _ in range(TRIES)) for each in (layers, products)}
+
+
+@torch.inference_mode()
+def parts(task: Task) -> dict[str, float]:
+    """Milliseconds of what all layers compute, each part by itself: int8 and bfloat16.
+
+    So this is what the two could take, if nothing else were done.
+    """
+    found = {"int8, trial, once a process": 1e3 * timed(chosen_product.__wrapped__)}
+    for dtype in (torch.float32, torch.bfloat16):
+        layer = int8_parts(task) if dtype == torch.float32 else bfloat16_parts(task)
+        name = "int8" if dtype == torch.float32 else "bfloat16"
+        parts = {
+            f"{name}, {part}": way for part, way in (layer | shared_parts(task, dtype)).items()
+        }
+        for part, way in parts.items():
+            way()
+            seconds = min(timed(way) for _ in range(TRIES)) * task.shape.n_layers
+            found[part] = 1e3 * seconds
+        found[f"{name}, together"] = sum(found[part] for part in parts)
+    return found
+
+
+def int8_parts(task: Task) -> dict[str, Callable[[], Any]]:
+    """Products, rounding of what goes into them, and scales and biases of what comes out."""
+    product, width = chosen_product(), task.shape.emb_dim
+    rows = next(iter(products_of(task)))[0]
+    cases = []
+    for inputs, outputs in (
+        (width, 3 * width),
+        (width, width),
+        (width, 4 * width),
+        (4 * width, width),
+    ):
+        integers, matrix = integers_of(rows, inputs, outputs)
+        matrix = matrix if product.order is None else product.order(matrix)
+        cases.append((integers.to(product.dtype), matrix, torch.ones(outputs)))
+    narrow_rows, wide_rows = torch.randn(rows, width), torch.randn(rows, 4 * width)
+    scale, bias = torch.ones(rows, 1), torch.ones(4 * width)
+
+    def products() -> None:
+        for case in cases:
+            product.multiply(*case)
+
+    def rounding() -> None:
+        for _ in range(3):
+            round_rows(narrow_rows, product)
+        round_rows(wide_rows, product, may_overwrite=True)
+
+    def scales() -> None:
+        for _ in range(5):
+            torch.addcmul(bias[:width], narrow_rows, scale, out=narrow_rows)
+        torch.addcmul(bias, wide_rows, scale, out=wide_rows)
+
+    def activation() -> None:
+        torch.ops.aten.gelu_.default(wide_rows)
+
+    ways = {"products": products, "rounding rows": rounding, "scales and biases": scales}
+    return ways | {"GELU": activation}
+
+
+def bfloat16_parts(task: Task) -> dict[str, Callable[[], Any]]:
+    """Products, which add biases and apply GELU while they are at it."""
+    width, way = task.shape.emb_dim, list(ways().values())[-1]
+    rows = next(iter(products_of(task)))[0]
+    sizes = [*[(width, width)] * 4, (width, 4 * width), (4 * width, width)]
+    cases = [(torch.randn(rows, k).bfloat16(), torch.randn(n, k).bfloat16()) for k, n in sizes]
+
+    def products() -> None:
+        for case in cases:
+            way(*case)
+
+    return {"products": products}
+
+
+def shared_parts(task: Task, dtype: torch.dtype) -> dict[str, Callable[[], Any]]:
+    """Attention, residuals and norms, in this dtype."""
+    width, heads = task.shape.emb_dim, task.shape.n_heads
+    rows = next(iter(products_of(task)))[0]
+    sentences = max(rows // task.length, 1)
+    query = torch.randn(sentences, heads, task.length, width // heads, dtype=dtype)
+    hidden, ones = torch.randn(rows, width, dtype=dtype), torch.ones(width, dtype=dtype)
+
+    def attention() -> None:
+        F.scaled_dot_product_attention(query, query, query)
+
+    def norms() -> None:
+        for _ in range(2):
+            F.layer_norm(hidden.add_(ones), (width,), ones, ones)
+
+    return {"attention": attention, "residuals and norms": norms}
 
 
 def int8_layer(task: Task) -> list[QuantizedLinear]:

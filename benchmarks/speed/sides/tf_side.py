@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import time
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,8 @@ class TensorFlowSide(Side):
         """See `Side`."""
         if task.kind == "memory":
             return Prepared(lambda: self.memory_of_step(task, options))
+        if task.kind == "generate":
+            return Prepared(self.generating(task, options))
         batch = task.first(options["sentences"]) if "sentences" in options else batch_of(task)
         if task.kind == "train":
             return self.training(task, batch, options)
@@ -78,6 +82,7 @@ class TensorFlowSide(Side):
         dtype = options.get("dtype", "float32")
         quantized = options.get("quantized")
         key = (name, f"quantized {quantized}" if quantized else dtype)
+        key = (name, f"{key[1]}, causal") if options.get("causal") else key
         if options.get("random"):
             key = (name, str(task.shape))
         if key not in self.models:
@@ -97,7 +102,8 @@ class TensorFlowSide(Side):
         made = getattr(self.package, name)
         dtype = {"dtype": options["dtype"]} if "dtype" in options else {}
         if not options.get("random"):
-            return made.from_pretrained(self.folder / LAYOUTS[self.library], **dtype)
+            causal = {"causal": True} if options.get("causal") else {}
+            return made.from_pretrained(self.folder / LAYOUTS[self.library], **dtype, **causal)
         return made(self.package.XLMConfig(**task.shape.config()), **dtype)
 
     def plainly(self, options: dict[str, Any]) -> Any:
@@ -145,6 +151,28 @@ class TensorFlowSide(Side):
             return tf.reduce_sum(losses * counted) / tf.reduce_sum(counted)
 
         return loss
+
+    def generating(self, task: Task, options: dict[str, Any]) -> Callable[[], Any]:
+        """Seconds a token: of all new ones but the first, which the prompt pays for."""
+        model = self.model(task, options)
+        ids = tf.constant(
+            batch_of(replace(task, length=options.get("prompt", task.length))).ids.astype(np.int32)
+        )
+        own = self.library == "xlm_tf"
+        given = {"num_beams": options.get("beams", 1), "do_sample": False}
+        if not own:
+            model.generation_config.eos_token_id = None
+
+        def seconds(tokens: int) -> float:
+            start = time.perf_counter()
+            model.generate(ids, **given, max_new_tokens=tokens, min_new_tokens=tokens)
+            return time.perf_counter() - start
+
+        def run() -> dict[str, float]:
+            return {"seconds": (seconds(task.new) - seconds(1)) / (task.new - 1)}
+
+        run()
+        return run
 
     def training(self, task: Task, batch: Batch, options: dict[str, Any]) -> Prepared:
         """One step of AdamW with dropout; compared: a gradient of the first layer, without."""

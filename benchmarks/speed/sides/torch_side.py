@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import time
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,8 @@ class TorchSide(Side):
         """See `Side`."""
         if task.kind == "memory":
             return Prepared(lambda: self.memory_of_step(task))
+        if task.kind == "generate":
+            return Prepared(self.generating(task, options))
         batch = task.first(options["sentences"]) if "sentences" in options else batch_of(task)
         if task.kind == "train":
             return self.training(task, batch, options)
@@ -73,7 +77,7 @@ class TorchSide(Side):
         name = CLASSES.get(task.kind, HEAD)
         dtype = options.get("dtype", "float32")
         changes = {key: options[key] for key in ("packed", "quantized") if options.get(key)}
-        key = (name, str(changes or dtype))
+        key = (name, str(changes or dtype) + ", causal" * options.get("causal", False))
         if options.get("random"):
             key = (name, str(task.shape))
         if key not in self.models:
@@ -85,7 +89,8 @@ class TorchSide(Side):
     def open(self, name: str, task: Task, options: dict[str, Any]) -> torch.nn.Module:
         """As `model`."""
         if not options.get("random"):
-            return getattr(self.package, name).from_pretrained(self.folder / "torch")
+            causal = {"causal": True} if options.get("causal") else {}
+            return getattr(self.package, name).from_pretrained(self.folder / "torch", **causal)
         torch.manual_seed(0)
         config = self.package.XLMConfig(**task.shape.config())
         return getattr(self.package, name)(config)
@@ -127,6 +132,30 @@ class TorchSide(Side):
         """Logits are not asked for where a library can do without."""
         able = "output_logits" in inspect.signature(model.forward).parameters
         return {"output_logits": False} if able else {}
+
+    def generating(self, task: Task, options: dict[str, Any]) -> Callable[[], Any]:
+        """Seconds a token: of all new ones but the first, which the prompt pays for."""
+        model = self.model(task, options)
+        ids = torch.from_numpy(
+            batch_of(replace(task, length=options.get("prompt", task.length))).ids
+        )
+        given = {"num_beams": options.get("beams", 1), "do_sample": False}
+        if self.library == "xlm_torch":
+            given["eos_token_id"] = None
+        else:
+            model.generation_config.eos_token_id = None
+
+        def seconds(tokens: int) -> float:
+            start = time.perf_counter()
+            with torch.inference_mode():
+                model.generate(ids, **given, max_new_tokens=tokens)
+            return time.perf_counter() - start
+
+        def run() -> dict[str, float]:
+            return {"seconds": (seconds(task.new) - seconds(1)) / (task.new - 1)}
+
+        run()
+        return run
 
     def training(self, task: Task, batch: Batch, options: dict[str, Any]) -> Prepared:
         """One step of AdamW with dropout; compared: a gradient of the first layer, without.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from conversion.reports.html.parts import escaped
-from conversion.reports.outputs import Bars, Row, describe
+from conversion.reports.outputs import OF_LAYER, Bars, Row, describe
 
 # Narrow, with large letters: on a page of 500 pixels they are still read. To the right of the frame
 # stand the names of the bars, where nothing else is drawn.
@@ -18,7 +18,8 @@ _LETTERS = 14  # as in the style sheet
 _BAND = 36  # above the scale, for values that are not finite; below it, for exact zeros
 # So many hidden states have room for "layer 3"; half the width of "embeddings".
 _NAMED, _EMBEDDINGS = 7, 50
-_NAME = re.compile(r"(hidden_states|attentions)\[(\d+)\]")
+# Parts of a model that have a picture each: what their names begin with, and their titles.
+_PARTS = {"": "", "encoder_": "Encoder", "decoder_": "Decoder"}
 _STYLES = {"float64": "one", "float32": "two"}
 
 
@@ -62,10 +63,24 @@ def error_plot(rows: Sequence[Row], bars: Bars) -> str:
         bars: The bars, which are drawn as dashed lines.
 
     Returns:
-        An svg element; empty where there are no hidden states.
+        An svg element, of an encoder-decoder one for each part; empty where there are no hidden
+        states.
     """
-    found = [(row, match) for row in rows if (match := _NAME.fullmatch(row.name))]
-    states = max((int(m[2]) for _, m in found if m[1] == "hidden_states"), default=-1) + 1
+    matches = [(row, match) for row in rows if (match := OF_LAYER.fullmatch(row.name))]
+    plots = []
+    for part, title in _PARTS.items():
+        names = (part, "cross_") if part == "decoder_" else (part,)
+        found = [(row, match) for row, match in matches if match["part"] in names]
+        if plot := _part_plot(found, bars):
+            plots += [f"<h3>{title}</h3>"] if title else []
+            plots.append(plot)
+    return "\n".join(plots)
+
+
+def _part_plot(found: list[tuple[Row, re.Match[str]]], bars: Bars) -> str:
+    """The picture of one part, of its rows and their names."""
+    states = max((int(m["index"]) for _, m in found if m["kind"] == "hidden_states"), default=-1)
+    states += 1
     if not states:
         return ""
     heights = {"float64": bars.float64, "float32": bars.float32_states}
@@ -138,8 +153,9 @@ def _series(scale: _Scale, dtype: str, found: list[tuple[Row, re.Match[str]]]) -
     style = _STYLES[dtype]
     curve, marks = [], []
     for row, match in found:
-        is_state = match[1] == "hidden_states"
-        x = scale.x(int(match[2]) + (0.0 if is_state else 0.5))
+        is_state = match["kind"] == "hidden_states"
+        between = 0.75 if match["part"] == "cross_" else 0.5
+        x = scale.x(int(match["index"]) + (0.0 if is_state else between))
         y = scale.y(row.relative)
         if is_state:
             curve.append(f"{x:.1f},{y:.1f}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conversion.__main__ import run
 from conversion.cli import main
 from conversion.reports.outputs import Bars
 from conversion.reports.verification import Report
@@ -259,3 +261,24 @@ def test_importing_the_package_imports_no_framework() -> None:
     )
     plain = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=plain, check=True)
+
+
+def test_ctrl_c_at_any_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Around a command as well: while it is imported, and while Python ends after it."""
+
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        monkeypatch.setattr("conversion.cli.main", interrupted)
+        assert run() == 130
+        assert capsys.readouterr().err == "xlm: interrupted\n"
+        signal.signal(signal.SIGINT, handler)
+        monkeypatch.setattr("conversion.cli.main", lambda: 0)
+        assert run() == 0
+        os.kill(os.getpid(), signal.SIGINT)  # ignored
+    finally:
+        signal.signal(signal.SIGINT, handler)

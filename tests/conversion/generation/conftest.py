@@ -20,7 +20,8 @@ class Translations:
 
     Attributes:
         model: The file.
-        sources: The lines, of subwords.
+        sources: The lines, of subwords as the dictionary of these files has them: "</w>" ends a
+            word.
         expected: The arrays of the case.
         words: The word of each id.
     """
@@ -31,9 +32,10 @@ class Translations:
     words: tuple[str, ...]
 
     def texts(self, name: str) -> list[str]:
-        """What the original wrote with some settings."""
+        """What the original wrote with some settings, its subwords joined."""
         rows, lengths = self.expected[name].T, self.expected[f"{name}_len"]
-        return [self.text(row[1 : n - 1]) for row, n in zip(rows, lengths, strict=True)]
+        texts = [self.text(row[1 : n - 1]) for row, n in zip(rows, lengths, strict=True)]
+        return [text.replace(" ", "").replace("</w>", " ").rstrip() for text in texts]
 
     def text(self, ids: Any) -> str:
         return " ".join(self.words[i] for i in ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,23 @@ class TestAsAlone:
         assert outs[0].read_text() == outs[1].read_text()
         generate(folder, source, "--lang", "fr", *NEW, "--quiet", "-o", tmp_path / "own")
         assert outs[2].read_text() == (tmp_path / "own").read_text()
+
+
+def test_the_page_describes_what_json_writes(
+    folder: Path, one_case: Any, write: Write, capsys: Any
+) -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "translation.md"
+    rows = re.findall(r"^\| (`.*?`) \|", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    described = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    source = write(["abc"])
+    generate(folder, source, "--lang", "fr", "--json", *NEW)
+    more = ("--src-lang", "en", "--tgt-lang", "fr", "--input-is-bpe", "--json")
+    assert main(["translate", str(one_case.model), str(source), *more]) == 0
+    written = set()
+    for line in map(json.loads, capsys.readouterr().out.splitlines()):
+        written |= {key for key in line if key != "texts"}
+        written |= {f"texts[].{key}" for text in line["texts"] for key in text}
+    assert described == written
 
 
 class TestRefused:

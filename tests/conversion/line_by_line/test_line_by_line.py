@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from conversion.line_by_line import Limits, Line, Result, json_line, run_line_by_line
-from conversion.line_by_line.work import Batches
+from conversion.line_by_line.limits import Limits
+from conversion.line_by_line.run import run_line_by_line
+from conversion.line_by_line.work import Batches, Line, Result, json_line
 from xlm_core.errors import InputError
 
 TEXT = "".join(f"{'x' * (7 * n % 11)}{n}\n" for n in range(50)) + "\n\nlast é"

@@ -14,6 +14,7 @@ import pytest
 
 from conversion.cli import main
 from conversion.convert import convert
+from conversion.evaluation import evaluate
 from conversion.inspection import inspect
 from conversion.reports.inspection import OriginalData
 from conversion.reports.inspection_text import json_of
@@ -27,7 +28,7 @@ from tests.conversion.small_checkpoints import write_checkpoint
 from xlm_core.checkpoints import save_checkpoint
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "json.md").read_text(encoding="utf-8")
-KINDS = ("inspect", "verify", "verify pair", "convert", "error")
+KINDS = ("inspect", "verify", "verify pair", "convert", "evaluate", "error")
 TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 # Of a key without a row below it, nothing inside is described.
 Described = dict[str, set[str]]
@@ -135,6 +136,13 @@ def test_verify_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert half.rounded_to == "float16"
     reports = (off, half, replace(half, forward=ran, seconds=seconds, notes=("a note",)))
     assert mismatches("verify pair", *(report.json() for report in reports)) == []
+
+
+def test_evaluate(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("some words of a text\n")
+    names = (str(tmp_path / "text"), [str(tmp_path / "text")])
+    reports = (evaluate(*names), evaluate(*names, tokenized=True))
+    assert mismatches("evaluate", *(report.json() for report in reports)) == []
 
 
 def test_convert(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

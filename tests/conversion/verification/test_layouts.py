@@ -1,4 +1,4 @@
-"""`verify` of one checkpoint, of any layout; of an encoder-decoder, its encoder."""
+"""`verify` of one checkpoint, of any layout; of an encoder-decoder, both parts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from conversion import verify
 from conversion.convert import convert
+from conversion.reports.html.page import page_of
 from tests.conversion import pairs
 from tests.conversion.small_checkpoints import require_frameworks, write_checkpoint
 from xlm_core.errors import CheckpointError, MissingPackageError
@@ -30,16 +31,20 @@ def test_any_layout(tmp_path: Path, layout: str, target: str) -> None:
     assert json.loads(report.json())["layout"] == layout
 
 
-def test_the_encoder_of_an_encoder_decoder(shared: Callable[[str], Path]) -> None:
+def test_an_encoder_decoder(shared: Callable[[str], Path]) -> None:
     require_frameworks()
     report = verify(next(shared("golden/facebook/mt_encoder_decoder").glob("*.pth")))
     assert report.passed, report.verdict()
-    assert report.architecture == "XLMWithLMHeadModel"
-    (note,) = report.notes
-    assert note.startswith("an encoder-decoder (XLMForConditionalGeneration): its encoder was run")
-    assert f"note: {note}" in report.text().splitlines()
-    assert json.loads(report.json())["notes"] == [note]
-    assert {"logits", "loss", "hidden_states[2]"} <= {row.name for row in report.rows}
+    assert report.architecture == "XLMForConditionalGeneration"
+    assert not report.notes
+    names = [row.name for row in report.rows if row.dtype == "float64"]
+    parts = ("encoder_", "decoder_")
+    states = [f"{part}hidden_states[{index}]" for part in parts for index in range(3)]
+    assert {"logits", "loss", "cross_attentions[1]", *states} <= {*names}
+    assert "decoder: attention of layer 1 to the source" in report.text()
+    page = page_of(report)
+    assert page.count("<svg") >= 2
+    assert "<h3>Decoder</h3>" in page
 
 
 def test_with_one_framework_it_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

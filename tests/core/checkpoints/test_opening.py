@@ -131,6 +131,18 @@ def test_encoders_of_translation_models(tmp_path: Path) -> None:
         assert {f"encoder.{name}" for name in model.tensors} == {
             name for name in checkpoint.tensors if name.startswith("encoder.")
         }
+        assert checkpoint.as_model(ENCODER_DECODER) is checkpoint
+        with pytest.raises(CheckpointError, match="is an encoder alone, without a decoder"):
+            model.as_model(ENCODER_DECODER)
+
+
+@pytest.mark.parametrize("field", ["n_layers", "encoder_layers", "decoder_layers"])
+def test_a_depth_that_no_file_has_is_refused_at_once(tmp_path: Path, field: str) -> None:
+    place = write_all(tmp_path, make(ENCODER_DECODER, "2 languages"))["keras"]
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(config | {field: 10**12}))
+    with pytest.raises(CheckpointError, match=f"says {field}=1000000000000"):
+        open_checkpoint(place)
 
 
 @given(

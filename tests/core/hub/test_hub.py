@@ -14,6 +14,7 @@ import transformers
 from tests.support.hub_calls import fetch, fetch_all
 from tests.support.hub_server import HubServer, hub_server
 from tests.support.small_tokenizer import write_folder
+from xlm_core import XLMTokenizer
 from xlm_core.checkpoints import open_checkpoint
 
 NAME = "FacebookAI/xlm-mlm-en-2048"
@@ -64,8 +65,9 @@ def test_weights_of_every_kind(
 ) -> None:
     commit = hub.add(NAME).commit(saved[kind])
     online, again = fetch_all(hub.endpoint, tmp_path, [{"name": NAME}, {"name": NAME}])
-    expected = without(saved[kind], "generation_config.json")
-    assert (len(expected) > 3) == ("shards" in kind)
+    expected = contents(saved[kind])
+    assert (len(expected) > 4) == ("shards" in kind)
+    assert "generation_config.json" in expected
     assert contents(online.folder) == expected
     assert online.folder.name == commit
     assert online.folder.parent.parent == tmp_path / "hub/models--FacebookAI--xlm-mlm-en-2048"
@@ -152,9 +154,35 @@ def test_tokenizer(hub: HubServer, saved: dict[str, Path], tmp_path: Path) -> No
     assert fetch(hub, home).folder == folder
     assert hub.taken() == [
         "HEAD main/config.json",
+        f"HEAD {folder.name}/generation_config.json",
+        f"GET {folder.name}/generation_config.json",
         f"HEAD {folder.name}/model.safetensors",
         "GET cdn",
     ]
+
+
+def test_a_file_that_is_not_there_is_asked_for_once(
+    hub: HubServer, saved: dict[str, Path], tmp_path: Path
+) -> None:
+    hub.add(NAME).commit(without(saved["safetensors"], "generation_config.json"))
+    folder = fetch(hub, tmp_path).folder
+    assert sum("generation_config" in request for request in hub.taken()) == 1
+    assert fetch(hub, tmp_path).folder == folder
+    assert hub.taken() == ["HEAD main/config.json"]
+
+
+def test_a_tokenizer_in_a_subfolder_and_once_more(hub: HubServer, tmp_path: Path) -> None:
+    files = contents(write_folder(tmp_path / "tokenizer", lang="en"))
+    hub.add(NAME).commit({f"parts/{name}": text for name, text in files.items()})
+    home = tmp_path / "home"
+    folder = fetch(hub, home, files="tokenizer", subfolder="parts").folder
+    assert folder.name == "parts"
+    assert XLMTokenizer.from_pretrained(folder).lang == "en"
+    hub.taken()
+    again = fetch(hub, home, files="tokenizer", subfolder="parts", force_download=True).folder
+    assert again == folder
+    requests = hub.taken()
+    assert sum(request.startswith("GET") for request in requests) == len(files)
 
 
 def test_a_tokenizer_alone(hub: HubServer, tmp_path: Path) -> None:

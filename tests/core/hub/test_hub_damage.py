@@ -104,7 +104,12 @@ def test_hostile_names(hub: HubServer, tmp_path: Path) -> None:
         assert f"names the shard {shards[number // 3]!r:.80}: expected the plain name" in message
     # Nothing was asked for but configurations, weights and indexes: not the shard that is inside.
     asked = {request.rpartition("/")[2] for request in hub.taken()}
-    assert asked == {"config.json", *KINDS, *(f"{kind}.index.json" for kind in KINDS)}
+    assert asked == {
+        "config.json",
+        "generation_config.json",
+        *KINDS,
+        *(f"{kind}.index.json" for kind in KINDS),
+    }
 
 
 @pytest.mark.parametrize(

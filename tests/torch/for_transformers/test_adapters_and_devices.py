@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +88,15 @@ def test_learned_prompts(kind: Any, config: Any, prompt: str, task: str, tmp_pat
     assert torch.equal(again(**given).logits, model.eval()(**given).logits)
 
 
-def test_adapters_of_the_model_itself(kind: Any, config: Any, tmp_path: Path) -> None:
+def test_adapters_of_the_model_itself(
+    kind: Any, config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The newest transformers may ask for a PEFT that is not published yet.
+    integration = importlib.import_module("transformers.integrations.peft")
+    monkeypatch.setattr(integration, "MIN_PEFT_VERSION", peft.__version__)
     base = kind.XLMForSequenceClassification(config).eval()
     model = copy.deepcopy(base)
-    try:
-        model.add_adapter(peft.LoraConfig(target_modules=["q_lin", "v_lin"]))
-    except ValueError as error:
-        if "PEFT" in str(error):
-            pytest.skip(f"transformers: {error}")
-        raise
+    model.add_adapter(peft.LoraConfig(target_modules=["q_lin", "v_lin"]))
     adapted = logits(changed(model))
     model.disable_adapters()
     assert torch.allclose(logits(model), logits(base), atol=1e-6)

@@ -13,6 +13,7 @@ import torch
 import transformers
 
 import xlm_torch
+from conversion.convert import convert
 from tests.support.torch_fast_paths import take_fast_paths
 from xlm_core import ConfigError, XLMConfig, XLMWarning
 from xlm_core.tokenization.tokenizer import XLMTokenizer
@@ -60,6 +61,15 @@ def test_both_kinds_and_the_same_numbers(kind: Any, name: str, tmp_path: Path) -
     assert all(map(torch.equal, model.state_dict().values(), again.state_dict().values()))
     assert again.config.architectures == [name]
     assert "_attn_implementation_internal" not in (tmp_path / "config.json").read_text()
+
+
+def test_a_damaged_config_beside_a_file_of_the_original(kind: Any, tmp_path: Path) -> None:
+    kind.XLMModel(small_config()).save_pretrained(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    convert(tmp_path / "a", tmp_path / "b" / "model.pth", to="facebook")
+    (tmp_path / "b" / "config.json").write_text('{"eos_token_id": ')
+    with pytest.raises(ConfigError, match=r"config\.json is not valid JSON"):
+        kind.XLMModel.from_pretrained(tmp_path / "b" / "model.pth")
 
 
 def test_the_fast_paths_serve_them(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:

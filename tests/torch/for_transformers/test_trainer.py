@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -89,6 +91,13 @@ def test_a_tied_model_is_saved_resumed_and_the_best_comes_back(
         assert all(map(torch.equal, opened.state_dict().values(), again.state_dict().values()))
         assert XLMTokenizer.from_pretrained(tmp_path / saved)("A list") == tokenizer("A list")
     assert all(map(torch.equal, trained.values(), again.state_dict().values()))
+    if importlib.util.find_spec("tensorflow"):
+        import xlm_tf
+
+        batch = torch.stack([each["input_ids"] for each in PADDED])
+        keras_model = xlm_tf.TFXLMWithLMHeadModel.from_pretrained(tmp_path / "checkpoint-4")
+        logits = again.eval()(batch).logits.detach().numpy()
+        assert np.abs(keras_model(batch.numpy()).logits.numpy() - logits).max() < 1e-4
 
 
 def test_default_collator_pads(kind: Any, folder: Path, tiny: Any, tmp_path: Path) -> None:

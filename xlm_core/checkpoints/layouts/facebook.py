@@ -67,6 +67,12 @@ class FacebookLayout(Layout):
                 )
         elif architecture not in ("XLMModel", "XLMWithLMHeadModel", ENCODER_DECODER):
             return "of task heads, the original has the XNLI classifier only"
+        depths = [config.part(part).n_layers for part in PARTS]
+        if architecture == ENCODER_DECODER and depths[0] != depths[1]:
+            return (
+                f"the original has one n_layers for both parts, this encoder has {depths[0]} "
+                f"layers and its decoder {depths[1]}"
+            )
         if config.pruned_heads:
             return "the original's attention cannot be pruned"
         if config.layer_norm_eps != 1e-12:

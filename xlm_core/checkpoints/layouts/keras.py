@@ -25,7 +25,7 @@ from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.containers.sources import FileSource, Source, read_bytes
 from xlm_core.containers.streaming import Progress
 from xlm_core.errors import CheckpointError, ConfigError
-from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
+from xlm_core.weights import ENCODER_DECODER
 
 WEIGHTS = "model.weights.h5"
 # Where the text files of a folder stand in a .keras file: Keras keeps files of layers in assets/,
@@ -42,6 +42,7 @@ _MODULES = {
     "XLMForTokenClassification": "classification",
     "XLMForQuestionAnsweringSimple": "question_answering",
     "XLMForQuestionAnswering": "question_answering",
+    ENCODER_DECODER: "translation",
 }
 # The layout that is written is that of this version.
 _KERAS_VERSION = "3.15.1"
@@ -91,10 +92,6 @@ class KerasLayout(Layout):
             dropped=(*dropped, *settings, *_some(others)),
             text_files=texts,
         )
-
-    def refuses(self, config: XLMConfig, architecture: str) -> str | None:
-        """See `Layout.refuses`."""
-        return "no Keras class has a decoder yet" if architecture == ENCODER_DECODER else None
 
     def bytes_needed(self, weights: Weights, *, alone: bool) -> int:
         """Twice the tensors for a .keras file: the weights first, then the archive around them."""
@@ -192,10 +189,10 @@ def read_keras_config(
     architecture = name.removeprefix("TF") if isinstance(name, str) else ""
     options = saved.get("config")
     values = options.get("config") if isinstance(options, dict) else None
-    if architecture not in ARCHITECTURES or not isinstance(values, dict):
+    if architecture not in _MODULES or not isinstance(values, dict):
         raise CheckpointError(
             f"{source} holds a Keras model of class {name!r:.60}: expected one of "
-            f"{', '.join(f'TF{known}' for known in ARCHITECTURES)}."
+            f"{', '.join(f'TF{known}' for known in _MODULES)}."
         )
     try:
         config = XLMConfig.read_from(values, architectures=[architecture])

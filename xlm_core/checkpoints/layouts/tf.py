@@ -32,6 +32,7 @@ MODEL_NAMES = {
     "XLMForTokenClassification": "tfxlm_for_token_classification",
     "XLMForQuestionAnsweringSimple": "tfxlm_for_question_answering_simple",
     "XLMForQuestionAnswering": "tfxlm_for_question_answering",
+    ENCODER_DECODER: "tfxlm_for_conditional_generation",
 }
 
 # The first components of names that have no model's before them.

@@ -242,8 +242,21 @@ def read_original_vocabulary(path: str | Path, max_vocab: int | None = None) -> 
     return _cut(list(words), max_vocab)
 
 
+def marks_ends(words: Sequence[str]) -> bool:
+    """Whether a dictionary marks the ends of words by "</w>", as transformers' vocab.json does.
+
+    The original's own marks by "@@" where more of the word follows. A file that says neither has
+    whole words only.
+    """
+    return any(len(w) > len(END_OF_WORD) and w.endswith(END_OF_WORD) for w in words) and not any(
+        "@@" in word for word in words
+    )
+
+
 def vocabulary_of_words(words: Iterable[str], max_vocab: int | None = None) -> dict[str, int]:
     """The ids of transformers' vocab.json for the words of the original's dictionary, in order.
+
+    Words of a dictionary that marks ends as transformers does (`marks_ends`) stay as they are.
 
     Raises:
         TokenizerError: Two words become the same subword.
@@ -255,8 +268,9 @@ def vocabulary_of_words(words: Iterable[str], max_vocab: int | None = None) -> d
             f"The dictionary begins with {words[: len(SPECIAL_WORDS)]}; one of the original begins "
             f"with its {len(SPECIAL_WORDS)} special words, {', '.join(SPECIAL_WORDS[:5])}, ..."
         )
+    marked = marks_ends(words)
     for i, word in enumerate(words):
-        if i < len(SPECIAL_WORDS):
+        if i < len(SPECIAL_WORDS) or marked:
             subword = word
         elif "@@" in word:
             subword = word.replace("@@", "")
