@@ -63,11 +63,11 @@ class TestAsTheOriginal:
         assert lines_of(capsys) == one_case.texts("greedy")
 
     def test_in_tensorflow(self, one_case: Translations, write: Write, capsys: Any) -> None:
-        source = write(one_case.sources)
+        source = write(one_case.sources[:2])
         for name in ("greedy", "beam3_lp1.0_es0"):
             more = ("--max-length", one_case.expected["max_len"], "--framework", "tf")
             translate(one_case.model, source, *BPE, *SETTINGS[name], *more)
-            assert lines_of(capsys) == one_case.texts(name)
+            assert lines_of(capsys) == one_case.texts(name)[:2]
 
     def test_batches_change_nothing(
         self, one_case: Translations, write: Write, capsys: Any
