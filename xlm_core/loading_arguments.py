@@ -132,8 +132,9 @@ _OF_UPLOADS = frozenset(
         "ignore_metadata_errors",
     )
 )
+_OF_SAVED_MODELS = ("saved_model", "signatures")
 _SAVED_ALIKE = frozenset(
-    ("save_peft_format", "save_original_format", "save_config", "saved_model", "signatures")
+    ("save_peft_format", "save_original_format", "save_config", *_OF_SAVED_MODELS)
 )
 
 
@@ -258,13 +259,21 @@ def settle_saving(
         known: The parameters of the function, for the message.
 
     Raises:
-        UnknownArgumentError: For an upload, with what to do instead; for an unknown name.
+        UnknownArgumentError: For an upload or a SavedModel, with what to do instead; for an unknown
+            name.
     """
     if push_to_hub:
         raise UnknownArgumentError(
             f"{function} does not take push_to_hub={push_to_hub!r}: this library uploads nothing. "
             "Save the folder, then huggingface_hub.upload_folder(folder_path=..., repo_id=...)."
         )
+    for name in _OF_SAVED_MODELS:
+        if others.get(name):
+            raise UnknownArgumentError(
+                f"{function} does not take {name}={others[name]!r:.60}: a SavedModel is written by "
+                "export(folder) of a model of xlm_tf, with the signatures of its own or of "
+                "input_signature."
+            )
     harmless = _OF_UPLOADS | _SAVED_ALIKE
     refuse_unknown_arguments(function, others.keys() - harmless, [*known, "push_to_hub"])
     others.clear()

@@ -453,7 +453,8 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
                 one file.
             safe_serialization: False writes tf_model.h5, as transformers' TensorFlow classes do.
             variant: Part of the names of the weights, "fp16" for model.fp16.safetensors.
-            others: What else transformers takes and what changes nothing.
+            others: What else transformers takes and what changes nothing; and saved_model=True,
+                which writes a SavedModel beside, in saved_model/1, as `export` does.
 
         Raises:
             CheckpointError: For an int8 model: no layout holds it. If a layer that holds no such
@@ -462,6 +463,7 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
         """
         folder = given_path("save_pretrained", folder, others, PUBLISHED_FOLDER)
         folder = needed_path("save_pretrained", folder)
+        saved_model = others.pop("saved_model", False)
         settle_saving("save_pretrained", push_to_hub=push_to_hub, others=others, known=_OF_SAVING)
         if not is_main_process:
             return
@@ -481,6 +483,8 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
             largest=max_shard_size,
             variant=variant,
         )
+        if saved_model:
+            self.export(os.path.join(folder, "saved_model", "1"), verbose=False)
 
     def _arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         """Every tensor under PyTorch's name, tied ones once."""

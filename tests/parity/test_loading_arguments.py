@@ -184,6 +184,11 @@ def test_saving(family: ModuleType, folder: Path, model: Any, tmp_path: Path) ->
     with pytest.raises(UnknownArgumentError, match=r"'max_shard_sise'.*max_shard_size"):
         opened.save_pretrained(tmp_path, max_shard_sise="1GB")
 
+    for name, value in (("signatures", {"a": 1}), ("saved_model", True)):
+        if name == "signatures" or family is xlm_torch:
+            with pytest.raises(UnknownArgumentError, match=rf"take {name}=.*export\(folder\)"):
+                opened.save_pretrained(tmp_path, **{name: value})
+
     opened.save_pretrained(save_directory=tmp_path, push_to_hub=False, token=None, repo_id="a/b")
     # In several files: the single one from before is not what opens.
     opened.save_pretrained(tmp_path, max_shard_size=3000, variant=None)

@@ -124,7 +124,9 @@ assert not {"xlm_tf", "xlm_core"} & set(sys.modules)
 
 def test_a_served_model_does_not_need_this_library(tmp_path: Path) -> None:
     model = tiny_model("XLMWithLMHeadModel")
-    model.export(tmp_path / "served", verbose=False)
+    model.save_pretrained(tmp_path / "saved", saved_model=True)
+    assert (tmp_path / "saved" / "model.safetensors").is_file()
+    (tmp_path / "saved" / "saved_model" / "1").rename(tmp_path / "served")
     ids = tiny_batch(int_type="int32")["input_ids"]
     np.save(tmp_path / "ids.npy", ids)
     paths = [str(tmp_path / name) for name in ("served", "ids.npy", "logits.npy")]
