@@ -63,7 +63,6 @@ _KIND = {
 _TENSORFLOW = {
     "test_config": "a width that the attention heads do not divide is refused",
     "test_compile_tf_model": "saves to a folder, where Keras 3 wants a name that ends in .keras",
-    "test_keras_fit": "metrics of token labels among the features are weighted_metrics here",
     "test_load_with_mismatched_shapes": "opens the file with transformers' own auto classes",
     "test_resize_token_embeddings": "asks a private method of transformers for the matrix",
 }
