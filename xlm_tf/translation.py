@@ -372,7 +372,7 @@ class TFXLMForConditionalGeneration(GenerationMixin):
     # -- the two parts -------------------------------------------------------------------------
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls,
         path: str | os.PathLike[str] | None = None,
         *,

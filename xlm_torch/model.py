@@ -469,7 +469,7 @@ class FormulaPath:
 
     def layer(self, index: int, hidden: Tensor) -> tuple[Tensor, ...]:
         """`XLMModel._layer`, padding zeroed."""
-        arguments = (self.attention_mask, self.head_masks[index], self.cache)
+        arguments: tuple[Any, ...] = (self.attention_mask, self.head_masks[index], self.cache)
         if self.source is not None:
             arguments = (*arguments, self.source)
         hidden, *weights = self.encoder._layer(index, hidden, *arguments)

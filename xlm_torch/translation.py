@@ -59,7 +59,7 @@ class XLMDecoder(WithOutputLayer, XLMModel):
         self._add_output(self.config)
         super().post_init()
 
-    def forward(
+    def forward(  # type: ignore[override]  # it returns more
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -352,7 +352,7 @@ class XLMForConditionalGeneration(GenerationMixin):
     # -- the two parts -------------------------------------------------------------------------
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls,
         path: str | os.PathLike[str] | None = None,
         *,
