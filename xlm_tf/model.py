@@ -529,12 +529,7 @@ class FormulaPath:
         source: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, ...]:
         """`TFXLMModel._layer`, padding zeroed; `source` is the path's."""
-        arguments: tuple[Any, ...] = (
-            self.attention_mask,
-            self.head_masks[index],
-            self.cache,
-            seed,
-        )
+        arguments: tuple[Any, ...] = (self.attention_mask, self.head_masks[index], self.cache, seed)
         if source is not None:
             arguments = (*arguments, Source(source, self.source_tokens))
         hidden, *weights = self.encoder._layer(index, hidden, *arguments)

@@ -145,7 +145,7 @@ class WithOutputLayer(XLMPreTrainedModel):
 
         Both None where no gradient may come of it.
         """
-        embeddings = self.base_model.embeddings
+        embeddings: nn.Embedding = self.base_model.embeddings
         if (
             labels is not None
             and torch.is_grad_enabled()

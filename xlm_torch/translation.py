@@ -59,7 +59,7 @@ class XLMDecoder(WithOutputLayer, XLMModel):
         self._add_output(self.config)
         super().post_init()
 
-    def forward(  # type: ignore[override]  # two arguments more, and more in what it returns
+    def forward(  # type: ignore[override]  # it returns more
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,

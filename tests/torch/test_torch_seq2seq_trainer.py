@@ -37,7 +37,9 @@ def test_it_trains_and_predicts(tmp_path: Path) -> None:
 
     def metrics(prediction: Any) -> dict[str, float]:
         seen.append(prediction.predictions)
-        return {"right": float((prediction.predictions[:, 1:5] == prediction.label_ids).mean())}
+        return {
+            "right": float((prediction.predictions[:, 1:5] == prediction.label_ids[:, :4]).mean())
+        }
 
     trainer = transformers.Seq2SeqTrainer(
         model=model,

@@ -69,10 +69,8 @@ def join_parts(
             asked for, or the two differ in what an encoder-decoder has once.
         UnknownArgumentError: For an override that is no field.
     """
-    opened: dict[Literal["encoder", "decoder"], Checkpoint | None] = {
-        "encoder": encoder,
-        "decoder": decoder,
-    }
+    opened: dict[Literal["encoder", "decoder"], Checkpoint | None]
+    opened = {"encoder": encoder, "decoder": decoder}
     parts = [_part(name, each) for name, each in opened.items() if each is not None]
     _refuse_differences(parts)
     first = parts[0].config
