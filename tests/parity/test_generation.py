@@ -17,15 +17,17 @@ from tests.support.tf_internals import set_tensor
 from xlm_core import XLMConfig
 from xlm_core.weights import ENCODER_DECODER, name_of, tensors_of
 
-MODELS = 200 if os.environ.get("XLM_FULL") == "1" else 20
+FULL = os.environ.get("XLM_FULL") == "1"
+MODELS = 200 if FULL else 20
 VOCABULARY = 41
 KINDS = ("causal", "translation", "masked")
-# All of greedy search, then in turn these for each model.
+# In turn for each model; in the full tests greedy search for all.
 WAYS: list[dict[str, Any]] = [
+    {},
     {"num_beams": 3, "num_return_sequences": 2, "length_penalty": 0.8},
     {"num_beams": 3, "beam_scoring": "transformers", "early_stopping": True},
     {"do_sample": True, "seed": 5, "num_return_sequences": 3, "top_k": 12, "temperature": 1.3},
-    {"num_beams": 4, "num_return_sequences": 4, "repetition_penalty": 1.4, "min_length": 6},
+    {"num_beams": 4, "num_return_sequences": 4, "repetition_penalty": 1.4, "min_length": 4},
     {"do_sample": True, "seed": 6, "top_k": 0, "top_p": 0.8, "repetition_penalty": 1.2},
     {
         "num_beams": 2,
@@ -33,7 +35,7 @@ WAYS: list[dict[str, Any]] = [
         "early_stopping": "never",
         "length_penalty": 2.0,
     },
-    {"no_repeat_ngram_size": 2, "bad_words_ids": [[7], [8, 9], [30, 31, 32]], "min_length": 5},
+    {"no_repeat_ngram_size": 2, "bad_words_ids": [[7], [8, 9], [30, 31, 32]], "min_length": 4},
     {"num_beams": 5, "early_stopping": True, "no_repeat_ngram_size": 1},
 ]
 
@@ -97,13 +99,14 @@ def test_the_same_ids() -> None:
         kind = KINDS[seed % len(KINDS)]
         in_torch, in_tf = pair(kind, seed)
         given = inputs(kind, in_torch.config, seed)
-        for way in ({}, WAYS[seed % len(WAYS)]):
-            way = {"max_new_tokens": 6, "eos_token_id": 1, **way}
+        ways = [WAYS[seed % len(WAYS)], *([{}] if FULL else [])]
+        for way in ways:
+            way = {"max_new_tokens": 4, "eos_token_id": 1, **way}
             expected = in_torch.generate(**_as(torch.tensor, given), **way).numpy()
             found = in_tf.generate(**_as(tf.constant, given), **way).numpy()
             assert np.array_equal(found, expected), (seed, kind, way, found, expected)
             alike += len({tuple(row) for row in expected[:, -3:]})
-    assert alike > 4 * MODELS  # sequences differ from each other
+    assert alike > 2 * MODELS  # sequences differ from each other
 
 
 def _as(tensor: Any, given: dict[str, Any]) -> dict[str, Any]:
