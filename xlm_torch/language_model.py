@@ -150,7 +150,7 @@ class WithOutputLayer(XLMPreTrainedModel):
             labels is not None
             and torch.is_grad_enabled()
             and only_looks_up(embeddings)
-            and self.pred_layer.picks_labelled(weight := cast(Tensor, embeddings.weight))
+            and self.pred_layer.picks_labelled(weight := embeddings.weight)
             and getattr(self.pred_layer.proj, "weight", None) is weight
             and weight.requires_grad
         ):
