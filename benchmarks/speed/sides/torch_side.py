@@ -144,9 +144,9 @@ class TorchSide(Side):
             given["eos_token_id"] = None
         else:
             model.generation_config.eos_token_id = None
-            # transformers 5 would cache the keys of this bidirectional model, the appended masks'
-            # too, and give other ids than without.
-            given["use_cache"] = False
+            # transformers 5 caches the keys of this bidirectional model, the appended masks' too,
+            # and gives other ids than without.
+            given["use_cache"] = options.get("use_cache", False)
 
         def seconds(tokens: int) -> float:
             start = time.perf_counter()
