@@ -70,9 +70,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"), REFUSED, ids=lambda each: str(each)[:50]
-)
+@pytest.mark.parametrize(("arguments", "error", "message"), REFUSED)
 def test_what_is_refused(causal: Any, arguments: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         causal.generate(IDS, **({"tgt_lang": 0} | arguments))
