@@ -112,10 +112,10 @@ def test_layout_of_rows(ours: Stub) -> None:
     )  # fmt: skip
     assert encoding["overflow_to_sample_mapping"] == [0, 0, 1, 1]
     assert [layout_of_row(encoding, i) for i in range(4)] == [
-        Row(0, (0, 2), (0, 1), 0, 0, True),
-        Row(0, (2, 3), (0, 1), 0, 1, True),
-        Row(1, (0, 2), (0, 1), 0, 0, True),
-        Row(1, (2, 4), (0, 1), 0, 0, True),
+        Row(0, (0, 2), (0, 1), 0, 0, (1, 1)),
+        Row(0, (2, 3), (0, 1), 0, 1, (1, 1)),
+        Row(1, (0, 2), (0, 1), 0, 0, (1, 1)),
+        Row(1, (2, 4), (0, 1), 0, 0, (1, 1)),
     ]
     assert [encoding.word_ids(i)[1] for i in range(4)] == [0, 1, 0, 2]
 
