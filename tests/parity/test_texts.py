@@ -182,7 +182,11 @@ def test_an_empty_text_has_no_masked_tokens_and_a_causal_end(
 def translation(tmp_path_factory: pytest.TempPathFactory) -> Models:
     folder = tmp_path_factory.mktemp("translation")
     return _models(
-        folder, "XLMForConditionalGeneration", decoder_layers=2, sinusoidal_embeddings=True
+        folder,
+        "XLMForConditionalGeneration",
+        is_encoder_decoder=True,
+        decoder_layers=2,
+        sinusoidal_embeddings=True,
     )
 
 

@@ -41,8 +41,8 @@ def test_an_encoder_decoder(shared: Callable[[str], Path]) -> None:
     parts = ("encoder_", "decoder_")
     states = [f"{part}hidden_states[{index}]" for part in parts for index in range(3)]
     assert {"logits", "loss", "cross_attentions[1]", *states} <= {*names}
-    assert "decoder: attention of layer 1 to the source" in report.text()
     page = page_of(report)
+    assert "decoder: attention of layer 1 to the source" in page
     assert page.count("<svg") >= 2
     assert "<h3>Decoder</h3>" in page
 

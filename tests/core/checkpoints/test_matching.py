@@ -139,10 +139,13 @@ def test_another_number_of_labels() -> None:
     assert [spec.path for spec in result.fresh] == ["classifier.weight", "classifier.bias"]
 
 
-def test_mismatched_sizes_of_the_encoder_are_never_ignored() -> None:
+def test_mismatched_sizes_of_the_encoder_start_afresh_if_asked_for() -> None:
     tensors = file_of(make_config(vocab_size=60), LM)
     with pytest.raises(CheckpointError, match=r"embeddings\.weight: found \(60, 12\)"):
-        match(tensors, ignore_mismatched_sizes=True)
+        match(tensors)
+    with pytest.warns(XLMWarning, match=r"Of another size: embeddings\.weight \(\(60, 12\)"):
+        result = match_tensors(tensors, make_config(), LM, "it", ignore_mismatched_sizes=True)
+    assert [spec.path for spec in result.fresh] == ["embeddings.weight", "pred_layer.proj.bias"]
 
 
 def test_tied_copies_must_be_equal() -> None:
