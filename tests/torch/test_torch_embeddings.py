@@ -11,7 +11,13 @@ from torch import nn
 from tests.conftest import make_config
 from tests.support.parity import assert_equal
 from xlm_core import ConfigError, XLMError
-from xlm_torch import MODEL_CLASSES, XLMModel, XLMPreTrainedModel, XLMWithLMHeadModel
+from xlm_torch import (
+    MODEL_CLASSES,
+    XLMForConditionalGeneration,
+    XLMModel,
+    XLMPreTrainedModel,
+    XLMWithLMHeadModel,
+)
 
 TIED = pytest.mark.parametrize("tied", [True, False])
 
@@ -171,7 +177,7 @@ def test_only_language_models_have_an_output_layer() -> None:
         model_class(make_config(num_labels=2)) for model_class in MODEL_CLASSES.values()
     ]
     with_output = [m for m in models if m.get_output_embeddings() is not None]
-    assert [type(model) for model in with_output] == [XLMWithLMHeadModel]
+    assert {type(m) for m in with_output} == {XLMWithLMHeadModel, XLMForConditionalGeneration}
 
 
 def test_sinusoidal_positions_are_never_trained() -> None:
