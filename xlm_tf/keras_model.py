@@ -209,14 +209,17 @@ class KerasModel(Checkpointed, keras.Model):
         self._drop_old_graphs()
         return super().make_predict_function(force)
 
+    def _parts(self) -> tuple[Any, ...]:
+        """Each encoder of this model, or the model itself if it is one."""
+        raise NotImplementedError
+
     def _drop_old_graphs(self) -> None:
         """Drop graphs of steps that hold variables which resizing, pruning or int8 replaced.
 
-        The encoder counts such changes: it may go through them by itself, and knows no model around
+        Each encoder counts its changes: it may go through them by itself, and knows no model around
         it.
         """
-        encoder: KerasModel = getattr(self, self.base_model_prefix, self)  # type: ignore[assignment]
-        changes = encoder._changes
+        changes = sum(part._changes for part in self._parts())
         if changes != self._changes_in_graphs:
             self.train_function = self.test_function = self.predict_function = None
             self._changes_in_graphs = changes

@@ -618,7 +618,8 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
 
     def _forget_traces(self) -> None:
         """Drop the graphs that Keras traced with the old variables, before their next use."""
-        self.encoder()._changes += 1
+        for part in self._parts():
+            part._changes += 1
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None

@@ -154,7 +154,8 @@ def test_a_saved_model_reads_sources_and_targets(tmp_path: Path) -> None:
     batch["decoder_attention_mask"] = tf.cast(batch["decoder_input_ids"] != 2, tf.int64)
     expected = model(**batch).logits
     model.export(tmp_path / "served", verbose=False)
-    served = tf.saved_model.load(tmp_path / "served").serve(batch)
+    loaded = tf.saved_model.load(tmp_path / "served")
+    served = loaded.serve(batch)
     assert_close_to_largest(served["logits"], expected, 1e-5)
 
 

@@ -68,7 +68,7 @@ class TextForward:
 
     @property
     def _encoder(self) -> Any:
-        return self.model.encoder if self._has_decoder else self.model.encoder()
+        return self.model.encoder if self._has_decoder else self.model.base_model
 
     def hidden_states(
         self, batch: Batch, *, layer: int, positions: Array | int | None = None

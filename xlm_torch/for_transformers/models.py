@@ -145,7 +145,7 @@ class XLMPreTrainedModel(pretrained.XLMPreTrainedModel, _WithoutArguments):
         """
         weight = getattr(value, "weight", None)
         if weight is not None and weight.dim() == 2 and weight.shape[1] != self.config.emb_dim:
-            cast(Any, self).encoder().embeddings = value
+            cast(Any, self).base_model.embeddings = value
         else:
             super().set_input_embeddings(value)
 

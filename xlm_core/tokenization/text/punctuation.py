@@ -44,7 +44,7 @@ def normalization(language: str, perl: bool) -> tuple[Rule, ...]:
     # Perl makes a double quote of a lone single one; corrected in November 2019.
     single = '"' if perl else "'"
     blank_before, blank_after = (' "', '" ') if perl else ('"', '"')
-    one_blank = rewrite(" +", " ", trigger="  ")
+    one_blank = rewrite("  +", " ", trigger="  ")
     return (
         replace("\r", ""),
         replace("(", " ("),
