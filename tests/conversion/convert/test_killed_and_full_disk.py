@@ -97,10 +97,12 @@ def test_interrupted_leaves_nothing(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=60)
     if process.returncode == 130:
         assert errors.strip().endswith("xlm convert: interrupted")
-        assert {path.name for path in tmp_path.iterdir()} == {"source"}
-    else:  # it was done just before
+    else:
         assert process.returncode == 0
+    # The signal may come when the work is done, and the process about to end.
+    if process.returncode == 0 or target.exists():
         assert holds(target, weights(1))
+    assert {path.name for path in tmp_path.iterdir()} <= {"source", "target"}
 
 
 @pytest.mark.parametrize("to", LAYOUTS)
