@@ -95,10 +95,10 @@ def test_interrupted_leaves_nothing(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
             break
     _, errors = process.communicate(timeout=60)
+    # On a busy machine a process has been seen to end by the signal itself.
+    assert process.returncode in (0, 130, -signal.SIGINT)
     if process.returncode == 130:
         assert errors.strip().endswith("xlm convert: interrupted")
-    else:
-        assert process.returncode == 0
     # The signal may come when the work is done, and the process about to end.
     if process.returncode == 0 or target.exists():
         assert holds(target, weights(1))
