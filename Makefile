@@ -68,7 +68,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/checkpoints.py --rounds 3
 	$(BIN)/python -m benchmarks.speed $(SPEED)
 
-# Speed alone, in less than 3 minutes. Both take more by SPEED="--rows encode --json FILE", the Python
+# Speed alone, in about 4 minutes. Both take more by SPEED="--rows encode --json FILE", the Python
 # of the peers' environment by XLM_BENCH_PEERS_PYTHON, a checkout of the original code by
 # XLM_BENCH_ORIGINAL.
 bench-quick: $(STAMP)

@@ -35,7 +35,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = [row.name for row in rows(Shape())]
-    parser.add_argument("--quick", action="store_true", help="under 3 minutes: what matters most")
+    parser.add_argument("--quick", action="store_true", help="about 4 minutes: what matters most")
     parser.add_argument(
         "--rows",
         nargs="+",
