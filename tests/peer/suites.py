@@ -66,6 +66,7 @@ _TENSORFLOW = {
     "test_compile_tf_model": "saves to a folder, where Keras 3 wants a name that ends in .keras",
     "test_load_with_mismatched_shapes": "opens the file with transformers' own auto classes",
     "test_resize_token_embeddings": "asks a private method of transformers for the matrix",
+    "test_save_load": _TORCH["test_save_load"],
 }
 
 # A suite is entered when its file is there.
