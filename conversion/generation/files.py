@@ -17,7 +17,7 @@ from conversion.generation.texts import Texts
 from conversion.generation.work import Continuing, Translating, WritingWork
 from conversion.line_by_line.limits import Limits
 from conversion.line_by_line.run import Summary, run_line_by_line
-from conversion.opening.models import file_fingerprint, fingerprint, open_model
+from conversion.opening.models import file_fingerprints, fingerprint, open_model
 from conversion.opening.tokenizers import bare_words_may_continue, open_tokenizer_of
 from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint
 from xlm_core.config import XLMConfig
@@ -212,8 +212,7 @@ def _run(
         "languages": languages,
         "search": {k: v for k, v in asdict(search).items() if v is not None},
         "texts": {
-            "tokenizer": None if texts.tokenizer is None else file_fingerprint(texts.tokenizer),
-            "codes": None if texts.codes is None else file_fingerprint(texts.codes),
+            **file_fingerprints(tokenizer=texts.tokenizer, codes=texts.codes),
             "mode": texts.mode,
             "input_is_bpe": texts.input_is_bpe,
             "detokenize": texts.detokenize,
@@ -286,8 +285,7 @@ def _translation_limit(config: XLMConfig, search: Search, own: Any) -> Callable[
     def limit(tokens: int) -> int:
         if merged.max_new_tokens is not None:
             return merged.max_new_tokens + 1
-        # transformers' default says nothing.
-        if merged.max_length is not None and (search.max_length or merged.max_length != 20):
+        if merged.max_length is not None and (search.max_length or merged.says_length):
             return merged.max_length
         return min(int(1.5 * tokens + 10), config.max_position_embeddings)
 

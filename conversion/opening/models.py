@@ -107,6 +107,11 @@ def fingerprint(checkpoint: Checkpoint) -> dict[str, Any]:
     return file_fingerprint(checkpoint.file)
 
 
+def file_fingerprints(**paths: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """`file_fingerprint` of each of these files, by name; None of one that is not given."""
+    return {name: None if path is None else file_fingerprint(path) for name, path in paths.items()}
+
+
 def file_fingerprint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The absolute name of a file or folder, and if it is a file its size and time."""
     found: dict[str, Any] = {"path": os.path.realpath(path)}

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from conversion.line_by_line.limits import Limits
 from conversion.line_by_line.run import Summary, run_line_by_line
-from conversion.opening.models import file_fingerprint, fingerprint, framework_of, open_model
+from conversion.opening.models import file_fingerprints, fingerprint, framework_of, open_model
 from conversion.opening.tokenizers import (
     bare_words_may_continue,
     ids_of_subwords,
@@ -286,10 +286,8 @@ class _Tool:
         **more: Any,
     ) -> Summary:
         """Run line by line; `options` and what all commands share decide about the results."""
-        source, files = self._source, {"tokenizer": None, "codes": None}
-        for name in files:
-            path = getattr(source, name)
-            files[name] = None if path is None else file_fingerprint(path)  # type: ignore[assignment]
+        source = self._source
+        files = file_fingerprints(tokenizer=source.tokenizer, codes=source.codes)
         decisive = {
             "command": self._command,
             "model": fingerprint(self._checkpoint),
