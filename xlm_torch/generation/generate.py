@@ -127,6 +127,7 @@ class GenerationMixin(XLMPreTrainedModel):
                 raise UnknownArgumentError("generate got input_ids and inputs: give one of them.")
             input_ids = inputs
         callables = Callables(stopping_criteria, streamer)
+        self._check_matrices()
         beginning = self._beginning(
             {
                 "input_ids": input_ids,

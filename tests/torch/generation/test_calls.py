@@ -134,6 +134,13 @@ def test_an_end_that_never_comes(causal: Any, translator: Any) -> None:
     assert open_end.shape == (3, 9)
 
 
+def test_an_output_that_no_longer_goes_with_the_embeddings_is_refused() -> None:
+    model = random_model(0, causal=True)
+    model.transformer.resize_token_embeddings(VOCABULARY + 3)
+    with pytest.raises(ConfigError, match="resize_token_embeddings"):
+        model.generate(IDS, tgt_lang=0)
+
+
 def test_what_changes_nothing(causal: Any) -> None:
     expected = causal.generate(IDS, tgt_lang=0)
     with warnings.catch_warnings():
