@@ -64,6 +64,10 @@ class CorpusError(XLMError, ValueError):
     """A corpus on disk cannot be used, or its target must not be written to."""
 
 
+class TrainingError(XLMError, RuntimeError):
+    """Training cannot go on, such as after a loss that is NaN."""
+
+
 class MissingPackageError(XLMError, ImportError):
     """What was asked for needs a package that is not installed."""
 

@@ -250,6 +250,14 @@ def _family(
             *named("every model", "heads"),
         ),
         room(
+            "training",
+            _within(package, "training"),
+            "errors",
+            "objectives",
+            "rules of training",
+            *named("heads"),
+        ),
+        room(
             "family",
             (package,),
             "errors",

@@ -98,14 +98,20 @@ class TrainingBatches:
         """One part of a step, whole."""
         return self._batch(self.schedule.draws(step)[part])
 
-    def local_batches(self, step: int, rank: int = 0, ranks: int = 1) -> list[Batch]:
+    def local_batches(
+        self, step: int, rank: int = 0, ranks: int = 1, *, whole_parts: bool = True
+    ) -> list[Batch]:
         """What one of several ranks computes of a step, one forward pass each.
 
-        Whole parts where each rank gets as many; else a piece of every part, which may be empty
-        for a rank if a part has fewer rows than there are ranks.
+        Args:
+            step: Counted from 0.
+            rank, ranks: Which of several.
+            whole_parts: Give each rank whole parts, if each gets as many. Else each gets a piece
+                of every part, so that all ranks work on the same tasks in turn; it may be empty,
+                if a part has fewer rows than there are ranks.
         """
         parts = self.settings.parts
-        if parts % ranks == 0:
+        if parts % ranks == 0 and (whole_parts or ranks == 1):
             mine = range(rank * parts // ranks, (rank + 1) * parts // ranks)
             return [self.part(step, part) for part in mine]
         whole = self.global_batch(step)
@@ -119,6 +125,7 @@ class TrainingBatches:
         ranks: int = 1,
         reader: int = 0,
         readers: int = 1,
+        whole_parts: bool = True,
     ) -> Iterator[list[Batch]]:
         """`local_batches` of step `first` and all that follow, without end.
 
@@ -127,10 +134,11 @@ class TrainingBatches:
             rank, ranks: Which of several trains on them.
             reader, readers: Which of several processes reads: each takes every `readers`-th step,
                 as PyTorch's DataLoader then takes turns among them.
+            whole_parts: As in `local_batches`.
         """
         step = first + reader
         while True:
-            yield self.local_batches(step, rank, ranks)
+            yield self.local_batches(step, rank, ranks, whole_parts=whole_parts)
             step += readers
 
     def passes(self, step: int) -> dict[Task, float]:

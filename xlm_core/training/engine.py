@@ -1,0 +1,82 @@
+"""What the loop of a run asks of a framework: updates of the weights, evaluation, checkpoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from xlm_core.objectives import Batch
+from xlm_core.training.figures import Tally
+
+
+@dataclass(frozen=True)
+class Update:
+    """One update of the weights.
+
+    Attributes:
+        number: Counted from 0.
+        losses: Mean loss over the labels of all ranks, of each task that took part, by its name.
+        predicted, tokens: Labels and tokens of all ranks.
+        learning_rate: That it was made with.
+        gradient_norm: Before clipping; None: gradients are not clipped.
+    """
+
+    number: int
+    losses: dict[str, float]
+    predicted: int
+    tokens: int
+    learning_rate: float
+    gradient_norm: float | None
+
+
+class Engine(Protocol):
+    """A model in training, on one process or several: `TrainingRun` of either family.
+
+    Every rank makes the same calls in the same order.
+    """
+
+    update: int
+    """Number of updates made."""
+    tokens: int
+    """Tokens read so far, by all ranks."""
+
+    @property
+    def ranks(self) -> int:
+        """Number of processes or devices that share a global batch."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and logs."""
+
+    def updates(self, until: int | None = None) -> Iterator[Update]:
+        """Make one update for each item taken, until there are `until` in all.
+
+        Raises:
+            TrainingError: If a loss is NaN or infinite; the weights are those of before.
+        """
+
+    def evaluate(self, batches: Iterable[Batch]) -> Tally:
+        """Sums over batches without dropout: every rank takes its turn, all get the whole."""
+
+    def save_model(self, folder: str | os.PathLike[str]) -> None:
+        """Write the model alone, as `save_pretrained` does."""
+
+    def save(self, folder: str | os.PathLike[str], state: Mapping[str, Any] | None = None) -> None:
+        """Write a folder from which the run goes on exactly: whole, or not at all.
+
+        Args:
+            folder: Replaced if it exists.
+            state: What the caller wants back, as JSON holds it.
+        """
+
+    def resume(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
+        """Go on from what `save` wrote.
+
+        Returns:
+            The caller's state.
+
+        Raises:
+            CheckpointError: If it is damaged, or of another run.
+        """

@@ -1,0 +1,86 @@
+"""A model with the losses of its tasks: one module to call, whatever the task is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from xlm_core.errors import ConfigError
+from xlm_core.objectives import Task
+from xlm_torch.language_model import XLMWithLMHeadModel
+from xlm_torch.translation import XLMForConditionalGeneration
+
+
+class WithObjectives(nn.Module):
+    """A model that is called with a task and the arguments of its batch.
+
+    What wraps a model for several processes looks at the call of one module; the tasks of an
+    encoder-decoder go to its encoder (MLM, TLM), or to both parts (MT).
+
+    Args:
+        model: A language model or an encoder-decoder.
+        tasks: That it will be called with.
+
+    Raises:
+        ConfigError: For a task that the model cannot be trained on.
+    """
+
+    def __init__(self, model: nn.Module, tasks: tuple[Task, ...]) -> None:
+        super().__init__()
+        translates = isinstance(model, XLMForConditionalGeneration)
+        if not translates and not isinstance(model, XLMWithLMHeadModel):
+            raise ConfigError(
+                f"a {type(model).__name__} was given: expected a language model "
+                "(XLMWithLMHeadModel) or an encoder-decoder (XLMForConditionalGeneration)."
+            )
+        allowed = ("mlm", "tlm", "mt") if translates else ("clm", "mlm", "tlm")
+        for task in tasks:
+            if task.objective not in allowed:
+                raise ConfigError(
+                    f"{task.name} cannot train a {type(model).__name__}: expected tasks of "
+                    f"{', '.join(allowed)}."
+                )
+        self.model = model
+
+    def forward(self, objective: str, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The mean loss over the labels of a batch.
+
+        Args:
+            objective: Of its task.
+            tensors: By the names of the model's arguments, labels among them.
+
+        Returns:
+            float, shape ().
+        """
+        if objective == "mt" or isinstance(self.model, XLMWithLMHeadModel):
+            loss: Tensor = self.model(**tensors, output_logits=False).loss
+            return loss
+        loss, _ = self._of_encoder(tensors, wants_logits=False)
+        return loss
+
+    def scores(self, objective: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Any]:
+        """The mean loss of a batch, and its logits: to evaluate."""
+        if objective == "mt" or isinstance(self.model, XLMWithLMHeadModel):
+            output = self.model(**tensors, output_logits=True)
+            return output.loss, output.logits
+        return self._of_encoder(tensors, wants_logits=True)
+
+    def _of_encoder(
+        self, tensors: Mapping[str, Tensor], *, wants_logits: bool
+    ) -> tuple[Tensor, Any]:
+        """Loss and logits of the encoder of an encoder-decoder as a language model."""
+        encoder: Any = self.model.encoder
+        labels = tensors["labels"]
+        inputs = {name: x for name, x in tensors.items() if name != "labels"}
+        matrix, embedding_matrix = encoder._shared_matrix(labels)
+        hidden = encoder(
+            **inputs,
+            output_positions=None if wants_logits else encoder._labelled(labels),
+            embedding_matrix=embedding_matrix,
+        ).last_hidden_state
+        scored: tuple[Tensor, Any] = encoder._scored(
+            hidden, labels, matrix, wants_logits=wants_logits
+        )
+        return scored
