@@ -19,6 +19,8 @@ ONLY_TORCH_FILES = {
     "fast/onednn.py": "TensorFlow chooses its products itself",
     "fast/packing.py": "TensorFlow orders matrices at each product",
     "fast/one_position.py": "a step in TensorFlow is a graph, in which calls cost nothing",
+    "fast/dropout.py": "TensorFlow draws its random numbers fast itself",
+    "training/clipping.py": "in TensorFlow a part of the graph of a step",
     "fast/memory.py": "TensorFlow keeps memory by itself",
     "fast/double_backward.py": "TensorFlow's custom gradients have derivatives themselves",
 }
