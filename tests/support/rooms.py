@@ -139,7 +139,11 @@ _CORE = (
         ("errors", "text", "words", "files of a tokenizer"),
     ),
     Room("objectives", _within("xlm_core", "objectives"), ("errors", "configuration", "corpus")),
-    Room("rules of training", _within("xlm_core", "training"), ("errors", "objectives")),
+    Room(
+        "rules of training",
+        _within("xlm_core", "training"),
+        ("errors", "containers", "objectives"),
+    ),
     Room("xlm_core", ("xlm_core",), ("errors", "configuration", "words", "calls", "tokenizer")),
 )
 
@@ -390,6 +394,23 @@ _CONVERSION = (
             "checkpoints",
             "opening",
             "reports",
+        ),
+    ),
+    Room(
+        "train",
+        _within("conversion", "training"),
+        (
+            "errors",
+            "configuration",
+            "words",
+            "tokenizer",
+            "corpus",
+            "objectives",
+            "rules of training",
+            "opening",
+            "line by line",
+            "written texts",
+            "evaluate",
         ),
     ),
     Room(
