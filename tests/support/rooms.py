@@ -139,7 +139,11 @@ _CORE = (
         ("errors", "text", "words", "files of a tokenizer"),
     ),
     Room("objectives", _within("xlm_core", "objectives"), ("errors", "configuration", "corpus")),
-    Room("rules of training", _within("xlm_core", "training"), ("errors", "objectives")),
+    Room(
+        "rules of training",
+        _within("xlm_core", "training"),
+        ("errors", "containers", "objectives"),
+    ),
     Room("xlm_core", ("xlm_core",), ("errors", "configuration", "words", "calls", "tokenizer")),
 )
 
