@@ -397,6 +397,23 @@ _CONVERSION = (
         ),
     ),
     Room(
+        "train",
+        _within("conversion", "training"),
+        (
+            "errors",
+            "configuration",
+            "words",
+            "tokenizer",
+            "corpus",
+            "objectives",
+            "rules of training",
+            "opening",
+            "line by line",
+            "written texts",
+            "evaluate",
+        ),
+    ),
+    Room(
         "command line",
         ("conversion",),
         (
