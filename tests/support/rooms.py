@@ -142,7 +142,16 @@ _CORE = (
     Room(
         "rules of training",
         _within("xlm_core", "training"),
-        ("errors", "containers", "objectives"),
+        (
+            "errors",
+            "configuration",
+            "words",
+            "files of a tokenizer",
+            "tokenizer",
+            "containers",
+            "corpus",
+            "objectives",
+        ),
     ),
     Room("xlm_core", ("xlm_core",), ("errors", "configuration", "words", "calls", "tokenizer")),
 )
