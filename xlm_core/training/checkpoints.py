@@ -26,7 +26,7 @@ CONFIG = "config.toml"
 # What may change when a run goes on: where it is, how long it takes, what it says meanwhile.
 MAY_CHANGE = ("output", "readers", "duration", "stopping")
 _NAME = re.compile(r"update-(\d{6,})")
-_UNFINISHED = re.compile(r"\.(?:update-\d{6,}|best|model)\.\d+\.(?:tmp|old)")
+_UNFINISHED = re.compile(r"\.(?:update-\d{6,}|best|model|translating)\.\d+\.(?:tmp|old)")
 
 
 class RunFolder:
@@ -85,7 +85,7 @@ class RunFolder:
         return target
 
     def save_model(self, engine: Engine, name: str) -> Path:
-        """Write the model alone to "best" or "model": whole, or not at all.
+        """Write the model alone to "best", "model" or "translating": whole, or not at all.
 
         Every rank calls it.
         """

@@ -99,6 +99,7 @@ class Loop:
         identity: Mapping[str, Any] | None = None,
     ) -> None:
         self.engine, self.config, self.folder = engine, config, folder
+        self._tasks = [task.name for task in config.tasks]
         self._evaluate, self._passes, self._stop = evaluate, passes, stop
         self._listeners = tuple(listeners) if engine.is_main else ()
         self._entropies, self._identity = dict(entropies or {}), dict(identity or {})
@@ -170,13 +171,14 @@ class Loop:
 
     def _log(self) -> None:
         sums, self._interval = self._interval, Sums()
+        means = sums.means()
         engine, clips = self.engine, self.config.optimizer.clip_grad_norm > 0
         self._tell(
             Logged(
                 update=engine.update,
                 tokens=engine.tokens,
                 seconds=self._elapsed(),
-                losses=sums.means(),
+                losses={name: means[name] for name in self._tasks if name in means},
                 learning_rate=self._learning_rate,
                 gradient_norm=sums.norm / max(sums.updates, 1) if clips else None,
                 tokens_per_second=sums.tokens / max(sums.seconds, 1e-9),
