@@ -14,7 +14,7 @@ from typing import Any
 from xlm_core.containers.json_files import read_object
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.containers.safetensors import read_safetensors, write_safetensors
-from xlm_core.errors import CheckpointError
+from xlm_core.errors import CheckpointError, CheckpointFileError
 from xlm_core.whole_files import folder_written_whole
 
 MODEL, OPTIMIZER, STATE = "model", "optimizer.safetensors", "training.json"
@@ -59,7 +59,7 @@ def run_written_whole(
         tensors: See `SavedRun`.
 
     Raises:
-        CheckpointError: If it cannot be written.
+        CheckpointFileError: If it cannot be written.
     """
     target = Path(folder)
     try:
@@ -73,7 +73,7 @@ def run_written_whole(
         advice = ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             advice = " Make room, and resume from the last checkpoint."
-        raise CheckpointError(
+        raise CheckpointFileError(
             f"{target} cannot be written: {error.strerror or error}. Checkpoints that were written "
             f"before are as they were.{advice}"
         ) from error
