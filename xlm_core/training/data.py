@@ -107,11 +107,7 @@ class TrainingData:
         """The fields of `XLMConfig` that the tokenizer and the languages decide."""
         return {
             "vocab_size": self.vocab_size,
-            **{
-                name: found
-                for name, attribute in _SPECIAL_IDS.items()
-                if (found := getattr(self.tokenizer, attribute)) is not None
-            },
+            **special_ids_of(self.tokenizer),
             "lang2id": dict(self.lang2id),
             "n_langs": max(self.lang2id.values()) + 1,
         }
@@ -271,6 +267,12 @@ class TrainingData:
         if corpus.path not in self._counted:
             self._counted[corpus.path] = count_ids(corpus, self.vocab_size)
         return self._counted[corpus.path]
+
+
+def special_ids_of(tokenizer: XLMTokenizer) -> dict[str, int]:
+    """The special ids of a model's configuration that a tokenizer's tokens have."""
+    found = {name: getattr(tokenizer, attribute) for name, attribute in _SPECIAL_IDS.items()}
+    return {name: i for name, i in found.items() if i is not None}
 
 
 class _Opening:
