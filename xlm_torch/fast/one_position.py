@@ -229,9 +229,15 @@ class _Attention(NamedTuple):
 
     @classmethod
     def of(cls, attention: Any, norm: Any) -> _Attention:
-        layers = (attention.q_lin, attention.k_lin, attention.v_lin, attention.out_lin)
-        linears = (_Linear.of(layer) for layer in layers)
-        return cls(attention.n_heads, attention.head_dim, *linears, _Norm.of(norm))
+        return cls(
+            attention.n_heads,
+            attention.head_dim,
+            _Linear.of(attention.q_lin),
+            _Linear.of(attention.k_lin),
+            _Linear.of(attention.v_lin),
+            _Linear.of(attention.out_lin),
+            _Norm.of(norm),
+        )
 
     def __call__(
         self, hidden: Tensor, products: _Products, held: Pair, mask: Tensor | None
