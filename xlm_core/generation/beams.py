@@ -201,8 +201,8 @@ class BeamSearch:
             lengths: int64, shape (active,): what their scores are divided by a power of.
         """
         at_limit = self._ids.shape[1] + 1 >= self._limits[self.sentences]
-        for column in finishing.any(0).nonzero()[0]:
-            (of,) = finishing[:, column].nonzero()
+        for column in np.flatnonzero(finishing.any(0)).tolist():
+            of = np.flatnonzero(finishing.T[column])
             tokens = candidates.ids[of, column]
             if self.closing is not None:
                 closes = at_limit[of] & ~candidates.ends[of, column]

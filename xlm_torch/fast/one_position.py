@@ -156,8 +156,12 @@ class _Products(NamedTuple):
 
 
 def _products_for(x: Tensor, *, large: bool) -> _Products:
-    preferred = onednn.PREFER_ONEDNN.get(x.dtype, range(0))
-    return _BY_ONEDNN if large and x.shape[0] in preferred and is_on_cpu(x) else _BY_PYTORCH
+    rows = x.shape[0]
+    if not large or not is_on_cpu(x):
+        return _BY_PYTORCH
+    if x.dtype == torch.float32 and rows in onednn.PREFER_TRANSPOSED:
+        return _BY_TRANSPOSED
+    return _BY_ONEDNN if rows in onednn.PREFER_ONEDNN.get(x.dtype, range(0)) else _BY_PYTORCH
 
 
 def _add(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
@@ -182,7 +186,21 @@ def _write_onednn(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> objec
     return out.copy_(onednn.multiply(x, weight, bias, "none", [], ""))
 
 
+def _transposed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    product = x.new_empty((x.shape[0], weight.shape[0]))
+    return torch.add(torch.mm(weight, x.t()).t(), bias, out=product)
+
+
+def _add_transposed(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
+    return torch.add(residual, bias).add_(torch.mm(weight, x.t()).t())
+
+
+def _write_transposed(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> object:
+    return torch.add(torch.mm(weight, x.t()).t(), bias, out=out)
+
+
 _BY_PYTORCH = _Products(F.linear, _add, _write)
+_BY_TRANSPOSED = _Products(_transposed, _add_transposed, _write_transposed)
 _BY_ONEDNN = _Products(_onednn, _add_onednn, _write_onednn)
 
 

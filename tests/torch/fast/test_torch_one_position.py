@@ -67,13 +67,16 @@ def test_the_same_as_by_the_formulas(decodes: bool, gelu: bool) -> None:
             assert_close_to_largest(found, steps(body, decodes), 1e-13)
 
 
-def test_by_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
-    if internals.ONEDNN is None:
+@pytest.mark.parametrize("by", ["PyTorch", "oneDNN", "transposed"])
+def test_products_in_single_precision(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if by == "oneDNN" and internals.ONEDNN is None:
         pytest.skip("no oneDNN to ask by name")
     body = body_of(True)
+    rows = {torch.float32: internals.ANY_ROWS} if by == "oneDNN" else {}
     with torch.no_grad():
         expected = steps(body, True)
-        internals.prefer_onednn(monkeypatch, {torch.float32: internals.ANY_ROWS})
+        internals.prefer_onednn(monkeypatch, rows)
+        internals.prefer_transposed(monkeypatch, range(2, 3) if by == "transposed" else range(0))
         internals.set_smallest_matrix(monkeypatch, 1)
         assert_close_to_largest(steps(body.float(), True).double(), expected, 1e-5)
 
