@@ -154,6 +154,7 @@ _CORE = (
             "words",
             "files of a tokenizer",
             "tokenizer",
+            "containers",
             "corpus",
             "objectives",
         ),
