@@ -43,5 +43,5 @@ def _run(folder: Path, parallel: str) -> TrainingRun:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore", FutureWarning)
-    faulthandler.dump_traceback_later(100, exit=True)  # where one waits for another
+    faulthandler.dump_traceback_later(500, exit=True)  # where one waits for another
     main(Path(sys.argv[1]))

@@ -89,7 +89,7 @@ def weights(run: TrainingRun) -> dict[str, torch.Tensor]:
     return {name: x.clone() for name, x in run._weights().items()}
 
 
-def run_ranks(module: str, *arguments: str, ranks: int = 2, timeout: float = 240) -> None:
+def run_ranks(module: str, *arguments: str, ranks: int = 2, timeout: float = 540) -> None:
     """Run a module on several processes, and end them all."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
