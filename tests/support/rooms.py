@@ -60,6 +60,7 @@ _CORE = (
             "xlm_core.checkpoints",
             "dtypes",
             "finite_check",
+            "moments",
             "naming",
             "original",
             "original_params",
@@ -139,7 +140,11 @@ _CORE = (
         ("errors", "text", "words", "files of a tokenizer"),
     ),
     Room("objectives", _within("xlm_core", "objectives"), ("errors", "configuration", "corpus")),
-    Room("rules of training", _within("xlm_core", "training"), ("errors", "objectives")),
+    Room(
+        "rules of training",
+        _within("xlm_core", "training"),
+        ("errors", "containers", "objectives"),
+    ),
     Room("xlm_core", ("xlm_core",), ("errors", "configuration", "words", "calls", "tokenizer")),
 )
 
@@ -253,9 +258,12 @@ def _family(
             "training",
             _within(package, "training"),
             "errors",
+            "containers",
+            "checkpoints",
+            "parts of checkpoints",
             "objectives",
             "rules of training",
-            *named("heads"),
+            *named("every model", "heads"),
         ),
         room(
             "family",
@@ -390,6 +398,23 @@ _CONVERSION = (
             "checkpoints",
             "opening",
             "reports",
+        ),
+    ),
+    Room(
+        "train",
+        _within("conversion", "training"),
+        (
+            "errors",
+            "configuration",
+            "words",
+            "tokenizer",
+            "corpus",
+            "objectives",
+            "rules of training",
+            "opening",
+            "line by line",
+            "written texts",
+            "evaluate",
         ),
     ),
     Room(

@@ -18,6 +18,7 @@ Section = TypeVar("Section")
 PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 OPTIMIZERS = ("adam", "adam_inverse_sqrt", "adamw", "sgd")
 MATCHES = ("all", "words")
+PARALLELS = ("ddp", "fsdp")
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,22 @@ class OptimizerSettings:
     accumulate: int = 1
     mean_of_ranks: bool = False
 
+    def __post_init__(self) -> None:
+        # What an optimizer does not have would change nothing, in silence.
+        unused = {
+            "adam_inverse_sqrt": (),
+            "sgd": ("warmup_updates", "warmup_init_lr", "betas", "eps", "weight_decay"),
+        }.get(self.name, ("warmup_updates", "warmup_init_lr"))
+        plain = OptimizerSettings.__dataclass_fields__
+        for name in unused:
+            default = plain[name]
+            usual = default.default if default.default is not MISSING else None
+            if getattr(self, name) != (usual if usual is not None else [0.9, 0.999]):
+                raise ConfigError(
+                    f"optimizer.{name} is {getattr(self, name)!r}, which {self.name} does not "
+                    "have: leave it out, or choose adam_inverse_sqrt."
+                )
+
 
 @dataclass(frozen=True)
 class DurationSettings:
@@ -122,6 +139,8 @@ class TrainingConfig:
         tokenizer: Folder of the tokenizer that the corpora were made with.
         seed: Of everything that is drawn.
         precision: "float32", "bfloat16", "float16" (GPUs alone) or "float64".
+        parallel: What several processes have: "ddp", copies of the model; "fsdp" (PyTorch alone),
+            shards of it.
         model: Fields of `XLMConfig`, for weights that are drawn.
         objectives: Languages and pairs by objective: clm, mlm, mt.
         start, data, batches, optimizer, duration, stopping: See their classes.
@@ -135,6 +154,7 @@ class TrainingConfig:
     objectives: dict[str, Any]
     seed: int = 0
     precision: str = "float32"
+    parallel: str = "ddp"
     model: dict[str, Any] = field(default_factory=dict)
     start: StartSettings = field(default_factory=StartSettings)
     data: DataSettings = field(default_factory=DataSettings)
@@ -145,6 +165,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
+        _one_of("parallel", self.parallel, PARALLELS)
         _one_of("optimizer.name", self.optimizer.name, OPTIMIZERS)
         _one_of("start.match", self.start.match, MATCHES)
         tasks = self.tasks  # which refuses what is none

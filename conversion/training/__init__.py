@@ -1,0 +1,1 @@
+"""Pretraining by command: what a training run needs beside its framework."""
