@@ -26,8 +26,8 @@ class TFWithObjectives(keras.Model):
     objective there is one graph.
 
     Args:
-        model: A language model or an encoder-decoder; of an encoder-decoder with MLM or TLM, the
-            encoder's output layer becomes trainable.
+        model: A language model or an encoder-decoder. Of the latter, MLM and TLM train the
+            encoder's own output layer, which is trainable from then on.
         tasks: That it will be called with.
 
     Raises:
@@ -52,7 +52,7 @@ class TFWithObjectives(keras.Model):
         super().__init__(**({"dtype": model.dtype_policy, "autocast": False} | options))
         self.model, self.tasks = model, tasks
         if translates and any(task.objective != "mt" for task in tasks):
-            model.encoder.pred_layer.trainable = True
+            _train_output_of(model.encoder)
         self.built = True
         self._updates: Updates | None = None
         # Of `fit`, since its epoch began: of each task its sum of losses, and its labels.
@@ -63,31 +63,39 @@ class TFWithObjectives(keras.Model):
         return self.call(objective, tensors, **options)
 
     def call(
-        self, objective: str, tensors: Mapping[str, tf.Tensor], training: bool = True
-    ) -> tf.Tensor:
+        self,
+        objective: str,
+        tensors: Mapping[str, tf.Tensor],
+        training: bool = False,
+        *,
+        output_logits: bool = False,
+    ) -> Any:
         """The mean loss over the labels of a batch.
 
         Args:
             objective: Of its task.
             tensors: By the names of the model's arguments, labels among them.
             training: Whether there is dropout.
+            output_logits: Whether to return logits as well.
 
         Returns:
-            float, shape ().
+            float, shape (); with output_logits, a tuple of it and the logits.
         """
         if objective == "mt" or isinstance(self.model, TFXLMWithLMHeadModel):
-            loss = self.model(**tensors, output_logits=False, return_dict=True, training=training)
-            return loss.loss
-        return self._of_encoder(tensors, wants_logits=False, training=training)[0]
+            output = self.model(
+                **tensors, output_logits=output_logits, return_dict=True, training=training
+            )
+            loss, logits = output.loss, output.logits
+        else:
+            loss, logits = self._of_encoder(tensors, wants_logits=output_logits, training=training)
+        return (loss, logits) if output_logits else loss
 
     def scores(
         self, objective: str, tensors: Mapping[str, tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The mean loss of a batch, and its logits: to evaluate."""
-        if objective == "mt" or isinstance(self.model, TFXLMWithLMHeadModel):
-            output = self.model(**tensors, output_logits=True, return_dict=True, training=False)
-            return output.loss, output.logits
-        return self._of_encoder(tensors, wants_logits=True, training=False)
+        scored: tuple[tf.Tensor, tf.Tensor] = self(objective, tensors, output_logits=True)
+        return scored
 
     def _of_encoder(
         self, tensors: Mapping[str, tf.Tensor], *, wants_logits: bool, training: bool
@@ -111,7 +119,7 @@ class TFWithObjectives(keras.Model):
 
     # -- Keras ---------------------------------------------------------------------------------
 
-    def compile(  # noqa: A003  (Keras' name)
+    def compile(
         self,
         optimizer: Any = "rmsprop",
         *,
@@ -236,3 +244,9 @@ class TFWithObjectives(keras.Model):
         model = keras.saving.deserialize_keras_object(config["model"], custom_objects)
         tasks = tuple(Task(kind, tuple(languages)) for kind, *languages in config["tasks"])
         return cls(model, tasks, name=config["name"])
+
+
+def _train_output_of(encoder: Any) -> None:
+    """Train the output layer that translating does not read, if its encoder is trained."""
+    if encoder.trainable and encoder.trainable_variables:
+        encoder.pred_layer.trainable = True

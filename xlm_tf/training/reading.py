@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,6 +41,7 @@ class Pass:
         of_all: Labels of all devices of all processes.
         tokens: Tokens of all of them.
         parts: Of a global batch.
+        labelled: How many devices, of all processes, have labels.
     """
 
     task: int
@@ -49,6 +50,7 @@ class Pass:
     of_all: int
     tokens: int
     parts: int
+    labelled: int
 
 
 def dataset_of(
@@ -103,7 +105,7 @@ def _dataset(
     """What the ranks `own` compute, in turn."""
     passes = accumulate * batches.settings.parts
     tensors = {name: tf.TensorSpec((None, None), tf.int64) for name in NAMES}
-    signature = ({**tensors, _ABOUT: tf.TensorSpec((6,), tf.int64)},) * passes
+    signature = ({**tensors, _ABOUT: tf.TensorSpec((7,), tf.int64)},) * passes
 
     def read() -> Iterator[Any]:
         update = first
@@ -131,6 +133,7 @@ def _element(part: Batch, batches: TrainingBatches, rank: int, ranks: int) -> di
         part.predicted,
         part.tokens,
         batches.settings.parts,
+        sum(piece_of(part, each, ranks).predicted > 0 for each in range(ranks)),
         mark_of(batches.tasks),
     )
     return {**{name: given.get(name, absent) for name in NAMES}, _ABOUT: np.array(about, np.int64)}
@@ -170,7 +173,7 @@ def passes_of(element: Any, strategy: tf.distribute.Strategy, tasks: Sequence[Ta
     for each in element:
         local = {name: strategy.experimental_local_results(x) for name, x in each.items()}
         about = np.stack([np.asarray(x) for x in local.pop(_ABOUT)])
-        task, _, of_all, tokens, parts, mark = map(int, about[0])
+        task, _, of_all, tokens, parts, labelled, mark = map(int, about[0])
         if mark != mark_of(tasks):
             raise ConfigError(
                 "the dataset is of other tasks than the model's, or of the same in another order: "
@@ -180,10 +183,6 @@ def passes_of(element: Any, strategy: tf.distribute.Strategy, tasks: Sequence[Ta
         tensors = [
             {name: x[at] for name, x in local.items() if x[at].shape[1] > 0} for at in devices
         ]
-        found.append(Pass(task, tensors, about[:, 1].tolist(), of_all, tokens, parts))
+        labels = about[:, 1].tolist()
+        found.append(Pass(task, tensors, labels, of_all, tokens, parts, labelled))
     return found
-
-
-def local_pieces(batch: Batch, ranks: Iterable[int], number: int) -> list[Batch]:
-    """What these of `number` ranks compute of a batch."""
-    return [piece_of(batch, rank, number) for rank in ranks]

@@ -2,116 +2,109 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
 from xlm_core.containers.lazy_tensors import LazyTensor
-from xlm_core.containers.safetensors import read_safetensors, write_safetensors
 from xlm_core.errors import CheckpointError
 from xlm_core.objectives import TrainingBatches
 from xlm_core.objectives.settings import SETTING_NAMES
-from xlm_core.whole_files import folder_written_whole
-
-MODEL, OPTIMIZER, STATE = "model", "optimizer.safetensors", "training.json"
+from xlm_core.training.saved import MODEL, RANDOM, read_run, run_written_whole
 
 
-def state_of(batches: TrainingBatches, *, update: int, tokens: int, accumulate: int, ranks: int) -> (
-    dict[str, Any]
-):
-    """What is the same in a run that goes on, and how far it came."""
+def state_of(batches: TrainingBatches, *, accumulate: int, mean_of_ranks: bool) -> dict[str, Any]:
+    """What a run does: a checkpoint of a run that does the same may be gone on from."""
     return {
-        "update": update,
-        "tokens": tokens,
         "seed": batches.seed,
         "tasks": [task.name for task in batches.tasks],
         "accumulate": accumulate,
-        "ranks": ranks,
+        "mean_of_ranks": mean_of_ranks,
         "settings": {n: getattr(batches.settings, n) for n in SETTING_NAMES},
     }
 
 
-def write_state(
-    folder: Path, whole: Any, state: Mapping[str, Any], caller: Mapping[str, Any]
-) -> None:
+def write_run(folder: str | os.PathLike[str], whole: Any, state: Mapping[str, Any]) -> None:
     """Write a folder from which a run goes on: whole, or not at all.
 
     Args:
         folder: Replaced if it exists.
         whole: A compiled `TFWithObjectives`.
-        state: From `state_of`.
-        caller: What the caller wants back, as JSON holds it.
+        state: What the run does and where it stands, as JSON holds it.
+
+    Raises:
+        CheckpointFileError: If it cannot be written.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder_written_whole(folder) as temporary:
-        whole.model.save_pretrained(temporary / MODEL)
-        tensors = {name: LazyTensor.of(_array(x)) for name, x in _variables(whole).items()}
-        kind = {"optimizer": type(whole.updates.optimizer).__name__}
-        write_safetensors(temporary / OPTIMIZER, tensors, kind)
-        text = json.dumps({**state, "caller": dict(caller)}, indent=2) + "\n"
-        (temporary / STATE).write_text(text, encoding="utf-8")
+    optimizer = whole.updates.optimizer
+    described = {"class": type(optimizer).__name__, "variables": len(optimizer.variables)}
+    tensors = {name: LazyTensor.of(_array(x)) for name, x in _variables(whole).items()}
+    with run_written_whole(folder, {**state, "optimizer": described}, tensors) as model:
+        whole.model.save_pretrained(model)
 
 
-def read_state(folder: Path, whole: Any, expected: Mapping[str, Any]) -> dict[str, Any]:
-    """Put back what `write_state` wrote.
+def read_into(
+    folder: str | os.PathLike[str], whole: Any, expected: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Put back what `write_run` wrote.
 
     Args:
         folder: Where.
         whole: A compiled `TFWithObjectives` of the same model and optimizer.
-        expected: From `state_of`.
+        expected: What the state has to say.
 
     Returns:
-        What was written: `state_of` then, and under "caller" what the caller gave.
+        The state.
 
     Raises:
-        CheckpointError: If it is damaged, or of another run.
+        CheckpointError: If it is damaged, or of another run; model and optimizer are as they were.
     """
-    try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        how_far = {"update": state["update"], "tokens": state["tokens"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} is no checkpoint of a run: {error}.") from error
-    expected = {**expected, **how_far}
-    differing = sorted(n for n in expected if expected[n] != state.get(n))
-    if differing:
-        found = ", ".join(f"{n} {state.get(n)!r} (here {expected[n]!r})" for n in differing)
-        raise CheckpointError(f"{folder} is of another run: {found}.")
-    tensors, kept = read_safetensors(folder / OPTIMIZER)
-    variables = _variables(whole)
-    kind = type(whole.updates.optimizer).__name__
-    if kept.get("optimizer") != kind or any(
-        name not in tensors or tensors[name].shape != tuple(x.shape)
-        for name, x in variables.items()
-    ):
+    saved = read_run(folder)
+    saved.check_same(expected)
+    optimizer, variables = whole.updates.optimizer, _variables(whole)
+    described = {"class": type(optimizer).__name__, "variables": len(optimizer.variables)}
+    found = saved.state.get("optimizer")
+    if found != described:
         raise CheckpointError(
-            f"{folder} is of another run: its optimizer ({kept.get('optimizer')}) has other states "
-            f"than the {kind} here."
+            f"{saved.folder} has the state of another optimizer: {found!r:.80}, expected "
+            f"{described}."
         )
-    opened = type(whole.model).from_pretrained(folder / MODEL, dtype=whole.model.dtype_policy)
-    for spec in whole.model._owned_specs():
-        whole.model._set_variable(spec, opened._array_of(spec))
     for name, variable in variables.items():
-        variable.assign(tensors[name].read())
-    return dict(state)
+        shape = saved.tensors[name].shape if name in saved.tensors else None
+        if shape != tuple(variable.shape):
+            raise CheckpointError(
+                f"{saved.folder}: {name} has shape {shape}, expected {tuple(variable.shape)}."
+            )
+    model = whole.model
+    opened = type(model).from_pretrained(saved.folder / MODEL, dtype=model.dtype_policy)
+    specs = model._owned_specs()
+    if [(s.path, s.shape) for s in opened._owned_specs()] != [(s.path, s.shape) for s in specs]:
+        raise CheckpointError(f"{saved.folder} is of another model: its tensors differ.")
+    for spec in specs:
+        model._set_variable(spec, opened._array_of(spec))
+    for name, variable in variables.items():
+        variable.assign(saved.tensors[name].read())
+    return saved.state
 
 
-def _variables(whole: Any) -> dict[str, Any]:
-    """Of the optimizer and of the generators of random numbers, by their places: names differ
-    between models of one class."""
-    generators = [
+def seed_generators(whole: Any) -> list[keras.random.SeedGenerator]:
+    """What dropout is drawn from, in the order of the layers."""
+    return [
         value
         for layer in whole._flatten_layers()
         for value in vars(layer).values()
         if isinstance(value, keras.random.SeedGenerator)
     ]
-    optimizer = {f"{at}": x for at, x in enumerate(whole.updates.optimizer.variables)}
+
+
+def _variables(whole: Any) -> dict[str, Any]:
+    """Of the optimizer and of random numbers, by their places: paths differ between models."""
+    optimizer, generators = whole.updates.optimizer, seed_generators(whole)
     return {
-        **{f"optimizer/{name}": x for name, x in optimizer.items()},
-        **{f"random/{at}": x.state for at, x in enumerate(generators)},
+        **{f"optimizer/{at}": x for at, x in enumerate(optimizer.variables)},
+        **{f"{RANDOM}{at}": x.state for at, x in enumerate(generators)},
     }
 
 

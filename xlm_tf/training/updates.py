@@ -15,8 +15,10 @@ import tensorflow as tf
 from xlm_core.errors import ConfigError, TrainingError
 from xlm_core.objectives import Batch
 from xlm_tf.losses import IGNORED
-from xlm_tf.training.reading import Pass, local_pieces, passes_of, tensors_of
+from xlm_tf.training.reading import Pass, passes_of, piece_of, tensors_of
 
+# Bytes of logits that an evaluation makes at a time.
+LOGITS_OF_EVALUATION = 2**28
 # Of a variable that a task does not use there is none.
 Gradients = list[list[tf.Tensor | None]]
 
@@ -53,7 +55,10 @@ class Updates:
         clip_grad_norm, mean_of_ranks: As in `TrainingRun`.
 
     Attributes:
-        workers: Processes that share the model.
+        inner_optimizer: The optimizer itself, where its loss is scaled.
+        variables: Those that are trained.
+        workers, rank: Processes that share the model, and which of them this is.
+        tokens: Read so far, by all devices of all processes.
 
     Raises:
         ConfigError: If model, strategy and optimizer do not go together.
@@ -65,12 +70,19 @@ class Updates:
         self.whole, self.optimizer = whole, optimizer
         self.clip_grad_norm, self.mean_of_ranks = clip_grad_norm, mean_of_ranks
         self.strategy: tf.distribute.Strategy = whole.distribute_strategy
+        self.tokens = 0
         self.workers, self.rank = _workers_and_rank(self.strategy)
         self.variables = list(whole.trainable_variables)
         self.scales_loss = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        self._inner = optimizer.inner_optimizer if self.scales_loss else optimizer
+        self.inner_optimizer = optimizer.inner_optimizer if self.scales_loss else optimizer
         self._check()
         self._graphs: dict[Any, Callable[..., Any]] = {}
+        if optimizer.built and not {id(x) for x in self.variables} <= {
+            id(x) for x in self.inner_optimizer._trainable_variables
+        }:
+            raise ConfigError(
+                "the optimizer does not know all variables that are to be trained: give a new one."
+            )
         with self.strategy.scope():
             if not optimizer.built:
                 optimizer.build(self.variables)
@@ -82,14 +94,14 @@ class Updates:
             )
         for what, its in (
             ("model", self.whole.model.distribute_strategy),
-            ("optimizer", self._inner._distribution_strategy),
+            ("optimizer", self.inner_optimizer._distribution_strategy),
         ):
             if its is not self.strategy:
                 raise ConfigError(
                     f"the {what} was made outside the scope of the strategy that trains: make "
                     "model, WithObjectives and optimizer all within strategy.scope()."
                 )
-        if self._inner.gradient_accumulation_steps:
+        if self.inner_optimizer.gradient_accumulation_steps:
             raise ConfigError(
                 "the optimizer accumulates gradients (gradient_accumulation_steps), of which tasks "
                 "that use other variables would make wrong means: leave it out, and give "
@@ -110,12 +122,11 @@ class Updates:
                 are those of before.
         """
         passes = passes_of(element, self.strategy, self.whole.tasks)
-        labels = sum(each.of_all for each in passes)
         sums: dict[str, tuple[float, int]] = {}
         total: Gradients | None = None
         losses = []
         for each in passes:
-            loss, gradients = self._gradients(each, self._weights(each, len(passes), labels))
+            loss, gradients = self._gradients(each, self._weights(each, passes))
             total = gradients if total is None else _added(total, gradients)
             losses.append(loss)
         assert total is not None
@@ -126,17 +137,22 @@ class Updates:
             sums[name] = before[0] + float(loss), before[1] + each.of_all
         sums = {name: found for name, found in sums.items() if found[1]}
         self._check_finite(sums, float(norm))
+        scale = self._scale()
         self._apply(summed, norm)
-        return Made(sums, sum(each.tokens for each in passes), float(norm) / self._scale())
+        tokens = sum(each.tokens for each in passes)
+        self.tokens += tokens
+        return Made(sums, tokens, float(norm) / scale)
 
-    def _weights(self, each: Pass, passes: int, labels: int) -> list[float]:
+    def _weights(self, each: Pass, passes: Sequence[Pass]) -> list[float]:
         """What the mean loss of each device counts for."""
         if not self.mean_of_ranks:
+            labels = sum(one.of_all for one in passes)
             return [own / max(labels, 1) for own in each.labels]
-        if each.parts % self.strategy.num_replicas_in_sync == 0:  # a part is a GPU's
-            return [own / max(each.of_all, 1) / passes for own in each.labels]
-        share = 1 / (passes * self.strategy.num_replicas_in_sync)
-        return [share if own else 0.0 for own in each.labels]
+        if each.parts % self.strategy.num_replicas_in_sync == 0:  # a part is what a GPU has
+            labelled = sum(one.of_all > 0 for one in passes)
+            return [own / max(each.of_all, 1) / max(labelled, 1) for own in each.labels]
+        labelled = sum(one.labelled for one in passes)
+        return [(own > 0) / max(labelled, 1) for own in each.labels]
 
     def _check_finite(self, sums: Mapping[str, tuple[float, int]], norm: float) -> None:
         bad = [name for name, (loss, _) in sums.items() if not math.isfinite(loss)]
@@ -147,9 +163,9 @@ class Updates:
         else:
             return
         raise TrainingError(
-            f"{found} in update {int(self._inner.iterations)}, at a learning rate of "
-            f"{float(self._inner.learning_rate):.3g}: the weights are those of before. Start again "
-            "from the last checkpoint with a smaller learning rate or a longer warm-up."
+            f"{found} in update {int(self.inner_optimizer.iterations)}, at a learning rate of "
+            f"{float(self.inner_optimizer.learning_rate):.3g}: the weights are those of before. "
+            "Start again from the last checkpoint with a smaller learning rate or a longer warm-up."
         )
 
     def _scale(self) -> float:
@@ -218,7 +234,7 @@ class Updates:
                     mine = [x * tf.cast(factor, x.dtype) for x in mine]
                 self.optimizer.apply(mine, variables)
 
-            with _summed_already(self._inner):
+            with _summed_already(self.inner_optimizer):
                 self.strategy.run(on_device, (self._per_replica(gradients),))
 
         factor = 1.0
@@ -310,16 +326,21 @@ class Updates:
 
 
 def scored(whole: Any, batch: Batch) -> tuple[float, int, int]:
-    """Sum of losses, labels, and how many had the highest logit; see `Updates.scored`."""
+    """Sum of losses, labels, and how many had the highest logit, of this process' rows."""
     updates: Updates = whole.updates
-    number = updates.strategy.num_replicas_in_sync
-    own = local_pieces(batch, updates.local_ranks, number)
-    found = updates.scored(batch.task.objective, [tensors_of(each) for each in own])
+    ranks = updates.strategy.num_replicas_in_sync
+    # So that the logits of a piece have a bounded size.
+    size = 4 * batch.labels.size * whole.model.config.vocab_size
+    number = max(1, -(-size // (ranks * LOGITS_OF_EVALUATION)))
     loss, labels, correct = 0.0, 0, 0
-    for each in found:
-        mean, counted, right = each.numpy().tolist()
-        loss += mean * counted if counted else 0.0
-        labels, correct = labels + int(counted), correct + int(right)
+    for turn in range(number):
+        places = [rank * number + turn for rank in updates.local_ranks]
+        own = [piece_of(batch, place, ranks * number) for place in places]
+        found = updates.scored(batch.task.objective, [tensors_of(each) for each in own])
+        for each in found:
+            mean, counted, right = each.numpy().tolist()
+            loss += mean * counted if counted else 0.0
+            labels, correct = labels + int(counted), correct + int(right)
     return loss, labels, correct
 
 
