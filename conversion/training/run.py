@@ -77,8 +77,7 @@ def pretrain(
         listeners: list[Callable[[Event], None]] = []
         if engine.is_main:
             shown = Shown(stream, config.duration, parts.model_config, fastest)
-            if stream is not None:
-                stream.write(f"{parts.start}\n")
+            shown.write(parts.start)
             logs = [
                 shown,
                 LineLog(folder.path / LINES),

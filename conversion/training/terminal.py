@@ -37,9 +37,17 @@ class Shown:
 
     def __call__(self, event: Event) -> None:
         """Hear of an event."""
-        if isinstance(event, Updated):
-            self._add(event)
-        elif self._stream is not None and (line := line_of(event)) is not None:
+        try:
+            if isinstance(event, Updated):
+                self._add(event)
+            elif (line := line_of(event)) is not None:
+                self.write(line)
+        except BrokenPipeError:  # nobody reads any more: no reason to stop training
+            self._stream, self._line = None, Line(None)
+
+    def write(self, line: str) -> None:
+        """Show a line."""
+        if self._stream is not None:
             self._line.clear()
             self._stream.write(f"{line}\n")
             self._stream.flush()
