@@ -322,7 +322,8 @@ class Updates:
 
     def _over_devices(self, values: Any) -> Any:
         context = tf.distribute.get_replica_context()
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+        placed = tf.nest.map_structure(tf.identity, values)  # where the sums are to be
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, placed)
 
 
 def scored(whole: Any, batch: Batch) -> tuple[float, int, int]:
