@@ -1,4 +1,4 @@
-"""`xlm pretrain --dry-run`: what a run would do, measured on its first batches; nothing is written."""
+"""`xlm pretrain --dry-run`: what a run would do, measured on its first batches."""
 
 from __future__ import annotations
 
@@ -106,19 +106,28 @@ class DryRun:
         speed = self.tokens_per_update / self.seconds_per_update
         passes = ", ".join(f"{name} {value:.2f}" for name, value in self.passes.items())
         memory = ", ".join(f"{name} {_megabytes(size)}" for name, size in self.memory.items())
+        reads = (
+            f"an update reads {self.tokens_per_update:,.0f} tokens, the run {self.tokens:,} in "
+            f"{self.updates:,} updates; passes: {passes}"
+        )
+        takes = (
+            f"an update takes {self.seconds_per_update:.3g} s, {speed:,.0f} tokens/s, "
+            f"{100 * self.share:.0f} % of the fastest products: the run {whole}, without "
+            "evaluations"
+        )
+        needs = (
+            f"memory of one rank, about {_megabytes(sum(self.memory.values()))}: {memory}; "
+            f"at its peak so far {_megabytes(self.peak)}, framework and all"
+        )
         return "\n".join(
             [
                 *self.texts,
                 f"{self.parameters:,} parameters",
                 *([self.start] if self.start else []),
                 *(shape.text() for shape in self.shapes),
-                f"an update reads {self.tokens_per_update:,.0f} tokens, the run {self.tokens:,} in "
-                f"{self.updates:,} updates; passes: {passes}",
-                f"memory of one rank, about {_megabytes(sum(self.memory.values()))}: {memory}; "
-                f"at its peak so far {_megabytes(self.peak)}, framework and all",
-                f"an update takes {self.seconds_per_update:.3g} s, {speed:,.0f} tokens/s, "
-                f"{100 * self.share:.0f} % of the fastest products: the run {whole}, without "
-                "evaluations",
+                reads,
+                needs,
+                takes,
                 "nothing was written",
             ]
         )

@@ -17,7 +17,7 @@ import conversion.training.run as running
 from conversion.cli import main
 from conversion.training import dry_run, pretrain
 from conversion.training.machine import fastest_product, operations_of
-from tests.support.small_run import CAUSAL, MASKED, OF_PAIRS, write_config, write_texts
+from tests.support.small_run import CAUSAL, OF_PAIRS, write_config, write_texts
 from xlm_core import XLMConfig
 from xlm_core.errors import XLMError
 from xlm_core.training.engine import Update
@@ -98,7 +98,7 @@ def test_the_model_is_used_by_the_other_commands(
 
 def test_the_page_has_a_curve_of_everything(translated: Path) -> None:
     text = (translated / "run" / "curves.html").read_text(encoding="utf-8")
-    page = ElementTree.fromstring(text.partition("\n")[2])  # noqa: S314
+    page = ElementTree.fromstring(text.partition("\n")[2])
     titles = [each.get("aria-label") for each in page.iter() if each.tag.endswith("svg")]
     for title in ("MLM-en", "TLM-en-fr", "MT-en-fr", "en_mlm_ppl", "en-fr_mt_bleu"):
         assert title in titles
