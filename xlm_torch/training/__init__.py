@@ -1,5 +1,6 @@
 """Training on the objectives of `xlm_core.objectives`."""
 
+from xlm_torch.training.collating import ObjectiveCollator
 from xlm_torch.training.configured import configured_run, making_models, model_dtype
 from xlm_torch.training.losses import WithObjectives
 from xlm_torch.training.optimizing import learning_rate_of, optimizer_of
@@ -9,6 +10,7 @@ from xlm_torch.training.starting import start_from, start_model
 
 __all__ = [
     "GlobalBatches",
+    "ObjectiveCollator",
     "TrainingRun",
     "WithObjectives",
     "accelerator_of",
