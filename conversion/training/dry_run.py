@@ -15,6 +15,7 @@ from pathlib import Path
 from conversion.opening.models import framework_of
 from conversion.training.machine import fastest_product, operations_of
 from conversion.training.setup import RunParts, set_up
+from xlm_core.corpus import Corpus
 from xlm_core.objectives import Batch
 from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.config import TrainingConfig
@@ -193,9 +194,12 @@ def _first_batches(parts: RunParts) -> tuple[list[Shapes], float]:
 
 
 def _texts(parts: RunParts) -> list[str]:
-    data, lines = parts.data, []
+    data = parts.data
+    lines: list[str] = []
     for split in ("train", "valid", "test"):
-        read = [(name, (corpus,)) for name, corpus in data.corpora[split].items()]
+        read: list[tuple[str, tuple[Corpus, ...]]] = [
+            (name, (corpus,)) for name, corpus in data.corpora[split].items()
+        ]
         read += [("-".join(names), both) for names, both in data.pairs[split].items()]
         for name, corpora in read:
             tokens = " and ".join(f"{corpus.info.tokens:,}" for corpus in corpora)
