@@ -181,7 +181,9 @@ def test_the_frame_of_classifiers_is_warned_of_once(families: Any) -> None:
             one = framed.copy()
             one[1, 0] = 1
             call(family, {"input_ids": one, "max_new_tokens": 2}, **more)
-            with pytest.warns(XLMWarning, match=f"framed <s> ... </s>.*framing=.{framing}.") as said:
+            with pytest.warns(
+                XLMWarning, match=f"framed <s> ... </s>.*framing=.{framing}."
+            ) as said:
                 call(family, {"input_ids": framed, "max_new_tokens": 2}, **more)
             assert len(said) == 1
             with warnings.catch_warnings():
