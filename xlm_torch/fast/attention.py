@@ -13,7 +13,6 @@ from xlm_torch.fast.dropout import draws_fast, dropout_factors
 from xlm_torch.fast.rule import are_traced, needs_gradient
 from xlm_torch.fast.unpadding import Unpadding
 
-
 # Tokens of a sentence from which it attends alone: shorter ones cost less together (measured).
 _SHORTEST_ALONE = 64
 

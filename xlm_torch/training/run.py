@@ -31,6 +31,7 @@ from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
 from xlm_core.training.saved import RANDOM, read_run, run_written_whole
 from xlm_torch.optimizers import local_part, refuse_sparse
+from xlm_torch.training.clipping import total_norm
 from xlm_torch.training.losses import WithObjectives
 from xlm_torch.training.reading import GlobalBatches, tensors_of
 from xlm_torch.training.states import (
@@ -231,7 +232,7 @@ class TrainingRun:
         parameters = [p for p in self._names if p.grad is not None]
         refuse_sparse(parameters)
         gradients = [local_part(p.grad) for p in parameters if p.grad is not None]
-        total = torch.nn.utils.get_total_norm(gradients)
+        total = total_norm(gradients)
         if any(gradient is not p.grad for gradient, p in zip(gradients, parameters, strict=True)):
             total = self._over_ranks(total.double() ** 2).sqrt()
         norm = float(total)
@@ -242,8 +243,8 @@ class TrainingRun:
                 + ", ".join(f"{loss:.4g} ({name})" for name, loss in losses.items()),
                 rate,
             )
-        if self.clip_grad_norm:
-            # As torch.nn.utils.clip_grad_norm_ does.
+        # As torch.nn.utils.clip_grad_norm_ does, which multiplies by 1 too.
+        if self.clip_grad_norm and not norm + 1e-6 <= self.clip_grad_norm:
             factor = (self.clip_grad_norm / (total + 1e-6)).clamp(max=1.0)
             torch._foreach_mul_(gradients, factor.to(gradients[0].device, gradients[0].dtype))
         return norm

@@ -46,7 +46,21 @@ class ProductsSide(Side):
         if task.kind == "rounding":
             return Prepared(lambda: {"figures": rounding(task, dtype)})
         cases = [(torch.randn(m, k), torch.randn(n, k) * 0.03) for m, k, n in products_of(task)]
+        if task.kind == "pretrain":
+            vectors = [torch.ones(READ_BYTES // 4) for _ in range(3)]
+            return Prepared(
+                lambda: {
+                    "products": measured(cases, dtype),
+                    "figures": {"seconds a byte": seconds_a_byte(*vectors)},
+                }
+            )
         return Prepared(lambda: {"products": measured(cases, dtype)})
+
+
+def seconds_a_byte(first: torch.Tensor, second: torch.Tensor, out: torch.Tensor) -> float:
+    """What a sum of two large vectors takes: reading two, writing one."""
+    seconds = min(timed(lambda: torch.add(first, second, out=out)) for _ in range(TRIES))
+    return seconds / (3 * first.nbytes)
 
 
 def ways() -> dict[str, Callable[..., torch.Tensor]]:
