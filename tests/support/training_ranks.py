@@ -16,6 +16,8 @@ def main(folder: Path) -> None:
     """Train, save and resume in each way; the main process keeps the weights."""
     for parallel in ("ddp", "fsdp"):
         run = _run(folder, parallel)
+        sharded = {hasattr(parameter, "full_tensor") for parameter in run.model.parameters()}
+        assert sharded == {parallel == "fsdp"}
         first = list(run.updates(4))
         run.save(folder / f"{parallel}_saved", {"kind": parallel})
         valid = list(run.batches.global_batch(100))

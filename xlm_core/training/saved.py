@@ -93,7 +93,7 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
         raise CheckpointError(
             f"{source} is no checkpoint of a training run, or is damaged: {error}"
         ) from error
-    for name in ("update", "tokens"):
+    for name in ("update", "tokens", "updates_before"):
         value = state.get(name)
         if type(value) is not int or value < 0:
             raise CheckpointError(

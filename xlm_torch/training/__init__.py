@@ -6,6 +6,7 @@ from xlm_torch.training.losses import WithObjectives
 from xlm_torch.training.optimizing import learning_rate_of, optimizer_of
 from xlm_torch.training.reading import GlobalBatches, tensors_of
 from xlm_torch.training.run import TrainingRun, accelerator_of
+from xlm_torch.training.starting import start_from, start_model
 
 __all__ = [
     "GlobalBatches",
@@ -18,5 +19,7 @@ __all__ = [
     "making_models",
     "model_dtype",
     "optimizer_of",
+    "start_from",
+    "start_model",
     "tensors_of",
 ]

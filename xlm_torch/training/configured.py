@@ -29,6 +29,8 @@ def model_dtype(config: TrainingConfig) -> str:
 def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches) -> TrainingRun:
     """A run that trains a model as a configuration says.
 
+    Of a training checkpoint of the original, it takes Adam's moments too; its `notes` say so.
+
     Args:
         config: Its precision, optimizer, and what several processes share.
         model: A language model or an encoder-decoder, with weights of `model_dtype`.
@@ -39,7 +41,7 @@ def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches)
         MissingPackageError: If Accelerate is not installed.
     """
     settings = config.optimizer
-    return TrainingRun(
+    run = TrainingRun(
         model,
         batches,
         optimizer_of(settings, model),
@@ -50,3 +52,6 @@ def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches)
         mean_of_ranks=settings.mean_of_ranks,
         workers=getattr(config, "readers", 0),
     )
+    if config.start.model is not None and (note := run.take_original_adam(config.start.model)):
+        run.notes += (note,)
+    return run

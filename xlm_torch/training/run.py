@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xlm_core.checkpoints import open_moments
 from xlm_core.errors import (
     CheckpointError,
     ConfigError,
@@ -30,7 +31,8 @@ from xlm_core.training.engine import Update
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
 from xlm_core.training.saved import RANDOM, read_run, run_written_whole
-from xlm_torch.optimizers import local_part, refuse_sparse
+from xlm_torch.optimizers import OriginalAdam, local_part, refuse_sparse
+from xlm_torch.pretrained import tensor_of
 from xlm_torch.training.clipping import total_norm
 from xlm_torch.training.losses import WithObjectives
 from xlm_torch.training.reading import GlobalBatches, tensors_of
@@ -74,6 +76,9 @@ class TrainingRun:
     Attributes:
         update: Number of updates made.
         tokens: Read so far, by all ranks.
+        updates_before: Those of a run of the original that this one goes on from: the learning
+            rate counts them.
+        notes: What is to be said of how the run begins.
 
     Raises:
         ConfigError: If model, tasks, optimizer and precision do not go together.
@@ -115,7 +120,8 @@ class TrainingRun:
         self.wrapped, self.optimizer = self.accelerator.prepare(with_objectives, optimizer)
         # Where parameters are sharded, others stand in their place now.
         self._names = {p: name for name, p in self.model.named_parameters()}
-        self.update = self.tokens = 0
+        self.update = self.tokens = self.updates_before = 0
+        self.notes: tuple[str, ...] = ()
         self._reader: Iterator[list[Batch]] | None = None
         rank = self.accelerator.process_index
         torch.manual_seed(int(generator_of(batches.seed, "dropout", rank).integers(2**63)))
@@ -277,7 +283,7 @@ class TrainingRun:
     def _set_learning_rate(self) -> float:
         if self.learning_rate is not None:
             for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate.at(self.update)
+                group["lr"] = self.learning_rate.at(self.updates_before + self.update)
         return float(self.optimizer.param_groups[0]["lr"])
 
     def _over_ranks(self, sums: Tensor) -> Tensor:
@@ -348,6 +354,7 @@ class TrainingRun:
             **self._state(),
             "update": self.update,
             "tokens": self.tokens,
+            "updates_before": self.updates_before,
             "ranks": self.ranks,
             "optimizer": optimizer,
             "loss_scale": None if scaler is None else scaler.state_dict(),
@@ -389,11 +396,54 @@ class TrainingRun:
             fill(parameter, weights[name])
         fill_optimizer(inner, names, optimizer, described)
         self.update, self.tokens = saved.state["update"], saved.state["tokens"]
+        self.updates_before = saved.state["updates_before"]
         self._reader = None
         if self.accelerator.scaler is not None and saved.state.get("loss_scale"):
             self.accelerator.scaler.load_state_dict(saved.state["loss_scale"])
         self._resume_random(saved.state.get("ranks"), saved.tensors)
         return dict(saved.state.get("caller") or {})
+
+    def take_original_adam(self, path: str | os.PathLike[str]) -> str:
+        """Go on with the moments of a training checkpoint of the original, and its learning rate.
+
+        Weights are not looked at: the model was started from the same checkpoint. What Adam does
+        not know there starts afresh: parameters that were never updated, other sizes.
+
+        Args:
+            path: Of any checkpoint.
+
+        Returns:
+            What was taken, in words; "" of a checkpoint that is none of the original's. Of one
+            that has none, this is a warning too.
+
+        Raises:
+            CheckpointError: If it is damaged.
+        """
+        moments = open_moments(path)
+        if moments is None:
+            return ""
+        inner = self._inner_optimizer()
+        if not moments.steps or not isinstance(inner, OriginalAdam):
+            why = "it has no state of Adam" if not moments.steps else "this is another optimizer"
+            text = f"of {os.fspath(path)}, no moments of Adam are taken: {why}. They start afresh."
+            warnings.warn(text, XLMWarning, stacklevel=2)
+            return text
+        taken = 0
+        for parameter, name in self._names.items():
+            if moments.steps.get(name) and moments.first[name].shape == tuple(parameter.shape):
+                state = inner.state[parameter]
+                state["step"] = moments.steps[name]
+                for key, of in (("exp_avg", moments.first), ("exp_avg_sq", moments.second)):
+                    state[key] = torch.zeros_like(parameter).detach()
+                    fill(state[key], tensor_of(of[name].read()).to(parameter.dtype))
+                taken += 1
+        self.updates_before = moments.updates or 0
+        text = f"of {os.fspath(path)}, Adam's moments of {taken} parameters are taken"
+        if taken < len(self._names):
+            text += f", those of {len(self._names) - taken} start afresh"
+        if self.learning_rate is not None and self.updates_before:
+            text += f"; the learning rate goes on behind its {self.updates_before} updates"
+        return f"{text}."
 
     def _state(self) -> dict[str, Any]:
         """What this run does: a checkpoint of a run that does the same may be gone on from."""
