@@ -10,6 +10,7 @@ import torch
 
 from xlm_core.objectives import TrainingBatches
 from xlm_core.training.config import TrainingConfig
+from xlm_core.training.memory import keep_freed_memory
 from xlm_torch.training.optimizing import learning_rate_of, optimizer_of
 from xlm_torch.training.run import TrainingRun, accelerator_of
 
@@ -52,6 +53,8 @@ def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches)
         mean_of_ranks=settings.mean_of_ranks,
         workers=getattr(config, "readers", 0),
     )
+    if run.accelerator.device.type == "cpu":
+        keep_freed_memory()
     if config.start.model is not None and (note := run.take_original_adam(config.start.model)):
         run.notes += (note,)
     return run

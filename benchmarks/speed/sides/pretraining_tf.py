@@ -47,8 +47,11 @@ def prepared(
     folder = tempfile.TemporaryDirectory()
     if not ours:
         return Prepared(their_step(task, model, keras, loss_of(model, training=True), folder))
+    from xlm_core.training.memory import keep_freed_memory
     from xlm_tf import OriginalAdam
     from xlm_tf.training import ObjectiveCollator, TrainingRun
+
+    keep_freed_memory()  # as `xlm pretrain` does
 
     if task.filled < 1:
         collate = ObjectiveCollator(config_of(task), "mlm", LANGUAGE)

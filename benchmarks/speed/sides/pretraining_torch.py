@@ -41,9 +41,11 @@ def prepared(task: Task, model: torch.nn.Module, library: str, optimizer: str = 
             examples_of(task), batch_size=task.batch, collate_fn=their_collator(task, folder.name)
         )
         return Prepared(plain_loop(model, loader, adamw(model), folder))
+    from xlm_core.training.memory import keep_freed_memory
     from xlm_torch import OriginalAdam
     from xlm_torch.training import GlobalBatches, ObjectiveCollator, TrainingRun, tensors_of
 
+    keep_freed_memory()  # as `xlm pretrain` does
     values = {"lr": LEARNING_RATE, "betas": BETAS, "eps": EPSILON, "weight_decay": DECAY}
     ours = adamw(model) if optimizer == "adamw" else OriginalAdam(model.parameters(), **values)
     if task.filled < 1:
