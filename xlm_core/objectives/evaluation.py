@@ -55,7 +55,9 @@ class EvaluationBatches:
             settings = replace(settings, tokens_per_batch=None, batch_size=32)
         # The original evaluates all sentences, but its models have no more positions than this.
         longest = config.max_position_embeddings // (2 if config.causal else 1) - 2
-        self.settings = replace(settings, max_len=longest, group_by_size=True, max_batch_size=0)
+        self.settings = replace(
+            settings, max_len=max(longest, 1), group_by_size=True, max_batch_size=0
+        )
         for name, value in (("every", every), ("most_pairs", most_pairs)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value!r}: expected a positive whole number.")
