@@ -30,7 +30,10 @@ class Masking:
     """
 
     def __init__(
-        self, settings: ObjectiveSettings, ids: SpecialIds, counts: Sequence[int] | None = None
+        self,
+        settings: ObjectiveSettings,
+        ids: SpecialIds,
+        counts: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.settings, self.ids = settings, ids
         # Logarithms of how seldom each id is chosen; infinite: never.

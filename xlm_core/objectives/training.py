@@ -5,6 +5,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from xlm_core.config import XLMConfig
 from xlm_core.corpus import Corpus
 from xlm_core.errors import InputError
@@ -49,7 +52,7 @@ class TrainingBatches:
         pairs: Mapping[tuple[str, str], PairOfCorpora] | None = None,
         settings: ObjectiveSettings | None = None,
         seed: int = 0,
-        counts: Sequence[int] | None = None,
+        counts: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.settings = settings = settings or ObjectiveSettings()
         self.tasks, self.seed = tuple(tasks), seed
