@@ -185,6 +185,12 @@ def test_a_model_with_few_positions_evaluates_pairs_that_fit(corpus: Any) -> Non
         EvaluationBatches(config(max_position_embeddings=2)).batches(task, pairs={})
 
 
+def test_a_short_text_is_evaluated_whatever_share_is_read(corpus: Any) -> None:
+    (task,) = tasks_of("mlm", "en")
+    few = EvaluationBatches(config(), ObjectiveSettings(bptt=8), every=10)
+    assert len(list(few.batches(task, corpora={"en": corpus([14] * 20)}))) == 1
+
+
 def test_batches_travel_to_processes(corpus: Any) -> None:
     """DataLoader's workers may be started, not forked."""
     batches = training("mlm", corpus([14, 15, 16] * 9))
