@@ -278,7 +278,7 @@ def _family(
             "tokenizer",
             "objectives",
             "rules of training",
-            *named("every model", "heads"),
+            *named("parts", "every model", "heads"),
         ),
         room(
             "family",
