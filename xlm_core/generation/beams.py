@@ -15,6 +15,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xlm_core.generation.progress import refuse_no_choice
+
 Scoring = Literal["original", "transformers"]
 # What the sequences of the candidates are stopped by, besides their end: int64, shape
 # (candidates, tokens), to bool, shape (candidates,).
@@ -139,8 +141,15 @@ class BeamSearch:
         Returns:
             How the rows of the batch go on, those of sentences that are done left out (or, where
             these stay, unchanged with padding).
+
+        Raises:
+            GenerationError: If there is no candidate for a sentence that is not done.
         """
         scores = scores.astype(np.float64)
+        lost = np.isnan(scores).any(axis=1) | (scores[:, 0] == -np.inf)
+        lost &= [not self._sentences[number].done for number in self.sentences]
+        if lost.any():
+            refuse_no_choice(self.sentences[lost])
         beams, ids = (part.astype(np.int64) for part in np.divmod(indices, vocabulary))
         sources = beams + np.arange(len(self.sentences))[:, None] * self.beams
         ends = np.isin(ids, self.eos)
