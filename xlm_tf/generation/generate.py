@@ -52,10 +52,6 @@ _ARGUMENTS = (
 )
 
 
-# Making the graph of a loop takes as long as this many steps of a small model without one.
-_LONG = 64
-
-
 class GenerationMixin(TFXLMPreTrainedModel):
     """`generate`, for models that say how a call of it begins."""
 
@@ -224,7 +220,7 @@ class GenerationMixin(TFXLMPreTrainedModel):
                 self,
                 "_rows_in_graph",
                 tensors,
-                pays=int(limits.max()) >= _LONG,
+                steps=int(limits.max()),
                 decoding=decoding,
                 **_options(settled),
             ).numpy()

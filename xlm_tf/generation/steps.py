@@ -129,6 +129,7 @@ class Steps:
             self.model,
             method,
             tensors,
+            steps=1,
             decoding=self.decoding,
             rules=self.rules,
             wanted=self.wanted,
