@@ -277,7 +277,7 @@ def _family(
             "tokenizer",
             "objectives",
             "rules of training",
-            *named("every model", "heads"),
+            *named("parts", "every model", "heads"),
         ),
         room(
             "family",
@@ -425,6 +425,9 @@ _CONVERSION = (
             "corpus",
             "objectives",
             "rules of training",
+            "xlm_torch: training",
+            "xlm_tf: training",
+            "reports",
             "opening",
             "line by line",
             "written texts",
@@ -453,6 +456,7 @@ _CONVERSION = (
             "convert",
             "inspect",
             "verify",
+            "train",
         ),
     ),
 )
