@@ -11,6 +11,7 @@ from xlm_core.generation.arguments import (
     language_ids,
     refuse_missing_language,
     settle,
+    warning_of_frame,
 )
 from xlm_core.generation.beams import BeamSearch, BeamStep
 from xlm_core.generation.config import GENERATION_FILE, GenerationConfig
@@ -30,4 +31,5 @@ __all__ = [
     "refuse_missing_language",
     "settle",
     "uniform_numbers",
+    "warning_of_frame",
 ]

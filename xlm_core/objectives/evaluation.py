@@ -14,7 +14,7 @@ from xlm_core.config import XLMConfig
 from xlm_core.corpus import Corpus
 from xlm_core.errors import ConfigError
 from xlm_core.objectives.batch import Batch
-from xlm_core.objectives.making import BatchMaker
+from xlm_core.objectives.making import BatchMaker, next_words
 from xlm_core.objectives.masking import Masking
 from xlm_core.objectives.sentences import Pairs, batches_of
 from xlm_core.objectives.settings import ObjectiveSettings, SpecialIds
@@ -107,6 +107,6 @@ class EvaluationBatches:
 
     def _labelled(self, batch: Batch, generator: np.random.RandomState) -> Batch:
         if batch.task.objective == "clm":
-            return replace(batch, labels=self._maker.next_words(batch.input_ids, batch.lengths))
+            return replace(batch, labels=next_words(batch.input_ids, batch.lengths))
         ids, labels = self._masking.mask_for_evaluation(batch.input_ids, batch.lengths, generator)
         return replace(batch, input_ids=ids, labels=labels)

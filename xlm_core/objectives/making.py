@@ -19,6 +19,37 @@ from xlm_core.objectives.settings import ObjectiveSettings, SpecialIds
 from xlm_core.objectives.tasks import Task
 
 
+def language_id(config: XLMConfig, name: str) -> int:
+    """The id of a language.
+
+    Raises:
+        ConfigError: If the model does not have it.
+    """
+    known = config.lang2id or {}
+    if name not in known:
+        raise ConfigError(
+            f"the model has no language {name!r}: it has {', '.join(known) or 'no names'} "
+            f"(lang2id).{nearest(name, known)}"
+        )
+    return known[name]
+
+
+def next_words(input_ids: Ids, lengths: Ids) -> Ids:
+    """The next word of each position, as labels; none behind the last.
+
+    Args:
+        input_ids: int64, shape (batch, sequence).
+        lengths: int64, shape (batch,).
+
+    Returns:
+        int64, shape (batch, sequence), -100 where nothing follows.
+    """
+    labels = np.full_like(input_ids, IGNORED)
+    labels[:, :-1] = input_ids[:, 1:]
+    labels[np.arange(labels.shape[1]) >= lengths[:, None] - 1] = IGNORED
+    return labels
+
+
 class BatchMaker:
     """Makes batches for one model.
 
@@ -76,18 +107,8 @@ class BatchMaker:
             )
 
     def language(self, name: str) -> int:
-        """The id of a language.
-
-        Raises:
-            ConfigError: If the model does not have it.
-        """
-        known = self.config.lang2id or {}
-        if name not in known:
-            raise ConfigError(
-                f"the model has no language {name!r}: it has {', '.join(known) or 'no names'} "
-                f"(lang2id).{nearest(name, known)}"
-            )
-        return known[name]
+        """As `language_id`."""
+        return language_id(self.config, name)
 
     # -- batches -------------------------------------------------------------------------------
 
@@ -131,9 +152,7 @@ class BatchMaker:
     ) -> Batch:
         """Sources, and targets as labels: every word of them and the closing `</s>`."""
         ids, lengths = frame(source, self.ids)
-        targets, target_lengths = frame(target, self.ids)
-        labels = targets[:, 1:].copy()
-        labels[np.arange(labels.shape[1]) >= target_lengths[:, None] - 1] = IGNORED
+        labels = next_words(*frame(target, self.ids))[:, :-1]
         return Batch(
             task,
             ids,
@@ -144,16 +163,9 @@ class BatchMaker:
             self._same_language(labels, task.languages[1]),
         )
 
-    def next_words(self, input_ids: Ids, lengths: Ids) -> Ids:
-        """The next word of each position, as labels; none behind the last."""
-        labels = np.full_like(input_ids, IGNORED)
-        labels[:, :-1] = input_ids[:, 1:]
-        labels[np.arange(labels.shape[1]) >= lengths[:, None] - 1] = IGNORED
-        return labels
-
     def _with_labels(self, batch: Batch, generator: np.random.Generator) -> Batch:
         if batch.task.objective == "clm":
-            ids, labels = batch.input_ids, self.next_words(batch.input_ids, batch.lengths)
+            ids, labels = batch.input_ids, next_words(batch.input_ids, batch.lengths)
             labels[:, : self.settings.context_size] = IGNORED
         else:
             ids, labels = self.masking.mask(batch.input_ids, batch.lengths, generator)

@@ -12,7 +12,7 @@ from tensorflow.python.eager import record
 
 from xlm_core.checkpoints import Checkpoint
 from xlm_core.errors import InputError, UnknownArgumentError, warn
-from xlm_core.generation import MASKED_WARNING, GenerationConfig, Settled, settle
+from xlm_core.generation import GenerationConfig, Settled, settle
 from xlm_core.loading_arguments import PUBLISHED_FOLDER
 from xlm_core.outputs import GenerateOutput
 from xlm_tf.fast.graphs import compiled
@@ -54,7 +54,7 @@ class GenerationMixin(TFXLMPreTrainedModel):
     """`generate`, for models that say how a call of it begins."""
 
     _generation_config: Any = None
-    _warned_of_masked: bool = False
+    _warned: tuple[str, ...] = ()
 
     @property
     def generation_config(self) -> Any:
@@ -175,9 +175,9 @@ class GenerationMixin(TFXLMPreTrainedModel):
             draw_seed=_draw_seed,
         )
         callables.check(settled)
-        if beginning.kind == "masked" and not self._warned_of_masked:
-            self._warned_of_masked = True
-            warn(MASKED_WARNING)
+        if beginning.warning is not None and beginning.warning not in self._warned:
+            self._warned += (beginning.warning,)
+            warn(beginning.warning)
         # A tape would keep every step of a loop for a gradient that argmax does not have.
         with record.stop_recording():
             given, begun = beginning.decode(settled.start)
