@@ -104,9 +104,7 @@ class TrainingRun:
         parallel: str = "ddp",
     ) -> None:
         if parallel not in PARALLELS:
-            raise ConfigError(
-                f"parallel is {parallel!r}: expected one of {', '.join(PARALLELS)}."
-            )
+            raise ConfigError(f"parallel is {parallel!r}: expected one of {', '.join(PARALLELS)}.")
         if accumulate < 1:
             raise ConfigError(f"accumulate is {accumulate}: expected a positive whole number.")
         self.accelerator = accelerator or accelerator_of()
