@@ -55,6 +55,8 @@ def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches)
         workers=getattr(config, "readers", 0),
         parallel=config.parallel,
     )
+    if run.accelerator.device.type == "cpu":
+        keep_freed_memory()
     if config.start.model is not None and (note := run.take_original_adam(config.start.model)):
         run.notes += (note,)
     return run
