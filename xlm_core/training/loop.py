@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from xlm_core.training.events import (
     Ended,
     Evaluated,
     Event,
+    Failed,
     Listener,
     Logged,
     Saved,
@@ -308,6 +309,8 @@ class Loop:
                 where = f" ({error.filename})" if error.filename else ""
                 reason = f"{error.strerror}{where}." if error.strerror else found
                 found = f"update {self.engine.update}: {reason}"
+            with suppress(OSError):  # the disk may be full for the logs too
+                self._tell(Failed(f"{found} {kept}", self.engine.update, self.engine.tokens))
             raise TrainingError(f"{found} {kept}") from error
 
     # -- what is heard of it -----------------------------------------------------------------------
