@@ -34,8 +34,8 @@ class EvaluationBatches:
     Args:
         config: The model's.
         settings: bptt, batch_size, word_pred.
-        every: Of running text, read so many times fewer batches, the first ones. The original
-            has 5 (of its test sets 10) for models of more than 5 languages.
+        every: Of running text, read so many times fewer batches, the first ones, at least one. The
+            original has 5 (of its test sets 10) for models of more than 5 languages.
         most_pairs: Read so many pairs, the first ones; None: all. The original has 1,500 (300).
 
     Raises:
@@ -55,7 +55,9 @@ class EvaluationBatches:
             settings = replace(settings, tokens_per_batch=None, batch_size=32)
         # The original evaluates all sentences, but its models have no more positions than this.
         longest = config.max_position_embeddings // (2 if config.causal else 1) - 2
-        self.settings = replace(settings, max_len=longest, group_by_size=True, max_batch_size=0)
+        self.settings = replace(
+            settings, max_len=max(longest, 1), group_by_size=True, max_batch_size=0
+        )
         for name, value in (("every", every), ("most_pairs", most_pairs)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value!r}: expected a positive whole number.")
@@ -91,7 +93,7 @@ class EvaluationBatches:
 
     def _of_stream(self, task: Task, stream: Stream) -> Iterator[Batch]:
         generator = np.random.RandomState(0)
-        for window in range(len(stream) // self.every):
+        for window in range(max(len(stream) // self.every, 1)):
             yield self._labelled(self._maker.of_window(task, stream.batch(window)), generator)
 
     def _of_pairs(self, task: Task, pairs: Pairs, swapped: bool) -> Iterator[Batch]:

@@ -70,11 +70,12 @@ class BatchMaker:
         limit = self.config.max_position_embeddings
         longest = self.settings.max_len + 2
         for task in tasks:
-            if self.config.n_langs > 1:
+            if self.config.n_langs > 1 or self.config.lang2id:
                 for language in task.languages:
                     self.language(language)
             if task.is_stream:
                 needed, setting = self.settings.bptt, f"bptt is {self.settings.bptt}"
+                self._check_rows(task)
             else:
                 # Positions of a causal pair run on, those of others begin anew.
                 needed = 2 * longest if task.objective == "clm" else longest
@@ -95,6 +96,19 @@ class BatchMaker:
                     f"{task.name} trains a model with {expected}, and this one has "
                     f"causal={self.config.causal}: choose one kind of objective for a model."
                 )
+
+    def _check_rows(self, task: Task) -> None:
+        """Raise `ConfigError` if there is nothing to predict in a row of running text."""
+        bptt, context = self.settings.bptt, self.settings.context_size
+        if bptt < 3:
+            raise ConfigError(
+                f"bptt is {bptt}: expected at least 3, because neither end of a row is predicted."
+            )
+        if task.objective == "clm" and context >= bptt - 1:
+            raise ConfigError(
+                f"context_size is {context} and bptt {bptt}: expected less than {bptt - 1}, or "
+                f"{task.name} predicts nothing."
+            )
 
     def check_corpus(self, corpus: Corpus) -> None:
         """Raise `CorpusError` if a corpus does not go with the model."""

@@ -67,7 +67,7 @@ def check_objective(name: str) -> None:
         )
 
 
-def tasks_of(objective: str, languages: Iterable[str]) -> tuple[Task, ...]:
+def tasks_of(objective: str, languages: Iterable[str] | str) -> tuple[Task, ...]:
     """The tasks of one objective, from texts such as "en" and "en-fr".
 
     As in the original, "mlm" of a pair is "tlm".
@@ -76,7 +76,7 @@ def tasks_of(objective: str, languages: Iterable[str]) -> tuple[Task, ...]:
         ConfigError: For what is no task, or one given twice.
     """
     tasks = []
-    for text in languages:
+    for text in (languages,) if isinstance(languages, str) else languages:
         parts = tuple(text.split("-"))
         masked_pair = objective == "mlm" and len(parts) == 2
         tasks.append(Task("tlm" if masked_pair else objective, parts))

@@ -16,8 +16,7 @@ class ObjectiveCollator(Collator):
 
     With Trainer, columns of the data that are no arguments of the model are removed before:
     `index`, which a seed needs, stays with `remove_unused_columns=False`. Without a seed, torch's
-    random numbers decide, those of a worker if there are workers, so that a Trainer that is
-    resumed masks as it would have.
+    random numbers decide, those of each worker if there are workers.
 
     Args:
         config, objective, languages, settings, counts, seed, pad_to_multiple_of: As in

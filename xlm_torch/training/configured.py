@@ -41,17 +41,19 @@ def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches)
         ConfigError: If these do not go together.
         MissingPackageError: If Accelerate is not installed.
     """
+    keep_freed_memory()
     settings = config.optimizer
     run = TrainingRun(
         model,
         batches,
         optimizer_of(settings, model),
         learning_rate=learning_rate_of(settings),
-        accelerator=accelerator_of(config.precision, config.parallel),
+        accelerator=accelerator_of(config.precision),
         clip_grad_norm=settings.clip_grad_norm,
         accumulate=settings.accumulate,
         mean_of_ranks=settings.mean_of_ranks,
         workers=getattr(config, "readers", 0),
+        parallel=config.parallel,
     )
     if run.accelerator.device.type == "cpu":
         keep_freed_memory()

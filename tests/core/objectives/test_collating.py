@@ -140,6 +140,8 @@ def test_padding_and_forms_of_examples() -> None:
     found = collator("clm").arrays(iter(padded))
     for name, array in plain.items():
         np.testing.assert_array_equal(found[name], array)
+    copied = [{"input_ids": row, "labels": row} for row in ([1, 14, 15, 1], [1, 16, 1])]
+    np.testing.assert_array_equal(collator("clm").arrays(copied)["labels"], plain["labels"])
     wide = collator("clm", pad_to_multiple_of=8).arrays(padded)
     assert wide["input_ids"].shape == (2, 8)
     assert (wide["input_ids"][:, 4:] == PAD).all()
@@ -181,7 +183,7 @@ def test_languages_of_examples() -> None:
     ("objective", "example", "message"),
     [
         ("mlm", {"input_ids": [1, 14], "text": "a"}, "example 0 has 'text', which this objective"),
-        ("mlm", {"input_ids": [1, 14], "labels": [1, 14]}, "labels are made here"),
+        ("mlm", {"input_ids": [1, 14], "labels": [1, 15]}, "labels are made here"),
         ("mlm", {"input_ids": [1, 14], "lang": 0}, "Did you mean 'langs'|langs"),
         ("mlm", {"text": "a"}, "example 0 has text: expected input_ids"),
         ("mlm", {"input_ids": [[1, 14]]}, r"shape \(1, 2\).*expected the ids of one text"),

@@ -31,12 +31,11 @@ def test_fit_takes_collated_batches() -> None:
     model = TFXLMWithLMHeadModel(config)
     model.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
     fit: dict[str, Any] = {"verbose": 0, "shuffle": False}
-    losses = model.fit(data, epochs=8, steps_per_epoch=3, **fit).history["loss"]
+    losses = model.fit(data, epochs=4, steps_per_epoch=3, **fit).history["loss"]
     assert losses[-1] < losses[0]
     assert collator.epoch == 0
     once = collated_dataset(rows(), collator, batch_size=4, shuffle=False, epochs=1)
     assert [len(batch["input_ids"]) for batch in once] == [4, 4, 2]
-    assert model.evaluate(once, verbose=0) == model.evaluate(once, verbose=0)
 
 
 def test_order_and_masks_follow_seed_and_epoch() -> None:

@@ -226,7 +226,7 @@ def test_what_cannot_be_trained_is_refused(folder: Folder, monkeypatch: pytest.M
     with pytest.raises(ConfigError, match="CLM-en cannot train a XLMForConditionalGeneration"):
         WithObjectives(XLMForConditionalGeneration(config), tasks_of("clm", ["en"]))
     with pytest.raises(ConfigError, match="parallel is 'deepspeed'"):
-        runs.accelerator_of("float32", "deepspeed")
+        small_run(folder, parallel="deepspeed")
     with pytest.raises(ConfigError, match="in another precision already, and not in bfloat16"):
         runs.accelerator_of("bfloat16")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -343,7 +343,9 @@ def test_other_checkpoints_are_refused(folder: Folder, tmp_path: Path) -> None:
     refused("is of another run: tasks", small_run(folder))
     refused("of another run: accumulate 1", small_run(folder, tasks=MASKED_TASKS, accumulate=2))
     refused("another run: settings", small_run(folder, tasks=MASKED_TASKS, settings={"bptt": 6}))
-    refused("OriginalAdam, and this run AdamW", small_run(folder, tasks=MASKED_TASKS, optimizer=adamw))
+    refused(
+        "OriginalAdam, and this run AdamW", small_run(folder, tasks=MASKED_TASKS, optimizer=adamw)
+    )
     refused("has shape", small_run(folder, tasks=MASKED_TASKS, config={"emb_dim": 12}))
     for name in ("optimizer.safetensors", "training.json"):
         path = tmp_path / "saved" / name
@@ -409,7 +411,10 @@ def test_a_run_is_made_as_its_configuration_says(folder: Folder) -> None:
     assert (run.accumulate, run.clip_grad_norm, run.notes) == (3, 2.0, ())
     assert run.learning_rate == InverseSquareRoot(1e-4, 4000)
     again = configured(folder, seed=5)
-    assert all(torch.equal(x, y) for x, y in zip(weights(run).values(), weights(again).values(), strict=True))
+    assert all(
+        torch.equal(x, y)
+        for x, y in zip(weights(run).values(), weights(again).values(), strict=True)
+    )
 
 
 def test_half_precision_trains_weights_in_float32(folder: Folder) -> None:

@@ -300,9 +300,7 @@ def _rows(tensors: Mapping[str, LazyTensor], name: str) -> int | None:
 # -- Adam's state ------------------------------------------------------------------------------
 
 
-def _moments(
-    layout: Layout, content: Mapping[str, Any], config: XLMConfig, source: str
-) -> Moments:
+def _moments(layout: Layout, content: Mapping[str, Any], config: XLMConfig, source: str) -> Moments:
     """Adam's state under the names of its parameters: in the file, they are numbered.
 
     The optimizer was given the parameters of all modules that require gradients, in the order of
