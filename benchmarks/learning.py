@@ -10,9 +10,9 @@
 files for evaluation, and makes vocabulary and corpora by the commands of the project. All sides
 start from the same weights, have as many tokens in a batch and one schedule of learning rates. The
 project's train on its batches (streams, and pairs of similar length) by the engine of `xlm
-pretrain`; transformers' model in a plain loop over shuffled texts and pairs, by its own collator
-and PyTorch's AdamW. `report` evaluates all of them by the same batches and the same code. Run one
-side at a time, with the machine to itself.
+pretrain`; transformers' model in a plain loop over shuffled texts and pairs, of similar length in
+a batch, by its own sampler and collator and PyTorch's AdamW. `report` evaluates all of them by the
+same batches and the same code. Run one side at a time, with the machine to itself.
 """
 
 from __future__ import annotations
@@ -156,6 +156,7 @@ def train_transformers(folder: Path, seconds: float) -> None:
         XLMWithLMHeadModel,
         get_inverse_sqrt_schedule,
     )
+    from transformers.trainer_pt_utils import LengthGroupedSampler
 
     config = TrainingConfig.from_toml(folder / "run.toml")
     data = TrainingData.open(config)
@@ -175,10 +176,12 @@ def train_transformers(folder: Path, seconds: float) -> None:
         made["attention_mask"] = made["input_ids"] != tokenizer.pad_token_id
         return made
 
+    size = round(TOKENS / mean)
+    sampler = LengthGroupedSampler(size, lengths=[len(ids) for ids, _ in examples])
     loader: Any = torch.utils.data.DataLoader(
         examples,  # type: ignore[arg-type]
-        batch_size=round(TOKENS / mean),
-        shuffle=True,
+        batch_size=size,
+        sampler=sampler,
         collate_fn=collate,
     )
     optimizer = torch.optim.AdamW(
