@@ -65,7 +65,6 @@ ONLY_TORCH: dict[str, str] = {
         ),
         "a decoding of TensorFlow has no state of its own: its loops run in a graph",
     ),
-    "generation/greedy.best_tokens": "TensorFlow's argmax is fast for one row",
     "generation/greedy.in_full": "losses.at_least_float32 in TensorFlow",
     **dict.fromkeys(
         (

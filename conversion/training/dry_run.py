@@ -1,4 +1,4 @@
-"""`xlm pretrain --dry-run`: what a run would do, measured on its first batches; nothing is written."""
+"""`xlm pretrain --dry-run`: what a run would do, measured on its first batches."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from conversion.opening.models import framework_of
 from conversion.training.machine import fastest_product, operations_of
 from conversion.training.setup import RunParts, set_up
+from xlm_core.corpus import Corpus
 from xlm_core.objectives import Batch
 from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.config import TrainingConfig
@@ -106,19 +107,28 @@ class DryRun:
         speed = self.tokens_per_update / self.seconds_per_update
         passes = ", ".join(f"{name} {value:.2f}" for name, value in self.passes.items())
         memory = ", ".join(f"{name} {_megabytes(size)}" for name, size in self.memory.items())
+        reads = (
+            f"an update reads {self.tokens_per_update:,.0f} tokens, the run {self.tokens:,} in "
+            f"{self.updates:,} updates; passes: {passes}"
+        )
+        takes = (
+            f"an update takes {self.seconds_per_update:.3g} s, {speed:,.0f} tokens/s, "
+            f"{100 * self.share:.0f} % of the fastest products: the run {whole}, without "
+            "evaluations"
+        )
+        needs = (
+            f"memory of one rank, about {_megabytes(sum(self.memory.values()))}: {memory}; "
+            f"at its peak so far {_megabytes(self.peak)}, framework and all"
+        )
         return "\n".join(
             [
                 *self.texts,
                 f"{self.parameters:,} parameters",
                 *([self.start] if self.start else []),
                 *(shape.text() for shape in self.shapes),
-                f"an update reads {self.tokens_per_update:,.0f} tokens, the run {self.tokens:,} in "
-                f"{self.updates:,} updates; passes: {passes}",
-                f"memory of one rank, about {_megabytes(sum(self.memory.values()))}: {memory}; "
-                f"at its peak so far {_megabytes(self.peak)}, framework and all",
-                f"an update takes {self.seconds_per_update:.3g} s, {speed:,.0f} tokens/s, "
-                f"{100 * self.share:.0f} % of the fastest products: the run {whole}, without "
-                "evaluations",
+                reads,
+                needs,
+                takes,
                 "nothing was written",
             ]
         )
@@ -184,9 +194,12 @@ def _first_batches(parts: RunParts) -> tuple[list[Shapes], float]:
 
 
 def _texts(parts: RunParts) -> list[str]:
-    data, lines = parts.data, []
+    data = parts.data
+    lines: list[str] = []
     for split in ("train", "valid", "test"):
-        read = [(name, (corpus,)) for name, corpus in data.corpora[split].items()]
+        read: list[tuple[str, tuple[Corpus, ...]]] = [
+            (name, (corpus,)) for name, corpus in data.corpora[split].items()
+        ]
         read += [("-".join(names), both) for names, both in data.pairs[split].items()]
         for name, corpora in read:
             tokens = " and ".join(f"{corpus.info.tokens:,}" for corpus in corpora)

@@ -1,4 +1,4 @@
-"""What share of a machine a run uses: its products of matrices beside the fastest that it can do."""
+"""What share of a machine a run uses: its products of matrices beside the fastest there are."""
 
 from __future__ import annotations
 

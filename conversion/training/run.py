@@ -78,7 +78,7 @@ def pretrain(
         if engine.is_main:
             shown = Shown(stream, config.duration, parts.model_config, fastest)
             shown.write(parts.start)
-            logs = [
+            logs: list[Shown | LineLog | TableLog | EventLog] = [
                 shown,
                 LineLog(folder.path / LINES),
                 TableLog(folder.path / TABLE, columns_of(config), update=update),

@@ -15,7 +15,7 @@ import torch
 import xlm_tf
 import xlm_torch
 from tests.support.translation import small_config
-from xlm_core import XLMConfig, XLMError, XLMWarning
+from xlm_core import GenerationError, XLMConfig, XLMError, XLMWarning
 
 IDS = np.array([[7, 8, 9, 10], [11, 12, 13, 14], [15, 16, 17, 18]])
 PADDED = np.array([[1, 9, 8], [2, 2, 2]])
@@ -189,3 +189,37 @@ def test_the_frame_of_classifiers_is_warned_of_once(families: Any) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 call(family, {"input_ids": framed, "max_new_tokens": 2}, **more)
+
+
+@pytest.mark.parametrize("kind", ["XLMWithLMHeadModel", "XLMForConditionalGeneration"])
+def test_scores_that_are_nan_are_refused(families: Any, kind: str) -> None:
+    """The vector of one word that is NaN, and words that are all ruled out, by every way."""
+    ids, more = IDS[:2], {"src_lang": "en", "max_new_tokens": 3}
+    for model, tensor in families[kind]:
+        body = model.base_model if kind == "XLMWithLMHeadModel" else model.encoder
+        embeddings = body.embeddings
+        is_torch = isinstance(model, torch.nn.Module)
+        table = embeddings.weight if is_torch else embeddings.embeddings
+        before = table.detach().clone() if is_torch else table.numpy()
+        changed = before.clone() if is_torch else before.copy()
+        changed[13] = float("nan")
+        write = table.data.copy_ if is_torch else table.assign
+        try:
+            write(changed)
+            for way in (
+                {},
+                {"num_beams": 2},
+                {"do_sample": True, "seed": 0},
+                {"output_scores": True},
+            ):
+                with pytest.raises(GenerationError, match="no next token for row .*NaN"):
+                    call((model, tensor), {"input_ids": ids}, **more, **way)
+        finally:
+            write(before)
+        banned = [[token] for token in range(model.config.vocab_size)]
+        for way in ({}, {"num_beams": 2}, {"do_sample": True, "seed": 0}):
+            with pytest.raises(GenerationError, match="row 0, 1 .* or all tokens are ruled out"):
+                call(
+                    (model, tensor), {"input_ids": ids}, bad_words_ids=banned, eos_token_id=None,
+                    **more, **way,
+                )  # fmt: skip

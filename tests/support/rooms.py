@@ -426,6 +426,9 @@ _CONVERSION = (
             "corpus",
             "objectives",
             "rules of training",
+            "xlm_torch: training",
+            "xlm_tf: training",
+            "reports",
             "opening",
             "line by line",
             "written texts",
@@ -454,6 +457,7 @@ _CONVERSION = (
             "convert",
             "inspect",
             "verify",
+            "train",
         ),
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 import warnings
 from pathlib import Path
@@ -36,12 +37,11 @@ def main(folder: Path) -> None:
 
 
 def _run(folder: Path, parallel: str) -> TrainingRun:
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state()
-    return small_run(folder, accumulate=2, accelerator=accelerator_of("float64", parallel))
+    accelerator = accelerator_of("float64")
+    return small_run(folder, accumulate=2, accelerator=accelerator, parallel=parallel)
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore", FutureWarning)
+    faulthandler.dump_traceback_later(500, exit=True)  # where one waits for another
     main(Path(sys.argv[1]))

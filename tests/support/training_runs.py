@@ -6,7 +6,10 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -86,7 +89,7 @@ def weights(run: TrainingRun) -> dict[str, torch.Tensor]:
     return {name: x.clone() for name, x in run._weights().items()}
 
 
-def run_ranks(module: str, *arguments: str, ranks: int = 2, timeout: float = 240) -> None:
+def run_ranks(module: str, *arguments: str, ranks: int = 2, timeout: float = 540) -> None:
     """Run a module on several processes, and end them all."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -99,22 +102,29 @@ def run_ranks(module: str, *arguments: str, ranks: int = 2, timeout: float = 240
         "OMP_NUM_THREADS": "1",
         "GLOO_SOCKET_IFNAME": "lo",
     }
-    started = []
-    try:
-        for rank in range(ranks):
-            process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                cwd=ROOT,
-                env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            started.append(process)
-        outputs = [process.communicate(timeout=timeout)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    for process, output in zip(started, outputs, strict=True):
-        assert process.returncode == 0, output[-4000:]
+    started: list[subprocess.Popen[bytes]] = []
+    with ExitStack() as stack:
+        outputs: list[Any] = [stack.enter_context(TemporaryFile()) for _ in range(ranks)]
+        try:
+            for rank, output in enumerate(outputs):
+                process = subprocess.Popen(
+                    [sys.executable, "-m", module, *arguments],
+                    cwd=ROOT,
+                    env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
+                started.append(process)
+            end = time.monotonic() + timeout
+            # One that fails leaves the others waiting.
+            while None in (codes := [process.poll() for process in started]):
+                if any(codes) or time.monotonic() > end:
+                    break
+                time.sleep(0.05)
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
+        for output, code in zip(outputs, codes, strict=True):
+            output.seek(0)
+            assert code == 0, f"{codes}: {output.read().decode()[-4000:]}"

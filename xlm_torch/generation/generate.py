@@ -121,6 +121,7 @@ class GenerationMixin(XLMPreTrainedModel):
         Raises:
             InputError: For arguments that contradict each other, the model or its positions.
             UnknownArgumentError: For one that is not known, or that cannot be followed.
+            GenerationError: Where the scores of the next token are NaN, or rule out every token.
         """
         if (inputs := settings.pop("inputs", None)) is not None:
             if input_ids is not None:

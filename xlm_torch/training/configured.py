@@ -10,6 +10,7 @@ import torch
 
 from xlm_core.objectives import TrainingBatches
 from xlm_core.training.config import TrainingConfig
+from xlm_core.training.memory import keep_freed_memory
 from xlm_torch.training.optimizing import learning_rate_of, optimizer_of
 from xlm_torch.training.run import TrainingRun, accelerator_of
 
@@ -40,18 +41,22 @@ def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches)
         ConfigError: If these do not go together.
         MissingPackageError: If Accelerate is not installed.
     """
+    keep_freed_memory()
     settings = config.optimizer
     run = TrainingRun(
         model,
         batches,
         optimizer_of(settings, model),
         learning_rate=learning_rate_of(settings),
-        accelerator=accelerator_of(config.precision, config.parallel),
+        accelerator=accelerator_of(config.precision),
         clip_grad_norm=settings.clip_grad_norm,
         accumulate=settings.accumulate,
         mean_of_ranks=settings.mean_of_ranks,
         workers=getattr(config, "readers", 0),
+        parallel=config.parallel,
     )
+    if run.accelerator.device.type == "cpu":
+        keep_freed_memory()
     if config.start.model is not None and (note := run.take_original_adam(config.start.model)):
         run.notes += (note,)
     return run

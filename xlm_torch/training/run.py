@@ -27,14 +27,17 @@ from xlm_core.objectives import Batch, TrainingBatches
 from xlm_core.objectives.batch import pieces
 from xlm_core.objectives.randomness import generator_of
 from xlm_core.objectives.settings import SETTING_NAMES
+from xlm_core.training.config import PARALLELS
 from xlm_core.training.engine import Update
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
 from xlm_core.training.saved import RANDOM, read_run, run_written_whole
-from xlm_torch.optimizers import OriginalAdam, local_part, refuse_sparse
+from xlm_torch.optimizers import OriginalAdam, refuse_sparse
 from xlm_torch.pretrained import tensor_of
+from xlm_torch.training.clipping import clip_gradients
 from xlm_torch.training.losses import WithObjectives
 from xlm_torch.training.reading import GlobalBatches, tensors_of
+from xlm_torch.training.sharding import shard
 from xlm_torch.training.states import (
     check_optimizer_state,
     fill,
@@ -54,9 +57,9 @@ class TrainingRun:
     """Trains a model on global batches.
 
     The loss of an update is the sum over the labels of all ranks and all accumulated steps,
-    divided by their number. The engine is Accelerate: its `Accelerator` decides the device,
-    precision, and how the ranks share the model: copies (DistributedDataParallel) or shards
-    (`fully_shard`, see `accelerator_of`). Dropout is drawn from the seed of `batches` and the rank.
+    divided by their number. The engine is Accelerate: its `Accelerator` decides device, precision
+    and ranks, which have copies of the model (DistributedDataParallel), or shards (`fully_shard`).
+    Dropout is drawn from the seed of `batches` and the rank.
 
     Args:
         model: A language model or an encoder-decoder, in training mode afterwards; its weights in
@@ -71,6 +74,8 @@ class TrainingRun:
             have, as the original does, where each GPU has one. With a number of parts that does
             not divide among the ranks, the mean over what each rank has of each part.
         workers: Processes that read; 0: this one does.
+        parallel: What each of several processes has: "ddp", a copy of the model; "fsdp", a shard
+            of it, see `xlm_torch.training.sharding`.
 
     Attributes:
         update: Number of updates made.
@@ -96,7 +101,10 @@ class TrainingRun:
         accumulate: int = 1,
         mean_of_ranks: bool = False,
         workers: int = 0,
+        parallel: str = "ddp",
     ) -> None:
+        if parallel not in PARALLELS:
+            raise ConfigError(f"parallel is {parallel!r}: expected one of {', '.join(PARALLELS)}.")
         if accumulate < 1:
             raise ConfigError(f"accumulate is {accumulate}: expected a positive whole number.")
         self.accelerator = accelerator or accelerator_of()
@@ -108,15 +116,27 @@ class TrainingRun:
                 f"{self.ranks} of them train together: give the Accelerator cpu=True if there is "
                 "no GPU, or use accelerator_of."
             )
+        kind = str(getattr(self.accelerator.distributed_type, "value", ""))
+        if kind != "NO" and not kind.startswith("MULTI_"):
+            raise ConfigError(
+                f"Accelerate was started for {kind}: expected copies of a model. Shards are "
+                'parallel="fsdp" of this library.'
+            )
+        if parallel == "fsdp" and self.accelerator.mixed_precision == "fp16":
+            raise ConfigError("shards do not train in float16: choose bfloat16, or copies.")
         self.model: Any = model
         self.batches = batches
         self.learning_rate, self.clip_grad_norm = learning_rate, clip_grad_norm
         self.accumulate, self.mean_of_ranks, self.workers = accumulate, mean_of_ranks, workers
         with_objectives = WithObjectives(model, batches.tasks).train()
         _check_trainable(self.model, optimizer)
-        if self.accelerator.distributed_type == "FSDP":
-            self._broadcast_weights()
-        self.wrapped, self.optimizer = self.accelerator.prepare(with_objectives, optimizer)
+        self.is_sharded = parallel == "fsdp" and self.ranks > 1
+        if self.is_sharded:
+            shard(with_objectives, optimizer, ranks=self.ranks, device=self.accelerator.device)
+            self.wrapped: Any = with_objectives
+            self.optimizer = self.accelerator.prepare(optimizer)
+        else:
+            self.wrapped, self.optimizer = self.accelerator.prepare(with_objectives, optimizer)
         # Where parameters are sharded, others stand in their place now.
         self._names = {p: name for name, p in self.model.named_parameters()}
         self.update = self.tokens = self.updates_before = 0
@@ -198,10 +218,10 @@ class TrainingRun:
         return own[:, 1] / counts[:, 1].sum().clamp(min=1)
 
     def _exchanging(self, last: bool) -> Any:
-        """Copies of a model exchange their gradients once an update, shards every time."""
-        if last or self.accelerator.distributed_type == "FSDP":
-            return nullcontext()
-        return self.accelerator.no_sync(self.wrapped)
+        """Ranks exchange their gradients once an update: behind the `last` backward pass."""
+        if self.is_sharded:
+            self.wrapped.set_requires_gradient_sync(last)
+        return nullcontext() if last or self.is_sharded else self.accelerator.no_sync(self.wrapped)
 
     def _loss(self, batch: Batch) -> Tensor:
         """The mean loss of a batch; of one without labels, a loss to be counted with weight 0.
@@ -236,11 +256,7 @@ class TrainingRun:
         self.accelerator.unscale_gradients()
         parameters = [p for p in self._names if p.grad is not None]
         refuse_sparse(parameters)
-        gradients = [local_part(p.grad) for p in parameters if p.grad is not None]
-        total = torch.nn.utils.get_total_norm(gradients)
-        if any(gradient is not p.grad for gradient, p in zip(gradients, parameters, strict=True)):
-            total = self._over_ranks(total.double() ** 2).sqrt()
-        norm = float(total)
+        norm = clip_gradients(parameters, self.clip_grad_norm, over_ranks=self._over_ranks)
         # Where the loss is scaled, the optimizer leaves out an update that is not finite.
         if not math.isfinite(norm) and self.accelerator.scaler is None:
             self._give_up(
@@ -248,10 +264,6 @@ class TrainingRun:
                 + ", ".join(f"{loss:.4g} ({name})" for name, loss in losses.items()),
                 rate,
             )
-        if self.clip_grad_norm:
-            # As torch.nn.utils.clip_grad_norm_ does.
-            factor = (self.clip_grad_norm / (total + 1e-6)).clamp(max=1.0)
-            torch._foreach_mul_(gradients, factor.to(gradients[0].device, gradients[0].dtype))
         return norm
 
     def _give_up(self, found: str, rate: float) -> None:
@@ -477,14 +489,6 @@ class TrainingRun:
     def _inner_optimizer(self) -> torch.optim.Optimizer:
         return getattr(self.optimizer, "optimizer", self.optimizer)
 
-    def _broadcast_weights(self) -> None:
-        """Give every rank the weights of the first, as copies of a model get them."""
-        from accelerate.utils import broadcast
-
-        with torch.no_grad():
-            for parameter in self.model.parameters():
-                parameter.copy_(broadcast(parameter.to(self.accelerator.device)))
-
     # -- random numbers ------------------------------------------------------------------------
 
     def _random_states(self) -> dict[str, Tensor]:
@@ -522,14 +526,12 @@ class TrainingRun:
         return gathered.cpu()
 
 
-def accelerator_of(precision: str = "float32", parallel: str = "ddp") -> Any:
+def accelerator_of(precision: str = "float32") -> Any:
     """An `accelerate.Accelerator` for training on the tasks of XLM.
 
     Args:
         precision: "float32" or "float64", in which weights have to be; or what products are
             computed in beside weights in float32: "bfloat16", or on GPUs "float16".
-        parallel: What several processes share: "ddp", each has a copy of the model; "fsdp", each
-            has a shard of every attention, feed-forward network, and of the rest (`fully_shard`).
 
     Raises:
         ConfigError: If this process trains in another precision already.
@@ -541,21 +543,11 @@ def accelerator_of(precision: str = "float32", parallel: str = "ddp") -> Any:
         raise MissingPackageError(
             "training needs accelerate, which is not installed: pip install 'xlm-parity[train]'."
         ) from error
-    options: dict[str, Any] = {
-        # Steps of different tasks leave parameters of others without a gradient.
-        "kwargs_handlers": [accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)]
-    }
+    # Steps of different tasks leave parameters of others without a gradient.
+    unused = accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)
+    options: dict[str, Any] = {"kwargs_handlers": [unused]}
     if not torch.accelerator.is_available():
         options["cpu"] = True  # else it would leave several processes alone
-    if parallel == "fsdp" and _started() > 1:
-        options["fsdp_plugin"] = accelerate.FullyShardedDataParallelPlugin(
-            fsdp_version=2,
-            auto_wrap_policy="transformer_based_wrap",
-            transformer_cls_names_to_wrap=["MultiHeadAttention", "TransformerFFN"],
-            cpu_ram_efficient_loading=False,
-        )
-    elif parallel not in ("ddp", "fsdp"):
-        raise ConfigError(f"parallel is {parallel!r}: expected one of ddp, fsdp.")
     mixed = {"bfloat16": "bf16", "float16": "fp16"}.get(precision, "no")
     try:
         return accelerate.Accelerator(mixed_precision=mixed, **options)

@@ -226,7 +226,7 @@ def test_what_cannot_be_trained_is_refused(folder: Folder, monkeypatch: pytest.M
     with pytest.raises(ConfigError, match="CLM-en cannot train a XLMForConditionalGeneration"):
         WithObjectives(XLMForConditionalGeneration(config), tasks_of("clm", ["en"]))
     with pytest.raises(ConfigError, match="parallel is 'deepspeed'"):
-        runs.accelerator_of("float32", "deepspeed")
+        small_run(folder, parallel="deepspeed")
     with pytest.raises(ConfigError, match="in another precision already, and not in bfloat16"):
         runs.accelerator_of("bfloat16")
     monkeypatch.setenv("WORLD_SIZE", "2")
