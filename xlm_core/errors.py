@@ -64,6 +64,10 @@ class CorpusError(XLMError, ValueError):
     """A corpus on disk cannot be used, or its target must not be written to."""
 
 
+class GenerationError(XLMError, RuntimeError):
+    """Generation cannot go on, as where the scores of the next token are NaN."""
+
+
 class TrainingError(XLMError, RuntimeError):
     """Training cannot go on, such as after a loss that is NaN."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from xlm_core.config import XLMConfig
-from xlm_core.errors import ConfigError, InputError
+from xlm_core.errors import ConfigError, InputError, UnknownArgumentError
 from xlm_core.inputs import DtypeKind
 from xlm_core.weights import ENCODER_DECODER
 
@@ -121,3 +124,43 @@ NO_TARGET = (
     "none of decoder_input_ids, decoder_inputs_embeds and labels was given: the decoder reads one "
     "of them. To translate, call generate()."
 )
+
+# What transformers' encoder-decoders take and this one does not: the values by which nothing
+# changes, beside None, and what to do instead.
+_CACHE = "give cache=, a KeyValueCache, which this call fills"
+_FROM_CACHE = "positions go on after those that cache= holds"
+_OF_PEERS: dict[str, tuple[tuple[Any, ...], str]] = {
+    "past_key_values": ((), _CACHE),
+    "use_cache": ((False,), _CACHE),
+    "cache_position": ((), _FROM_CACHE),
+    "cross_attn_head_mask": (
+        (),
+        "head_mask and decoder_head_mask are those of attention to the same sequence; attention "
+        "to the source has none",
+    ),
+    "token_type_ids": (
+        (),
+        "sources have no types here; a tokenizer leaves them out with return_token_type_ids=False",
+    ),
+}
+
+
+def without_peers_arguments(function: str, unknown: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a call of an encoder-decoder, without those of transformers that say nothing.
+
+    Args:
+        function: What the message calls the function.
+        unknown: Arguments that it does not have, by name.
+
+    Raises:
+        UnknownArgumentError: For one of transformers' that would change the result.
+    """
+    for name, value in unknown.items():
+        if name in _OF_PEERS and value is not None:
+            neutral, instead = _OF_PEERS[name]
+            if not any(value is each for each in neutral):
+                raise UnknownArgumentError(
+                    f"{function} does not take {name}, which encoder-decoders of transformers do: "
+                    f"{instead}."
+                )
+    return {name: value for name, value in unknown.items() if name not in _OF_PEERS}

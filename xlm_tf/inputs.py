@@ -86,7 +86,7 @@ def check_source(
     model: TFXLMPreTrainedModel,
     hidden: tf.Tensor | None,
     mask: tf.Tensor | None,
-    batch: int | None,
+    batch: int | None = None,
 ) -> None:
     """Check what a decoder attends to.
 

@@ -81,14 +81,17 @@ def check_inputs(
 
 
 def check_source(
-    model: XLMPreTrainedModel, hidden: Tensor | None, mask: Tensor | None, batch: int
+    model: XLMPreTrainedModel,
+    hidden: Tensor | None,
+    mask: Tensor | None,
+    batch: int | None = None,
 ) -> None:
     """Check what a decoder attends to.
 
     Args:
         model: The decoder.
         hidden, mask: Its arguments encoder_hidden_states and encoder_attention_mask.
-        batch: Number of targets.
+        batch: Number of targets, where known.
 
     Raises:
         InputError: If they do not fit, or a source is empty.

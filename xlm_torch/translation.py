@@ -19,7 +19,7 @@ from xlm_core.changes import check_embeddings
 from xlm_core.checkpoints import open_parts_as_asked
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError
-from xlm_core.heads import NO_TARGET, check_decoder
+from xlm_core.heads import NO_TARGET, check_decoder, without_peers_arguments
 from xlm_core.inputs import check_tensor
 from xlm_core.loading_arguments import refuse_path_beside_parts
 from xlm_core.weights import ENCODER_DECODER, PARTS
@@ -236,9 +236,10 @@ class XLMForConditionalGeneration(GenerationMixin):
 
         Raises:
             InputError: For tensors that do not fit.
-            UnknownArgumentError: For any other keyword.
+            UnknownArgumentError: For any other keyword, but for those that transformers'
+                encoder-decoders take and that say nothing (None, use_cache=False).
         """
-        if unknown:
+        if unknown and (unknown := without_peers_arguments(type(self).__name__, unknown)):
             self.refuse(unknown)
         self._check_matrices()
         if labels is None and output_logits is False:

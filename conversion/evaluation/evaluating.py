@@ -39,7 +39,7 @@ def evaluate(
         normalize_romanian: Remove Romanian's diacritics from both sides, as is usual for WMT16.
 
     Raises:
-        InputError: If a file is missing, or they differ in their number of lines.
+        InputError: If a file is missing or empty, or they differ in their number of lines.
         MissingPackageError: If sacreBLEU is not installed, or what it needs for `lang`.
     """
     if not references:
@@ -47,6 +47,8 @@ def evaluate(
     if list(references).count("-") + (hypothesis == "-") > 1:
         raise InputError("the standard input (-) was given for several files: it can be one.")
     translations = _lines(hypothesis)
+    if not translations:
+        raise InputError(f"{hypothesis} holds no lines: expected translations to evaluate.")
     others = [_lines(name) for name in references]
     for name, lines in zip(references, others, strict=True):
         if len(lines) != len(translations):

@@ -109,7 +109,7 @@ def score_files(
     tool = _Tool("score", source, reading or Reading(), limits or Limits())
     translates = tool.architecture == ENCODER_DECODER
     if translates:
-        tool.preparation.language(language_of(src_lang))
+        tool.preparation.language(language_of(src_lang), "src_lang")
     else:
         tool.check_language_model()
         if src_lang is not None:

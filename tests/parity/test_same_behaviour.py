@@ -17,7 +17,8 @@ import xlm_tf
 import xlm_torch
 from tests.conftest import make_config
 from tests.support.parity import as_array, assert_all_close, assert_equal
-from xlm_core import CheckpointError, ConfigError, InputError, XLMConfig
+from tests.support.translation import small_batch, small_config
+from xlm_core import CheckpointError, ConfigError, InputError, UnknownArgumentError, XLMConfig
 
 FAMILIES = [
     pytest.param((xlm_torch.MODEL_CLASSES, torch.from_numpy, xlm_torch), id="torch"),
@@ -217,3 +218,33 @@ def test_configurations_are_shared_by_both(tmp_path: Path) -> None:
         torch_model.save_pretrained(tmp_path)
         keras_model = xlm_tf.from_pretrained(tmp_path)
     assert_all_close(dict(keras_model(IDS)), dict(torch_model(torch.from_numpy(IDS))), bound=2e-6)
+
+
+# What transformers' encoder-decoders take and these do not, as values that ask for something.
+OF_ENCODER_DECODERS = {
+    "past_key_values": ((),),
+    "use_cache": True,
+    "cache_position": IDS[0],
+    "cross_attn_head_mask": np.ones((2, 2)),
+    "token_type_ids": IDS * 0,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_arguments_of_transformers_encoder_decoders(family: Family) -> None:
+    config = small_config()
+    model = family[0]["XLMForConditionalGeneration"](config)
+    model = model.eval() if hasattr(model, "eval") else model
+    given = {name: family[1](array) for name, array in small_batch().items()}
+    expected = model(**given).loss
+    nothing = dict.fromkeys(OF_ENCODER_DECODERS)
+    for use_cache in (None, False):
+        assert_equal(model(**given, **(nothing | {"use_cache": use_cache})).loss, expected)
+    for name, value in OF_ENCODER_DECODERS.items():
+        with pytest.raises(UnknownArgumentError, match=f"does not take {name}, which encoder-dec"):
+            model(**given, **{name: value})
+    with pytest.raises(UnknownArgumentError, match=r"unexpected keyword .*'use_cash'"):
+        model(**given, use_cash=False)
+    for name in ("head_mask", "decoder_head_mask", "cross_attn_head_mask", "token_type_ids"):
+        with pytest.raises(UnknownArgumentError, match=f"does not take {name}="):
+            model.generate(given["input_ids"], src_lang=0, tgt_lang=1, **{name: given["langs"]})

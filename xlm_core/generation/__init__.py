@@ -11,15 +11,17 @@ from xlm_core.generation.arguments import (
     language_ids,
     refuse_missing_language,
     settle,
+    warning_of_frame,
 )
 from xlm_core.generation.beams import BeamSearch, BeamStep
 from xlm_core.generation.config import GENERATION_FILE, GenerationConfig
-from xlm_core.generation.progress import Progress
+from xlm_core.generation.progress import NO_CHOICE, Progress, refuse_no_choice
 from xlm_core.generation.sampling import uniform_numbers
 
 __all__ = [
     "GENERATION_FILE",
     "MASKED_WARNING",
+    "NO_CHOICE",
     "BeamSearch",
     "BeamStep",
     "GenerationConfig",
@@ -28,6 +30,8 @@ __all__ = [
     "Settled",
     "language_ids",
     "refuse_missing_language",
+    "refuse_no_choice",
     "settle",
     "uniform_numbers",
+    "warning_of_frame",
 ]

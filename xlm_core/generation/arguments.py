@@ -24,6 +24,20 @@ MASKED_WARNING = (
     "in transformers, a mask is appended for every token and predicted from what precedes it. Open "
     "a causal checkpoint (or this one with causal=True, if it was trained so) to generate text."
 )
+# What models are told whose input all has the frame that the tokenizer makes by default.
+FRAME_WARNINGS: dict[Kind, str] = {
+    "causal": (
+        "every prompt given to generate is framed <s> ... </s>, as tokenizer(texts) makes texts "
+        "for classifiers. Causal models were trained on </s> words, and take a closing </s> for "
+        'the end of the text: give tokenizer(texts, framing="prompt"), unless this one was '
+        "trained otherwise."
+    ),
+    "translation": (
+        "every source given to generate is framed <s> ... </s>, as tokenizer(texts) makes texts "
+        "for classifiers. Translation models were trained on </s> words </s>: give "
+        'tokenizer(texts, framing="sentence"), unless this one was trained otherwise.'
+    ),
+}
 _NEW_TOKENS = 20  # transformers' default
 
 
@@ -215,6 +229,25 @@ def settle(
         output_scores=bool(merged.output_scores),
         return_dict_in_generate=bool(merged.return_dict_in_generate),
     )
+
+
+def warning_of_frame(
+    config: XLMConfig, kind: Kind, ids: NDArray[np.integer], tokens: NDArray[np.bool_]
+) -> str | None:
+    """What to warn of if every sentence is framed as for a classifier, else None.
+
+    Args:
+        config: The model's.
+        kind: What generates: "causal" or "translation".
+        ids: integer, shape (sentences, tokens).
+        tokens: bool, shape (sentences, tokens): False for padding; some are True in each row.
+    """
+    rows = np.arange(len(ids))
+    last = tokens.shape[1] - 1 - tokens[:, ::-1].argmax(1)
+    framed = (ids[rows, tokens.argmax(1)] == config.bos_index) & (
+        ids[rows, last] == config.eos_index
+    )
+    return FRAME_WARNINGS[kind] if config.bos_index != config.eos_index and framed.all() else None
 
 
 def _or(value: Any, default: Any) -> Any:

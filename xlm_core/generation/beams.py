@@ -15,6 +15,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xlm_core.generation.progress import refuse_no_choice
+
 Scoring = Literal["original", "transformers"]
 # What the sequences of the candidates are stopped by, besides their end: int64, shape
 # (candidates, tokens), to bool, shape (candidates,).
@@ -119,7 +121,15 @@ class BeamSearch:
         Returns:
             How the rows of the batch go on, those of sentences that are done left out (or, where
             these stay, unchanged with padding).
+
+        Raises:
+            GenerationError: If there is no candidate for a sentence that is not done.
         """
+        scores = scores.astype(np.float64)
+        lost = np.isnan(scores).any(axis=1) | (scores[:, 0] == -np.inf)
+        lost &= ~self._done[self.sentences]
+        if lost.any():
+            refuse_no_choice(self.sentences[lost])
         beams, ids = (part.astype(np.int64) for part in np.divmod(indices, vocabulary))
         rows = beams + np.arange(len(self.sentences))[:, None] * self.beams
         ends = np.isin(ids, self.eos)
@@ -127,7 +137,7 @@ class BeamSearch:
         if stops is not None:
             continued = np.concatenate([self._ids[rows], ids[..., None]], axis=2)
             stopped = stops(continued.reshape(ids.size, -1)).reshape(ids.shape)
-        candidates = _Candidates(scores.astype(np.float64), ids, rows, ends, stopped)
+        candidates = _Candidates(scores, ids, rows, ends, stopped)
         choose = self._choose_original if self._by_original else self._choose_transformers
         step = self._going_on(candidates, choose(candidates))
         self.scores = step.scores

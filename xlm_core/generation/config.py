@@ -35,6 +35,8 @@ disable_compile low_memory synced_gpus use_model_defaults num_assistant_tokens
 num_assistant_tokens_schedule assistant_confidence_threshold assistant_early_exit
 assistant_lookbehind target_lookbehind max_matching_ngram_size is_assistant cache_position
 logits_to_keep num_items_in_batch labels transformers_version _from_model_config _commit_hash
+use_mtp speculation_type max_cache_len continuous_batching_config tokenizer assistant_tokenizer
+trust_remote_code
 """
 INERT = frozenset(_INERT.split())
 
@@ -65,6 +67,7 @@ UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
     "negative_prompt_attention_mask": ((None,), _PROCESSOR),
     "watermarking_config": ((None,), _PROCESSOR),
     "min_p": ((None,), _SAMPLER),
+    "top_h": ((None,), _SAMPLER),
     "typical_p": ((None, 1.0), _SAMPLER),
     "epsilon_cutoff": ((None, 0.0), _SAMPLER),
     "eta_cutoff": ((None, 0.0), _SAMPLER),
@@ -74,6 +77,7 @@ UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
     "constraints": ((None,), _BEAMS),
     "force_words_ids": ((None,), _BEAMS),
     "assistant_model": ((None,), _MODELS),
+    "assistant_ensemble_weight": ((None,), _MODELS),
     "prompt_lookup_num_tokens": ((None,), _MODELS),
     "dola_layers": ((None,), _MODELS),
     "custom_generate": ((None,), "no code from a repository is ever run"),

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xlm_core.errors import GenerationError
+
+# Stands for the next token where there is none: the scores are NaN, or rule out every token.
+NO_CHOICE = -1
+
+
+def refuse_no_choice(rows: NDArray[Any]) -> NoReturn:
+    """Raise `GenerationError` for rows, or sentences, of the call that cannot go on."""
+    named = ", ".join(map(str, rows[:10].tolist()))
+    raise GenerationError(
+        f"there is no next token for row {named} of the call: its scores are NaN, or all tokens "
+        "are ruled out. Look for weights that are NaN or infinite (`xlm inspect --values`), for "
+        "overflow in float16, or for settings that ban too much (bad_words_ids, "
+        "no_repeat_ngram_size)."
+    )
 
 
 class Progress:
@@ -51,14 +68,19 @@ class Progress:
         """Take the token that was predicted for every row of the batch.
 
         Args:
-            ids: int64, shape (active,).
+            ids: int64, shape (active,); `NO_CHOICE` where there is none.
 
         Returns:
             The tokens that the rows of the next batch end with, int64, shape (active then,), and
             which rows of this batch these are, int64, shape (active then,); None: all of them.
+
+        Raises:
+            GenerationError: If there is no token for a row that is not finished.
         """
         unfinished = self._unfinished[self.rows]
         ids = np.where(unfinished, ids, self.pad)
+        if (ids == NO_CHOICE).any():
+            refuse_no_choice(self.rows[ids == NO_CHOICE])
         self._steps += 1
         ended = np.isin(ids, self.eos) & unfinished
         at_limit = (self.limits[self.rows] <= self._steps) & unfinished

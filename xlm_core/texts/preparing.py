@@ -131,7 +131,8 @@ class Preparation:
         for name, (text, _) in zip(names, texts, strict=True):
             if not isinstance(text, str):
                 raise InputError(f"{name} is a {type(text).__name__}: expected a str.")
-        langs = [self.language(lang) for _, lang in texts]
+        argument = "src_lang" if called == "source" else "lang"
+        langs = [self.language(lang, argument) for _, lang in texts]
         rows = [
             self._row(ids, text, lang, number, name)
             for ids, (text, _), (lang, number), name in zip(
@@ -189,27 +190,28 @@ class Preparation:
             )
             self._cut = 0
 
-    def language(self, lang: Language) -> tuple[str | None, int | None]:
+    def language(self, lang: Language, argument: str = "lang") -> tuple[str | None, int | None]:
         """The name of a language for the tokenizer, and its number for the model.
 
         Args:
             lang: Either of the two; None: the tokenizer's own, where the model needs none.
+            argument: What messages call it.
 
         Raises:
             UnknownLanguageError: It is unknown, or the model needs one.
         """
         if lang not in self._settled:
-            self._settled[lang] = self._language(lang)
+            self._settled[lang] = self._language(lang, argument)
         return self._settled[lang]
 
-    def _language(self, lang: Language) -> tuple[str | None, int | None]:
+    def _language(self, lang: Language, argument: str) -> tuple[str | None, int | None]:
         numbers, needed = self._numbers, self.config.has_lang_embeddings
         known = ", ".join(sorted(numbers)) or f"numbers below {self.config.n_langs}"
         if lang is None:
             if needed:
                 raise UnknownLanguageError(
-                    "the model has language embeddings, but lang was not given: without it the "
-                    f"results are not those the model was trained for. Give one of: {known}."
+                    f"the model has language embeddings, but {argument} was not given: without it "
+                    f"the results are not those the model was trained for. Give one of: {known}."
                 )
             return None, None
         if isinstance(lang, str):
@@ -221,7 +223,7 @@ class Preparation:
         names = {number: name for name, number in numbers.items()}
         if isinstance(lang, bool) or not hasattr(lang, "__index__"):
             raise UnknownLanguageError(
-                f"lang is {lang!r}: expected the name of a language, or its number in the model."
+                f"{argument} is {lang!r}: expected the name of a language, or its number in the model."
             )
         number = lang.__index__()
         if number not in names and not (needed and not names and 0 <= number < self.config.n_langs):

@@ -24,11 +24,16 @@ from xlm_tf.feed_forward import TransformerFFN
 # Making a graph takes half a second for 6 layers, which a narrower model would not win back soon.
 SMALLEST_WIDTH = 128
 
+# So many steps of generation of a narrow model take as long as making their graph.
+_MANY_STEPS = 64
+
 # Of one model: settings of generation come in endless variety.
 _MOST_GRAPHS = 64
 
 _SUBLAYERS = code_of(MultiHeadAttention, TransformerFFN)
 _GRAPHS: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
+# Steps that narrow models ran without a graph, by what the graph would be made for.
+_STEPS: weakref.WeakKeyDictionary[Any, dict[Any, int]] = weakref.WeakKeyDictionary()
 _GRAPHS_LOCK = threading.Lock()
 
 
@@ -39,7 +44,7 @@ def compiled(
     *,
     cache: Any = None,
     cached: int = 0,
-    pays: bool = False,
+    steps: int = 0,
     **options: Any,
 ) -> Any:
     """getattr(model, method)(tensors, **options), as one graph if called eagerly.
@@ -56,12 +61,13 @@ def compiled(
         cache, cached: If there is one, the method gets both. The keys and values of a
             `KeyValueCache` go into a graph and come out of it as tensors, so that one graph serves
             all lengths; there is no graph for a cache of another kind.
-        pays: Whether a graph pays however narrow the model is, because it runs many steps.
+        steps: Of generation, that this call runs. Even for a narrow model a graph pays where its
+            calls of this kind, this one counted, run many.
         options: What is a tensor goes into the graph as one; all else is hashable.
     """
     layers = list(model._flatten_layers(include_self=False))
     if (
-        not (pays or model.config.emb_dim >= SMALLEST_WIDTH)
+        not (steps or model.config.emb_dim >= SMALLEST_WIDTH)
         or not tf.executing_eagerly()
         or tf.config.functions_run_eagerly()
         or tf.distribute.has_strategy()
@@ -79,6 +85,8 @@ def compiled(
     own_layer = model.__dict__.get("_layer", getattr(type(model), "_layer", None))
     state = (own_layer, *map(_state, [model, *layers]))
     key = (*call.key, fields, state)
+    if model.config.emb_dim < SMALLEST_WIDTH and not _are_many(model, key, steps):
+        return getattr(model, method)(tensors, **options)
     with _GRAPHS_LOCK:
         graphs = _GRAPHS.setdefault(model, {})
         if key not in graphs:
@@ -96,10 +104,21 @@ def compiled(
     return result
 
 
+def _are_many(model: Any, key: Any, steps: int) -> bool:
+    """Whether a narrow model runs many steps for which one graph would serve."""
+    with _GRAPHS_LOCK:
+        counts = _STEPS.setdefault(model, {})
+        if key not in counts and len(counts) >= _MOST_GRAPHS:
+            del counts[next(iter(counts))]
+        counts[key] = counts.get(key, 0) + steps
+        return counts[key] >= _MANY_STEPS
+
+
 def forget_graphs(model: Any) -> None:
     """Drop the graphs of `model`: they hold variables that were replaced until the next call."""
     with _GRAPHS_LOCK:
         _GRAPHS.pop(model, None)
+        _STEPS.pop(model, None)
 
 
 def _is_own(layer: Any) -> bool:

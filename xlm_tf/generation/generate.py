@@ -12,7 +12,13 @@ from tensorflow.python.eager import record
 
 from xlm_core.checkpoints import Checkpoint
 from xlm_core.errors import InputError, UnknownArgumentError, warn
-from xlm_core.generation import MASKED_WARNING, GenerationConfig, Settled, settle
+from xlm_core.generation import (
+    NO_CHOICE,
+    GenerationConfig,
+    Settled,
+    refuse_no_choice,
+    settle,
+)
 from xlm_core.loading_arguments import PUBLISHED_FOLDER
 from xlm_core.outputs import GenerateOutput
 from xlm_tf.fast.graphs import compiled
@@ -46,15 +52,11 @@ _ARGUMENTS = (
 )
 
 
-# Making the graph of a loop takes as long as this many steps of a small model without one.
-_LONG = 64
-
-
 class GenerationMixin(TFXLMPreTrainedModel):
     """`generate`, for models that say how a call of it begins."""
 
     _generation_config: Any = None
-    _warned_of_masked: bool = False
+    _warned: tuple[str, ...] = ()
 
     @property
     def generation_config(self) -> Any:
@@ -140,6 +142,8 @@ class GenerationMixin(TFXLMPreTrainedModel):
         Raises:
             InputError: For arguments that contradict each other, the model or its positions.
             UnknownArgumentError: For one that is not known, or that cannot be followed.
+            GenerationError: Where the scores of the next token are NaN, or rule out every token;
+                inside a graph, that row ends with -1.
         """
         if (inputs := settings.pop("inputs", None)) is not None:
             if input_ids is not None:
@@ -175,9 +179,9 @@ class GenerationMixin(TFXLMPreTrainedModel):
             draw_seed=_draw_seed,
         )
         callables.check(settled)
-        if beginning.kind == "masked" and not self._warned_of_masked:
-            self._warned_of_masked = True
-            warn(MASKED_WARNING)
+        if beginning.warning is not None and beginning.warning not in self._warned:
+            self._warned += (beginning.warning,)
+            warn(beginning.warning)
         # A tape would keep every step of a loop for a gradient that argmax does not have.
         with record.stop_recording():
             given, begun = beginning.decode(settled.start)
@@ -216,10 +220,13 @@ class GenerationMixin(TFXLMPreTrainedModel):
                 self,
                 "_rows_in_graph",
                 tensors,
-                pays=int(limits.max()) >= _LONG,
+                steps=int(limits.max()),
                 decoding=decoding,
                 **_options(settled),
             ).numpy()
+            lost = (generated == NO_CHOICE).any(axis=1)
+            if lost.any():
+                refuse_no_choice(np.flatnonzero(lost))
         copies = len(generated) // settled.sentences
         sequences = tf.constant(np.concatenate((prompt.repeat(copies, axis=0), generated), axis=1))
         if not settled.return_dict_in_generate:

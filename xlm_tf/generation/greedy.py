@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from xlm_core.generation import Settled, uniform_numbers
+from xlm_core.generation import NO_CHOICE, Settled, uniform_numbers
 from xlm_tf.fast.rule import are_traced
 from xlm_tf.generation.callables import Callables
 from xlm_tf.generation.decoding import Decoding, Tensors, room_for, select
 from xlm_tf.generation.logits import NO_TOKEN, ScoreRules, sharpen
-from xlm_tf.generation.sampling import sample
+from xlm_tf.generation.sampling import best_tokens, sample
 from xlm_tf.generation.steps import Steps, history_of
 from xlm_tf.layers import shape_of
 from xlm_tf.losses import at_least_float32
@@ -88,7 +88,8 @@ def generate_rows_in_graph(
 
     Returns:
         What rows got, int64, shape (rows, tokens), padded after their end: as many tokens as the
-        longest got, or where shapes must be known as it might have got.
+        longest got, or where shapes must be known as it might have got. A row ends with
+        `NO_CHOICE` where its scores are NaN, or rule out every token.
     """
     static = are_traced()
     prompt = shape_of(given["input_ids"])[1]
@@ -113,11 +114,13 @@ def generate_rows_in_graph(
             scores = sharpen(tf.cast(scores, tf.float64), rules)
             ids = sample(scores, tf.gather(given["numbers"], step, axis=1))
         else:
-            ids = tf.argmax(scores, axis=-1)
+            ids = best_tokens(scores)
         ids = tf.where(finished, tf.cast(pad, tf.int64), ids)
         ended = tf.zeros_like(finished)
         for token in rules.eos:
             ended |= ids == token
+        is_lost = ids == NO_CHOICE
+        ended |= is_lost
         at_limit = limits <= step + 1
         if closing is not None:
             ids = tf.where(at_limit & ~ended & ~finished, tf.cast(closing, tf.int64), ids)
@@ -126,7 +129,7 @@ def generate_rows_in_graph(
         here = tf.range(shape_of(now["generated"])[1]) == step
         return now | {
             "step": step + 1,
-            "ids": ids,
+            "ids": tf.where(is_lost, tf.cast(pad, tf.int64), ids),
             "generated": tf.where(here, ids[:, None], now["generated"]),
             "history": history,
             "finished": finished | ended | at_limit,

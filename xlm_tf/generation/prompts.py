@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError, UnknownArgumentError
-from xlm_core.generation import Kind, language_ids, refuse_missing_language
+from xlm_core.generation import (
+    MASKED_WARNING,
+    Kind,
+    language_ids,
+    refuse_missing_language,
+    warning_of_frame,
+)
+from xlm_core.outputs import BaseModelOutput
 from xlm_tf.generation.decoding import (
     CachedDecoding,
     Decoding,
@@ -20,7 +27,7 @@ from xlm_tf.generation.decoding import (
     Tensors,
     UncachedDecoding,
 )
-from xlm_tf.inputs import as_index, check_inputs
+from xlm_tf.inputs import as_index, check_inputs, check_source
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Beginning:
         decoding: The class of what gives the logits.
         decode: Given what translations begin with: what its `first` takes, and what sequences begin
             with, int64, shape (sentences, tokens).
+        warning: What to warn of, once a model.
     """
 
     kind: Kind
@@ -44,6 +52,7 @@ class Beginning:
     columns: int | None
     decoding: type[Decoding]
     decode: Callable[[int], tuple[Tensors, tf.Tensor]]
+    warning: str | None
 
 
 _OF_TRANSLATIONS = (
@@ -82,9 +91,12 @@ def of_language_model(model: Any, given: Mapping[str, Any], *, steps: bool) -> B
 
     if not config.causal:
         columns = tf.fill(tf.shape(prompt)[:1], tf.shape(prompt)[1])
-        return Beginning("masked", columns, None, prompt.shape[1], MaskedDecoding, decode)
+        return Beginning(
+            "masked", columns, None, prompt.shape[1], MaskedDecoding, decode, MASKED_WARNING
+        )
     decoding = CachedDecoding if steps else UncachedDecoding
-    return Beginning("causal", _counts(tokens), None, prompt.shape[1], decoding, decode)
+    warning = _warning_of_frame(config, "causal", prompt, tokens)
+    return Beginning("causal", _counts(tokens), None, prompt.shape[1], decoding, decode, warning)
 
 
 def of_encoder_decoder(model: Any, given: Mapping[str, Any], *, steps: bool) -> Beginning:
@@ -113,12 +125,14 @@ def of_encoder_decoder(model: Any, given: Mapping[str, Any], *, steps: bool) -> 
     else:
         ids = langs = None
         hidden = _hidden_of(encoded)
+        check_source(model.decoder, hidden, None)
         mask = model._source_mask(
-            {"last_hidden_state": hidden},
+            BaseModelOutput(last_hidden_state=hidden),
             given["input_ids"],
             given["attention_mask"],
             given["lengths"],
         )
+        check_source(model.decoder, hidden, mask)
         mask = tf.cast(mask, tf.bool)
     target, seen = _target(model, given, mask)
     following = _target_language(config, given, _sentences(mask))
@@ -153,7 +167,8 @@ def of_encoder_decoder(model: Any, given: Mapping[str, Any], *, steps: bool) -> 
     prompts = tf.ones(tf.shape(mask)[:1], tf.int64) if seen is None else _counts(seen)
     decoding = CachedDecoding if steps else UncachedDecoding
     columns = 1 if target is None else target.shape[1]
-    return Beginning("translation", prompts, _counts(mask), columns, decoding, decode)
+    warning = None if ids is None else _warning_of_frame(config, "translation", ids, mask)
+    return Beginning("translation", prompts, _counts(mask), columns, decoding, decode, warning)
 
 
 def _checked(name: str, body: Any, given: Mapping[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -169,6 +184,15 @@ def _checked(name: str, body: Any, given: Mapping[str, Any]) -> tuple[tf.Tensor,
     tokens = body._token_mask({"inputs_embeds": None, "input_ids": ids} | tensors)
     _refuse_empty(name, tokens)
     return tf.cast(ids, tf.int64), tokens
+
+
+def _warning_of_frame(
+    config: XLMConfig, kind: Kind, ids: tf.Tensor, tokens: tf.Tensor
+) -> str | None:
+    """As core's; inside a graph, where numbers are not known, None."""
+    if not hasattr(ids, "numpy") or not hasattr(tokens, "numpy"):
+        return None
+    return warning_of_frame(config, kind, ids.numpy(), tokens.numpy())
 
 
 def _refuse_empty(name: str, tokens: tf.Tensor) -> None:
@@ -276,10 +300,10 @@ def _target_language(
     return following
 
 
-def _hidden_of(encoder_outputs: Any) -> tf.Tensor:
+def _hidden_of(encoder_outputs: Any) -> Any:
     """The last hidden states among what an encoder returned."""
     if tf.is_tensor(encoder_outputs):
         return encoder_outputs
     if isinstance(encoder_outputs, Mapping):
-        return encoder_outputs["last_hidden_state"]
-    return encoder_outputs[0]
+        return encoder_outputs.get("last_hidden_state")
+    return next(iter(encoder_outputs), None)

@@ -17,7 +17,7 @@ from xlm_core.generation import Settled
 from xlm_tf.fast.graphs import compiled
 from xlm_tf.generation.decoding import Decoding, State, Tensors, moved_left, room_for, select
 from xlm_tf.generation.logits import NO_TOKEN, ScoreRules, sharpen
-from xlm_tf.generation.sampling import sample
+from xlm_tf.generation.sampling import best_tokens, sample
 from xlm_tf.layers import shape_of
 from xlm_tf.losses import at_least_float32
 
@@ -129,6 +129,7 @@ class Steps:
             self.model,
             method,
             tensors,
+            steps=1,
             decoding=self.decoding,
             rules=self.rules,
             wanted=self.wanted,
@@ -217,5 +218,5 @@ def _found(
         scores = sharpen(tf.cast(scores, tf.float64), rules)
         found["chosen"] = sample(scores, tensors["numbers"])
     else:
-        found["chosen"] = tf.argmax(scores, axis=-1)
+        found["chosen"] = best_tokens(scores)
     return found | ({"scores": scores} if wanted.scores else {})

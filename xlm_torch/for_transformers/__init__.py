@@ -10,6 +10,7 @@ This is the only part of the library that imports transformers.
 
 from xlm_torch.for_transformers.configuration import XLMConfig
 from xlm_torch.for_transformers.models import (
+    XLMForConditionalGeneration,
     XLMForMultipleChoice,
     XLMForQuestionAnswering,
     XLMForQuestionAnsweringSimple,
@@ -24,6 +25,7 @@ from xlm_torch.for_transformers.tokenizer import XLMTokenizer
 
 __all__ = [
     "XLMConfig",
+    "XLMForConditionalGeneration",
     "XLMForMultipleChoice",
     "XLMForQuestionAnswering",
     "XLMForQuestionAnsweringSimple",

@@ -21,7 +21,15 @@ from xlm_core.checkpoints import Checkpoint
 from xlm_core.checkpoints.loading import loading_info
 from xlm_core.errors import ConfigError, ConfigFileError, UnknownArgumentError
 from xlm_core.outputs import ModelOutput
-from xlm_torch import classification, language_model, model, pretrained, question_answering
+from xlm_core.weights import PARTS
+from xlm_torch import (
+    classification,
+    language_model,
+    model,
+    pretrained,
+    question_answering,
+    translation,
+)
 from xlm_torch.fast.rule import code_of
 from xlm_torch.for_transformers.configuration import XLMConfig, without_notes
 from xlm_torch.for_transformers.generation import inputs_of_step
@@ -298,6 +306,32 @@ class XLMWithLMHeadModel(_WithHead, language_model.XLMWithLMHeadModel, Generatio
 
     def _reorder_cache(self, past_key_values: Any, _: Tensor) -> Any:
         return past_key_values
+
+
+class XLMForConditionalGeneration(
+    XLMPreTrainedModel, translation.XLMForConditionalGeneration, GenerationMixin
+):
+    """`xlm_torch.XLMForConditionalGeneration`, of transformers' kind.
+
+    transformers has no such XLM, so `generate` is this library's own; what it returns with
+    return_dict_in_generate too.
+    """
+
+    # As of `XLMWithLMHeadModel`.
+    _tied_weights_keys: Any = {  # noqa: RUF012
+        f"{part}.{_OUTPUT_MATRIX}": f"{part}.embeddings.weight" for part in PARTS
+    }
+
+    def post_init(self) -> None:
+        """As of every model; the output matrices, where tied, are in no file."""
+        if not self.config.ties_output:
+            self._tied_weights_keys = None
+        super().post_init()
+        if self.config.ties_output:
+            self._keys_to_ignore_on_save = {f"{part}.{_OUTPUT_MATRIX}" for part in PARTS}
+
+    def _read_generation_config(self, folder: Path) -> None:
+        """Left to transformers, whose configuration it is."""
 
 
 class XLMForSequenceClassification(_WithHead, classification.XLMForSequenceClassification):

@@ -15,6 +15,7 @@ from xlm_torch import outputs
 _CLASSES: dict[type[outputs.ModelOutput], type[Any]] = {
     outputs.BaseModelOutput: modeling_outputs.BaseModelOutput,
     outputs.MaskedLMOutput: modeling_outputs.MaskedLMOutput,
+    outputs.Seq2SeqLMOutput: modeling_outputs.Seq2SeqLMOutput,
     outputs.SequenceClassifierOutput: modeling_outputs.SequenceClassifierOutput,
     outputs.MultipleChoiceModelOutput: modeling_outputs.MultipleChoiceModelOutput,
     outputs.TokenClassifierOutput: modeling_outputs.TokenClassifierOutput,

@@ -17,6 +17,7 @@ _CLASSES: dict[str, type[Any]] = {
     "AutoModelWithLMHead": models.XLMWithLMHeadModel,
     "AutoModelForMaskedLM": models.XLMWithLMHeadModel,
     "AutoModelForCausalLM": models.XLMWithLMHeadModel,
+    "AutoModelForSeq2SeqLM": models.XLMForConditionalGeneration,
     "AutoModelForSequenceClassification": models.XLMForSequenceClassification,
     "AutoModelForMultipleChoice": models.XLMForMultipleChoice,
     "AutoModelForTokenClassification": models.XLMForTokenClassification,

@@ -42,6 +42,21 @@ class XLMTokenizer(Tokenizer, PreTrainedTokenizerBase):
             else super().from_pretrained(path, **known)
         )
 
+    def _build_translation_inputs(
+        self, texts: Any, *, src_lang: Any = None, tgt_lang: Any = None, **options: Any
+    ) -> dict[str, Any]:
+        """What the pipeline "translation" gives to `generate`: sources `</s> words </s>`."""
+        languages = {"src_lang": src_lang, "tgt_lang": tgt_lang}
+        encoded = self(
+            [texts] if isinstance(texts, str) else texts,
+            **({} if src_lang is None else {"lang": src_lang}),
+            framing="sentence",
+            padding=True,
+            return_token_type_ids=False,
+            **options,
+        )
+        return {**encoded, **{name: lang for name, lang in languages.items() if lang is not None}}
+
     # transformers 4 keeps special tokens in a table by hooks of attributes; here they are
     # attributes of a vocabulary.
     __setattr__ = object.__setattr__

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xlm_core.checkpoints import Checkpoint
 from xlm_core.errors import UnknownArgumentError, warn
-from xlm_core.generation import MASKED_WARNING, GenerationConfig, settle
+from xlm_core.generation import GenerationConfig, settle
 from xlm_core.loading_arguments import PUBLISHED_FOLDER
 from xlm_core.outputs import GenerateOutput
 from xlm_torch.generation.beams import generate_beams
@@ -42,7 +42,7 @@ class GenerationMixin(XLMPreTrainedModel):
     """`generate`, for models that say how a call of it begins."""
 
     _generation_config: Any = None
-    _warned_of_masked: bool = False
+    _warned: tuple[str, ...] = ()
 
     @property
     def generation_config(self) -> Any:
@@ -121,6 +121,7 @@ class GenerationMixin(XLMPreTrainedModel):
         Raises:
             InputError: For arguments that contradict each other, the model or its positions.
             UnknownArgumentError: For one that is not known, or that cannot be followed.
+            GenerationError: Where the scores of the next token are NaN, or rule out every token.
         """
         if (inputs := settings.pop("inputs", None)) is not None:
             if input_ids is not None:
@@ -154,9 +155,9 @@ class GenerationMixin(XLMPreTrainedModel):
             draw_seed=_draw_seed,
         )
         callables.check(settled)
-        if beginning.kind == "masked" and not self._warned_of_masked:
-            self._warned_of_masked = True
-            warn(MASKED_WARNING)
+        if beginning.warning is not None and beginning.warning not in self._warned:
+            self._warned += (beginning.warning,)
+            warn(beginning.warning)
         sequences_scores = None
         with torch.no_grad(), _without_dropout(self):
             decoding, begun = beginning.decode(settled.start)

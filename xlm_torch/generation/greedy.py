@@ -11,7 +11,7 @@ from xlm_core.generation import Settled, uniform_numbers
 from xlm_torch.generation.callables import Callables
 from xlm_torch.generation.decoding import CachedDecoding, MaskedDecoding
 from xlm_torch.generation.logits import ScoreRules, sharpen
-from xlm_torch.generation.sampling import sample
+from xlm_torch.generation.sampling import best_tokens, sample
 
 
 def generate_rows(
@@ -73,13 +73,6 @@ def generate_rows(
         logits = decoding.next(new)
     callables.end()
     return progress.generated(), scores
-
-
-def best_tokens(scores: Tensor) -> NDArray[np.int64]:
-    """The best token of each row, int64, shape (rows,); of equal ones, the first."""
-    if scores.device.type == "cpu":
-        return scores.numpy().argmax(-1)  # PyTorch's takes 20 times as long for one row
-    return scores.argmax(-1).cpu().numpy()
 
 
 def in_full(logits: Tensor) -> Tensor:

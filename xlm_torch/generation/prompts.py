@@ -13,11 +13,17 @@ from torch import Tensor
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError, UnknownArgumentError
-from xlm_core.generation import Kind, language_ids, refuse_missing_language
+from xlm_core.generation import (
+    MASKED_WARNING,
+    Kind,
+    language_ids,
+    refuse_missing_language,
+    warning_of_frame,
+)
 from xlm_core.outputs import BaseModelOutput
 from xlm_torch.fast.one_position import output_of
 from xlm_torch.generation.decoding import CachedDecoding, MaskedDecoding
-from xlm_torch.inputs import as_index, check_inputs
+from xlm_torch.inputs import as_index, check_inputs, check_source
 
 Decoding = CachedDecoding | MaskedDecoding
 
@@ -33,12 +39,14 @@ class Beginning:
         sources: int64, shape (sentences,): tokens of the sources of translations.
         decode: Given what translations begin with: the decoding, and what sequences begin with,
             int64, shape (sentences, tokens).
+        warning: What to warn of, once a model.
     """
 
     kind: Kind
     prompts: NDArray[np.int64]
     sources: NDArray[np.int64] | None
     decode: Callable[[int], tuple[Decoding, Tensor]]
+    warning: str | None
 
 
 _OF_TRANSLATIONS = (
@@ -84,7 +92,8 @@ def of_language_model(model: Any, given: Mapping[str, Any], *, steps: bool) -> B
             )
             return decoding, prompt
 
-        return Beginning("causal", tokens.sum(1).cpu().numpy(), None, decode)
+        warning = _warning_of_frame(config, "causal", prompt, tokens)
+        return Beginning("causal", tokens.sum(1).cpu().numpy(), None, decode, warning)
     known, following = _languages(config, given, tokens, needs=False)
     columns = np.full(len(prompt), prompt.shape[1])
 
@@ -94,7 +103,7 @@ def of_language_model(model: Any, given: Mapping[str, Any], *, steps: bool) -> B
         )
         return decoding, prompt
 
-    return Beginning("masked", columns, None, decode_masked)
+    return Beginning("masked", columns, None, decode_masked, MASKED_WARNING)
 
 
 def of_encoder_decoder(model: Any, given: Mapping[str, Any], *, steps: bool) -> Beginning:
@@ -125,6 +134,7 @@ def of_encoder_decoder(model: Any, given: Mapping[str, Any], *, steps: bool) -> 
         device = ids.device
     else:
         hidden = _hidden_of(encoded)
+        check_source(model.decoder, hidden, None)
         device = hidden.device
         mask = model._source_mask(
             BaseModelOutput(last_hidden_state=hidden),
@@ -132,8 +142,8 @@ def of_encoder_decoder(model: Any, given: Mapping[str, Any], *, steps: bool) -> 
             given["attention_mask"],
             given["lengths"],
         )
+        check_source(model.decoder, hidden, mask)
         mask = mask != 0
-        _refuse_empty("the source", mask)
     sentences = len(mask)
     target, seen = _target(model, given, sentences, device)
     following = _target_language(config, given, sentences, device)
@@ -166,7 +176,8 @@ def of_encoder_decoder(model: Any, given: Mapping[str, Any], *, steps: bool) -> 
         return decoding, begun
 
     prompts = np.ones(sentences, dtype=np.int64) if seen is None else seen.sum(1).cpu().numpy()
-    return Beginning("translation", prompts, mask.sum(1).cpu().numpy(), decode)
+    warning = None if ids is None else _warning_of_frame(config, "translation", ids, mask)
+    return Beginning("translation", prompts, mask.sum(1).cpu().numpy(), decode, warning)
 
 
 def _checked(name: str, body: Any, given: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
@@ -182,6 +193,10 @@ def _checked(name: str, body: Any, given: Mapping[str, Any]) -> tuple[Tensor, Te
     tokens = body._token_mask({"inputs_embeds": None, "input_ids": ids} | tensors)
     _refuse_empty(name, tokens)
     return as_index(ids).long(), tokens
+
+
+def _warning_of_frame(config: XLMConfig, kind: Kind, ids: Tensor, tokens: Tensor) -> str | None:
+    return warning_of_frame(config, kind, ids.cpu().numpy(), tokens.cpu().numpy())
 
 
 def _refuse_empty(name: str, tokens: Tensor) -> None:
@@ -271,12 +286,10 @@ def _target_language(
     return torch.from_numpy(following).to(device)
 
 
-def _hidden_of(encoder_outputs: Any) -> Tensor:
+def _hidden_of(encoder_outputs: Any) -> Any:
     """The last hidden states among what an encoder returned."""
     if isinstance(encoder_outputs, Tensor):
         return encoder_outputs
     if isinstance(encoder_outputs, Mapping):
-        hidden: Tensor = encoder_outputs["last_hidden_state"]
-        return hidden
-    first: Tensor = encoder_outputs[0]
-    return first
+        return encoder_outputs.get("last_hidden_state")
+    return next(iter(encoder_outputs), None)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support.tf_fast_paths import count_graphs
 from xlm_core import XLMConfig
 from xlm_core.errors import InputError
 from xlm_core.generation import GenerationConfig
@@ -73,28 +79,65 @@ def test_a_call_under_xla_gives_the_same_ids(causal: Any) -> None:
 
 
 def test_a_greedy_decoder_is_served_without_the_package(causal: Any, tmp_path: Path) -> None:
-    both = [tf.TensorSpec([None, None], tf.int32, name=n) for n in prompts()]
+    served = tf.Module()
+    served.model = causal
 
-    class Served(tf.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = causal
+    def serve(input_ids: tf.Tensor, attention_mask: tf.Tensor) -> dict[str, tf.Tensor]:
+        ids = causal.generate(
+            input_ids, attention_mask=attention_mask, tgt_lang="fr", max_length=11
+        )
+        return {"sequences": ids}
 
-        @tf.function(input_signature=both, autograph=False)
-        def serve(self, input_ids: tf.Tensor, attention_mask: tf.Tensor) -> dict[str, tf.Tensor]:
-            ids = self.model.generate(
-                input_ids, attention_mask=attention_mask, tgt_lang="fr", max_length=11
-            )
-            return {"sequences": ids}
-
-    served = Served()
-    tf.saved_model.save(served, str(tmp_path), signatures={"serving_default": served.serve})
-    opened = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
-    for rows in (3, 2):
+    signatures = {
+        dtype: tf.function(
+            serve,
+            input_signature=[tf.TensorSpec([None, None], dtype, name=n) for n in prompts()],
+            autograph=False,
+        )
+        for dtype in ("int32", "int64")
+    }
+    served.functions = signatures
+    tf.saved_model.save(served, str(tmp_path), signatures=signatures)
+    opened = tf.saved_model.load(str(tmp_path)).signatures
+    answers = {}
+    for dtype, rows in itertools.product(signatures, (3, 2)):
         given = {name: x[:rows] for name, x in prompts().items()}
-        ids = opened(**{name: tf.cast(x, tf.int32) for name, x in given.items()})["sequences"]
+        cast = {name: tf.cast(x, dtype) for name, x in given.items()}
+        ids = opened[dtype](**cast)["sequences"].numpy()
         expected = causal.generate(**given, tgt_lang="fr", max_length=11)
-        assert np.array_equal(ids.numpy(), expected.numpy())
+        assert np.array_equal(ids, expected.numpy())
+        answers[f"{dtype} {rows}"] = ids.tolist()
+    if os.environ.get("XLM_FULL") == "1":
+        inputs = {name: x.numpy().tolist() for name, x in prompts().items()}
+        command = [sys.executable, "-c", _SERVES, str(tmp_path), json.dumps(inputs)]
+        found = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
+        assert json.loads(found.stdout) == answers
+
+
+# Another process, which knows TensorFlow and not this library.
+_SERVES = """
+import json, sys
+import tensorflow as tf
+
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+answers = {}
+for dtype in ("int32", "int64"):
+    for rows in (3, 2):
+        given = {n: tf.constant(x[:rows], dtype) for n, x in json.loads(sys.argv[2]).items()}
+        answers[f"{dtype} {rows}"] = signatures[dtype](**given)["sequences"].numpy().tolist()
+assert not any(name.startswith("xlm_") for name in sys.modules)
+print(json.dumps(answers))
+"""
+
+
+def test_a_narrow_model_gets_a_graph_when_it_generates_much() -> None:
+    model, options = random_model(n_layers=1), {"tgt_lang": 0, "eos_token_id": None}
+    calls = [model.generate(**prompts(), **options, max_new_tokens=30).numpy()]
+    assert not count_graphs(model)
+    calls += [model.generate(**prompts(), **options, max_new_tokens=n).numpy() for n in (30, 20)]
+    assert count_graphs(model) == 1
+    assert np.array_equal(calls[1], calls[0])
+    assert np.array_equal(calls[2], calls[0][:, :25])
 
 
 def test_graphs_give_what_the_formulas_give_without_a_cache() -> None:

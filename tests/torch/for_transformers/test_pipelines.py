@@ -181,6 +181,31 @@ def test_a_pipeline_of_a_folder(kind: Any, folder: Path) -> None:
     assert len(pipeline("text-generation", str(folder))("The", max_new_tokens=3)) == 1
 
 
+@pytest.mark.usefixtures("registered")
+def test_translation(kind: Any, folder: Path, tokenizer: Any, tmp_path: Path) -> None:
+    config = kind.XLMConfig.from_pretrained(folder, n_layers=1, emb_dim=16, n_heads=2)
+    torch.manual_seed(0)
+    kind.XLMForConditionalGeneration(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
+    assert type(model) is kind.XLMForConditionalGeneration
+    if int(transformers.__version__.partition(".")[0]) > 4:
+        return  # it has no pipelines of encoder-decoders
+    texts = ["The function returns a list.", "A value"]
+    call = {"max_new_tokens": 6, "num_beams": 4}  # the beams of that pipeline by default
+    languages = {"src_lang": "en", "tgt_lang": "fr"}
+    rows = tokenizer(
+        texts, lang="en", framing="sentence", padding=True, return_tensors="pt",
+        return_token_type_ids=False,
+    )  # fmt: skip
+    found = model.generate(**rows, **languages, **call)
+    expected = [{"translation_text": tokenizer.decode(r, skip_special_tokens=True)} for r in found]
+    for batch_size in (1, 2):
+        translate = pipeline("translation", str(tmp_path), batch_size=batch_size, **languages)
+        assert translate(texts, **call) == expected
+    assert pipeline("translation_en_to_fr", str(tmp_path))(texts[1], **call) == expected[1:]
+
+
 def test_importing_changes_nothing(kind: Any, folder: Path) -> None:
     assert type(transformers.AutoModel.from_pretrained(folder)) is transformers.XLMModel
     assert type(transformers.AutoTokenizer.from_pretrained(folder)) is transformers.XLMTokenizer
