@@ -181,7 +181,9 @@ def test_the_frame_of_classifiers_is_warned_of_once(families: Any) -> None:
             one = framed.copy()
             one[1, 0] = 1
             call(family, {"input_ids": one, "max_new_tokens": 2}, **more)
-            with pytest.warns(XLMWarning, match=f"framed <s> ... </s>.*framing=.{framing}.") as said:
+            with pytest.warns(
+                XLMWarning, match=f"framed <s> ... </s>.*framing=.{framing}."
+            ) as said:
                 call(family, {"input_ids": framed, "max_new_tokens": 2}, **more)
             assert len(said) == 1
             with warnings.catch_warnings():
@@ -204,14 +206,19 @@ def test_scores_that_are_nan_are_refused(families: Any, kind: str) -> None:
         write = table.data.copy_ if is_torch else table.assign
         try:
             write(changed)
-            for way in ({}, {"num_beams": 2}, {"do_sample": True, "seed": 0}, {"output_scores": True}):
-                with pytest.raises(GenerationError, match="no next token for row .*NaN"):
+            for way in (
+                {},
+                {"num_beams": 2},
+                {"do_sample": True, "seed": 0},
+                {"output_scores": True},
+            ):
+                with pytest.raises(GenerationError, match=r"no next token for row .*NaN"):
                     call((model, tensor), {"input_ids": ids}, **more, **way)
         finally:
             write(before)
         banned = [[token] for token in range(model.config.vocab_size)]
         for way in ({}, {"num_beams": 2}, {"do_sample": True, "seed": 0}):
-            with pytest.raises(GenerationError, match="row 0, 1 .* or all tokens are ruled out"):
+            with pytest.raises(GenerationError, match=r"row 0, 1 .* or all tokens are ruled out"):
                 call(
                     (model, tensor), {"input_ids": ids}, bad_words_ids=banned, eos_token_id=None,
                     **more, **way,

@@ -10,8 +10,10 @@ import pytest
 import tensorflow as tf
 
 from tests.tf.generation.test_tf_generation import prompts, random_model
-from xlm_tf import TFXLMForConditionalGeneration, model as model_module
-from xlm_tf.generation import decoding, prompts as prompts_module, steps
+from xlm_tf import TFXLMForConditionalGeneration
+from xlm_tf import model as model_module
+from xlm_tf.generation import decoding, steps
+from xlm_tf.generation import prompts as prompts_module
 
 OPTIONS: dict[str, Any] = {
     "src_lang": 2, "tgt_lang": [0, 1, 0], "max_new_tokens": 4, "num_beams": 3,
@@ -71,9 +73,7 @@ def in_the_language_of_the_sources(patch: Patch, translator: Any) -> None:
 
 def the_first_sentences_language_for_all(patch: Patch, translator: Any) -> None:
     found = prompts_module._target_language
-    patch.setattr(
-        prompts_module, "_target_language", lambda *given: np.full_like(found(*given), 0)
-    )
+    patch.setattr(prompts_module, "_target_language", lambda *given: np.full_like(found(*given), 0))
 
 
 MUTATIONS = [
