@@ -19,6 +19,8 @@ ONLY_TORCH_FILES = {
     "fast/onednn.py": "TensorFlow chooses its products itself",
     "fast/packing.py": "TensorFlow orders matrices at each product",
     "fast/one_position.py": "a step in TensorFlow is a graph, in which calls cost nothing",
+    "fast/dropout.py": "TensorFlow draws its random numbers fast itself",
+    "training/clipping.py": "in TensorFlow a part of the graph of a step",
     "fast/memory.py": "TensorFlow keeps memory by itself",
     "fast/double_backward.py": "TensorFlow's custom gradients have derivatives themselves",
 }
@@ -101,7 +103,11 @@ ONLY_TORCH: dict[str, str] = {
     "fast/integers.Trial.given_to": "as above",
     "fast/integers.LAST_BITS": "XLA fuses what PyTorch adds in one operation",
     "fast/integers.BLOCK": "XLA reuses memory by itself",
-    "fast/path.OnePositionPath": "see fast/one_position.py",
+    "fast/path.one_position": "see fast/one_position.py",
+    **{
+        f"cache.KeyValueCache.{name}": "positions that fast/one_position.py writes in place"
+        for name in ("is_reserved", "open_position")
+    },
     "fast/layer.attend_with_weights": "TensorFlow's linear layers are as fast by the formula",
     "fast/rule.needs_gradient": "a tape of TensorFlow asks afterwards",
     "fast/rule.is_on_cpu": "TensorFlow places by operation",
@@ -111,6 +117,7 @@ ONLY_TORCH: dict[str, str] = {
     "fast/vocabulary_loss.VocabularyLoss": "a function with a custom gradient, as above private",
     "quantization.QuantizedLinear.extra_repr": "what PyTorch prints of a module",
     "optimizers.OriginalAdam.step": "what an optimizer of PyTorch has to define",
+    "training/collating.ObjectiveCollator.draw_seed": "Keras' seed sets Python's numbers too",
 }
 ONLY_TF: dict[str, str] = {
     **dict.fromkeys(
@@ -182,6 +189,8 @@ ONLY_TF: dict[str, str] = {
     "optimizers.AdamW": "PyTorch's can update in place (fused=True)",
     "optimizers.PART": "of AdamW",
     "optimizers.SMALLEST_IN_PARTS": "of AdamW",
+    "training/collating.ObjectiveCollator.output_signature": "PyTorch asks for none",
+    "training/collating.collated_dataset": "PyTorch has DataLoader",
     "optimizers.OriginalAdam.build": "what an optimizer of Keras has to define",
     "optimizers.OriginalAdam.get_config": "as above",
     "optimizers.OriginalAdam.update_step": "as above",

@@ -197,6 +197,19 @@ class OriginalAdam(keras.optimizers.Optimizer):
         denominator = tf.sqrt(tf.convert_to_tensor(second)) + self.epsilon
         self.assign_sub(variable, scaled * first / denominator)
 
+    def take(self, variable: Any, updates: int, first: Any, second: Any) -> None:
+        """Go on with what another run knew of a variable.
+
+        Args:
+            variable: One that the optimizer was built for.
+            updates: Made of it.
+            first, second: Its moments, of its shape.
+        """
+        place = self._get_variable_index(variable)
+        self._counts[place].assign(updates)
+        self._momentums[place].assign(first)
+        self._velocities[place].assign(second)
+
     def _rate(self, learning_rate: Any, dtype: Any) -> tf.Tensor:
         """The learning rate in the variable's dtype: as it was given, unless set anew since."""
         found = tf.cast(learning_rate, dtype)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xlm_core.inputs import check_cache_batch, check_cache_length
@@ -25,9 +27,14 @@ class KeyValueCache:
 
     def __init__(self, max_length: int | None = None) -> None:
         self.max_length = max_length
-        self._layers: dict[int, Pair] = {}  # what is held, of a layer with buffers a part of these
+        self._grown: dict[int, Pair] = {}  # what is held of a layer without reserved memory
+        # Of a layer with: (batch, max_length, heads, head_dim), and how many positions are held.
         self._buffers: dict[int, Pair] = {}
+        self._lengths: dict[int, int] = {}
         self._cross: dict[int, Pair] = {}
+        # int64, shape (batch, positions): which row computed what a row holds of a position; equal
+        # numbers in a column, equal keys and values. Only positions before the last `select`.
+        self._origins: NDArray[np.int64] | None = None
 
     def update(self, key: Tensor, value: Tensor, layer: int) -> Pair:
         """Append the new positions of one layer and return all of them.
@@ -43,7 +50,7 @@ class KeyValueCache:
             InputError: If the cache holds another number of sentences, or the new positions are
                 more than it may hold.
         """
-        held = self._layers.get(layer)
+        held = self._held(layer)
         cached = 0 if held is None else held[0].shape[2]
         if held is not None:
             check_cache_batch(held[0].shape[0], key.shape[0])
@@ -53,23 +60,58 @@ class KeyValueCache:
             self._buffers.pop(layer, None)
             if held is not None:
                 key, value = torch.cat((held[0], key), dim=2), torch.cat((held[1], value), dim=2)
-            self._layers[layer] = (key, value)
-        else:
-            buffers = self._buffers.get(layer)
-            if buffers is None:
-                buffers = _reserved(key, self.max_length), _reserved(value, self.max_length)
-                self._buffers[layer] = buffers
-                for buffer, past in zip(buffers, held or (), strict=False):
-                    buffer[:, :, :cached] = past
-            total = cached + key.shape[2]
-            buffers[0][:, :, cached:total] = key
-            buffers[1][:, :, cached:total] = value
-            self._layers[layer] = (buffers[0][:, :, :total], buffers[1][:, :, :total])
-        return self._layers[layer]
+            self._grown[layer] = (key, value)
+            return key, value
+        buffers = self._buffers.get(layer)
+        if buffers is None:
+            buffers = _reserved(key, self.max_length), _reserved(value, self.max_length)
+            self._buffers[layer] = buffers
+            for buffer, past in zip(buffers, held or (), strict=False):
+                buffer[:, :cached] = past.transpose(1, 2)
+            self._grown.pop(layer, None)
+        total = cached + key.shape[2]
+        buffers[0][:, cached:total] = key.transpose(1, 2)
+        buffers[1][:, cached:total] = value.transpose(1, 2)
+        self._lengths[layer] = total
+        return _first_positions(buffers, total)
+
+    def _held(self, layer: int) -> Pair | None:
+        """Keys and values of a layer, float, shape (batch, heads, cached, head_dim)."""
+        if layer in self._buffers:
+            return _first_positions(self._buffers[layer], self._lengths[layer])
+        return self._grown.get(layer)
 
     def get_seq_length(self) -> int:
         """Number of positions held."""
-        return int(self._layers[0][0].shape[2]) if 0 in self._layers else 0
+        held = self._held(0)
+        return 0 if held is None else int(held[0].shape[2])
+
+    def is_reserved(self, layers: int) -> bool:
+        """Whether so many layers hold equally many positions, in reserved memory with room left."""
+        lengths = {self._lengths[layer] for layer in self._buffers}
+        return (
+            len(self._buffers) == layers
+            and len(lengths) == 1
+            and self.max_length is not None
+            and lengths.pop() < self.max_length
+        )
+
+    def open_position(self) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Count one more position of all layers, for the caller to write, if `is_reserved`.
+
+        Returns:
+            Of each layer, where its key and its value are to be written, float, shape
+            (batch, heads * head_dim), and all keys and values, those included, float, shape
+            (batch, heads, cached + 1, head_dim).
+        """
+        opened = []
+        for layer, buffers in sorted(self._buffers.items()):
+            place = self._lengths[layer]
+            check_cache_length(buffers[0].shape[1], place + 1)
+            self._lengths[layer] = place + 1
+            new = [buffer.select(1, place).flatten(1) for buffer in buffers]
+            opened.append((new[0], new[1], *_first_positions(buffers, place + 1)))
+        return opened
 
     def cross(self, layer: int) -> Pair | None:
         """Keys and values of the source, float, (batch, heads, source, head_dim); None: not yet."""
@@ -91,25 +133,46 @@ class KeyValueCache:
             rows: int64, shape (rows,): which of the batch.
             sources: False: the rows have the same sources in the same order as before.
         """
-        moved = None
-        for layer, held in self._layers.items():
-            batch, _, cached, _ = held[0].shape
-            if layer not in self._buffers or len(rows) > batch:
-                selected = (held[0].index_select(0, rows), held[1].index_select(0, rows))
-                self._layers[layer] = selected
-                self._buffers.pop(layer, None)  # made anew by the next `update`
-                continue
-            if moved is None:
-                moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero().squeeze(1)
-            key, value = (buffer[: len(rows)] for buffer in self._buffers[layer])
-            for buffer, past in zip((key, value), held, strict=True):
-                if len(moved):
-                    buffer[moved, :, :cached] = past.index_select(0, rows[moved])
-            self._buffers[layer] = (key, value)
-            self._layers[layer] = (key[:, :, :cached], value[:, :, :cached])
+        for layer, (key, value) in self._grown.items():
+            self._grown[layer] = (key.index_select(0, rows), value.index_select(0, rows))
+        if self._buffers:
+            self._select_in_place(rows)
+        else:
+            self._origins = None
         if sources:
             for layer, (key, value) in self._cross.items():
                 self._cross[layer] = (key.index_select(0, rows), value.index_select(0, rows))
+
+    def _select_in_place(self, rows: Tensor) -> None:
+        """`select` in reserved memory: what a row held already, like its source, is not moved.
+
+        Beams of a sentence have all but their last few positions in common.
+        """
+        batch, positions = next(iter(self._buffers.values()))[0].shape[:2]
+        cached = max(self._lengths[layer] for layer in self._buffers)
+        origins = np.arange(batch)[:, None].repeat(cached, axis=1)
+        if self._origins is not None:
+            known = min(self._origins.shape[1], cached)
+            origins[:, :known] = self._origins[:, :known]
+        chosen = rows.cpu().numpy()
+        self._origins = origins[chosen]
+        if len(chosen) > batch:
+            for layer, buffers in self._buffers.items():
+                held, wider = self._lengths[layer], []
+                for buffer in buffers:
+                    wider.append(buffer.new_empty((len(chosen), *buffer.shape[1:])))
+                    wider[-1][:, :held] = buffer[:, :held].index_select(0, rows)
+                self._buffers[layer] = (wider[0], wider[1])
+            return
+        row, position = (self._origins != origins[: len(chosen)]).nonzero()
+        moved = [torch.from_numpy(r * positions + position) for r in (chosen[row], row)]
+        source, target = (each.to(rows.device) for each in moved)
+        for layer, (key, value) in self._buffers.items():
+            if len(source):
+                for buffer in (key, value):
+                    vectors = buffer.view(batch * positions, *buffer.shape[2:])
+                    vectors.index_copy_(0, target, vectors.index_select(0, source))
+            self._buffers[layer] = (key[: len(chosen)], value[: len(chosen)])
 
 
 class CacheBuffers:
@@ -196,8 +259,15 @@ def grown(buffer: Tensor, capacity: int) -> Tensor:
 
 
 def _reserved(new: Tensor, positions: int) -> Tensor:
+    """Of (batch, heads, new, head_dim), memory of the shape (batch, positions, heads, head_dim)."""
     batch, heads, _, width = new.shape
-    return new.new_empty((batch, heads, positions, width))
+    return new.new_empty((batch, positions, heads, width))
+
+
+def _first_positions(buffers: Pair, total: int) -> Pair:
+    """Keys and values of these many positions, float, shape (batch, heads, total, head_dim)."""
+    key, value = buffers
+    return key[:, :total].transpose(1, 2), value[:, :total].transpose(1, 2)
 
 
 def _require_grad(*tensors: Tensor) -> bool:

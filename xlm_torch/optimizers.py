@@ -66,6 +66,7 @@ class OriginalAdam(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            refuse_sparse(group["params"])
             by_step: dict[int, list[Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -79,8 +80,6 @@ class OriginalAdam(torch.optim.Optimizer):
     def _state_of(self, parameter: Tensor) -> dict[str, Any]:
         state: dict[str, Any] = self.state[parameter]
         if not state:
-            if parameter.grad is not None and parameter.grad.is_sparse:
-                raise ConfigError("a gradient is sparse: OriginalAdam takes dense ones.")
             state["step"] = 0
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
@@ -95,11 +94,12 @@ class OriginalAdam(torch.optim.Optimizer):
             device = parameter.device
             if device not in steps:
                 steps[device] = torch.tensor(float(step), device=device)
+        # Of parameters that are sharded, each process updates its part.
         torch._fused_adamw_(
-            parameters,
-            [cast(Tensor, parameter.grad) for parameter in parameters],
-            [self.state[parameter]["exp_avg"] for parameter in parameters],
-            [self.state[parameter]["exp_avg_sq"] for parameter in parameters],
+            [local_part(parameter) for parameter in parameters],
+            [local_part(cast(Tensor, parameter.grad)) for parameter in parameters],
+            [local_part(self.state[parameter]["exp_avg"]) for parameter in parameters],
+            [local_part(self.state[parameter]["exp_avg_sq"]) for parameter in parameters],
             [],
             [steps[parameter.device] for parameter in parameters],
             lr=float(group["lr"]),
@@ -110,3 +110,19 @@ class OriginalAdam(torch.optim.Optimizer):
             amsgrad=False,
             maximize=False,
         )
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor that may be sharded: it shares its memory."""
+    part = getattr(tensor, "to_local", None)
+    return tensor if part is None else cast(Tensor, part())
+
+
+def refuse_sparse(parameters: Iterable[Tensor]) -> None:
+    """Raise `ConfigError` if a gradient is sparse."""
+    for parameter in parameters:
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            raise ConfigError(
+                f"a gradient of shape {tuple(parameter.shape)} is sparse: expected dense ones "
+                "(nn.Embedding has an option sparse)."
+            )

@@ -408,7 +408,7 @@ class XLMPreTrainedModel(AskedByTools):
         check = FiniteCheck(checkpoint.source)
 
         def read(entry: tuple[TensorSpec, LazyTensor]) -> Tensor:
-            return _to_tensor(check.see(entry[0].path, entry[1].read())).to(wanted)
+            return tensor_of(check.see(entry[0].path, entry[1].read())).to(wanted)
 
         for (spec, _), tensor in zip(match.found, in_parallel(read, match.found), strict=True):
             model._set_parameter(spec, tensor)
@@ -721,7 +721,8 @@ def _resolve_dtype(dtype: torch.dtype | str | None, in_file: set[str]) -> torch.
     return resolved
 
 
-def _to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
+def tensor_of(array: np.ndarray[Any, Any]) -> Tensor:
+    """An array as a tensor over the same memory."""
     if array.dtype.name == "bfloat16":
         return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
     return torch.from_numpy(array)

@@ -150,7 +150,7 @@ def helpers_of(row: Row) -> list[Lane]:
     """The judge of errors, and the products that set the limit."""
     if row.task.kind in ALONE:
         return []
-    if row.task.kind == "generate":  # ids, of which tests say that they are right
+    if row.task.kind in ("generate", "pretrain"):  # of which tests say that it is right
         return [replace(lane, options={}) for lane in PRODUCTS]
     judge: dict[str, Any] = {"dtype": "float64", "plain": True}
     if row.task.kind == "encode":
@@ -267,7 +267,9 @@ def limits_of(row: Row, turns: list[Turn]) -> dict[str, Any]:
     """The limit by the best product of each framework, and of both."""
     named = {turn.lane.contender: turn.products for turn in turns if turn.products}
     named[""] = [product for products in named.values() for product in products]
-    limits = {name: limit_of(row.task, products) for name, products in named.items()}
+    figures = [turn.result.details.get("seconds a byte") for turn in turns]
+    memory = min((each for each in figures if each), default=0.0)
+    limits = {name: limit_of(row.task, products, memory) for name, products in named.items()}
     return {name: limit for name, limit in limits.items() if limit is not None}
 
 

@@ -13,7 +13,7 @@ BAR, GAP = 15, 14
 HEAD, PANEL = 92, 200
 PEER, LIMIT, GRID = "#aeb3ba", "#c0392b", "#e4e6e9"
 COLOURS = {"xlm_torch": "#1b6ca8", "xlm_tf": "#d98d1f"}
-TIMED = ("encode", "loss", "train")
+TIMED = ("encode", "loss", "train", "pretrain")
 
 
 def plot(found: dict[str, Any]) -> str:

@@ -68,6 +68,7 @@ def lines_of(result: RowResult) -> Iterator[str]:
         yield (
             f"  {title}: {limit.seconds * 1e3:.0f} ms at {limit.rate / 1e9:.0f} GFLOP/s "
             f"({', '.join(limit.by)})"
+            + (f", of which memory {limit.memory * 1e3:.0f} ms" if limit.memory else "")
         )
     for lane in result.lanes:
         if lane.missing:
@@ -112,6 +113,11 @@ def times(result: RowResult, lane: LaneResult) -> str:
     parts = [f"{lane.median * 1e3:8.1f} ms, least {min(lane.seconds) * 1e3:8.1f}"]
     parts += ["a token"] if result.row.task.kind == "generate" else []
     parts.append(f"{share:4.0%} of the limit" if share is not None else "")
+    if "input" in lane.details:
+        task = result.row.task
+        tokens = round(task.batch * task.length * task.filled)
+        parts.append(f"{tokens / lane.median:.0f} tokens/s")
+        parts.append(f"input {lane.details['input'] / lane.median:.1%}")
     parts.append(f"error {error:.1e}" if error is not None else "")
     parts.append(f"rms {lane.rms:.1e}" if lane.rms is not None else "")
     parts.append(f"peak {lane.peak_mb:.0f} MB" if lane.peak_mb else "")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.speed.rows import Bar, Row
-from benchmarks.speed.tasks import Task, attention_operations, passes, products_of
+from benchmarks.speed.tasks import Task, attention_operations, bytes_of_update, passes, products_of
 
 # [name, rows, inputs, outputs, seconds]
 Product = list[Any]
@@ -58,15 +58,23 @@ class Limit:
         seconds: For all floating-point operations of the task.
         rate: The rate, in operations a second.
         by: Names of the best products.
+        memory: Of `seconds`, those of the memory that the optimizer reads and writes.
     """
 
     seconds: float
     rate: float
     by: tuple[str, ...]
+    memory: float = 0.0
 
 
-def limit_of(task: Task, products: list[Product]) -> Limit | None:
-    """The limit by these products, of as many rounds as there were; None if one is not measured."""
+def limit_of(task: Task, products: list[Product], seconds_a_byte: float = 0.0) -> Limit | None:
+    """The limit by these products, of as many rounds as there were; None if one is not measured.
+
+    Args:
+        task: Whose.
+        products: As they were measured.
+        seconds_a_byte: What streaming memory takes at its best.
+    """
     times: dict[tuple[int, int, int], dict[str, list[float]]] = defaultdict(
         lambda: defaultdict(list)
     )
@@ -83,7 +91,8 @@ def limit_of(task: Task, products: list[Product]) -> Limit | None:
         operations += count * 2 * shape[0] * shape[1] * shape[2]
     rate = operations / total
     everything = passes(task) * (operations + attention_operations(task))
-    return Limit(everything / rate, rate, tuple(dict.fromkeys(names)))
+    memory = bytes_of_update(task) * seconds_a_byte
+    return Limit(everything / rate + memory, rate, tuple(dict.fromkeys(names)), memory)
 
 
 @dataclass

@@ -113,6 +113,7 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
     small, small_tf = (_named(lane, "int8", quantized="all") for lane in (causal, causal_tf))
     late, late_tf = (_named(lane, "after 490", prompt=490) for lane in (causal, causal_tf))
     early, early_tf = (_named(lane, "after 2", prompt=2) for lane in (causal, causal_tf))
+    adamw = replace(_named(OURS, "PyTorch's AdamW", optimizer="adamw"), long=True)
     large = Shape(**{**shape.__dict__, "vocab_size": large_vocabulary})
     return (
         Row(
@@ -200,6 +201,24 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
             Task("train", 8, 64, shape=shape),
             (OURS, PEER_4, LONG_5, OURS_TF, keras_adamw, FUNCTION),
             bars(OURS, 3.5, PEER_4, PEER_5) + bars(OURS_TF, 1.5, FUNCTION),
+        ),
+        Row(
+            "pretrain",
+            "pretraining, sentences in the order of a file, 16 x 128, half filled",
+            Task("pretrain", 16, 128, filled=0.5, shape=shape),
+            (OURS, adamw, PEER_4, OURS_TF, FUNCTION),
+            bars(OURS, 2.5, PEER_4) + bars(OURS_TF, 2.0, FUNCTION) + own(OURS, adamw),
+            {OURS.name: (0.8, ""), OURS_TF.name: (0.8, "products, TensorFlow")},
+            long=True,
+        ),
+        Row(
+            "pretrain-full",
+            "pretraining, full batches of running text, 16 x 128",
+            Task("pretrain", 16, 128, shape=shape),
+            (OURS, PEER_4, OURS_TF, FUNCTION),
+            bars(OURS, 1.8, PEER_4) + bars(OURS_TF, 1.6, FUNCTION),
+            {OURS.name: (0.8, ""), OURS_TF.name: (0.8, "products, TensorFlow")},
+            long=True,
         ),
         Row(
             "memory",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -14,6 +15,8 @@ FIRST_WORD = 6  # ids below are special
 COMPARED_SENTENCES = 2
 # AdamW of every library; their defaults differ.
 LEARNING_RATE, BETAS, EPSILON, DECAY = 1e-5, (0.9, 0.999), 1e-8, 0.01
+# Largest norm of all gradients together, where they are clipped.
+CLIP = 5.0
 
 # (rows, inputs, outputs) of a product, and how often a task computes it.
 Products = dict[tuple[int, int, int], int]
@@ -39,11 +42,11 @@ class Task:
     """A computation that every contender of a row does.
 
     Attributes:
-        kind: "encode", "loss" (language model, forward), "train" (one step of AdamW), "memory"
-            (of such a step), "one row" (the products of a decoder's step), "parts" (what a layer
-            of int8 consists of), "few rows" (products of a growing number of rows), "rounding"
-            (of the products of a layer), or "generate" (a token after prompts that fill the
-            batch).
+        kind: "encode", "loss" (language model, forward), "train" (one step of AdamW), "pretrain"
+            (such a step with the reading and masking of its batch), "memory" (of a step), "one
+            row" (the products of a decoder's step), "parts" (what a layer of int8 consists of),
+            "few rows" (products of a growing number of rows), "rounding" (of the products of a
+            layer), or "generate" (a token after prompts that fill the batch).
         batch, length: Of the padded batch.
         filled: Share of the batch that is no padding.
         labelled: Share of the tokens that have a label.
@@ -110,7 +113,10 @@ def batch_of(task: Task, pad: int = 2) -> Batch:
 
 
 def products_of(task: Task) -> Products:
-    """Every product with a matrix of weights, forward; padding and unlabelled rows left out."""
+    """Every product with a matrix of weights, forward; padding and unlabelled rows left out.
+
+    Of "pretrain" also those of the last layer for what nothing is predicted of.
+    """
     width, layers = task.shape.emb_dim, task.shape.n_layers
     rows = {"one row": 1, "generate": task.batch}.get(task.kind)
     rows = rows or round(task.batch * task.length * task.filled)
@@ -119,11 +125,36 @@ def products_of(task: Task) -> Products:
         (rows, width, 4 * width): layers,
         (rows, 4 * width, width): layers,
     }
+    if task.kind == "pretrain":
+        return _products_of_labelled(task, rows)
     if task.kind in ("loss", "train"):
         products[round(rows * task.labelled), width, task.shape.vocab_size] = 1
     if task.kind == "generate":
         products[rows, width, task.shape.vocab_size] = 1
     return products
+
+
+def _products_of_labelled(task: Task, rows: int) -> Products:
+    """In the last layer, only keys and values are needed of all rows."""
+    width, layers = task.shape.emb_dim, task.shape.n_layers
+    labelled, products = round(rows * task.labelled), Counter[tuple[int, int, int]]()
+    products[rows, width, width] += 4 * layers - 2
+    products[labelled, width, width] += 2
+    for each, count in ((rows, layers - 1), (labelled, 1)):
+        products[each, width, 4 * width] += count
+        products[each, 4 * width, width] += count
+    products[labelled, width, task.shape.vocab_size] += 1
+    return dict(+products)
+
+
+def bytes_of_update(task: Task) -> int:
+    """What an update by Adam reads and writes: weight, gradient and two moments; all but one."""
+    if task.kind != "pretrain":
+        return 0
+    width, shape = task.shape.emb_dim, task.shape
+    layer = 12 * width**2 + 13 * width
+    positions = shape.max_position_embeddings * width
+    return 7 * 4 * (shape.vocab_size * (width + 1) + shape.n_layers * layer + positions)
 
 
 def by_size(task: Task, name: str, seconds: float) -> list[list[Any]]:
@@ -146,12 +177,15 @@ def attention_operations(task: Task) -> int:
     if task.kind == "generate":
         return 0
     squares = int((lengths_of(task) ** 2).sum())
-    return 4 * squares * task.shape.emb_dim * task.shape.n_layers
+    layers: float = task.shape.n_layers
+    if task.kind == "pretrain":  # in the last, only labelled positions query
+        layers += task.labelled - 1
+    return round(4 * squares * task.shape.emb_dim * layers)
 
 
 def passes(task: Task) -> int:
     """How often a task does the work of a forward pass: in training, three products for one."""
-    return 3 if task.kind == "train" else 1
+    return 3 if task.kind in ("train", "pretrain") else 1
 
 
 def growing(task: Task) -> Iterator[tuple[str, int, Task]]:

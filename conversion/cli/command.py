@@ -19,6 +19,7 @@ from conversion.cli.parsing import Parser
 from conversion.cli.terminal import IMPOSSIBLE, INTERRUPTED, write_out
 from conversion.cli.texts import add_encode, add_fill_mask, add_score
 from conversion.cli.tokenize import add_tokenize
+from conversion.cli.training import add_pretrain
 from conversion.cli.vocabulary import add_build_vocab, add_learn_bpe
 from conversion.reports.json_text import error_json
 from conversion.reports.wording import shown
@@ -83,6 +84,7 @@ def parser() -> Parser:
     add_learn_bpe(commands)
     add_build_vocab(commands)
     add_import_corpus(commands)
+    add_pretrain(commands)
     return result
 
 

@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass
 
 from conversion.reports.json_text import json_text
 
+# The signature of BLEU that was not computed by sacreBLEU.
+MULTI_BLEU = "multi-bleu"
+
 
 @dataclass(frozen=True)
 class Bleu:
@@ -19,7 +22,7 @@ class Bleu:
         hypothesis_length: Words of the translations.
         reference_length: Words of the references, for each line those of the one that is nearest
             in length.
-        signature: How it was computed: sacreBLEU's, or "multi-bleu".
+        signature: How it was computed: sacreBLEU's, or `MULTI_BLEU`.
     """
 
     score: float
@@ -32,6 +35,9 @@ class Bleu:
 
     def text(self) -> str:
         """One line, in the words of multi-bleu.perl."""
+        if self.signature == MULTI_BLEU and not self.reference_length:
+            # What the script says of references without a word, whatever was translated.
+            return "BLEU = 0, 0/0/0/0 (BP=0, ratio=0, hyp_len=0, ref_len=0)"
         precisions = "/".join(f"{each:.1f}" for each in self.precisions)
         return (
             f"BLEU = {self.score:.2f}, {precisions} (BP={self.brevity_penalty:.3f}, "

@@ -15,7 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from conversion.evaluation.figures import Bleu
+from conversion.evaluation.figures import MULTI_BLEU, Bleu
 
 _ORDERS = (1, 2, 3, 4)
 _SUBWORD_ENDS = re.compile(r"(@@ )|(@@ ?\Z)")
@@ -63,7 +63,7 @@ def multi_bleu(translations: Sequence[str], references: Sequence[Sequence[str]])
         ratio=length / reference_length if reference_length else 0.0,
         hypothesis_length=length,
         reference_length=reference_length,
-        signature="multi-bleu",
+        signature=MULTI_BLEU,
     )
 
 

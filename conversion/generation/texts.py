@@ -83,9 +83,11 @@ class Texts:
         # The original's own preprocessing of translations, which its tokenize.sh lacks.
         self._romanian = lang == "ro" and tokenizer.mode == "original" and framing == "sentence"
         tokenizer.truncation_side = "left" if framing == "prompt" else "right"
-        # Raises as well if a language needs a package that is not installed.
-        tokenizer.tokenize("", lang=lang)
-        tokenizer.detokenize("", lang=written_lang)
+        # Raises if a language needs a package that is not installed.
+        if not options.input_is_bpe:
+            tokenizer.tokenize("", lang=lang)
+        if options.detokenize:
+            tokenizer.detokenize("", lang=written_lang)
 
     def encode(self, lines: Sequence[Line]) -> list[Encoded]:
         """Encode lines."""

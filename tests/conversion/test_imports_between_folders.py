@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": {"reports", "line_by_line"},
     "texts": {"line_by_line", "opening"},
     "vocabulary": {"reports", "line_by_line"},
+    "training": {"reports", "opening", "line_by_line", "generation", "evaluation"},
     "cli": {
         "reports",
         "opening",
@@ -39,6 +40,7 @@ ALLOWED: dict[str, set[str]] = {
         "evaluation",
         "texts",
         "vocabulary",
+        "training",
     },
     "layouts_page": set(),
     "__main__": {"cli"},

@@ -73,6 +73,11 @@ def prefer_onednn(monkeypatch: pytest.MonkeyPatch, rows: dict[torch.dtype, range
     monkeypatch.setattr(onednn, "PREFER_ONEDNN", rows)
 
 
+def prefer_transposed(monkeypatch: pytest.MonkeyPatch, rows: range) -> None:
+    """Set for how many rows products of a step of generation are weight x^T."""
+    monkeypatch.setattr(onednn, "PREFER_TRANSPOSED", rows)
+
+
 def set_smallest_matrix(monkeypatch: pytest.MonkeyPatch, numbers: int) -> None:
     """Set how large a matrix must be for oneDNN."""
     monkeypatch.setattr(onednn, "SMALLEST_MATRIX", numbers)

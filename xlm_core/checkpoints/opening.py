@@ -17,6 +17,7 @@ from xlm_core.checkpoints.layouts import (
 )
 from xlm_core.checkpoints.layouts.base import Content, Layout
 from xlm_core.checkpoints.layouts.weights_file import WeightsFile
+from xlm_core.checkpoints.moments import Moments
 from xlm_core.checkpoints.naming import architecture_in, classes_named
 from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
 from xlm_core.checkpoints.original import Original, read_original
@@ -261,6 +262,22 @@ def open_checkpoint(
         notes=(*content.notes, *notes),
         text_files=content.text_files,
     )
+
+
+def open_moments(path: str | os.PathLike[str]) -> Moments | None:
+    """Adam's state of a checkpoint; None if its layout never has it.
+
+    Args:
+        path: As in `open_checkpoint`.
+
+    Raises:
+        CheckpointError: As there.
+    """
+    checkpoint = open_checkpoint(path)
+    if is_index(without_variant(checkpoint.file.name)):
+        return None
+    layout = LAYOUTS[checkpoint.layout]
+    return layout.moments(WeightsFile(checkpoint.file), checkpoint.config)
 
 
 def _given_config(config: Any) -> XLMConfig:

@@ -41,27 +41,6 @@ class BeamStep:
     scores: NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class _Hypothesis:
-    score: float
-    ids: NDArray[np.int64]
-
-
-class _Candidate(NamedTuple):
-    """A token that a row may go on with; ends: by itself, stopped: by the caller."""
-
-    score: float
-    token: int
-    row: int
-    ends: bool
-    stopped: bool
-
-    @property
-    def may_finish(self) -> bool:
-        """Whether its sequence is finished with it: not if it was ruled out, or holds nothing."""
-        return (self.ends or self.stopped) and self.score > _NOTHING / 2
-
-
 class BeamSearch:
     """The beams of a batch of sentences, which do not know of each other.
 
@@ -107,13 +86,14 @@ class BeamSearch:
         drops_finished: bool = True,
     ) -> None:
         self.beams, self.returned, self.eos, self.pad = beams, returned, eos, pad
-        self.drops_finished = drops_finished
+        self.drops_finished, self.closing = drops_finished, closing
         self.candidates = max(2, 1 + len(eos)) * beams
-        kind = _OriginalSentence if scoring == "original" else _TransformersSentence
-        self._sentences = [
-            kind(beams, int(limit), int(prompt), closing, float(length_penalty), early_stopping)
-            for limit, prompt in zip(limits, prompts, strict=True)
-        ]
+        self.early_stopping = early_stopping
+        self._limits, self._prompts = limits, prompts
+        self._by_original = scoring == "original"
+        self._powers = _Powers(float(length_penalty))
+        self._finished = _Finished(len(limits), beams, drops_first=self._by_original)
+        self._done = np.zeros(len(limits), dtype=bool)  # of the sentences of the call
         self.sentences = np.arange(len(limits))
         self.scores = np.tile([0.0, *[_NOTHING] * (beams - 1)], len(limits))
         self._ids = np.zeros((len(limits) * beams, 0), dtype=np.int64)
@@ -121,7 +101,7 @@ class BeamSearch:
     @property
     def done(self) -> bool:
         """Whether every sentence is done."""
-        return all(sentence.done for sentence in self._sentences)
+        return bool(self._done.all())
 
     def step(
         self,
@@ -147,41 +127,19 @@ class BeamSearch:
         """
         scores = scores.astype(np.float64)
         lost = np.isnan(scores).any(axis=1) | (scores[:, 0] == -np.inf)
-        lost &= [not self._sentences[number].done for number in self.sentences]
+        lost &= ~self._done[self.sentences]
         if lost.any():
             refuse_no_choice(self.sentences[lost])
         beams, ids = (part.astype(np.int64) for part in np.divmod(indices, vocabulary))
-        sources = beams + np.arange(len(self.sentences))[:, None] * self.beams
+        rows = beams + np.arange(len(self.sentences))[:, None] * self.beams
         ends = np.isin(ids, self.eos)
         stopped = np.zeros(ids.shape, dtype=bool)
         if stops is not None:
-            continued = np.concatenate([self._ids[sources], ids[..., None]], axis=2)
+            continued = np.concatenate([self._ids[rows], ids[..., None]], axis=2)
             stopped = stops(continued.reshape(ids.size, -1)).reshape(ids.shape)
-        going_on, parts = [], []
-        candidates = zip(
-            *(part.tolist() for part in (scores, ids, sources, ends, stopped)), strict=True
-        )
-        for place, (number, each) in enumerate(zip(self.sentences, candidates, strict=True)):
-            sentence = self._sentences[number]
-            if not sentence.done:
-                kept = sentence.step(
-                    [_Candidate(*one) for one in zip(*each, strict=True)], self._ids
-                )
-            if not sentence.done:
-                # Fewer than there are beams only where the caller stopped them.
-                lacking = [kept[0]._replace(score=_NOTHING)] * (self.beams - len(kept))
-                parts += [(one.token, one.row, one.score) for one in [*kept, *lacking]]
-            elif self.drops_finished:
-                continue
-            else:
-                first = place * self.beams
-                parts += [(self.pad, row, 0.0) for row in range(first, first + self.beams)]
-            going_on.append(number)
-        self.sentences = np.array(going_on, dtype=np.int64)
-        tokens, rows, sums = zip(*parts, strict=True) if parts else ((), (), ())
-        step = BeamStep(
-            np.array(tokens, np.int64), np.array(rows, np.int64), np.array(sums, np.float64)
-        )
+        candidates = _Candidates(scores, ids, rows, ends, stopped)
+        choose = self._choose_original if self._by_original else self._choose_transformers
+        step = self._going_on(candidates, choose(candidates))
         self.scores = step.scores
         self._ids = np.concatenate([self._ids[step.sources], step.ids[:, None]], axis=1)
         return step
@@ -194,115 +152,214 @@ class BeamSearch:
             (sentences * returned, tokens), and their scores, float64, shape
             (sentences * returned,).
         """
-        best = [each for sentence in self._sentences for each in sentence.best(self.returned)]
-        longest = max((len(each.ids) for each in best), default=0)
-        sequences = np.full((len(best), longest), self.pad, dtype=np.int64)
-        for row, each in zip(sequences, best, strict=True):
-            row[: len(each.ids)] = each.ids
-        return sequences, np.array([each.score for each in best])
+        return self._finished.best(self.returned, self.pad)
 
+    def _choose_original(self, candidates: _Candidates) -> NDArray[np.bool_]:
+        """Finish sequences, and sentences, as in the original's `generate_beam`.
 
-class _Sentence:
-    """The finished sequences of one sentence."""
+        Candidates are taken, best first, until as many go on as there are beams.
 
-    def __init__(
-        self,
-        beams: int,
-        limit: int,
-        prompt: int,
-        closing: int | None,
-        length_penalty: float,
-        early_stopping: bool | Literal["never"],
+        Returns:
+            bool, shape (active, candidates): which of the candidates go on.
+        """
+        numbers, finished = self.sentences, self._finished
+        prompts, limits = self._prompts[numbers], self._limits[numbers]
+        bounds = candidates.scores[:, 0] / self._powers.of(prompts + limits - 1)
+        beaten = finished.are_full(numbers) & (finished.worst(numbers) >= bounds)
+        at_limit = self._ids.shape[1] + 1 >= limits
+        finishing = at_limit[:, None] | candidates.may_finish
+        taken = _before(~finishing) < self.beams
+        going_on = taken & ~finishing
+        active = ~self._done[numbers] & ~beaten
+        self._add(candidates, taken & finishing & active[:, None], prompts + self._ids.shape[1])
+        full = finished.are_full(numbers) & (self.early_stopping is True)
+        self._done[numbers] |= beaten | at_limit | full | ~going_on.any(1)
+        return going_on
+
+    def _choose_transformers(self, candidates: _Candidates) -> NDArray[np.bool_]:
+        """As `_choose_original`, as in transformers' `_beam_search`.
+
+        Only the best candidates, as many as there are beams, may finish.
+        """
+        numbers, finished = self.sentences, self._finished
+        limits, generated = self._limits[numbers], self._ids.shape[1] + 1
+        at_limit = generated >= limits
+        finishing = at_limit[:, None] | candidates.may_finish
+        finishing[:, self.beams :] = False
+        goes_on = ~candidates.may_finish
+        going_on = goes_on & (_before(goes_on) < self.beams)
+        active = ~self._done[numbers]
+        lengths = np.full(len(numbers), generated)
+        self._add(candidates, finishing & active[:, None], lengths)
+        if self.early_stopping == "never" and self._powers.exponent > 0:
+            lengths = limits
+        best = candidates.scores[np.arange(len(numbers)), going_on.argmax(1)]
+        beaten = ~(best / self._powers.of(lengths) > finished.worst(numbers))
+        beaten |= self.early_stopping is True
+        beaten &= finished.are_full(numbers)
+        self._done[numbers] |= at_limit | ~going_on.any(1) | beaten
+        return going_on
+
+    def _add(
+        self, candidates: _Candidates, finishing: NDArray[np.bool_], lengths: NDArray[np.int64]
     ) -> None:
-        self.beams, self.limit, self.prompt, self.closing = beams, limit, prompt, closing
-        self.length_penalty, self.early_stopping = length_penalty, early_stopping
-        self.done = False
-        self.generated = 0  # tokens that each beam has
-        self.finished: list[_Hypothesis] = []
-
-    def step(self, candidates: Sequence[_Candidate], rows: NDArray[np.int64]) -> list[_Candidate]:
-        """Take the candidates, best first; returns those that are the beams from now on.
+        """Add the sequences of some candidates, best first, to those that are finished.
 
         Args:
-            candidates: Of this sentence.
-            rows: What the rows of the batch got, int64, shape (rows, tokens).
+            candidates: All.
+            finishing: bool, shape (active, candidates): which of them.
+            lengths: int64, shape (active,): what their scores are divided by a power of.
         """
-        raise NotImplementedError
+        at_limit = self._ids.shape[1] + 1 >= self._limits[self.sentences]
+        for column in np.flatnonzero(finishing.any(0)).tolist():
+            of = np.flatnonzero(finishing.T[column])
+            tokens = candidates.ids[of, column]
+            if self.closing is not None:
+                closes = at_limit[of] & ~candidates.ends[of, column]
+                tokens = np.where(closes, self.closing, tokens)
+            before = self._ids[candidates.rows[of, column]]
+            self._finished.add(
+                self.sentences[of],
+                candidates.scores[of, column] / self._powers.of(lengths[of]),
+                np.concatenate([before, tokens[:, None]], axis=1),
+            )
 
-    def best(self, number: int) -> list[_Hypothesis]:
-        """The best finished sequences, the best first; of equal ones, the first found."""
-        return sorted(self.finished, key=lambda each: -each.score)[:number]
+    def _going_on(self, candidates: _Candidates, going_on: NDArray[np.bool_]) -> BeamStep:
+        """The rows of the next batch, and which sentences they are of.
 
-    def _finished(
-        self, candidate: _Candidate, length: int, rows: NDArray[np.int64], *, at_limit: bool
-    ) -> _Hypothesis:
-        """A candidate that ends, its token replaced where its sequence must end otherwise."""
-        token = candidate.token
-        if at_limit and not candidate.ends and self.closing is not None:
-            token = self.closing
-        score = candidate.score / length**self.length_penalty
-        return _Hypothesis(score, np.append(rows[candidate.row], token))
+        Args:
+            candidates: All.
+            going_on: bool, shape (active, candidates): which of them are the beams from now on.
+        """
+        done = self._done[self.sentences]
+        columns = np.argsort(~going_on, axis=1, kind="stable")[:, : self.beams]
+        # Fewer than there are beams only where the caller stopped them.
+        lacking = ~np.take_along_axis(going_on, columns, axis=1)
+        columns = np.where(lacking, columns[:, :1], columns)
+        ids = np.take_along_axis(candidates.ids, columns, axis=1)
+        rows = np.take_along_axis(candidates.rows, columns, axis=1)
+        scores = np.take_along_axis(candidates.scores, columns, axis=1)
+        scores[lacking] = _NOTHING
+        if self.drops_finished:
+            ids, rows, scores = ids[~done], rows[~done], scores[~done]
+            self.sentences = self.sentences[~done]
+        else:
+            ids[done], scores[done] = self.pad, 0.0
+            rows[done] = np.arange(rows.size).reshape(rows.shape)[done]
+        return BeamStep(ids.ravel(), rows.ravel(), scores.ravel())
 
 
-class _OriginalSentence(_Sentence):
-    """Scores and ends as in the original's BeamHypotheses."""
+class _Candidates(NamedTuple):
+    """Tokens that rows may go on with, best first; each of shape (active, candidates).
 
-    def step(self, candidates: Sequence[_Candidate], rows: NDArray[np.int64]) -> list[_Candidate]:
-        """As `_Sentence.step`: candidates are taken until as many go on as there are beams."""
-        longest = self.prompt + self.limit - 1
-        bound = candidates[0].score / longest**self.length_penalty
-        if len(self.finished) >= self.beams and self._worst() >= bound:
-            self.done = True
-            return []
-        at_limit = self.generated + 1 >= self.limit
-        going_on: list[_Candidate] = []
-        for each in candidates:
-            if at_limit or each.may_finish:
-                self._add(self._finished(each, self._length, rows, at_limit=at_limit))
-            else:
-                going_on.append(each)
-            if len(going_on) == self.beams:
-                break
-        self.generated += 1
-        full = self.early_stopping is True and len(self.finished) >= self.beams
-        self.done = at_limit or full or not going_on
-        return going_on
+    Attributes:
+        scores: float64: sums of log-probabilities.
+        ids: int64: the tokens.
+        rows: int64: what they are appended to, of the rows of the batch.
+        ends: bool: those that end a sentence by themselves.
+        stopped: bool: those whose sequences the caller ends.
+    """
+
+    scores: NDArray[np.float64]
+    ids: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    ends: NDArray[np.bool_]
+    stopped: NDArray[np.bool_]
 
     @property
-    def _length(self) -> int:
-        """All tokens before the present one."""
-        return self.prompt + self.generated
-
-    def _worst(self) -> float:
-        return min(each.score for each in self.finished)
-
-    def _add(self, finished: _Hypothesis) -> None:
-        """Keep a finished sequence if it is among the best, as many as there are beams."""
-        if len(self.finished) < self.beams or finished.score > self._worst():
-            self.finished.append(finished)
-            if len(self.finished) > self.beams:
-                self.finished.remove(min(self.finished, key=lambda each: each.score))
+    def may_finish(self) -> NDArray[np.bool_]:
+        """Whether a sequence is finished with it: not if it was ruled out, or holds nothing."""
+        return (self.ends | self.stopped) & (self.scores > _NOTHING / 2)
 
 
-class _TransformersSentence(_Sentence):
-    """Scores and ends as in transformers' `_beam_search`."""
+class _Powers:
+    """Lengths to the power of `exponent`, by Python's own function: numpy's may round otherwise."""
 
-    def step(self, candidates: Sequence[_Candidate], rows: NDArray[np.int64]) -> list[_Candidate]:
-        """As `_Sentence.step`: only the best, as many as there are beams, may finish."""
-        self.generated += 1
-        at_limit = self.generated >= self.limit
-        self.finished += [
-            self._finished(each, self.generated, rows, at_limit=at_limit)
-            for each in candidates[: self.beams]
-            if at_limit or each.may_finish
+    def __init__(self, exponent: float) -> None:
+        self.exponent = exponent
+
+    def of(self, lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """float64, of the shape of `lengths`, which are of one dimension."""
+        known = {length: length**self.exponent for length in set(lengths.tolist())}
+        return np.array([known[length] for length in lengths.tolist()], dtype=np.float64)
+
+
+class _Finished:
+    """The best finished sequences of each sentence, as many as it has beams.
+
+    Args:
+        sentences: How many there are.
+        size: How many sequences are kept of each.
+        drops_first: Which of equally bad ones makes room for a better one: the first found, as in
+            the original, or the last.
+    """
+
+    def __init__(self, sentences: int, size: int, *, drops_first: bool) -> None:
+        self._drops_first = drops_first
+        self._counts = np.zeros(sentences, dtype=np.int64)
+        self._scores = np.zeros((sentences, size))
+        self._order = np.zeros((sentences, size), dtype=np.int64)  # in which they were found
+        self._ids: list[list[NDArray[np.int64] | None]] = [[None] * size for _ in range(sentences)]
+        self._found = 0
+
+    def are_full(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """bool, shape (numbers,): whether so many are finished of these sentences."""
+        full: NDArray[np.bool_] = self._counts[numbers] == self._scores.shape[1]
+        return full
+
+    def worst(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+        """float64, shape (numbers,): the worst score of these sentences; no number if not full."""
+        worst: NDArray[np.float64] = self._scores[numbers].min(1)
+        return worst
+
+    def add(
+        self, numbers: NDArray[np.int64], scores: NDArray[np.float64], ids: NDArray[np.int64]
+    ) -> None:
+        """Keep a sequence of each of these sentences, if it is among the best.
+
+        Args:
+            numbers: int64, shape (some,): sentences, each once.
+            scores: float64, shape (some,).
+            ids: int64, shape (some, tokens).
+        """
+        better = ~self.are_full(numbers) | (scores > self.worst(numbers))
+        numbers, scores, ids = numbers[better], scores[better], ids[better]
+        order = self._order[numbers] if self._drops_first else -self._order[numbers]
+        replaced = np.lexsort((order, self._scores[numbers]), axis=1)[:, 0]
+        slots = np.where(self.are_full(numbers), replaced, self._counts[numbers])
+        self._counts[numbers] += ~self.are_full(numbers)
+        self._scores[numbers, slots] = scores
+        self._order[numbers, slots] = self._found
+        self._found += 1
+        for number, slot, sequence in zip(numbers.tolist(), slots.tolist(), ids, strict=True):
+            self._ids[number][slot] = sequence
+
+    def best(self, number: int, pad: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The best of each sentence, the best first; of equal ones, the first found.
+
+        Args:
+            number: How many at most of each.
+            pad: What fills a sequence after its end.
+
+        Returns:
+            As `BeamSearch.finish`.
+        """
+        empty = np.arange(self._scores.shape[1]) >= self._counts[:, None]
+        ranked = np.lexsort((self._order, -self._scores, empty), axis=1)
+        best = [
+            (sentence, slot)
+            for sentence, slots in enumerate(ranked.tolist())
+            for slot in slots[: min(number, int(self._counts[sentence]))]
         ]
-        self.finished = self.best(self.beams)
-        going_on = [each for each in candidates if not each.may_finish][: self.beams]
-        if at_limit or not going_on:
-            self.done = True
-        elif len(self.finished) == self.beams:
-            never = self.early_stopping == "never" and self.length_penalty > 0
-            length = self.limit if never else self.generated
-            bound = going_on[0].score / length**self.length_penalty
-            self.done = self.early_stopping is True or not bound > self.finished[-1].score
-        return going_on
+        found = [ids for sentence, slot in best if (ids := self._ids[sentence][slot]) is not None]
+        longest = max((len(ids) for ids in found), default=0)
+        sequences = np.full((len(found), longest), pad, dtype=np.int64)
+        for row, ids in zip(sequences, found, strict=True):
+            row[: len(ids)] = ids
+        return sequences, np.array([self._scores[one] for one in best])
+
+
+def _before(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """int64, of the shape of `chosen`: how many are chosen before each, in its row."""
+    before: NDArray[np.int64] = chosen.cumsum(1) - chosen
+    return before

@@ -7,11 +7,13 @@ Source: Lample & Conneau 2019, sections 3.1 to 3.4; xlm/data and xlm/trainer.py 
 """
 
 from xlm_core.objectives.batch import Batch
+from xlm_core.objectives.collating import Collator
 from xlm_core.objectives.evaluation import EvaluationBatches
+from xlm_core.objectives.making import next_words
 from xlm_core.objectives.masking import Masking
 from xlm_core.objectives.sampling import language_probabilities
 from xlm_core.objectives.schedule import Schedule
-from xlm_core.objectives.sentences import Pairs
+from xlm_core.objectives.sentences import Pairs, batches_of, frame, join
 from xlm_core.objectives.settings import ObjectiveSettings, SpecialIds
 from xlm_core.objectives.streams import Stream
 from xlm_core.objectives.tasks import Task, tasks_of
@@ -19,6 +21,7 @@ from xlm_core.objectives.training import TrainingBatches
 
 __all__ = [
     "Batch",
+    "Collator",
     "EvaluationBatches",
     "Masking",
     "ObjectiveSettings",
@@ -28,6 +31,10 @@ __all__ = [
     "Stream",
     "Task",
     "TrainingBatches",
+    "batches_of",
+    "frame",
+    "join",
     "language_probabilities",
+    "next_words",
     "tasks_of",
 ]

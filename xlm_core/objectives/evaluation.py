@@ -14,7 +14,7 @@ from xlm_core.config import XLMConfig
 from xlm_core.corpus import Corpus
 from xlm_core.errors import ConfigError
 from xlm_core.objectives.batch import Batch
-from xlm_core.objectives.making import BatchMaker
+from xlm_core.objectives.making import BatchMaker, next_words
 from xlm_core.objectives.masking import Masking
 from xlm_core.objectives.sentences import Pairs, batches_of
 from xlm_core.objectives.settings import ObjectiveSettings, SpecialIds
@@ -34,8 +34,8 @@ class EvaluationBatches:
     Args:
         config: The model's.
         settings: bptt, batch_size, word_pred.
-        every: Of running text, read so many times fewer batches, the first ones. The original
-            has 5 (of its test sets 10) for models of more than 5 languages.
+        every: Of running text, read so many times fewer batches, the first ones, at least one. The
+            original has 5 (of its test sets 10) for models of more than 5 languages.
         most_pairs: Read so many pairs, the first ones; None: all. The original has 1,500 (300).
 
     Raises:
@@ -55,7 +55,9 @@ class EvaluationBatches:
             settings = replace(settings, tokens_per_batch=None, batch_size=32)
         # The original evaluates all sentences, but its models have no more positions than this.
         longest = config.max_position_embeddings // (2 if config.causal else 1) - 2
-        self.settings = replace(settings, max_len=longest, group_by_size=True, max_batch_size=0)
+        self.settings = replace(
+            settings, max_len=max(longest, 1), group_by_size=True, max_batch_size=0
+        )
         for name, value in (("every", every), ("most_pairs", most_pairs)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value!r}: expected a positive whole number.")
@@ -91,7 +93,7 @@ class EvaluationBatches:
 
     def _of_stream(self, task: Task, stream: Stream) -> Iterator[Batch]:
         generator = np.random.RandomState(0)
-        for window in range(len(stream) // self.every):
+        for window in range(max(len(stream) // self.every, 1)):
             yield self._labelled(self._maker.of_window(task, stream.batch(window)), generator)
 
     def _of_pairs(self, task: Task, pairs: Pairs, swapped: bool) -> Iterator[Batch]:
@@ -107,6 +109,6 @@ class EvaluationBatches:
 
     def _labelled(self, batch: Batch, generator: np.random.RandomState) -> Batch:
         if batch.task.objective == "clm":
-            return replace(batch, labels=self._maker.next_words(batch.input_ids, batch.lengths))
+            return replace(batch, labels=next_words(batch.input_ids, batch.lengths))
         ids, labels = self._masking.mask_for_evaluation(batch.input_ids, batch.lengths, generator)
         return replace(batch, input_ids=ids, labels=labels)

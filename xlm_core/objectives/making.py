@@ -19,6 +19,37 @@ from xlm_core.objectives.settings import ObjectiveSettings, SpecialIds
 from xlm_core.objectives.tasks import Task
 
 
+def language_id(config: XLMConfig, name: str) -> int:
+    """The id of a language.
+
+    Raises:
+        ConfigError: If the model does not have it.
+    """
+    known = config.lang2id or {}
+    if name not in known:
+        raise ConfigError(
+            f"the model has no language {name!r}: it has {', '.join(known) or 'no names'} "
+            f"(lang2id).{nearest(name, known)}"
+        )
+    return known[name]
+
+
+def next_words(input_ids: Ids, lengths: Ids) -> Ids:
+    """The next word of each position, as labels; none behind the last.
+
+    Args:
+        input_ids: int64, shape (batch, sequence).
+        lengths: int64, shape (batch,).
+
+    Returns:
+        int64, shape (batch, sequence), -100 where nothing follows.
+    """
+    labels = np.full_like(input_ids, IGNORED)
+    labels[:, :-1] = input_ids[:, 1:]
+    labels[np.arange(labels.shape[1]) >= lengths[:, None] - 1] = IGNORED
+    return labels
+
+
 class BatchMaker:
     """Makes batches for one model.
 
@@ -39,11 +70,12 @@ class BatchMaker:
         limit = self.config.max_position_embeddings
         longest = self.settings.max_len + 2
         for task in tasks:
-            if self.config.n_langs > 1:
+            if self.config.n_langs > 1 or self.config.lang2id:
                 for language in task.languages:
                     self.language(language)
             if task.is_stream:
                 needed, setting = self.settings.bptt, f"bptt is {self.settings.bptt}"
+                self._check_rows(task)
             else:
                 # Positions of a causal pair run on, those of others begin anew.
                 needed = 2 * longest if task.objective == "clm" else longest
@@ -65,6 +97,19 @@ class BatchMaker:
                     f"causal={self.config.causal}: choose one kind of objective for a model."
                 )
 
+    def _check_rows(self, task: Task) -> None:
+        """Raise `ConfigError` if there is nothing to predict in a row of running text."""
+        bptt, context = self.settings.bptt, self.settings.context_size
+        if bptt < 3:
+            raise ConfigError(
+                f"bptt is {bptt}: expected at least 3, because neither end of a row is predicted."
+            )
+        if task.objective == "clm" and context >= bptt - 1:
+            raise ConfigError(
+                f"context_size is {context} and bptt {bptt}: expected less than {bptt - 1}, or "
+                f"{task.name} predicts nothing."
+            )
+
     def check_corpus(self, corpus: Corpus) -> None:
         """Raise `CorpusError` if a corpus does not go with the model."""
         info, ids = corpus.info, self.ids
@@ -76,18 +121,8 @@ class BatchMaker:
             )
 
     def language(self, name: str) -> int:
-        """The id of a language.
-
-        Raises:
-            ConfigError: If the model does not have it.
-        """
-        known = self.config.lang2id or {}
-        if name not in known:
-            raise ConfigError(
-                f"the model has no language {name!r}: it has {', '.join(known) or 'no names'} "
-                f"(lang2id).{nearest(name, known)}"
-            )
-        return known[name]
+        """As `language_id`."""
+        return language_id(self.config, name)
 
     # -- batches -------------------------------------------------------------------------------
 
@@ -131,9 +166,7 @@ class BatchMaker:
     ) -> Batch:
         """Sources, and targets as labels: every word of them and the closing `</s>`."""
         ids, lengths = frame(source, self.ids)
-        targets, target_lengths = frame(target, self.ids)
-        labels = targets[:, 1:].copy()
-        labels[np.arange(labels.shape[1]) >= target_lengths[:, None] - 1] = IGNORED
+        labels = next_words(*frame(target, self.ids))[:, :-1]
         return Batch(
             task,
             ids,
@@ -144,16 +177,9 @@ class BatchMaker:
             self._same_language(labels, task.languages[1]),
         )
 
-    def next_words(self, input_ids: Ids, lengths: Ids) -> Ids:
-        """The next word of each position, as labels; none behind the last."""
-        labels = np.full_like(input_ids, IGNORED)
-        labels[:, :-1] = input_ids[:, 1:]
-        labels[np.arange(labels.shape[1]) >= lengths[:, None] - 1] = IGNORED
-        return labels
-
     def _with_labels(self, batch: Batch, generator: np.random.Generator) -> Batch:
         if batch.task.objective == "clm":
-            ids, labels = batch.input_ids, self.next_words(batch.input_ids, batch.lengths)
+            ids, labels = batch.input_ids, next_words(batch.input_ids, batch.lengths)
             labels[:, : self.settings.context_size] = IGNORED
         else:
             ids, labels = self.masking.mask(batch.input_ids, batch.lengths, generator)

@@ -30,10 +30,14 @@ class Masking:
     """
 
     def __init__(
-        self, settings: ObjectiveSettings, ids: SpecialIds, counts: Sequence[int] | None = None
+        self,
+        settings: ObjectiveSettings,
+        ids: SpecialIds,
+        counts: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.settings, self.ids = settings, ids
-        self._weights: npt.NDArray[np.float64] | None = None
+        # Logarithms of how seldom each id is chosen; infinite: never.
+        self._reluctance: npt.NDArray[np.float64] | None = None
         if settings.sample_alpha:
             if counts is None or len(counts) != ids.words:
                 found = "no counts" if counts is None else f"counts of {len(counts)} words"
@@ -42,10 +46,15 @@ class Masking:
                     f"{ids.words} words was seen, found {found}."
                 )
             seen = np.asarray(counts, dtype=np.float64)
-            weights = np.maximum(seen, 1) ** -settings.sample_alpha
-            weights[seen == 0] = 0
-            weights[ids.pad] = 0
-            self._weights = weights
+            reluctance = settings.sample_alpha * np.log(np.maximum(seen, 1))
+            reluctance[seen == 0] = np.inf
+            reluctance[ids.pad] = np.inf
+            if not np.isfinite(reluctance).any():
+                raise ConfigError(
+                    f"sample_alpha is {settings.sample_alpha}, and no word was seen: give the "
+                    "counts of the text, or sample_alpha 0."
+                )
+            self._reluctance = reluctance
 
     def mask(self, input_ids: Ids, lengths: Ids, generator: np.random.Generator) -> tuple[Ids, Ids]:
         """Mask a batch for training.
@@ -79,15 +88,15 @@ class Masking:
     def _choose(self, input_ids: Ids, generator: np.random.Generator) -> Mask:
         """bool, shape (batch, sequence): each word by chance, or a fixed number by frequency."""
         drawn = generator.random(input_ids.shape)
-        if self._weights is None:
+        if self._reluctance is None:
             return np.asarray(drawn < self.settings.word_pred)
-        # The smallest of exponential times with these rates are a sample without replacement.
-        weights = self._weights[input_ids]
+        # The smallest of exponential times with these rates are a sample without replacement;
+        # here their logarithms, which no exponent makes 0 or infinite.
+        reluctance = self._reluctance[input_ids]
         with np.errstate(divide="ignore"):
-            times = -np.log1p(-drawn) / weights
-        times[weights == 0] = np.inf
+            times = np.log(-np.log1p(-drawn)) + reluctance
         wanted = math.ceil(self.settings.word_pred * input_ids.size)
-        number = min(wanted, int(np.count_nonzero(weights)))
+        number = min(wanted, int(np.count_nonzero(np.isfinite(reluctance))))
         chosen = np.zeros(input_ids.size, dtype=bool)
         if number:
             chosen[np.argpartition(times, number - 1, axis=None)[:number]] = True

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 
 import numpy as np
+
+from xlm_core.errors import ConfigError
 
 
 def generator_of(seed: int, *purpose: str | int) -> np.random.Generator:
@@ -17,6 +20,13 @@ def generator_of(seed: int, *purpose: str | int) -> np.random.Generator:
     Args:
         seed: Of the whole run.
         purpose: Names and numbers; two purposes that differ are independent.
+
+    Raises:
+        ConfigError: If the seed is no whole number, of whatever size.
     """
-    digest = hashlib.sha256(json.dumps([seed, *purpose]).encode()).digest()
+    try:
+        number = int(operator.index(seed))
+    except TypeError:
+        raise ConfigError(f"seed is {seed!r:.80}: expected a whole number.") from None
+    digest = hashlib.sha256(json.dumps([number, *purpose]).encode()).digest()
     return np.random.Generator(np.random.Philox(key=np.frombuffer(digest[:16], "<u8")))

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from xlm_core.errors import ConfigError
+
 
 def language_probabilities(
     sentences: Sequence[int], factor: float = -1.0
@@ -22,8 +24,16 @@ def language_probabilities(
 
     Returns:
         float64, shape (languages,), which sum to 1.
+
+    Raises:
+        ConfigError: If a language has no sentence, or the factor is neither -1 nor positive.
     """
     counts = np.asarray(sentences, dtype=np.float64)
-    weights = np.ones_like(counts) if factor == -1 else (counts / counts.sum()) ** factor
+    if not len(counts) or not (counts >= 1).all():
+        raise ConfigError(f"languages have {sentences!r:.80} sentences: expected some of each.")
+    if factor != -1 and not 0 < factor < np.inf:
+        raise ConfigError(f"lg_sampling_factor is {factor!r}: expected -1 or a positive number.")
+    # Of the largest, not of all: no factor then makes all of them 0.
+    weights = np.ones_like(counts) if factor == -1 else (counts / counts.max()) ** factor
     probabilities: npt.NDArray[np.float64] = weights / weights.sum()
     return probabilities

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from xlm_core.errors import ConfigError
+from xlm_core.errors import ConfigError, InputError
 from xlm_core.objectives.randomness import generator_of
 from xlm_core.objectives.sampling import language_probabilities
 from xlm_core.objectives.tasks import Task
+
+Places = npt.NDArray[np.int64]
 
 # An iteration has at most so many steps of one kind.
 MOST_DRAWS = 5
@@ -34,6 +35,17 @@ class Draw:
 
     task: Task
     use: int
+
+
+def _place_of(step: int) -> tuple[int, int]:
+    """The block of a step, and its place there.
+
+    Raises:
+        InputError: If there is no such step.
+    """
+    if step < 0:
+        raise InputError(f"step is {step}: expected a whole number from 0.")
+    return divmod(step, _BLOCK)
 
 
 class Schedule:
@@ -85,11 +97,12 @@ class Schedule:
         self._places = [np.array([places[task] for task in kind]) for kind, _ in self.slots]
         # Uses of each task before each block that was asked for.
         self._uses_before = [np.zeros(len(self.tasks), dtype=np.int64)]
-        self._block = lru_cache(maxsize=2)(self._drawn_block)
+        # The blocks that were asked for last.
+        self._blocks: dict[int, tuple[Places, Places]] = {}
 
     def draws(self, step: int) -> tuple[Draw, ...]:
         """What each part of step `step`, counted from 0, works on."""
-        block, row = divmod(step, _BLOCK)
+        block, row = _place_of(step)
         places, uses = self._block(block)
         return tuple(
             Draw(self.tasks[place], use)
@@ -98,12 +111,12 @@ class Schedule:
 
     def uses(self, step: int) -> dict[Task, int]:
         """How many batches of each task are taken before step `step`."""
-        block, row = divmod(step, _BLOCK)
+        block, row = _place_of(step)
         before = self._before(block)
         taken = np.bincount(self._places_of(block)[:row].ravel(), minlength=len(self.tasks))
         return dict(zip(self.tasks, (before + taken).tolist(), strict=True))
 
-    def _places_of(self, block: int) -> npt.NDArray[np.int64]:
+    def _places_of(self, block: int) -> Places:
         """The places in `tasks` of a block's draws, int64, shape (steps, parts)."""
         chances = generator_of(self.seed, "languages", block).random((_BLOCK, self.parts))
         places = np.empty(chances.shape, dtype=np.int64)
@@ -113,7 +126,7 @@ class Schedule:
             places[rows] = where[np.searchsorted(ends, chances[rows], side="right")]
         return places
 
-    def _before(self, block: int) -> npt.NDArray[np.int64]:
+    def _before(self, block: int) -> Places:
         """Uses of each task before a block, int64, shape (tasks,)."""
         while len(self._uses_before) <= block:
             places = self._places_of(len(self._uses_before) - 1)
@@ -121,8 +134,14 @@ class Schedule:
             self._uses_before.append(self._uses_before[-1] + taken)
         return self._uses_before[block]
 
-    def _drawn_block(self, block: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _block(self, block: int) -> tuple[Places, Places]:
         """The places of a block's draws, and earlier uses of each: int64, (steps, parts)."""
+        if block not in self._blocks:
+            kept = list(self._blocks.items())[-1:]
+            self._blocks = {**dict(kept), block: self._drawn_block(block)}
+        return self._blocks[block]
+
+    def _drawn_block(self, block: int) -> tuple[Places, Places]:
         places = self._places_of(block)
         flat = places.ravel()
         uses = np.empty_like(flat)

@@ -94,7 +94,7 @@ def batches_of(
     return batches
 
 
-def frame(sentences: Sequence[IdArray], ids: SpecialIds) -> tuple[Ids, Ids]:
+def frame(sentences: Sequence[IdArray] | Sequence[Ids], ids: SpecialIds) -> tuple[Ids, Ids]:
     """Put `</s>` at both ends of every sentence, and pad.
 
     Returns:
@@ -118,8 +118,9 @@ def join(first: tuple[Ids, Ids], second: tuple[Ids, Ids], pad: int) -> tuple[Ids
 
     Returns:
         The ids, int64, shape (batch, sequence); their lengths, int64, shape (batch,); positions,
-        int64, shape (batch, sequence), which begin anew with the second sentence; and where that
-        one is, bool, shape (batch, sequence): padding counts as its part.
+        int64, shape (batch, sequence), which begin anew with the second sentence, and in padding
+        are none that no sentence has; and where the second one is, bool, shape (batch, sequence):
+        padding counts as its part.
     """
     (ids1, len1), (ids2, len2) = first, second
     lengths = len1 + len2
@@ -130,4 +131,6 @@ def join(first: tuple[Ids, Ids], second: tuple[Ids, Ids], pad: int) -> tuple[Ids
     in_second = is_second & (sequence < lengths[:, None])
     joined[in_second] = ids2[np.arange(ids2.shape[1]) < len2[:, None]]
     positions = np.where(is_second, sequence - len1[:, None], sequence)
+    # Padding may not run out of the position table.
+    positions = np.minimum(positions, max(int(len1.max()), int(len2.max())) - 1)
     return joined, lengths, positions, is_second

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -111,7 +112,7 @@ def _check(settings: ObjectiveSettings, expected: str, names: tuple[str, ...], f
     for name in names:
         value = getattr(settings, name)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (is_number and fits(value)):
+        if not (is_number and math.isfinite(value) and fits(value)):
             raise ConfigError(f"{name} is {value!r}: expected {expected}.")
 
 

@@ -32,16 +32,7 @@ class Task:
     languages: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.objective in _LATER:
-            raise ConfigError(
-                f"the objective {self.objective!r} ({_LATER[self.objective]}) is not supported: "
-                f"expected one of {', '.join(OBJECTIVES)}."
-            )
-        if self.objective not in OBJECTIVES:
-            raise ConfigError(
-                f"unknown objective {self.objective!r}: expected one of {', '.join(OBJECTIVES)}."
-                f"{nearest(self.objective, OBJECTIVES, 0.5)}"
-            )
+        check_objective(self.objective)
         allowed = {"clm": (1, 2), "mlm": (1,), "tlm": (2,), "mt": (2,)}[self.objective]
         if len(self.languages) not in allowed:
             expected = " or ".join(("a language", "a pair")[number - 1] for number in allowed)
@@ -62,7 +53,21 @@ class Task:
         return len(self.languages) == 1
 
 
-def tasks_of(objective: str, languages: Iterable[str]) -> tuple[Task, ...]:
+def check_objective(name: str) -> None:
+    """Raise `ConfigError` unless there is such an objective."""
+    if name in _LATER:
+        raise ConfigError(
+            f"the objective {name!r} ({_LATER[name]}) is not supported: expected one of "
+            f"{', '.join(OBJECTIVES)}."
+        )
+    if name not in OBJECTIVES:
+        raise ConfigError(
+            f"unknown objective {name!r}: expected one of {', '.join(OBJECTIVES)}."
+            f"{nearest(name, OBJECTIVES, 0.5)}"
+        )
+
+
+def tasks_of(objective: str, languages: Iterable[str] | str) -> tuple[Task, ...]:
     """The tasks of one objective, from texts such as "en" and "en-fr".
 
     As in the original, "mlm" of a pair is "tlm".
@@ -71,7 +76,7 @@ def tasks_of(objective: str, languages: Iterable[str]) -> tuple[Task, ...]:
         ConfigError: For what is no task, or one given twice.
     """
     tasks = []
-    for text in languages:
+    for text in (languages,) if isinstance(languages, str) else languages:
         parts = tuple(text.split("-"))
         masked_pair = objective == "mlm" and len(parts) == 2
         tasks.append(Task("tlm" if masked_pair else objective, parts))

@@ -5,8 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from xlm_core.config import XLMConfig
 from xlm_core.corpus import Corpus
+from xlm_core.errors import InputError
 from xlm_core.objectives.batch import Batch, Ids, pieces
 from xlm_core.objectives.making import BatchMaker
 from xlm_core.objectives.masking import Masking
@@ -48,7 +52,7 @@ class TrainingBatches:
         pairs: Mapping[tuple[str, str], PairOfCorpora] | None = None,
         settings: ObjectiveSettings | None = None,
         seed: int = 0,
-        counts: Sequence[int] | None = None,
+        counts: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> None:
         self.settings = settings = settings or ObjectiveSettings()
         self.tasks, self.seed = tuple(tasks), seed
@@ -110,6 +114,7 @@ class TrainingBatches:
                 of every part, so that all ranks work on the same tasks in turn; it may be empty,
                 if a part has fewer rows than there are ranks.
         """
+        _check_one_of("rank", rank, ranks)
         parts = self.settings.parts
         if parts % ranks == 0 and (whole_parts or ranks == 1):
             mine = range(rank * parts // ranks, (rank + 1) * parts // ranks)
@@ -136,6 +141,7 @@ class TrainingBatches:
                 as PyTorch's DataLoader then takes turns among them.
             whole_parts: As in `local_batches`.
         """
+        _check_one_of("reader", reader, readers)
         step = first + reader
         while True:
             yield self.local_batches(step, rank, ranks, whole_parts=whole_parts)
@@ -194,3 +200,9 @@ class TrainingBatches:
         if task.is_stream:
             return generator.permutation(len(self._streams[task]))
         return batches_of(self._pairs[task].lengths, self.settings, generator)
+
+
+def _check_one_of(what: str, which: int, number: int) -> None:
+    """Raise `InputError` unless `which` of `number` is one of them."""
+    if not 0 <= which < number:
+        raise InputError(f"{what} is {which} of {number}: expected one from 0 to {number - 1}.")

@@ -18,6 +18,10 @@ Section = TypeVar("Section")
 PRECISIONS = ("float32", "bfloat16", "float16", "float64")
 OPTIMIZERS = ("adam", "adam_inverse_sqrt", "adamw", "sgd")
 MATCHES = ("all", "words")
+UNITS = ("updates", "tokens")
+# Intervals of a run, and their defaults in updates.
+INTERVALS = {"evaluate_every": 1000, "save_every": 1000, "log_every": 50}
+PARALLELS = ("ddp", "fsdp")
 
 
 @dataclass(frozen=True)
@@ -77,25 +81,73 @@ class OptimizerSettings:
     accumulate: int = 1
     mean_of_ranks: bool = False
 
+    def __post_init__(self) -> None:
+        # What an optimizer does not have would change nothing, in silence.
+        unused = {
+            "adam_inverse_sqrt": (),
+            "sgd": ("warmup_updates", "warmup_init_lr", "betas", "eps", "weight_decay"),
+        }.get(self.name, ("warmup_updates", "warmup_init_lr"))
+        plain = OptimizerSettings.__dataclass_fields__
+        for name in unused:
+            default = plain[name]
+            usual = default.default if default.default is not MISSING else None
+            if getattr(self, name) != (usual if usual is not None else [0.9, 0.999]):
+                raise ConfigError(
+                    f"optimizer.{name} is {getattr(self, name)!r}, which {self.name} does not "
+                    "have: leave it out, or choose adam_inverse_sqrt."
+                )
+
 
 @dataclass(frozen=True)
 class DurationSettings:
-    """How long a run takes, and what happens meanwhile; counted in updates of the weights.
+    """How long a run takes, and what happens meanwhile.
 
     Attributes:
-        updates: Of the whole run; or
+        updates: Of the weights, in the whole run; or
         tokens: Read in the whole run, over all ranks.
-        evaluate_every, save_every, log_every: Updates between evaluations, checkpoints and lines
-            of the log; 0: never.
+        interval_unit: What the three intervals count: "updates", or "tokens" over all ranks.
+        evaluate_every, save_every, log_every: From one evaluation, checkpoint and line of the log
+            to the next; 0: never. Of updates, 1000, 1000 and 50 by default.
         keep: Checkpoints that are kept besides the best, the latest; 0: all.
+
+    Raises:
+        ConfigError: For an unknown unit, or if intervals of tokens are not given.
     """
 
     updates: int | None = None
     tokens: int | None = None
-    evaluate_every: int = 1000
-    save_every: int = 1000
-    log_every: int = 50
+    interval_unit: str = "updates"
+    evaluate_every: int | None = None
+    save_every: int | None = None
+    log_every: int | None = None
     keep: int = 1
+
+    def __post_init__(self) -> None:
+        _one_of("duration.interval_unit", self.interval_unit, UNITS)
+        for name, default in INTERVALS.items():
+            if getattr(self, name) is None:
+                if self.interval_unit == "tokens":
+                    raise ConfigError(
+                        f"duration.{name} is missing: intervals of tokens have no default. Give "
+                        f"{', '.join(INTERVALS)}; 0 is never."
+                    )
+                object.__setattr__(self, name, default)
+
+    def is_due(self, name: str, before: tuple[int, int], now: tuple[int, int]) -> bool:
+        """Whether an interval ended with the last update.
+
+        Args:
+            name: "evaluate_every", "save_every" or "log_every".
+            before, now: Updates and tokens before the last update, and behind it.
+        """
+        every: int = getattr(self, name)
+        unit = UNITS.index(self.interval_unit)
+        return every > 0 and before[unit] // every < now[unit] // every
+
+    def share(self, updates: int, tokens: int) -> float:
+        """How much of the run is done, from 0 to 1."""
+        done, whole = (updates, self.updates) if self.tokens is None else (tokens, self.tokens)
+        return min(done / (whole or 1), 1.0)
 
 
 @dataclass(frozen=True)
@@ -122,6 +174,9 @@ class TrainingConfig:
         tokenizer: Folder of the tokenizer that the corpora were made with.
         seed: Of everything that is drawn.
         precision: "float32", "bfloat16", "float16" (GPUs alone) or "float64".
+        readers: Processes that read batches ahead; 0: the one that trains reads.
+        parallel: What several processes have: "ddp", copies of the model; "fsdp" (PyTorch alone),
+            shards of it.
         model: Fields of `XLMConfig`, for weights that are drawn.
         objectives: Languages and pairs by objective: clm, mlm, mt.
         start, data, batches, optimizer, duration, stopping: See their classes.
@@ -135,6 +190,8 @@ class TrainingConfig:
     objectives: dict[str, Any]
     seed: int = 0
     precision: str = "float32"
+    readers: int = 0
+    parallel: str = "ddp"
     model: dict[str, Any] = field(default_factory=dict)
     start: StartSettings = field(default_factory=StartSettings)
     data: DataSettings = field(default_factory=DataSettings)
@@ -145,8 +202,11 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
+        _one_of("parallel", self.parallel, PARALLELS)
         _one_of("optimizer.name", self.optimizer.name, OPTIMIZERS)
         _one_of("start.match", self.start.match, MATCHES)
+        if self.readers < 0:
+            raise ConfigError(f"readers is {self.readers}: expected a whole number from 0.")
         tasks = self.tasks  # which refuses what is none
         if not tasks:
             raise ConfigError("objectives names no language: give some for clm, mlm or mt.")
@@ -163,7 +223,7 @@ class TrainingConfig:
         if (self.duration.updates is None) == (self.duration.tokens is None):
             raise ConfigError("duration needs updates or tokens: give one of them.")
         _positive("duration", self.duration.updates or self.duration.tokens or 0)
-        for name in ("evaluate_every", "save_every", "log_every", "keep"):
+        for name in (*INTERVALS, "keep"):
             if getattr(self.duration, name) < 0:
                 raise ConfigError(
                     f"duration.{name} is {getattr(self.duration, name)}: expected a "
@@ -221,8 +281,8 @@ class TrainingConfig:
         for split in ("valid", "test"):
             evaluated = [task for task in self.tasks if self.has_text(split, task)]
             for task in evaluated:
-                kinds = ("ppl", "acc", "bleu") if task.objective == "mt" else ("ppl", "acc")
-                names += [figure_name(split, task, kind) for kind in kinds]
+                more = {"mt": ("bleu",), "clm": ("word_ppl",)}.get(task.objective, ())
+                names += [figure_name(split, task, kind) for kind in ("ppl", "acc", *more)]
             for objective in ("clm", "mlm"):
                 if any(task.objective == objective and task.is_stream for task in evaluated):
                     names += [f"{split}_{objective}_{kind}" for kind in ("ppl", "acc")]

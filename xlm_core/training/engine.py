@@ -57,6 +57,9 @@ class Engine(Protocol):
             TrainingError: If a loss is NaN or infinite; the weights are those of before.
         """
 
+    def of_all_ranks(self, value: float) -> list[float]:
+        """The value that each rank calls this with, in the order of ranks, on all of them."""
+
     def evaluate(self, batches: Iterable[Batch]) -> Tally:
         """Sums over batches without dropout: every rank takes its turn, all get the whole."""
 

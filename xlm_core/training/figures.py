@@ -19,7 +19,7 @@ def figure_name(split: str, task: Task, kind: str) -> str:
     Args:
         split: "valid" or "test".
         task: What was evaluated.
-        kind: "ppl", "acc" or "bleu".
+        kind: "ppl", "acc", "word_ppl" or "bleu".
     """
     masked = task.objective in ("mlm", "tlm")
     languages = ("_" if masked else "-").join(task.languages)
@@ -34,11 +34,13 @@ class Tally:
         loss: Of all labels.
         predicted: Number of labels.
         correct: How many of them had the highest logit.
+        words: How many of them end a word or a sentence; counted for causal models.
     """
 
     loss: float = 0.0
     predicted: int = 0
     correct: int = 0
+    words: int = 0
 
     def add(self, loss: float, predicted: int, correct: int) -> None:
         """Add the sums of one batch."""
@@ -49,12 +51,12 @@ class Tally:
     @property
     def perplexity(self) -> float:
         """exp of the mean loss; infinity beyond what a float holds."""
-        if not self.predicted:
-            return math.nan
-        try:
-            return math.exp(self.loss / self.predicted)
-        except OverflowError:
-            return math.inf
+        return _perplexity(self.loss, self.predicted)
+
+    @property
+    def word_perplexity(self) -> float:
+        """exp of the loss a word, which can be compared between vocabularies."""
+        return _perplexity(self.loss, self.words)
 
     @property
     def accuracy(self) -> float:
@@ -62,8 +64,19 @@ class Tally:
         return 100 * self.correct / self.predicted if self.predicted else math.nan
 
 
+def _perplexity(loss: float, number: int) -> float:
+    if not number:
+        return math.nan
+    try:
+        return math.exp(loss / number)
+    except OverflowError:
+        return math.inf
+
+
 def figures_of(split: str, tallies: Mapping[Task, Tally]) -> dict[str, float]:
     """Perplexity and accuracy of each task, and the means over languages.
+
+    Of causal models, the perplexity per word too.
 
     Args:
         split: "valid" or "test".
@@ -73,6 +86,8 @@ def figures_of(split: str, tallies: Mapping[Task, Tally]) -> dict[str, float]:
     for task, tally in tallies.items():
         figures[figure_name(split, task, "ppl")] = tally.perplexity
         figures[figure_name(split, task, "acc")] = tally.accuracy
+        if task.objective == "clm":
+            figures[figure_name(split, task, "word_ppl")] = tally.word_perplexity
     for objective in ("clm", "mlm"):
         alone = [task for task in tallies if task.objective == objective and task.is_stream]
         for kind in ("ppl", "acc") if alone else ():

@@ -9,8 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xlm_torch.fast.double_backward import gradients_of
+from xlm_torch.fast.dropout import draws_fast, dropout_factors
 from xlm_torch.fast.rule import are_traced, needs_gradient
 from xlm_torch.fast.unpadding import Unpadding
+
+# Tokens of a sentence from which it attends alone: shorter ones cost less together (measured).
+_SHORTEST_ALONE = 64
 
 
 def attend_within_sentences(
@@ -36,6 +40,10 @@ def attend_within_sentences(
     """
     seen = unpadding if of_source is None else of_source
     if unpadding.positions is None:
+        if seen is unpadding and _serves_dropping(query, seen, dropout):
+            sentences = zip(query, key, value, strict=True)
+            each = [_attend_and_drop(*x, causal=seen.causal, dropout=dropout) for x in sentences]
+            return torch.stack(each).flatten(2)
         attended = fused_attention(
             query.transpose(1, 2),
             key.transpose(1, 2),
@@ -62,6 +70,9 @@ def attend_within_sentences(
         return cast(Tensor, by_sentences).flatten(1)
     keys, values = key.split(seen.lengths), value.split(seen.lengths)
     sentences = zip(query.split(unpadding.lengths), keys, values, strict=True)
+    if draws_fast(query, dropout) and query.dtype == key.dtype == value.dtype:
+        parts = [_attend_and_drop(*x, causal=seen.causal, dropout=dropout) for x in sentences]
+        return torch.cat(parts).flatten(1)
     parts = [
         fused_attention(
             *(x.transpose(0, 1)[None] for x in sentence), causal=seen.causal, dropout=dropout
@@ -69,6 +80,15 @@ def attend_within_sentences(
         for sentence in sentences
     ]
     return torch.cat(parts).flatten(1)
+
+
+def _serves_dropping(query: Tensor, seen: Unpadding, dropout: float) -> bool:
+    """Whether sentences that were not unpadded attend one after the other, to drop weights."""
+    return (
+        seen.attention_mask is None
+        and query.shape[1] >= _SHORTEST_ALONE
+        and draws_fast(query, dropout)
+    )
 
 
 def fused_attention(
@@ -107,6 +127,28 @@ def fused_attention(
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=attention_mask, dropout_p=dropout, is_causal=causal
     )
+
+
+def _attend_and_drop(
+    query: Tensor, key: Tensor, value: Tensor, *, causal: bool, dropout: float
+) -> Tensor:
+    """Attention of one sentence whose weights are dropped: fused attention on CPUs drops none.
+
+    Args:
+        query: float, shape (query, heads, head_dim).
+        key, value: float, shape (key, heads, head_dim).
+        causal, dropout: As in `fused_attention`.
+
+    Returns:
+        As query.
+    """
+    query, key, value = (x.transpose(0, 1) for x in (query, key, value))
+    scores = torch.bmm(query / query.shape[-1] ** 0.5, key.transpose(1, 2))
+    if causal:
+        later = torch.ones(scores.shape[1:], dtype=torch.bool).triu_(1)
+        scores = scores.masked_fill(later, -torch.inf)
+    weights = F.softmax(scores, dim=-1)
+    return torch.bmm(weights * dropout_factors(weights, dropout), value).transpose(0, 1)
 
 
 class FlashAttention(torch.autograd.Function):

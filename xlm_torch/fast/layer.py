@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xlm_torch.attention import MultiHeadAttention, held_source, hold_source
 from xlm_torch.fast.attention import attend_within_sentences, fused_attention
+from xlm_torch.fast.dropout import add_dropout
 from xlm_torch.fast.linear import feed_forward, linear, linears
 from xlm_torch.fast.unpadding import Unpadding
 
@@ -79,7 +79,7 @@ def _add_feed_forward(module: Any, hidden: Tensor) -> Tensor:
 def add_linear(layer: nn.Module, x: Tensor, residual: Tensor, dropout: float) -> Tensor:
     """residual + dropout(layer(x)), in one operation where nothing is dropped."""
     if dropout:
-        return residual + F.dropout(linear(layer, x), dropout)
+        return add_dropout(residual, linear(layer, x), dropout)
     return linear(layer, x, residual=residual)
 
 

@@ -1,78 +1,92 @@
-"""Layers of one new position a sentence, a step of generation, by the fewest calls.
+"""Steps of one new position a sentence, as generation takes them, by the fewest calls.
 
-Products of one row take as long as their matrices take to be read; what is asked and called between
-them adds a fifth to that. Here everything is asked once for all layers, and then computed by
-functions alone: the same operations as `xlm_torch.fast.layer` would choose.
+Products of one row take as long as their matrices take to be read, after which no cache holds
+anything else: code and objects that lie between them come from memory again, and cost many times
+what they cost in a loop of their own (measured: a view 10 µs for 1, attention 90 for 16). So
+everything is asked and looked up once for all steps, which then are few operations; the same as
+`xlm_torch.fast.layer` would choose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xlm_torch.cache import KeyValueCache, Pair
 from xlm_torch.fast import onednn
 from xlm_torch.fast.linear import linear as by_best_product
 from xlm_torch.fast.packing import PACKED
 from xlm_torch.fast.rule import are_traced, are_unmodified, code_of, is_on_cpu
-from xlm_torch.fast.unpadding import Unpadding
-
-# (x, weight, bias) to the product; (x, weight, bias, residual) to the product and the residual.
-Linear = Callable[[Tensor, Tensor, Tensor], Tensor]
-AddLinear = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
-def run_one_position(
-    encoder: Any,
-    index: int,
-    hidden: Tensor,
-    unpadding: Unpadding,
-    cache: Any,
-    source_mask: Tensor | None,
-) -> Tensor:
-    """A layer whose sublayers are unmodified and which `can_run_directly`.
+class OnePosition:
+    """An encoder whose sublayers are unmodified and which `can_run_directly`, for many steps.
 
     Args:
-        encoder: An `XLMModel`.
-        index: Which layer.
-        hidden: float, shape (batch, 1, hidden).
-        unpadding: Which keys are seen.
-        cache: Holds the keys and values of earlier positions; of a decoder, those of the source
-            too.
-        source_mask: Of a decoder: bool, broadcastable to (batch, heads, 1, source); None: all are
-            seen.
-
-    Returns:
-        float, shape (batch, 1, hidden).
+        encoder: An `XLMModel`; nobody changes it, or its dtype, device or mode, between steps.
+        cache: Holds the keys and values of earlier positions, in reserved memory; of a decoder,
+            those of the source too.
     """
-    by_onednn = onednn.rows_of(hidden) in onednn.PREFER_ONEDNN.get(hidden.dtype, range(0))
-    linear, add = (_onednn, _add_onednn) if by_onednn else (F.linear, _add)
-    attention, feed_forward = encoder.attentions[index], encoder.ffns[index]
-    heads = (hidden.shape[0], 1, attention.n_heads, attention.head_dim)
-    query, key, value = (
-        linear(hidden, layer.weight, layer.bias).view(heads).transpose(1, 2)
-        for layer in (attention.q_lin, attention.k_lin, attention.v_lin)
-    )
-    key, value = cache.update(key, value, index)
-    hidden = _attended(attention, query, key, value, unpadding.attention_mask, hidden, add)
-    hidden = _normalised(hidden, encoder.layer_norm1[index])
-    held = None if encoder.config.is_encoder else cache.cross(index)
-    if held is not None:
-        attention = encoder.encoder_attn[index]
-        query = linear(hidden, attention.q_lin.weight, attention.q_lin.bias)
-        query = query.view(heads).transpose(1, 2)
-        key, value = held
-        hidden = _attended(attention, query, key, value, source_mask, hidden, add)
-        hidden = _normalised(hidden, encoder.layer_norm15[index])
-    first, second = feed_forward.lin1, feed_forward.lin2
-    inner = linear(hidden, first.weight, first.bias)
-    inner = F.gelu(inner) if feed_forward.activation == "gelu" else torch.relu_(inner)
-    hidden = add(inner, second.weight, second.bias, hidden)
-    return _normalised(hidden, encoder.layer_norm2[index])
+
+    def __init__(self, encoder: Any, cache: KeyValueCache) -> None:
+        self._cache = cache
+        self._words: Tensor = encoder.embeddings.weight
+        self._places: Tensor = encoder.position_embeddings.weight
+        has_langs = encoder.config.has_lang_embeddings
+        self._langs: Tensor | None = encoder.lang_embeddings.weight if has_langs else None
+        self._norm = _Norm.of(encoder.layer_norm_emb)
+        self._layers = [_Layer.of(encoder, index) for index in range(encoder.config.n_layers)]
+        self._large = encoder.config.emb_dim**2 >= onednn.SMALLEST_MATRIX
+
+    def __call__(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        langs: Tensor | None,
+        mask: Tensor | None,
+        source_mask: Tensor | None,
+    ) -> Tensor:
+        """Hidden states of one new position a sentence.
+
+        Args:
+            ids, positions: int64, shape (batch,).
+            langs: int64, shape (batch,), or None.
+            mask: Additive, of the dtype of the model, broadcastable to (batch, heads, 1, key): of
+                the positions that are cached and the new one; None: all are seen.
+            source_mask: Of a decoder: the same for its source.
+
+        Returns:
+            float, shape (batch, hidden).
+        """
+        hidden = torch.embedding(self._words, ids).add_(torch.embedding(self._places, positions))
+        if langs is not None and self._langs is not None:
+            hidden.add_(torch.embedding(self._langs, langs))
+        hidden = self._norm(hidden)
+        products = _products_for(hidden, large=self._large)
+        rooms = self._cache.open_position()
+        for index, (layer, room) in enumerate(zip(self._layers, rooms, strict=True)):
+            source = self._cache.cross(index) if layer.to_source else None
+            hidden = layer(hidden, products, room, mask, source, source_mask)
+        return hidden
+
+    def additive(self, visible: Tensor) -> Tensor:
+        """An additive attention mask.
+
+        Args:
+            visible: bool, shape (batch, key); each sentence has a key that it sees, if it is one of
+                a source, or sees all.
+
+        Returns:
+            Of the dtype of the model, shape (batch, 1, 1, key).
+        """
+        seen = visible | ~visible.any(1, keepdim=True)
+        mask = torch.zeros(seen.shape, dtype=self._words.dtype, device=seen.device)
+        return mask.masked_fill_(~seen, -torch.inf)[:, None, None, :]
 
 
 def output_of(layer: Any) -> Callable[[Tensor], Tensor]:
@@ -88,25 +102,30 @@ def output_of(layer: Any) -> Callable[[Tensor], Tensor]:
     return found
 
 
-def can_run_directly(encoder: Any, cache: Any) -> bool:
-    """Whether `run_one_position` may stand in for the layers of a step.
+def can_run_directly(encoder: Any, cache: KeyValueCache) -> bool:
+    """Whether `OnePosition` may stand in for the steps of an encoder.
 
     Args:
         encoder: An `XLMModel` that is unmodified within.
-        cache: Of the step.
+        cache: Of the steps.
     """
     weight = encoder.embeddings.weight
     return (
         not torch.is_grad_enabled()
         and not encoder.training
         and not PACKED
-        and not are_traced(weight)
+        and not are_traced(*encoder.parameters())
         and not torch._C._len_torch_function_stack()
         and not torch.is_autocast_enabled(weight.device.type)
         and (is_on_cpu(weight) or weight.is_cuda)
+        and cache.is_reserved(encoder.config.n_layers)
         and (encoder.config.is_encoder or cache.cross(0) is not None)
         and all(
-            type(layer) is nn.Linear and layer.weight.dtype == weight.dtype
+            type(layer) is nn.Linear
+            and layer.bias is not None
+            and layer.weight.dtype == weight.dtype
+            and layer.weight.layout == torch.strided
+            and layer.weight.device == weight.device
             for layer in _linear_layers(encoder)
         )
     )
@@ -119,26 +138,38 @@ def _linear_layers(encoder: Any) -> Iterable[nn.Module]:
         yield from feed_forward._modules.values()
 
 
-def _attended(
-    attention: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    residual: Tensor,
-    add: AddLinear,
-) -> Tensor:
-    context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    context = context.transpose(1, 2).flatten(2)
-    return add(context, attention.out_lin.weight, attention.out_lin.bias, residual)
+# -- products --------------------------------------------------------------------------------------
 
 
-def _normalised(hidden: Tensor, norm: nn.LayerNorm) -> Tensor:
-    return F.layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+class _Products(NamedTuple):
+    """Products of a few rows by one library.
+
+    Attributes:
+        linear: (x, weight, bias) to the product.
+        add: (x, weight, bias, residual) to the product and the residual.
+        write: (x, weight, bias, out) writes the product to `out`, whose rows may lie apart.
+    """
+
+    linear: Callable[[Tensor, Tensor, Tensor], Tensor]
+    add: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    write: Callable[[Tensor, Tensor, Tensor, Tensor], object]
+
+
+def _products_for(x: Tensor, *, large: bool) -> _Products:
+    rows = x.shape[0]
+    if not large or not is_on_cpu(x):
+        return _BY_PYTORCH
+    if x.dtype == torch.float32 and rows in onednn.PREFER_TRANSPOSED:
+        return _BY_TRANSPOSED
+    return _BY_ONEDNN if rows in onednn.PREFER_ONEDNN.get(x.dtype, range(0)) else _BY_PYTORCH
 
 
 def _add(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
     return F.linear(x, weight, bias).add_(residual)
+
+
+def _write(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> object:
+    return torch.addmm(bias, x, weight.t(), out=out)
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -149,3 +180,134 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def _add_onednn(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
     total: Tensor = onednn.multiply.binary(x, residual, weight, bias, "add")
     return total
+
+
+def _write_onednn(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> object:
+    return out.copy_(onednn.multiply(x, weight, bias, "none", [], ""))
+
+
+def _transposed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    product = x.new_empty((x.shape[0], weight.shape[0]))
+    return torch.add(torch.mm(weight, x.t()).t(), bias, out=product)
+
+
+def _add_transposed(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
+    return torch.add(residual, bias).add_(torch.mm(weight, x.t()).t())
+
+
+def _write_transposed(x: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> object:
+    return torch.add(torch.mm(weight, x.t()).t(), bias, out=out)
+
+
+_BY_PYTORCH = _Products(F.linear, _add, _write)
+_BY_TRANSPOSED = _Products(_transposed, _add_transposed, _write_transposed)
+_BY_ONEDNN = _Products(_onednn, _add_onednn, _write_onednn)
+
+
+# -- layers ----------------------------------------------------------------------------------------
+
+
+class _Norm(NamedTuple):
+    """A layer normalisation."""
+
+    shape: Sequence[int]
+    weight: Tensor
+    bias: Tensor
+    epsilon: float
+
+    @classmethod
+    def of(cls, norm: Any) -> _Norm:
+        return cls(norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        return torch.layer_norm(hidden, self.shape, self.weight, self.bias, self.epsilon)
+
+
+class _Linear(NamedTuple):
+    """A linear layer."""
+
+    weight: Tensor
+    bias: Tensor
+
+    @classmethod
+    def of(cls, layer: Any) -> _Linear:
+        return cls(layer.weight, layer.bias)
+
+
+class _Attention(NamedTuple):
+    """An attention layer with what follows it."""
+
+    heads: int
+    width: int  # of one
+    query: _Linear
+    key: _Linear
+    value: _Linear
+    out: _Linear
+    norm: _Norm
+
+    @classmethod
+    def of(cls, attention: Any, norm: Any) -> _Attention:
+        return cls(
+            attention.n_heads,
+            attention.head_dim,
+            _Linear.of(attention.q_lin),
+            _Linear.of(attention.k_lin),
+            _Linear.of(attention.v_lin),
+            _Linear.of(attention.out_lin),
+            _Norm.of(norm),
+        )
+
+    def __call__(
+        self, hidden: Tensor, products: _Products, held: Pair, mask: Tensor | None
+    ) -> Tensor:
+        """Attend to the keys and values `held`, (batch, heads, key, width), and normalise."""
+        query = products.linear(hidden, *self.query).view(-1, self.heads, 1, self.width)
+        context = F.scaled_dot_product_attention(query, *held, attn_mask=mask)
+        context = context.reshape(len(hidden), self.heads * self.width)
+        return self.norm(products.add(context, *self.out, hidden))
+
+
+class _Layer(NamedTuple):
+    """A layer: attention, to a source as well in a decoder, and the feed-forward layer."""
+
+    attention: _Attention
+    to_source: _Attention | None
+    first: _Linear
+    second: _Linear
+    gelu: bool
+    norm: _Norm
+
+    @classmethod
+    def of(cls, encoder: Any, index: int) -> _Layer:
+        feed_forward = encoder.ffns[index]
+        to_source = None
+        if not encoder.config.is_encoder:
+            to_source = _Attention.of(encoder.encoder_attn[index], encoder.layer_norm15[index])
+        return cls(
+            _Attention.of(encoder.attentions[index], encoder.layer_norm1[index]),
+            to_source,
+            _Linear.of(feed_forward.lin1),
+            _Linear.of(feed_forward.lin2),
+            feed_forward.activation == "gelu",
+            _Norm.of(encoder.layer_norm2[index]),
+        )
+
+    def __call__(
+        self,
+        hidden: Tensor,
+        products: _Products,
+        room: tuple[Tensor, Tensor, Tensor, Tensor],
+        mask: Tensor | None,
+        source: Pair | None,
+        source_mask: Tensor | None,
+    ) -> Tensor:
+        """float, shape (batch, hidden), to the same; `room` as in `KeyValueCache.open_position`."""
+        new_key, new_value, keys, values = room
+        products.write(hidden, *self.attention.key, new_key)
+        products.write(hidden, *self.attention.value, new_value)
+        hidden = self.attention(hidden, products, (keys, values), mask)
+        if self.to_source is not None and source is not None:
+            hidden = self.to_source(hidden, products, source, source_mask)
+        inner = products.linear(hidden, *self.first)
+        inner = F.gelu(inner) if self.gelu else torch.relu_(inner)
+        return self.norm(products.add(inner, *self.second, hidden))

@@ -20,7 +20,7 @@ from xlm_torch.fast.layer import (
     run_layer,
 )
 from xlm_torch.fast.linear import OWN_LINEAR
-from xlm_torch.fast.one_position import can_run_directly, run_one_position
+from xlm_torch.fast.one_position import OnePosition, can_run_directly
 from xlm_torch.fast.rule import are_unmodified, code_of, have_their_methods
 from xlm_torch.fast.unpadding import (
     Unpadding,
@@ -80,43 +80,6 @@ class FastPath:
         return (self.zero_padding(hidden) if selected is None else hidden), *weights
 
 
-@dataclass(frozen=True)
-class OnePositionPath:
-    """How a step of one new position a sentence is computed, as `FastPath` has it.
-
-    Attributes:
-        encoder: The `XLMModel` that is called.
-        unpadding: Which keys are seen; nothing is left out.
-        cache: Holds earlier keys and values.
-        source_mask: Which positions of the source a decoder sees; None: all.
-    """
-
-    encoder: Any
-    unpadding: Unpadding
-    cache: Any
-    source_mask: Tensor | None
-
-    def unpad(self, x: Tensor) -> Tensor:
-        """The whole batch, as it is."""
-        return x
-
-    def pad(self, hidden: Tensor, *, last: bool = False) -> Tensor:
-        """The whole batch, as it is."""
-        return hidden
-
-    def zero_padding(self, hidden: Tensor) -> Tensor:
-        """As it is: a new position is no padding."""
-        return hidden
-
-    def layer(self, index: int, hidden: Tensor) -> tuple[Any, ...]:
-        """One layer, as in `XLMModel._layer`, without weights."""
-        return (
-            run_one_position(
-                self.encoder, index, hidden, self.unpadding, self.cache, self.source_mask
-            ),
-        )
-
-
 def fast_path(
     encoder: Any,
     tokens: Tensor,
@@ -128,7 +91,7 @@ def fast_path(
     output_hidden_states: bool,
     output_positions: Tensor | int | None,
     source: Any = None,
-) -> FastPath | OnePositionPath | None:
+) -> FastPath | None:
     """How the fast paths compute this call; None where the formulas have to.
 
     Sublayers must be the library's own: where anything inside them is not, each is called as it
@@ -147,16 +110,9 @@ def fast_path(
         not output_attentions
         and all(mask is None for mask in head_masks)
         and (cache is None or type(cache) in (KeyValueCache, CacheBuffers))
-        and are_unmodified(_inside(encoder), _SUBLAYERS | _OTHERS | OWN_LINEAR)
+        and _is_unmodified_within(encoder)
     )
-    sublayers = _sublayers(encoder)
-    if (
-        not _runs_own_layer(encoder)
-        or not all(type(each) in _SUBLAYERS for each in sublayers)
-        or not (fuses or are_unmodified(sublayers, _SUBLAYERS))
-        or not have_their_methods(sublayers, _SUBLAYERS)
-        or any(feed_forward.chunk_size for feed_forward in encoder.ffns)
-    ):
+    if not _has_own_sublayers(encoder, unmodified=fuses):
         return None
     if not fuses:
         return _with_weights(encoder, tokens, cache, cached, head_masks, source)
@@ -165,6 +121,23 @@ def fast_path(
     if output_hidden_states:
         output_positions = None
     return _unpadded(encoder, tokens, output_positions, source)
+
+
+def one_position(encoder: Any, cache: Any) -> OnePosition | None:
+    """What computes all steps of one new position that follow; None: each is a call of its own.
+
+    Args:
+        encoder: The `XLMModel` whose steps they are; nobody changes anything inside it meanwhile.
+        cache: What holds earlier keys and values.
+    """
+    serves = (
+        type(cache) is KeyValueCache
+        and all(_runs_own(encoder, method) for method in ("step", "_run", "_embed"))
+        and _is_unmodified_within(encoder)
+        and _has_own_sublayers(encoder, unmodified=True)
+        and can_run_directly(encoder, cache)
+    )
+    return OnePosition(encoder, cache) if serves else None
 
 
 def _with_weights(
@@ -195,14 +168,11 @@ def _with_weights(
 
 def _with_cache(
     encoder: Any, tokens: Tensor, cache: KeyValueCache, cached: int | None, source: Any
-) -> FastPath | OnePositionPath:
+) -> FastPath:
     """Fused attention to the cached positions and the new ones, all of which are computed."""
     of_source = None if source is None else keep_source(source.tokens)
     if cached is None:
         whole = keep_one_position(tokens)
-        if can_run_directly(encoder, cache):
-            source_mask = None if of_source is None else of_source.attention_mask
-            return OnePositionPath(encoder, whole, cache, source_mask)
     else:
         whole = keep_new_positions(tokens, cached=cached)
     attends = [partial(attend_to_cache, whole, cache)] * encoder.config.n_layers
@@ -241,10 +211,31 @@ def _sublayers(encoder: Any) -> list[nn.Module]:
     return [*lists, *encoder.attentions, *encoder.ffns]
 
 
-def _runs_own_layer(encoder: Any) -> bool:
-    """Whether `_layer` is that of `XLMModel`: a subclass's own, or a patched one, is called."""
-    layer = type(encoder)._layer
-    return "_layer" not in encoder.__dict__ and layer.__module__ == "xlm_torch.model"
+def _runs_own(encoder: Any, method: str) -> bool:
+    """Whether a method is that of `XLMModel`: a subclass's own, or a patched one, is called."""
+    found = getattr(type(encoder), method)
+    return method not in encoder.__dict__ and found.__module__ == "xlm_torch.model"
+
+
+def _is_unmodified_within(encoder: Any) -> bool:
+    return are_unmodified(_inside(encoder), _SUBLAYERS | _OTHERS | OWN_LINEAR)
+
+
+def _has_own_sublayers(encoder: Any, *, unmodified: bool) -> bool:
+    """Whether a layer of `encoder` is the library's own, but for what its sublayers consist of.
+
+    Args:
+        encoder: An `XLMModel`.
+        unmodified: Whether its sublayers are known to be unmodified.
+    """
+    sublayers = _sublayers(encoder)
+    return (
+        _runs_own(encoder, "_layer")
+        and all(type(each) in _SUBLAYERS for each in sublayers)
+        and (unmodified or are_unmodified(sublayers, _SUBLAYERS))
+        and have_their_methods(sublayers, _SUBLAYERS)
+        and not any(feed_forward.chunk_size for feed_forward in encoder.ffns)
+    )
 
 
 def _inside(encoder: Any) -> list[nn.Module]:

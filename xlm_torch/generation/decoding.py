@@ -19,6 +19,8 @@ from torch import Tensor
 from xlm_core.config import XLMConfig
 from xlm_core.generation import Kind
 from xlm_torch.cache import KeyValueCache
+from xlm_torch.fast.one_position import OnePosition
+from xlm_torch.fast.path import one_position
 from xlm_torch.generation.logits import NO_TOKEN
 
 
@@ -60,7 +62,8 @@ class CachedDecoding:
         self.kind, self._body, self._output, self._steps = kind, body, output, steps
         self._source, self._following = source, following
         self._positions = tokens.sum(1)
-        if not bool(tokens.all()):
+        self._has_padding = not bool(tokens.all())
+        if self._has_padding:
             order = tokens.to(torch.int8).argsort(dim=1, stable=True)
             prompt, tokens = prompt.gather(1, order), tokens.gather(1, order)
             langs = None if langs is None else langs.gather(1, order)
@@ -75,6 +78,12 @@ class CachedDecoding:
         self._tokens = tokens
         self._cached = 0
         self._cache = KeyValueCache()
+        self._one_position: OnePosition | None = None
+        self._asked = False  # whether there is one
+        # Additive, of prompts with padding and of sources with padding; made when they are needed.
+        self._mask: Tensor | None = None
+        self._source_mask: Tensor | None = None
+        self._masked = False
 
     def first(self, steps: int) -> Tensor:
         """Logits of the token after the prompt.
@@ -102,10 +111,14 @@ class CachedDecoding:
         # Rows that are finished and stay in the batch may run out of positions.
         last = self._body.config.max_position_embeddings - 1
         positions = self._positions.clamp(max=last)
+        self._positions = self._positions + 1
+        if self._steps and not self._asked:
+            self._one_position, self._asked = one_position(self._body, self._cache), True
+        if self._one_position is not None:
+            return self._output(self._hidden(self._one_position, ids, positions))
         self._new = {"input_ids": ids[:, None], "position_ids": positions[:, None]}
         if self._following is not None:
             self._new["langs"] = self._following[:, None]
-        self._positions = self._positions + 1
         return self._logits()
 
     def select(self, rows: Tensor, *, sentences: bool = True) -> None:
@@ -119,6 +132,7 @@ class CachedDecoding:
         self._whole = {name: x.index_select(0, rows) for name, x in self._whole.items()}
         if not sentences:
             return
+        self._masked = False
         self._tokens = self._tokens.index_select(0, rows)
         self._positions = self._positions.index_select(0, rows)
         if self._following is not None:
@@ -128,6 +142,19 @@ class CachedDecoding:
             # With the library's own steps, the cache holds what is looked at of the source.
             hidden = hidden if self._steps else hidden.index_select(0, rows)
             self._source = hidden, mask.index_select(0, rows)
+
+    def _hidden(self, steps: OnePosition, ids: Tensor, positions: Tensor) -> Tensor:
+        """Hidden states of one new position a row, float, shape (rows, hidden)."""
+        self._cached += 1
+        if not self._masked:
+            self._mask = self._source_mask = None
+            if self._has_padding:
+                self._mask = steps.additive(self._tokens)
+            if self._source is not None and not bool(self._source[1].all()):
+                self._source_mask = steps.additive(self._source[1])
+            self._masked = True
+        mask = None if self._mask is None else self._mask[..., : self._cached]
+        return steps(ids, positions, self._following, mask, self._source_mask)
 
     def _logits(self) -> Tensor:
         """Run the new positions, and give the logits of the last one."""

@@ -20,7 +20,8 @@ class WithObjectives(nn.Module):
     encoder-decoder go to its encoder (MLM, TLM), or to both parts (MT).
 
     Args:
-        model: A language model or an encoder-decoder.
+        model: A language model or an encoder-decoder. Of the latter, MLM and TLM train the
+            encoder's own output layer: its parameters require gradients from then on.
         tasks: That it will be called with.
 
     Raises:
@@ -43,29 +44,32 @@ class WithObjectives(nn.Module):
                     f"{', '.join(allowed)}."
                 )
         self.model = model
+        if translates and any(task.objective != "mt" for task in tasks):
+            _train_output_of(model.encoder)
 
-    def forward(self, objective: str, tensors: Mapping[str, Tensor]) -> Tensor:
+    def forward(
+        self, objective: str, tensors: Mapping[str, Tensor], *, output_logits: bool = False
+    ) -> Any:
         """The mean loss over the labels of a batch.
 
         Args:
             objective: Of its task.
             tensors: By the names of the model's arguments, labels among them.
+            output_logits: Whether to return logits as well.
 
         Returns:
-            float, shape ().
+            float, shape (); with output_logits, a tuple of it and the logits.
         """
         if objective == "mt" or isinstance(self.model, XLMWithLMHeadModel):
-            loss: Tensor = self.model(**tensors, output_logits=False).loss
-            return loss
-        loss, _ = self._of_encoder(tensors, wants_logits=False)
-        return loss
+            output = self.model(**tensors, output_logits=output_logits)
+            return (output.loss, output.logits) if output_logits else output.loss
+        loss, logits = self._of_encoder(tensors, wants_logits=output_logits)
+        return (loss, logits) if output_logits else loss
 
-    def scores(self, objective: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Any]:
+    def scores(self, objective: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The mean loss of a batch, and its logits: to evaluate."""
-        if objective == "mt" or isinstance(self.model, XLMWithLMHeadModel):
-            output = self.model(**tensors, output_logits=True)
-            return output.loss, output.logits
-        return self._of_encoder(tensors, wants_logits=True)
+        scored: tuple[Tensor, Tensor] = self(objective, tensors, output_logits=True)
+        return scored
 
     def _of_encoder(
         self, tensors: Mapping[str, Tensor], *, wants_logits: bool
@@ -84,3 +88,11 @@ class WithObjectives(nn.Module):
             hidden, labels, matrix, wants_logits=wants_logits
         )
         return scored
+
+
+def _train_output_of(encoder: Any) -> None:
+    """Train the output layer that translating does not read, if its encoder is trained."""
+    of_output = set(encoder.pred_layer.parameters())
+    if any(p.requires_grad for p in encoder.parameters() if p not in of_output):
+        for parameter in of_output - {encoder.embeddings.weight}:
+            parameter.requires_grad_(True)

@@ -2,54 +2,90 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xlm_core.errors import CheckpointError, ConfigError, MissingPackageError, TrainingError
+from xlm_core.checkpoints import open_moments
+from xlm_core.errors import (
+    CheckpointError,
+    ConfigError,
+    MissingPackageError,
+    TrainingError,
+    XLMError,
+    XLMWarning,
+)
 from xlm_core.objectives import Batch, TrainingBatches
+from xlm_core.objectives.batch import pieces
+from xlm_core.objectives.randomness import generator_of
 from xlm_core.objectives.settings import SETTING_NAMES
+from xlm_core.training.config import PARALLELS
 from xlm_core.training.engine import Update
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
-from xlm_core.whole_files import folder_written_whole
+from xlm_core.training.saved import RANDOM, read_run, run_written_whole
+from xlm_torch.optimizers import OriginalAdam, refuse_sparse
+from xlm_torch.pretrained import tensor_of
+from xlm_torch.training.clipping import clip_gradients
 from xlm_torch.training.losses import WithObjectives
 from xlm_torch.training.reading import GlobalBatches, tensors_of
+from xlm_torch.training.sharding import shard
+from xlm_torch.training.states import (
+    check_optimizer_state,
+    fill,
+    fill_optimizer,
+    lazy_tensors,
+    optimizer_state,
+    whole,
+)
 
-MODEL, OPTIMIZER, STATE = "model", "optimizer.pt", "training.json"
+# Bytes of logits that an evaluation makes at a time.
+LOGITS_OF_EVALUATION = 2**28
+# A loss scale below this (it halves with every overflow) says that gradients are never finite.
+LOWEST_LOSS_SCALE = 2.0**-20
 
 
 class TrainingRun:
     """Trains a model on global batches.
 
     The loss of an update is the sum over the labels of all ranks and all accumulated steps,
-    divided by their number. The engine is Accelerate: its `Accelerator` decides the device,
-    precision, and how the ranks share the model.
+    divided by their number. The engine is Accelerate: its `Accelerator` decides device, precision
+    and ranks, which have copies of the model (DistributedDataParallel), or shards (`fully_shard`).
+    Dropout is drawn from the seed of `batches` and the rank.
 
     Args:
-        model: A language model or an encoder-decoder, in training mode afterwards.
+        model: A language model or an encoder-decoder, in training mode afterwards; its weights in
+            float32 or float64, whatever precision it computes in.
         batches: What to train on.
-        optimizer: Of the model's parameters.
+        optimizer: Of all parameters of the model that require gradients. Others are left alone.
         learning_rate: Of each update; None: the optimizer's own.
-        accelerator: An `accelerate.Accelerator`; default: a new one.
+        accelerator: An `accelerate.Accelerator`; default: that of `accelerator_of`.
         clip_grad_norm: Largest norm of all gradients together; 0: any.
         accumulate: Steps of `batches` that make one update.
-        mean_of_ranks: Weigh each forward pass alike, as the original does with its GPUs, whatever
-            number of labels it has.
+        mean_of_ranks: Take the mean of the parts' mean losses, whatever numbers of labels they
+            have, as the original does, where each GPU has one. With a number of parts that does
+            not divide among the ranks, the mean over what each rank has of each part.
         workers: Processes that read; 0: this one does.
+        parallel: What each of several processes has: "ddp", a copy of the model; "fsdp", a shard
+            of it, see `xlm_torch.training.sharding`.
 
     Attributes:
         update: Number of updates made.
         tokens: Read so far, by all ranks.
+        updates_before: Those of a run of the original that this one goes on from: the learning
+            rate counts them.
+        notes: What is to be said of how the run begins.
 
     Raises:
-        ConfigError: If model, tasks and precision do not go together.
+        ConfigError: If model, tasks, optimizer and precision do not go together.
         MissingPackageError: If Accelerate is not installed.
     """
 
@@ -65,19 +101,49 @@ class TrainingRun:
         accumulate: int = 1,
         mean_of_ranks: bool = False,
         workers: int = 0,
+        parallel: str = "ddp",
     ) -> None:
+        if parallel not in PARALLELS:
+            raise ConfigError(f"parallel is {parallel!r}: expected one of {', '.join(PARALLELS)}.")
         if accumulate < 1:
             raise ConfigError(f"accumulate is {accumulate}: expected a positive whole number.")
-        self.accelerator = accelerator or _new_accelerator()
+        self.accelerator = accelerator or accelerator_of()
         if self.accelerator.mixed_precision == "fp16" and self.accelerator.device.type == "cpu":
             raise ConfigError("float16 trains on GPUs alone: choose bfloat16 on this CPU.")
-        self.model, self.batches = model, batches
+        if self.ranks != _started():
+            raise ConfigError(
+                f"{_started()} processes were started (WORLD_SIZE), and Accelerate makes "
+                f"{self.ranks} of them train together: give the Accelerator cpu=True if there is "
+                "no GPU, or use accelerator_of."
+            )
+        kind = str(getattr(self.accelerator.distributed_type, "value", ""))
+        if kind != "NO" and not kind.startswith("MULTI_"):
+            raise ConfigError(
+                f"Accelerate was started for {kind}: expected copies of a model. Shards are "
+                'parallel="fsdp" of this library.'
+            )
+        if parallel == "fsdp" and self.accelerator.mixed_precision == "fp16":
+            raise ConfigError("shards do not train in float16: choose bfloat16, or copies.")
+        self.model: Any = model
+        self.batches = batches
         self.learning_rate, self.clip_grad_norm = learning_rate, clip_grad_norm
         self.accumulate, self.mean_of_ranks, self.workers = accumulate, mean_of_ranks, workers
-        whole = WithObjectives(model, batches.tasks).train()
-        self.wrapped, self.optimizer = self.accelerator.prepare(whole, optimizer)
-        self.update = self.tokens = 0
+        with_objectives = WithObjectives(model, batches.tasks).train()
+        _check_trainable(self.model, optimizer)
+        self.is_sharded = parallel == "fsdp" and self.ranks > 1
+        if self.is_sharded:
+            shard(with_objectives, optimizer, ranks=self.ranks, device=self.accelerator.device)
+            self.wrapped: Any = with_objectives
+            self.optimizer = self.accelerator.prepare(optimizer)
+        else:
+            self.wrapped, self.optimizer = self.accelerator.prepare(with_objectives, optimizer)
+        # Where parameters are sharded, others stand in their place now.
+        self._names = {p: name for name, p in self.model.named_parameters()}
+        self.update = self.tokens = self.updates_before = 0
+        self.notes: tuple[str, ...] = ()
         self._reader: Iterator[list[Batch]] | None = None
+        rank = self.accelerator.process_index
+        torch.manual_seed(int(generator_of(batches.seed, "dropout", rank).integers(2**63)))
 
     # -- updates -------------------------------------------------------------------------------
 
@@ -91,11 +157,20 @@ class TrainingRun:
         """Whether this process writes files and logs."""
         return bool(self.accelerator.is_main_process)
 
+    def of_all_ranks(self, value: float) -> list[float]:
+        """The value of every rank, in their order: every rank has to call it."""
+        if self.ranks == 1:
+            return [float(value)]
+        own = torch.tensor([value], dtype=torch.float64, device=self.accelerator.device)
+        gathered: list[float] = self.accelerator.gather(own).tolist()
+        return gathered
+
     def updates(self, until: int | None = None) -> Iterator[Update]:
         """Make one update for each item taken, until there are `until` in all.
 
         Raises:
-            TrainingError: If a loss is NaN or infinite; the weights are those of before.
+            TrainingError: If a loss or a gradient is NaN or infinite; the weights are those of
+                before.
         """
         while until is None or self.update < until:
             yield self._next()
@@ -103,60 +178,102 @@ class TrainingRun:
     def _next(self) -> Update:
         local = [batch for _ in range(self.accumulate) for batch in next(self._batches())]
         rate = self._set_learning_rate()
-        names = [task.name for task in self.batches.tasks]
-        # Of each task the sum of losses and the labels; then the tokens. Over all ranks below.
-        sums = torch.zeros(2 * len(names) + 1, dtype=torch.float64)
-        for batch in local:
-            sums[2 * names.index(batch.task.name) + 1] += batch.predicted
-            sums[-1] += batch.tokens
-        counted = self._over_ranks(sums)
-        predicted = float(counted[1:-1:2].sum())
-        ranks = self.accelerator.num_processes
+        # Of each forward pass labels, whether there are any, and tokens.
+        own = torch.tensor(
+            [[b.predicted, b.predicted > 0, b.tokens] for b in local], dtype=torch.float64
+        )
+        counts = self._over_ranks(own)
+        shares = self._shares(own, counts).tolist()
         self.optimizer.zero_grad()
-        for batch in local:
-            loss, labels = self._loss(batch)
-            share = 1 / (len(local) * ranks) if self.mean_of_ranks else labels / max(predicted, 1)
-            # Gradients are the mean over ranks.
-            self.accelerator.backward(loss * (share * ranks if labels else 0.0))
-            sums[2 * names.index(batch.task.name)] += float(loss.detach()) * labels
-        totals = self._over_ranks(sums)
-        losses = {
-            name: float(totals[2 * place] / totals[2 * place + 1])
-            for place, name in enumerate(names)
-            if totals[2 * place + 1]
-        }
-        if not all(map(math.isfinite, losses.values())):
-            bad = [name for name, loss in losses.items() if not math.isfinite(loss)]
-            raise TrainingError(
-                f"the loss of {', '.join(bad)} is {losses[bad[0]]} in update {self.update}, at a "
-                f"learning rate of {rate:.3g}: the weights are those of before. Start again from "
-                "the last checkpoint with a smaller learning rate or a longer warm-up."
-            )
-        norm = None
-        if self.clip_grad_norm:
-            norm = float(
-                self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.clip_grad_norm)
-            )
+        losses = []
+        for place, (batch, share) in enumerate(zip(local, shares, strict=True)):
+            with self._exchanging(place == len(local) - 1):
+                loss = self._loss(batch)
+                # Gradients are the mean over ranks.
+                self.accelerator.backward(loss * (share * self.ranks))
+            losses.append(loss.detach())
+        sums = self._over_ranks(torch.stack(losses).double().cpu() * own[:, 0])
+        means = self._means(local, sums, counts[:, 0])
+        self._check_finite(means, rate)
+        norm = self._clip(means, rate)
         self.optimizer.step()
-        done = Update(self.update, losses, int(predicted), int(counted[-1]), rate, norm)
+        done = Update(
+            number=self.update,
+            losses=means,
+            predicted=int(counts[:, 0].sum()),
+            tokens=int(counts[:, 2].sum()),
+            learning_rate=rate,
+            gradient_norm=norm if self.clip_grad_norm else None,
+        )
         self.update += 1
         self.tokens += done.tokens
         return done
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, int]:
-        """The mean loss of a batch and its labels; of none, a loss that does not count."""
-        labels = batch.predicted
-        given = batch if len(batch) else self._substitute(batch)
+    def _shares(self, own: Tensor, counts: Tensor) -> Tensor:
+        """How much the mean loss of each forward pass of this rank counts, shape (passes,)."""
+        if not self.mean_of_ranks:
+            return own[:, 0] / counts[:, 0].sum().clamp(min=1)
+        if self.batches.settings.parts % self.ranks == 0:
+            return own[:, 0] / counts[:, 0].clamp(min=1) / (counts[:, 1] > 0).sum().clamp(min=1)
+        return own[:, 1] / counts[:, 1].sum().clamp(min=1)
+
+    def _exchanging(self, last: bool) -> Any:
+        """Ranks exchange their gradients once an update: behind the `last` backward pass."""
+        if self.is_sharded:
+            self.wrapped.set_requires_gradient_sync(last)
+        return nullcontext() if last or self.is_sharded else self.accelerator.no_sync(self.wrapped)
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """The mean loss of a batch; of one without labels, a loss to be counted with weight 0.
+
+        All ranks have to compute, for their gradients are exchanged.
+        """
+        given = batch if batch.predicted else _stand_in(batch)
         tensors = tensors_of(given, self.accelerator.device)
         with self.accelerator.autocast():
             loss: Tensor = self.wrapped(given.task.objective, tensors)
-        return (loss if labels else torch.nan_to_num(loss)), labels
+        return loss
 
-    def _substitute(self, batch: Batch) -> Batch:
-        """A row in place of none: all ranks have to compute, for their gradients are exchanged."""
-        step = self.update * self.accumulate
-        parts = self.batches.global_batch(step)
-        return next(each for each in parts if each.task == batch.task).rows(0, 1)
+    def _means(self, local: list[Batch], sums: Tensor, labels: Tensor) -> dict[str, float]:
+        """The mean loss of each task."""
+        means = {}
+        for task in self.batches.tasks:
+            chosen = torch.tensor([batch.task == task for batch in local])
+            if number := float(labels[chosen].sum()):
+                means[task.name] = float(sums[chosen].sum()) / number
+        return means
+
+    def _check_finite(self, losses: Mapping[str, float], rate: float) -> None:
+        bad = [name for name, loss in losses.items() if not math.isfinite(loss)]
+        if bad:
+            self._give_up(f"the loss of {', '.join(bad)} is {losses[bad[0]]}", rate)
+        scaler = self.accelerator.scaler
+        if scaler is not None and scaler.get_scale() < LOWEST_LOSS_SCALE:
+            self._give_up("gradients are not finite in float16, whatever the loss's scale", rate)
+
+    def _clip(self, losses: Mapping[str, float], rate: float) -> float:
+        """Clip the gradients' norm; returns what it was."""
+        self.accelerator.unscale_gradients()
+        parameters = [p for p in self._names if p.grad is not None]
+        refuse_sparse(parameters)
+        norm = clip_gradients(parameters, self.clip_grad_norm, over_ranks=self._over_ranks)
+        # Where the loss is scaled, the optimizer leaves out an update that is not finite.
+        if not math.isfinite(norm) and self.accelerator.scaler is None:
+            self._give_up(
+                f"the norm of the gradients is {norm}, at a loss of "
+                + ", ".join(f"{loss:.4g} ({name})" for name, loss in losses.items()),
+                rate,
+            )
+        return norm
+
+    def _give_up(self, found: str, rate: float) -> None:
+        self.optimizer.zero_grad()
+        self._reader = None  # which is one update ahead
+        raise TrainingError(
+            f"{found}, in update {self.update}, at a learning rate of {rate:.3g}: the weights are "
+            "those of before. Start again from the last checkpoint with a smaller learning rate "
+            "or a longer warm-up."
+        )
 
     def _batches(self) -> Iterator[list[Batch]]:
         if self._reader is None:
@@ -164,7 +281,7 @@ class TrainingRun:
                 self.batches,
                 self.update * self.accumulate,
                 rank=self.accelerator.process_index,
-                ranks=self.accelerator.num_processes,
+                ranks=self.ranks,
                 whole_parts=False,
             )
             # A generator of its own: it would draw from that of dropout, once for each start.
@@ -177,24 +294,31 @@ class TrainingRun:
     def _set_learning_rate(self) -> float:
         if self.learning_rate is not None:
             for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate.at(self.update)
+                group["lr"] = self.learning_rate.at(self.updates_before + self.update)
         return float(self.optimizer.param_groups[0]["lr"])
 
     def _over_ranks(self, sums: Tensor) -> Tensor:
-        if self.accelerator.num_processes == 1:
+        if self.ranks == 1:
             return sums
-        return self.accelerator.reduce(sums.to(self.accelerator.device), "sum").cpu()
+        reduced: Tensor = self.accelerator.reduce(sums.to(self.accelerator.device), "sum")
+        return reduced.cpu()
+
+    # -- evaluation ----------------------------------------------------------------------------
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> Tally:
-        """Sums over batches without dropout: every rank takes its turn, all get the whole."""
-        rank, ranks = self.accelerator.process_index, self.ranks
+        """Sums over batches without dropout: every rank has rows of each, all get the whole."""
         sums = torch.zeros(3, dtype=torch.float64)
         self.wrapped.eval()
         try:
-            for place, batch in enumerate(batches):
-                if place % ranks == rank:
-                    sums += self._scored(batch)
+            for batch in batches:
+                # The same number of pieces on every rank: all call the model together.
+                size = 4 * batch.labels.size * self.model.config.vocab_size
+                number = max(1, -(-size // (self.ranks * LOGITS_OF_EVALUATION)))
+                bounds = pieces(len(batch), self.ranks * number)
+                mine = self.accelerator.process_index * number
+                for first, end in bounds[mine : mine + number]:
+                    sums += self._scored(batch.rows(first, end))
         finally:
             self.wrapped.train()
         loss, predicted, correct = self._over_ranks(sums).tolist()
@@ -202,30 +326,22 @@ class TrainingRun:
 
     def _scored(self, batch: Batch) -> Tensor:
         """Sum of losses, labels, and how many of them had the highest logit."""
-        tensors = tensors_of(batch, self.accelerator.device)
+        given = batch if batch.predicted else _stand_in(batch)
+        tensors = tensors_of(given, self.accelerator.device)
         with self.accelerator.autocast():
-            loss, logits = self.accelerator.unwrap_model(self.wrapped).scores(
-                batch.task.objective, tensors
-            )
+            loss, logits = self.wrapped(given.task.objective, tensors, output_logits=True)
         labels = tensors["labels"]
         chosen = labels != -100
         correct = (logits.argmax(-1)[chosen] == labels[chosen]).sum()
-        predicted = int(chosen.sum())
-        values = [float(loss) * predicted if predicted else 0.0, predicted, int(correct)]
-        return torch.tensor(values, dtype=torch.float64)
+        values = [float(loss) * batch.predicted, batch.predicted, int(correct)]
+        return torch.tensor(values if batch.predicted else [0, 0, 0], dtype=torch.float64)
 
     # -- checkpoints ---------------------------------------------------------------------------
 
     def save_model(self, folder: str | os.PathLike[str]) -> None:
-        """Write the model alone, as `save_pretrained` does."""
-        from torch.distributed.checkpoint import state_dict as states
-
-        options = states.StateDictOptions(full_state_dict=True, cpu_offload=True)
-        weights = states.get_model_state_dict(self.wrapped, options=options)
-        if self.is_main:
-            own = {name.removeprefix("model."): x for name, x in weights.items()}
-            self._plain_model().save_pretrained(folder, state_dict=own)
-        self.accelerator.wait_for_everyone()
+        """Write the model alone, as `save_pretrained` does: every rank has to call it."""
+        weights = self._weights()
+        self._on_main(lambda: self.model.save_pretrained(folder, state_dict=weights))
 
     def save(self, folder: str | os.PathLike[str], state: Mapping[str, Any] | None = None) -> None:
         """Write a folder from which the run goes on exactly: whole, or not at all.
@@ -236,100 +352,262 @@ class TrainingRun:
         Args:
             folder: Replaced if it exists.
             state: What the caller wants back, as JSON holds it.
-        """
-        from torch.distributed.checkpoint import state_dict as states
 
-        options = states.StateDictOptions(full_state_dict=True, cpu_offload=True)
-        weights, optimizer = states.get_state_dict(
-            self.wrapped, self._inner_optimizer(), options=options
-        )
-        random = [self._gathered(x) for x in self._random_states()]
-        if self.accelerator.is_main_process:
-            target = Path(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with folder_written_whole(target) as temporary:
-                own = {name.removeprefix("model."): x for name, x in weights.items()}
-                self._plain_model().save_pretrained(temporary / MODEL, state_dict=own)
-                torch.save({"optimizer": optimizer, "random": random}, temporary / OPTIMIZER)
-                text = json.dumps({**self._state(), "caller": dict(state or {})}, indent=2) + "\n"
-                (temporary / STATE).write_text(text, encoding="utf-8")
-        self.accelerator.wait_for_everyone()
+        Raises:
+            CheckpointError: On every rank, if it cannot be written.
+        """
+        weights = self._weights()
+        tensors, optimizer = optimizer_state(self._inner_optimizer(), self._names)
+        for name, value in self._random_states().items():
+            tensors[RANDOM + name] = self._gathered(value)
+        scaler = self.accelerator.scaler
+        described = {
+            **self._state(),
+            "update": self.update,
+            "tokens": self.tokens,
+            "updates_before": self.updates_before,
+            "ranks": self.ranks,
+            "optimizer": optimizer,
+            "loss_scale": None if scaler is None else scaler.state_dict(),
+            "caller": dict(state or {}),
+        }
+
+        def write() -> None:
+            with run_written_whole(folder, described, lazy_tensors(tensors)) as model:
+                self.model.save_pretrained(model, state_dict=weights)
+
+        self._on_main(write)
 
     def resume(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
         """Go on from a folder that `save` wrote.
+
+        With another number of ranks, batches and weights go on as they would have, and dropout is
+        drawn anew by ranks that there were not: with a warning.
 
         Returns:
             The caller's state.
 
         Raises:
-            CheckpointError: If it is damaged, or of another run.
+            CheckpointError: If it is damaged, or of another run; the run is as it was.
         """
-        from torch.distributed.checkpoint import state_dict as states
+        saved = read_run(folder)
+        saved.check_same(self._state())
+        described = saved.state.get("optimizer")
+        if not isinstance(described, dict):
+            raise CheckpointError(f"{saved.folder} is damaged: it has no state of an optimizer.")
+        optimizer = {n: x for n, x in saved.tensors.items() if not n.startswith(RANDOM)}
+        names, inner = self._names, self._inner_optimizer()
+        check_optimizer_state(inner, names, optimizer, described, saved.folder)
+        opened = type(self.model).from_pretrained(saved.folder / "model", dtype="auto")
+        weights = dict(opened.named_parameters())
+        for parameter, name in names.items():
+            if name not in weights or weights[name].shape != parameter.shape:
+                raise CheckpointError(f"{saved.folder} is of another model: {name} differs.")
+        for parameter, name in names.items():
+            fill(parameter, weights[name])
+        fill_optimizer(inner, names, optimizer, described)
+        self.update, self.tokens = saved.state["update"], saved.state["tokens"]
+        self.updates_before = saved.state["updates_before"]
+        self._reader = None
+        if self.accelerator.scaler is not None and saved.state.get("loss_scale"):
+            self.accelerator.scaler.load_state_dict(saved.state["loss_scale"])
+        self._resume_random(saved.state.get("ranks"), saved.tensors)
+        return dict(saved.state.get("caller") or {})
 
-        source = Path(folder)
-        try:
-            state = json.loads((source / STATE).read_text(encoding="utf-8"))
-            kept = torch.load(source / OPTIMIZER, map_location="cpu", weights_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{source} is no checkpoint of a run: {error}.") from error
-        expected = {**self._state(), "update": state["update"], "tokens": state["tokens"]}
-        differing = sorted(n for n in expected if expected[n] != state.get(n))
-        if differing:
-            found = ", ".join(f"{n} {state.get(n)!r} (here {expected[n]!r})" for n in differing)
-            raise CheckpointError(f"{source} is of another run: {found}.")
-        opened = type(self._plain_model()).from_pretrained(source / MODEL, dtype="auto")
-        weights = {f"model.{name}": x for name, x in opened.state_dict().items()}
-        states.set_state_dict(
-            self.wrapped,
-            self._inner_optimizer(),
-            model_state_dict=weights,
-            optim_state_dict=kept["optimizer"],
-            options=states.StateDictOptions(full_state_dict=True),
-        )
-        self.update, self.tokens, self._reader = state["update"], state["tokens"], None
-        for place, values in enumerate(kept["random"]):
-            own = values[self.accelerator.process_index].clone()  # PyTorch reads from its start
-            (torch.cuda.set_rng_state if place else torch.set_rng_state)(own)
-        return dict(state.get("caller", {}))
+    def take_original_adam(self, path: str | os.PathLike[str]) -> str:
+        """Go on with the moments of a training checkpoint of the original, and its learning rate.
+
+        Weights are not looked at: the model was started from the same checkpoint. What Adam does
+        not know there starts afresh: parameters that were never updated, other sizes.
+
+        Args:
+            path: Of any checkpoint.
+
+        Returns:
+            What was taken, in words; "" of a checkpoint that is none of the original's. Of one
+            that has none, this is a warning too.
+
+        Raises:
+            CheckpointError: If it is damaged.
+        """
+        moments = open_moments(path)
+        if moments is None:
+            return ""
+        inner = self._inner_optimizer()
+        if not moments.steps or not isinstance(inner, OriginalAdam):
+            why = "it has no state of Adam" if not moments.steps else "this is another optimizer"
+            text = f"of {os.fspath(path)}, no moments of Adam are taken: {why}. They start afresh."
+            warnings.warn(text, XLMWarning, stacklevel=2)
+            return text
+        taken = 0
+        for parameter, name in self._names.items():
+            if moments.steps.get(name) and moments.first[name].shape == tuple(parameter.shape):
+                state = inner.state[parameter]
+                state["step"] = moments.steps[name]
+                for key, of in (("exp_avg", moments.first), ("exp_avg_sq", moments.second)):
+                    state[key] = torch.zeros_like(parameter).detach()
+                    fill(state[key], tensor_of(of[name].read()).to(parameter.dtype))
+                taken += 1
+        self.updates_before = moments.updates or 0
+        text = f"of {os.fspath(path)}, Adam's moments of {taken} parameters are taken"
+        if taken < len(self._names):
+            text += f", those of {len(self._names) - taken} start afresh"
+        if self.learning_rate is not None and self.updates_before:
+            text += f"; the learning rate goes on behind its {self.updates_before} updates"
+        return f"{text}."
 
     def _state(self) -> dict[str, Any]:
+        """What this run does: a checkpoint of a run that does the same may be gone on from."""
         return {
-            "update": self.update,
-            "tokens": self.tokens,
             "seed": self.batches.seed,
             "tasks": [task.name for task in self.batches.tasks],
             "accumulate": self.accumulate,
-            "ranks": self.accelerator.num_processes,
+            "mean_of_ranks": self.mean_of_ranks,
             "settings": {n: getattr(self.batches.settings, n) for n in SETTING_NAMES},
         }
+
+    def _weights(self) -> dict[str, Tensor]:
+        reshard = getattr(self.wrapped, "reshard", None)
+        if reshard is not None:  # what an evaluation left whole
+            reshard()
+        return {name: whole(x) for x, name in self._names.items()}
+
+    def _on_main(self, write: Any) -> None:
+        """Write on the main process; if that fails, every rank raises."""
+        failure: XLMError | OSError | None = None
+        if self.is_main:
+            try:
+                write()
+            except (XLMError, OSError) as error:
+                failure = error
+        failed = sum(self.of_all_ranks(float(failure is not None)))  # and wait for the main one
+        if failure is not None:
+            raise failure
+        if failed:
+            raise CheckpointError("the main process could not write: its error says why.")
 
     def _inner_optimizer(self) -> torch.optim.Optimizer:
         return getattr(self.optimizer, "optimizer", self.optimizer)
 
-    def _plain_model(self) -> Any:
-        return self.accelerator.unwrap_model(self.wrapped).model
+    # -- random numbers ------------------------------------------------------------------------
 
-    def _random_states(self) -> list[Tensor]:
-        states = [torch.get_rng_state()]
+    def _random_states(self) -> dict[str, Tensor]:
+        states = {"cpu": torch.get_rng_state()}
         if self.accelerator.device.type == "cuda":
-            states.append(torch.cuda.get_rng_state())
+            states["cuda"] = torch.cuda.get_rng_state()
         return states
+
+    def _resume_random(self, ranks: Any, tensors: Mapping[str, Any]) -> None:
+        if ranks != self.ranks:
+            warnings.warn(
+                f"the run was saved by {ranks} ranks and goes on with {self.ranks}: its batches "
+                "are the same, and dropout is drawn otherwise.",
+                XLMWarning,
+                stacklevel=3,
+            )
+        rank = self.accelerator.process_index
+        for name, own in self._random_states().items():
+            kept = tensors.get(RANDOM + name)
+            if kept is None or kept.dtype != "uint8" or kept.shape[1:] != tuple(own.shape):
+                warnings.warn(
+                    f"the checkpoint has no random numbers of this {name}: dropout is drawn anew.",
+                    XLMWarning,
+                    stacklevel=3,
+                )
+            elif rank < kept.shape[0]:
+                state = torch.from_numpy(np.array(kept.read()[rank]))
+                (torch.cuda.set_rng_state if name == "cuda" else torch.set_rng_state)(state)
 
     def _gathered(self, state: Tensor) -> Tensor:
         """The states of all ranks, uint8, shape (ranks, size)."""
-        if self.accelerator.num_processes == 1:
+        if self.ranks == 1:
             return state[None]
         gathered: Tensor = self.accelerator.gather(state[None].to(self.accelerator.device))
         return gathered.cpu()
 
 
-def _new_accelerator() -> Any:
+def accelerator_of(precision: str = "float32") -> Any:
+    """An `accelerate.Accelerator` for training on the tasks of XLM.
+
+    Args:
+        precision: "float32" or "float64", in which weights have to be; or what products are
+            computed in beside weights in float32: "bfloat16", or on GPUs "float16".
+
+    Raises:
+        ConfigError: If this process trains in another precision already.
+        MissingPackageError: If Accelerate is not installed.
+    """
     try:
-        from accelerate import Accelerator, DistributedDataParallelKwargs
+        import accelerate
     except ImportError as error:
         raise MissingPackageError(
             "training needs accelerate, which is not installed: pip install 'xlm-parity[train]'."
         ) from error
     # Steps of different tasks leave parameters of others without a gradient.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(kwargs_handlers=[unused])
+    unused = accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)
+    options: dict[str, Any] = {"kwargs_handlers": [unused]}
+    if not torch.accelerator.is_available():
+        options["cpu"] = True  # else it would leave several processes alone
+    mixed = {"bfloat16": "bf16", "float16": "fp16"}.get(precision, "no")
+    try:
+        return accelerate.Accelerator(mixed_precision=mixed, **options)
+    except ValueError as error:
+        raise ConfigError(
+            f"this process trains in another precision already, and not in {precision}: use one "
+            f"process for each. ({error})"
+        ) from error
+
+
+def _started() -> int:
+    """Number of processes that the launcher started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _check_trainable(model: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Raise `ConfigError` unless the optimizer and checkpoints have all that is trained."""
+    optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    known = {model._name(spec) for spec in model.tensor_specs()}
+    missing, foreign, narrow = [], [], []
+    for name, parameter in model.named_parameters():
+        optimized_here = id(parameter) in optimized
+        optimized.discard(id(parameter))
+        if name not in known:
+            foreign.append(name)
+        if parameter.requires_grad and not optimized_here:
+            missing.append(name)
+        if parameter.requires_grad and parameter.dtype in (torch.float16, torch.bfloat16):
+            narrow.append(name)
+    if foreign:
+        raise ConfigError(
+            f"the model has parameters that its checkpoints do not hold: {_some(foreign)}. Merge "
+            "adapters first, or train them with your own loop."
+        )
+    if missing:
+        raise ConfigError(
+            f"parameters that require gradients are not the optimizer's: {_some(missing)}. Give it "
+            "all of model.parameters(); those to be left alone have requires_grad False."
+        )
+    if optimized:
+        raise ConfigError(
+            f"the optimizer has {len(optimized)} parameters that are not the model's: make it "
+            "from this model's, after the model was moved or resized."
+        )
+    if narrow:
+        raise ConfigError(
+            f"weights are in half precision, in which small updates vanish: {_some(narrow)}. Call "
+            "model.float(), and choose the precision of the computation."
+        )
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and module.sparse:
+            raise ConfigError(f"the gradient of {name} is sparse: expected dense ones.")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _stand_in(batch: Batch) -> Batch:
+    """A row of one word, of the same form, in place of a batch that has no labels."""
+    form = {name: x for name, x in batch.__dict__.items() if isinstance(x, np.ndarray)}
+    row = {name: np.zeros((1, *x.shape[1:]), x.dtype) for name, x in form.items()}
+    return replace(batch, **{**row, "lengths": np.ones(1, np.int64)})

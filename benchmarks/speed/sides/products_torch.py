@@ -46,7 +46,21 @@ class ProductsSide(Side):
         if task.kind == "rounding":
             return Prepared(lambda: {"figures": rounding(task, dtype)})
         cases = [(torch.randn(m, k), torch.randn(n, k) * 0.03) for m, k, n in products_of(task)]
+        if task.kind == "pretrain":
+            vectors = [torch.ones(READ_BYTES // 4) for _ in range(2)]
+            return Prepared(
+                lambda: {
+                    "products": measured(cases, dtype),
+                    "figures": {"seconds a byte": seconds_a_byte(*vectors)},
+                }
+            )
         return Prepared(lambda: {"products": measured(cases, dtype)})
+
+
+def seconds_a_byte(changed: torch.Tensor, added: torch.Tensor) -> float:
+    """What a sum in place of two large vectors takes: reading two, writing one."""
+    seconds = min(timed(lambda: changed.add_(added)) for _ in range(TRIES))
+    return seconds / (3 * changed.nbytes)
 
 
 def ways() -> dict[str, Callable[..., torch.Tensor]]:

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.speed.protocol import Absent, Prepared, Side, memory_mb, reset_peak
+from benchmarks.speed.sides import pretraining_tf
 from benchmarks.speed.tasks import (
     BETAS,
     COMPARED_SENTENCES,
@@ -68,6 +69,9 @@ class TensorFlowSide(Side):
         batch = task.first(options["sentences"]) if "sentences" in options else batch_of(task)
         if task.kind == "train":
             return self.training(task, batch, options)
+        if task.kind == "pretrain":
+            model = self.model(task, options)
+            return pretraining_tf.prepared(task, model, self.keras, self.loss_of, ours=self.ours)
         call = self.call_of(task, self.model(task, options), batch, options)
 
         def run() -> tf.Tensor:
@@ -95,7 +99,8 @@ class TensorFlowSide(Side):
                 model = function(model, **given) or model
             self.models[key] = model
         # What is trained is nobody else's.
-        return self.models.pop(key) if task.kind == "train" else self.models[key]
+        trains = task.kind in ("train", "pretrain")
+        return self.models.pop(key) if trains else self.models[key]
 
     def open(self, name: str, task: Task, options: dict[str, Any]) -> Any:
         """As `model`."""

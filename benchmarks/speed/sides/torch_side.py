@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.speed.protocol import Absent, Prepared, Side, memory_mb, reset_peak
+from benchmarks.speed.sides import pretraining_torch
 from benchmarks.speed.tasks import (
     BETAS,
     COMPARED_SENTENCES,
@@ -64,6 +65,10 @@ class TorchSide(Side):
         if task.kind == "train":
             return self.training(task, batch, options)
         model = self.model(task, options)
+        if task.kind == "pretrain":
+            return pretraining_torch.prepared(
+                task, model, self.library, options.get("optimizer", "")
+            )
         call = self.call_of(task, model, batch, options)
 
         def run() -> torch.Tensor:
@@ -84,7 +89,8 @@ class TorchSide(Side):
             model = self.open(name, task, options).to(getattr(torch, dtype)).eval()
             self.models[key] = self.changed(model, changes)
         # What is trained is nobody else's.
-        return self.models.pop(key) if task.kind == "train" else self.models[key]
+        trains = task.kind in ("train", "pretrain")
+        return self.models.pop(key) if trains else self.models[key]
 
     def open(self, name: str, task: Task, options: dict[str, Any]) -> torch.nn.Module:
         """As `model`."""

@@ -119,8 +119,10 @@ class TestTokenized:
             # As multi-bleu.perl prints it.
             ("a b", "a b", "BLEU = 0.00, 100.0/100.0/0.0/0.0 (BP=1.000, ratio=1.000, hyp_len=2, "),
             ("a a a a", "a b c d", "BLEU = 0.00, 25.0/0.0/0.0/0.0 (BP=1.000, ratio=1.000, "),
+            ("a", "", "BLEU = 0, 0/0/0/0 (BP=0, ratio=0, hyp_len=0, ref_len=0)"),
+            ("", "", "BLEU = 0, 0/0/0/0 (BP=0, ratio=0, hyp_len=0, ref_len=0)"),
+            # Where the script divides by zero.
             ("", "a b c d", "BLEU = 0.00, 0.0/0.0/0.0/0.0 (BP=0.000, ratio=0.000, hyp_len=0, "),
-            ("a", "", "BLEU = 0.00, 0.0/0.0/0.0/0.0 (BP=0.000, ratio=0.000, hyp_len=1, ref_len=0"),
             # Subwords are joined, words are told apart by ASCII's blanks alone.
             ("to@@ ge@@ ther a b c", " together  a\tb c ", "BLEU = 100.00, "),
             ("a b c d@@", "a b c d@@ ", "BLEU = 100.00, "),

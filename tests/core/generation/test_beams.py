@@ -139,3 +139,37 @@ def test_as_a_plain_loop(penalty: float, early: bool) -> None:
         for row, score, (total, ids) in zip(sequences, scores, expected, strict=True):
             assert [i for i in row.tolist() if i != 2] == [i for i in [*ids[1:], 1] if i != 2]
             assert score == pytest.approx(total, rel=1e-12)
+
+
+@pytest.mark.parametrize("scoring", ["original", "transformers"])
+@pytest.mark.parametrize("early", [False, True])
+def test_sentences_do_not_know_of_each_other(scoring: str, early: bool) -> None:
+    """Of whole numbers, so that many candidates and finished sequences are equally good."""
+    limits, prompts, vocabulary = np.array([6, 2, 9, 6, 1]), np.array([1, 3, 1, 2, 1]), 9
+    settings: dict[str, object] = {
+        "beams": 3, "returned": 3, "eos": (1, 3), "pad": 2, "closing": 1, "scoring": scoring,
+        "length_penalty": 1.0, "early_stopping": early,
+    }  # fmt: skip
+    tables = np.random.default_rng(0).integers(-4, -1, (5, 9, 3, vocabulary)).astype(float)
+
+    def found(numbers: list[int], *, drops: bool = True) -> tuple[list[list[int]], list[float]]:
+        beams = BeamSearch(
+            limits[numbers], prompts[numbers], drops_finished=drops, **settings  # type: ignore[arg-type]
+        )  # fmt: skip
+        for number in range(9):
+            if beams.done:
+                break
+            tokens = tables[np.array(numbers)[beams.sentences], number]
+            totals = tokens.reshape(-1, vocabulary) + beams.scores[:, None]
+            totals = totals.reshape(len(beams.sentences), -1)
+            order = np.argsort(-totals, axis=1, kind="stable")[:, : beams.candidates]
+            beams.step(np.take_along_axis(totals, order, axis=1), order, vocabulary)
+        assert beams.done
+        sequences, scores = beams.finish()
+        return [[i for i in row if i != 2] for row in sequences.tolist()], scores.tolist()
+
+    together = found([0, 1, 2, 3, 4])
+    assert found([0, 1, 2, 3, 4], drops=False) == together
+    alone = [found([number]) for number in range(5)]
+    assert [row for rows, _ in alone for row in rows] == together[0]
+    assert [score for _, scores in alone for score in scores] == together[1]

@@ -101,6 +101,14 @@ def test_pairs_are_joined_as_by_the_original() -> None:
         assert is_second[row, lengths[row] :].all()
 
 
+def test_positions_of_padding_are_in_the_table() -> None:
+    """A short pair beside a long one: its padding goes on for longer than any sentence."""
+    one = frame([np.full(10, 14), np.array([14])], IDS)
+    _, lengths, positions, _ = join(one, one, PAD)
+    assert lengths.tolist() == [24, 6]
+    assert positions.max() == 11
+
+
 def test_pairs_leave_out_what_is_empty_or_long(corpora: dict[str, Corpus]) -> None:
     pairs = Pairs(corpora["en"], corpora["fr"], 8)
     lengths = [[len(s) for s in corpora[name]] for name in ("en", "fr")]

@@ -52,6 +52,44 @@ def test_memory_is_reserved_once() -> None:
     assert later.data_ptr() == first.data_ptr()
 
 
+def test_only_what_rows_do_not_hold_yet_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, moved = KeyValueCache(20), list[int]()
+    copy = Tensor.index_copy_
+    monkeypatch.setattr(
+        Tensor, "index_copy_", lambda *given: moved.append(len(given[2])) or copy(*given)
+    )
+    cache.update(*pairs(1, 5), 0)
+    cache.select(torch.tensor([0, 0, 0]))
+    assert not moved  # they are copies of one row
+    cache.update(*pairs(3, 1, 1), 0)
+    cache.select(torch.tensor([0, 0, 2]))
+    assert moved == [1, 1]
+    cache.update(*pairs(3, 2, 2), 0)
+    cache.select(torch.tensor([2, 1, 0]))  # all but the five of the prompt
+    assert moved[2:] == [6, 6]
+
+
+def test_positions_written_by_the_caller() -> None:
+    caches = [KeyValueCache(5) for _ in range(2)]
+    for cache in caches:
+        for layer in range(2):
+            cache.update(*pairs(3, 4, layer), layer)
+    assert caches[0].is_reserved(2)
+    assert not caches[0].is_reserved(3)
+    assert not KeyValueCache(5).is_reserved(0)
+    for layer, (new_key, new_value, keys, values) in enumerate(caches[0].open_position()):
+        key, value = pairs(3, 1, 7 + layer)
+        new_key.copy_(key.flatten(1))
+        new_value.copy_(value.flatten(1))
+        for found, expected in zip(
+            (keys, values), caches[1].update(key, value, layer), strict=True
+        ):
+            assert_equal(found, expected)
+    assert not caches[0].is_reserved(2)  # no room is left
+    with pytest.raises(InputError, match="holds up to 5 positions, and these make 6"):
+        caches[0].open_position()
+
+
 def test_sources_are_reordered_unless_they_stay() -> None:
     cache = KeyValueCache()
     assert cache.cross(0) is None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xlm_core.checkpoints.layouts.weights_file import Container, WeightsFile
+from xlm_core.checkpoints.moments import Moments
 from xlm_core.checkpoints.naming import canonical_names
 from xlm_core.checkpoints.original import FILE as ORIGINAL_FILE
 from xlm_core.checkpoints.original import Original
@@ -179,6 +180,19 @@ class Layout(ABC):
             CheckpointError: If the configuration has more layers than the file has tensors for.
         """
         return canonical_names(tensors, self.dialect, config, source)
+
+    def moments(self, file: WeightsFile, config: XLMConfig) -> Moments | None:
+        """Adam's state of a file; None if files of this layout never have it.
+
+        Args:
+            file: One that the layout recognises.
+            config: The configuration of its model.
+
+        Raises:
+            CheckpointError: If it is damaged.
+        """
+        del file, config
+        return None
 
     # -- which models have a place -------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from xlm_core.checkpoints.layouts.base import Content, Layout, TextFiles
 from xlm_core.checkpoints.layouts.weights_file import WeightsFile
+from xlm_core.checkpoints.moments import Moments
 from xlm_core.checkpoints.original import Original, can_encode
 from xlm_core.checkpoints.original_params import params_of
 from xlm_core.checkpoints.others import refuse_fairseq, without_prefix
@@ -50,6 +51,10 @@ class FacebookLayout(Layout):
     def read(self, file: WeightsFile) -> Content:
         """See `Layout.read`."""
         return interpret(file.torch, str(file))
+
+    def moments(self, file: WeightsFile, config: XLMConfig) -> Moments:
+        """See `Layout.moments`."""
+        return _moments(self, file.torch, config, str(file))
 
     def refuses(self, config: XLMConfig, architecture: str) -> str | None:
         """See `Layout.refuses`."""
@@ -290,6 +295,75 @@ def _rows(tensors: Mapping[str, LazyTensor], name: str) -> int | None:
     """Number of rows of a matrix, or None if there is no matrix of this name."""
     tensor = tensors.get(name)
     return tensor.shape[0] if tensor is not None and len(tensor.shape) == 2 else None
+
+
+# -- Adam's state ------------------------------------------------------------------------------
+
+
+def _moments(layout: Layout, content: Mapping[str, Any], config: XLMConfig, source: str) -> Moments:
+    """Adam's state under the names of its parameters: in the file, they are numbered.
+
+    The optimizer was given the parameters of all modules that require gradients, in the order of
+    the modules' state dictionaries. Early versions had an optimizer for each module.
+    """
+    updates: int | None = None
+    steps: dict[str, int] = {}
+    both: tuple[dict[str, LazyTensor], dict[str, LazyTensor]] = ({}, {})
+    whole = PARTS if "decoder" in content else ("model",)
+    for entry, modules in (("model", whole), *((part, (part,)) for part in PARTS)):
+        saved = content.get(f"{entry}_optimizer")
+        if saved is None or any(module not in content for module in modules):
+            continue
+        weights = {
+            (f"{module}.{name}" if module in PARTS else name): tensor
+            for module in modules
+            for name, tensor in _state(content[module], module, source, []).items()
+            if not _is_left_alone(name, config)
+        }
+        try:
+            groups, states = saved["param_groups"], saved["state"]
+            order = [number for group in groups for number in group["params"]]
+            if len(order) != len(weights):
+                raise CheckpointError(
+                    f"{source}: {entry}_optimizer has {len(order)} parameters, expected "
+                    f"{len(weights)}."
+                )
+            counted = groups[0].get("num_updates")
+            updates = counted if type(counted) is int and counted >= 0 else updates
+            for number, (name, tensor) in zip(order, weights.items(), strict=True):
+                if number in states:
+                    steps[name] = _step(states[number]["step"])
+                    for key, moments in zip(("exp_avg", "exp_avg_sq"), both, strict=True):
+                        moments[name] = _moment(states[number][key], tensor)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(
+                f"{source}: {entry}_optimizer is damaged, or none of Adam: {error!r:.120}."
+            ) from error
+    first, second = (layout.canonical(moments, config, source) for moments in both)
+    named = dict(zip(both[0], first, strict=True))
+    return Moments(updates, {named[name]: n for name, n in steps.items()}, first, second)
+
+
+def _is_left_alone(name: str, config: XLMConfig) -> bool:
+    """Whether the optimizer does not know a tensor: it is another's, or fixed."""
+    if name.endswith("pred_layer.proj.weight"):
+        return config.ties_output
+    return config.sinusoidal_embeddings and name.endswith("position_embeddings.weight")
+
+
+def _step(value: Any) -> int:
+    step = value.read().item() if isinstance(value, LazyTensor) else value
+    if type(step) not in (int, float) or step != int(step) or step < 0:
+        raise ValueError(f"a step of {step!r:.40}")
+    return int(step)
+
+
+def _moment(value: Any, weight: LazyTensor) -> LazyTensor:
+    if not isinstance(value, LazyTensor) or value.shape != weight.shape:
+        raise ValueError(f"a moment of shape {getattr(value, 'shape', None)} of {weight.shape}")
+    return value
 
 
 # -- writing -----------------------------------------------------------------------------------

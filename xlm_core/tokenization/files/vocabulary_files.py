@@ -218,20 +218,31 @@ def read_original_vocabulary(path: str | Path, max_vocab: int | None = None) -> 
     Raises:
         TokenizerError: A count is not a number, or `max_vocab` leaves no word.
     """
+    return _cut([*read_original_counts(path)], max_vocab)
+
+
+def read_original_counts(path: str | Path) -> dict[str, int]:
+    """How often each word of a vocabulary file of the original was seen, in the order of the ids.
+
+    The special words were not counted: 0.
+
+    Raises:
+        TokenizerError: As `read_original_vocabulary`.
+    """
     path = Path(path)
-    words = dict.fromkeys(SPECIAL_WORDS)
+    words = dict.fromkeys(SPECIAL_WORDS, 0)
     lines = _lines(path)
     for number, line in enumerate(lines, 1):
         fields = line.split()
         if "\u2028" in line or len(fields) != 2:
             continue
         word, count = fields
-        if not count.isdigit():
+        if not count.isdecimal():
             raise TokenizerError(
                 f"Line {number} of {path} is {line[:60]!r}; expected a word and its count. Is it "
                 "the vocabulary? The codes of BPE have two subwords and a count a line."
             )
-        words.setdefault(word)
+        words.setdefault(word, int(count))
     merges = sum(len(fields) == 3 and fields[2].isdigit() for fields in map(str.split, lines))
     if len(words) == len(SPECIAL_WORDS) or merges > len(lines) // 2:
         raise TokenizerError(
@@ -239,7 +250,7 @@ def read_original_vocabulary(path: str | Path, max_vocab: int | None = None) -> 
             f"and its count, and {merges} two subwords and a count, as in the codes of BPE: this "
             "is no vocabulary. Were the two files swapped?"
         )
-    return _cut(list(words), max_vocab)
+    return words
 
 
 def marks_ends(words: Sequence[str]) -> bool:

@@ -1,0 +1,242 @@
+"""`xlm pretrain --dry-run`: what a run would do, measured on its first batches."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import os
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from conversion.opening.models import framework_of
+from conversion.training.machine import fastest_product, operations_of
+from conversion.training.setup import RunParts, set_up
+from xlm_core.corpus import Corpus
+from xlm_core.objectives import Batch
+from xlm_core.training.checkpoints import RunFolder
+from xlm_core.training.config import TrainingConfig
+from xlm_core.training.data import TrainingData
+
+# Global batches that are looked at, and updates that are measured behind the first.
+_LOOKED_AT, _MEASURED = 20, 3
+_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+# Numbers that a layer keeps of each token for the way back, in widths of the model: what goes into
+# its seven products and two normalisations, and out of its activation and its dropouts.
+_KEPT = 20
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The first batches of a task.
+
+    Attributes:
+        task: Its name.
+        rows, columns: The least and the most of them.
+        fill: Share of the positions that are no padding.
+        predicted: Labels a batch, the mean.
+    """
+
+    task: str
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    fill: float
+    predicted: float
+
+    @classmethod
+    def of(cls, task: str, batches: Sequence[Batch]) -> Shapes:
+        """Those of some batches."""
+        rows = [len(batch) for batch in batches]
+        columns = [batch.input_ids.shape[1] for batch in batches]
+        positions = sum(batch.input_ids.size for batch in batches)
+        read = sum(int(batch.lengths.sum()) for batch in batches)
+        predicted = sum(batch.predicted for batch in batches) / len(batches)
+        return cls(
+            task,
+            (min(rows), max(rows)),
+            (min(columns), max(columns)),
+            read / max(positions, 1),
+            predicted,
+        )
+
+    def text(self) -> str:
+        """A line."""
+        return (
+            f"{self.task}: {_range(self.rows)} rows of {_range(self.columns)} positions, "
+            f"{100 * self.fill:.0f} % filled, {self.predicted:,.0f} labels"
+        )
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a run would do.
+
+    Attributes:
+        start: What the weights start from, in lines.
+        parameters: Number of weights.
+        texts: Sentences and tokens of each corpus, in lines.
+        shapes: Of the first batches of each task.
+        tokens_per_update: Over all ranks, the mean.
+        updates, tokens: Of the whole run.
+        passes: Over each task's text, in the whole run.
+        memory: Bytes by what they are for, estimated, of one rank.
+        peak: Bytes that this process took at most; on an accelerator, of its memory.
+        seconds_per_update: Measured.
+        share: Of the fastest products of matrices that the machine can do.
+    """
+
+    start: str
+    parameters: int
+    texts: list[str]
+    shapes: list[Shapes]
+    tokens_per_update: float
+    updates: int
+    tokens: int
+    passes: dict[str, float]
+    memory: dict[str, int]
+    peak: int
+    seconds_per_update: float
+    share: float
+
+    def text(self) -> str:
+        """All of it, in lines."""
+        whole = datetime.timedelta(seconds=round(self.updates * self.seconds_per_update))
+        speed = self.tokens_per_update / self.seconds_per_update
+        passes = ", ".join(f"{name} {value:.2f}" for name, value in self.passes.items())
+        memory = ", ".join(f"{name} {_megabytes(size)}" for name, size in self.memory.items())
+        reads = (
+            f"an update reads {self.tokens_per_update:,.0f} tokens, the run {self.tokens:,} in "
+            f"{self.updates:,} updates; passes: {passes}"
+        )
+        takes = (
+            f"an update takes {self.seconds_per_update:.3g} s, {speed:,.0f} tokens/s, "
+            f"{100 * self.share:.0f} % of the fastest products: the run {whole}, without "
+            "evaluations"
+        )
+        needs = (
+            f"memory of one rank, about {_megabytes(sum(self.memory.values()))}: {memory}; "
+            f"at its peak so far {_megabytes(self.peak)}, framework and all"
+        )
+        return "\n".join(
+            [
+                *self.texts,
+                f"{self.parameters:,} parameters",
+                *([self.start] if self.start else []),
+                *(shape.text() for shape in self.shapes),
+                reads,
+                needs,
+                takes,
+                "nothing was written",
+            ]
+        )
+
+
+def dry_run(
+    config_file: str | os.PathLike[str], *, framework: str | None = None, resume: bool = False
+) -> DryRun | None:
+    """Do what a run does before its first checkpoint, and say how it went.
+
+    Args:
+        config_file, framework, resume: As in `pretrain`.
+
+    Returns:
+        What was found; None on other ranks than the main one.
+
+    Raises:
+        XLMError: As `pretrain`.
+    """
+    config = TrainingConfig.from_toml(Path(config_file))
+    RunFolder(config.output).check(config, resume=resume)
+    parts = set_up(config, TrainingData.open(config), framework_of(framework))
+    engine = parts.engine
+    shapes, tokens_each = _first_batches(parts)
+    updates = engine.updates()
+    next(updates)
+    operations, begin = 0.0, time.perf_counter()
+    for update in itertools.islice(updates, _MEASURED):
+        operations += operations_of(update, parts.model_config)
+    seconds = (time.perf_counter() - begin) / _MEASURED
+    own = fastest_product(parts.framework, parts.library, config.precision)
+    fastest = sum(engine.of_all_ranks(own))
+    peak = int(max(engine.of_all_ranks(_peak(parts))))
+    if not engine.is_main:
+        return None
+    duration = config.duration
+    number = duration.updates or -(-(duration.tokens or 0) // max(int(tokens_each), 1))
+    return DryRun(
+        start=parts.start,
+        parameters=parts.parameters,
+        texts=_texts(parts),
+        shapes=shapes,
+        tokens_per_update=tokens_each,
+        updates=number,
+        tokens=duration.tokens or round(number * tokens_each),
+        passes=parts.passes(number),
+        memory=_memory(parts, tokens_each / engine.ranks / config.optimizer.accumulate),
+        peak=peak,
+        seconds_per_update=seconds,
+        share=operations / (seconds * _MEASURED) / fastest,
+    )
+
+
+def _first_batches(parts: RunParts) -> tuple[list[Shapes], float]:
+    """Shapes of each task's batches, and tokens an update."""
+    found: dict[str, list[Batch]] = {task.name: [] for task in parts.config.tasks}
+    for step in range(_LOOKED_AT):
+        for batch in parts.batches.global_batch(step):
+            found[batch.task.name].append(batch)
+    tokens = sum(batch.tokens for batches in found.values() for batch in batches)
+    each = tokens / _LOOKED_AT * parts.config.optimizer.accumulate
+    return [Shapes.of(name, batches) for name, batches in found.items() if batches], each
+
+
+def _texts(parts: RunParts) -> list[str]:
+    data = parts.data
+    lines: list[str] = []
+    for split in ("train", "valid", "test"):
+        read: list[tuple[str, tuple[Corpus, ...]]] = [
+            (name, (corpus,)) for name, corpus in data.corpora[split].items()
+        ]
+        read += [("-".join(names), both) for names, both in data.pairs[split].items()]
+        for name, corpora in read:
+            tokens = " and ".join(f"{corpus.info.tokens:,}" for corpus in corpora)
+            lines.append(f"{split} {name}: {len(corpora[0]):,} sentences, {tokens} tokens")
+    return lines
+
+
+def _memory(parts: RunParts, tokens: float) -> dict[str, int]:
+    """Bytes of one rank, estimated, by what they are for.
+
+    Args:
+        parts: Of the run.
+        tokens: That a rank computes together.
+    """
+    config, model = parts.config, parts.model_config
+    weights = parts.parameters * (8 if config.precision == "float64" else 4)
+    layers = (model.encoder_layers or model.n_layers) + (model.decoder_layers or 0)
+    kept = tokens * layers * model.emb_dim * _KEPT * _BYTES[config.precision]
+    return {
+        "parameters": weights,
+        "gradients": weights,
+        "optimizer": 0 if config.optimizer.name == "sgd" else 2 * weights,
+        "activations": int(kept),
+    }
+
+
+def _peak(parts: RunParts) -> float:
+    if parts.framework == "torch" and parts.library.cuda.is_available():
+        return float(parts.library.cuda.max_memory_allocated())
+    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(found if sys.platform == "darwin" else 1024 * found)
+
+
+def _range(numbers: tuple[int, int]) -> str:
+    least, most = numbers
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"

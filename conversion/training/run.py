@@ -1,0 +1,167 @@
+"""`xlm pretrain`: a run as its file says, from its beginning or from where it stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TextIO
+
+from conversion.opening.models import framework_of
+from conversion.training.bleu import BleuOfRun, Translated
+from conversion.training.machine import fastest_product
+from conversion.training.page import PAGE, write_curves
+from conversion.training.setup import RunParts, set_up
+from conversion.training.signals import StopSignals
+from conversion.training.terminal import Shown
+from xlm_core.objectives.sources import pair_of
+from xlm_core.training.checkpoints import CONFIG, RunFolder
+from xlm_core.training.config import TrainingConfig
+from xlm_core.training.data import TrainingData
+from xlm_core.training.evaluating import evaluate
+from xlm_core.training.events import Begun, Ended, Event
+from xlm_core.training.figures import figure_name
+from xlm_core.training.logs import (
+    EVENTS,
+    LINES,
+    TABLE,
+    EventLog,
+    LineLog,
+    TableLog,
+    columns_of,
+)
+from xlm_core.training.loop import Loop
+
+_EVALUATED = ("valid", "test")
+
+
+def pretrain(
+    config_file: str | os.PathLike[str],
+    *,
+    framework: str | None = None,
+    resume: bool = False,
+    stream: TextIO | None = None,
+) -> Ended:
+    """Train as a file says; every rank of a run calls it.
+
+    Args:
+        config_file: TOML, see `TrainingConfig`.
+        framework: "torch" or "tf"; default: PyTorch if it is installed.
+        resume: Go on from the last checkpoint, if there is one.
+        stream: Gets the lines of the log, and if it is a terminal a bar; None: nothing.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        XLMError: If something is missing, does not go together, or goes wrong on the way.
+    """
+    file = Path(config_file)
+    config = TrainingConfig.from_toml(file)
+    RunFolder(config.output).check(config, resume=resume)
+    data = TrainingData.open(config)
+    parts = set_up(config, data, framework_of(framework))
+    engine = parts.engine
+    folder = RunFolder(config.output, keep=config.duration.keep, add_to_model=parts.add_tokenizer)
+    engine.of_all_ranks(0.0)  # all have checked the folder: now it may change
+    if engine.is_main:
+        folder.begin(file, config, resume=resume)
+    engine.of_all_ranks(0.0)
+    checkpoint = folder.newest()
+    update = 0 if checkpoint is None else folder.update_of(checkpoint)
+    own = fastest_product(parts.framework, parts.library, config.precision)
+    fastest = sum(engine.of_all_ranks(own))
+    with ExitStack() as closing:
+        listeners: list[Callable[[Event], None]] = []
+        if engine.is_main:
+            shown = Shown(stream, config.duration, parts.model_config, fastest)
+            shown.write(parts.start)
+            logs: list[Shown | LineLog | TableLog | EventLog] = [
+                shown,
+                LineLog(folder.path / LINES),
+                TableLog(folder.path / TABLE, columns_of(config), update=update),
+                EventLog(folder.path / EVENTS, update=update),
+            ]
+            for log in logs:
+                closing.callback(log.close)
+            listeners = [*logs, _PageAtEnd(folder, parts)]
+        stop = closing.enter_context(StopSignals())
+        loop = Loop(
+            engine,
+            config,
+            folder,
+            evaluate=_Evaluation(parts, folder),
+            listeners=listeners,
+            passes=parts.passes,
+            entropies=parts.entropies() if engine.is_main else {},
+            stop=stop,
+            identity=parts.identity(),
+        )
+        return loop.run(checkpoint)
+
+
+class _Evaluation:
+    """Computes all figures of a run; every rank calls it."""
+
+    def __init__(self, parts: RunParts, folder: RunFolder) -> None:
+        self._parts, self._folder = parts, folder
+        config, data = parts.config, parts.data
+        translated = [
+            Translated(split, task, (both[1], both[0]) if swapped else both)
+            for split in _EVALUATED
+            for task in config.tasks
+            if task.objective == "mt" and config.has_text(split, task)
+            for both, swapped in [pair_of(task, data.pairs[split])]
+        ]
+        self._names = [figure_name(each.split, each.task, "bleu") for each in translated]
+        self._bleu: BleuOfRun | None = None
+        if translated and parts.engine.is_main:
+            self._bleu = BleuOfRun(
+                folder.path / "translations",
+                data.tokenizer_folder,
+                parts.model_config,
+                translated,
+                framework=parts.framework,
+                dtype="float64" if config.precision == "float64" else None,
+            )
+
+    def __call__(self) -> dict[str, float]:
+        parts = self._parts
+        data, engine = parts.data, parts.engine
+        figures = evaluate(
+            engine,
+            {split: data.evaluation(parts.model_config, split) for split in _EVALUATED},
+            data.words_in,
+        )
+        if not self._names:
+            return figures
+        model = self._folder.save_model(engine, "translating")
+        found: Mapping[str, float] = {}
+        if self._bleu is not None:
+            found = self._bleu(model, engine.update)
+            shutil.rmtree(model)
+        for name in self._names:
+            figures[name] = engine.of_all_ranks(found.get(name, 0.0))[0]
+        return figures
+
+
+class _PageAtEnd:
+    """Writes the page of a run's curves when it ends."""
+
+    def __init__(self, folder: RunFolder, parts: RunParts) -> None:
+        self._folder, self._parts = folder, parts
+        self._entropies: Mapping[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Begun):
+            self._entropies = event.entropies
+        elif isinstance(event, Ended):
+            folder, parts = self._folder.path, self._parts
+            facts: dict[str, Any] = {
+                "configuration": (folder / CONFIG).name,
+                "framework": f"{parts.library.__name__} {parts.library.__version__}",
+                "ranks": str(parts.engine.ranks),
+            }
+            write_curves(folder / PAGE, folder / TABLE, event, parts.config, facts, self._entropies)

@@ -1,0 +1,103 @@
+"""What a run is made of: its data, its model and the engine that trains it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conversion.training.families import training_of
+from xlm_core.config import XLMConfig
+from xlm_core.corpus import Corpus
+from xlm_core.objectives import TrainingBatches
+from xlm_core.training.config import TrainingConfig
+from xlm_core.training.data import TrainingData
+from xlm_core.training.engine import Engine
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """What a run is made of.
+
+    Attributes:
+        config: The run's.
+        framework: A key of `FRAMEWORKS`.
+        library: torch or tensorflow.
+        data: Its corpora.
+        model_config: The model's.
+        parameters: Number of the model's weights.
+        start: What the weights start from, in lines.
+        batches: To train on.
+        engine: Trains the model.
+    """
+
+    config: TrainingConfig
+    framework: str
+    library: Any
+    data: TrainingData
+    model_config: XLMConfig
+    parameters: int
+    start: str
+    batches: TrainingBatches
+    engine: Engine
+
+    def passes(self, updates: int) -> dict[str, float]:
+        """How often each task's text was read after so many updates."""
+        steps = updates * self.config.optimizer.accumulate
+        return {task.name: value for task, value in self.batches.passes(steps).items()}
+
+    def entropies(self) -> dict[str, float]:
+        """Of each task's labels, in nats, by how frequent words are."""
+        return {task.name: self.data.unigram_entropy(task) for task in self.config.tasks}
+
+    def identity(self) -> dict[str, Any]:
+        """What makes it this run, beside its configuration: framework and texts."""
+        data = self.data
+        found: dict[str, Any] = {"framework": self.framework}
+        for split in ("train", "valid", "test"):
+            for name, corpus in data.corpora[split].items():
+                found[f"data.{split}.{name}"] = [_text_of(corpus)]
+            for names, both in data.pairs[split].items():
+                found[f"data.{split}.{'-'.join(names)}"] = [_text_of(each) for each in both]
+        return found
+
+    def add_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer into the folder of a model."""
+        tokenizer = self.data.tokenizer
+        tokenizer.lang2id = dict(self.model_config.lang2id or {}) or None
+        tokenizer.save_pretrained(folder)
+
+
+def _text_of(corpus: Corpus) -> str:
+    info = corpus.info
+    return f"{info.sentences} sentences, {info.tokens} tokens, vocabulary {info.vocab_digest[:12]}"
+
+
+def set_up(config: TrainingConfig, data: TrainingData, framework: str) -> RunParts:
+    """Make the model of a run and what trains it; every rank calls it.
+
+    Args:
+        config: The run's.
+        data: Opened already, so that its mistakes are told before a framework is loaded.
+        framework: A key of `FRAMEWORKS`.
+
+    Raises:
+        XLMError: If something is missing or does not go together.
+    """
+    training, library = training_of(framework)
+    with training.making_models(config):
+        model, report = training.start_model(config, data, dtype=training.model_dtype(config))
+    model_config: XLMConfig = model.config
+    batches = data.batches(model_config)
+    engine: Engine = training.configured_run(config, model, batches)
+    return RunParts(
+        config=config,
+        framework=framework,
+        library=library,
+        data=data,
+        model_config=model_config,
+        parameters=model.num_parameters(),
+        start=report.text(),
+        batches=batches,
+        engine=engine,
+    )

@@ -1,0 +1,211 @@
+"""`xlm pretrain`: from corpora and a file to a model, its logs and its curves."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import conversion.training.run as running
+from conversion.cli import main
+from conversion.training import dry_run, pretrain
+from conversion.training.machine import fastest_product, operations_of
+from tests.support.small_run import CAUSAL, OF_PAIRS, write_config, write_texts
+from xlm_core import XLMConfig
+from xlm_core.errors import XLMError
+from xlm_core.training.engine import Update
+from xlm_torch import XLMForConditionalGeneration, XLMWithLMHeadModel
+
+BLEU = "valid_en-fr_mt_bleu"
+
+
+def change(file: Path, old: str, new: str) -> Path:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    return file
+
+
+def rows_of(run: Path) -> list[dict[str, str]]:
+    with (run / "figures.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    write_texts(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(texts: Path, tmp_path: Path) -> Path:
+    for entry in texts.iterdir():
+        (tmp_path / entry.name).symlink_to(entry)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def translated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of all objectives but CLM."""
+    folder = tmp_path_factory.mktemp("translated")
+    write_texts(folder)
+    ended = pretrain(write_config(folder, OF_PAIRS, f'criterion = "{BLEU}"'))
+    assert (ended.reason, ended.update) == ("done", 8)
+    return folder
+
+
+def test_a_run_leaves_what_the_page_says(translated: Path) -> None:
+    run = translated / "run"
+    assert {entry.name for entry in run.iterdir()} >= {
+        *("config.toml", "checkpoints", "best", "model", "log.txt", "figures.csv", "tensorboard"),
+        *("curves.html", "translations"),
+    }
+    assert not (run / "translating").exists()
+    assert [entry.name for entry in (run / "checkpoints").iterdir()] == ["update-000008"]
+    model = XLMForConditionalGeneration.from_pretrained(run / "model")
+    assert model.config.lang2id == {"en": 0, "fr": 1}
+
+
+def test_figures_are_in_the_table(translated: Path) -> None:
+    rows = rows_of(translated / "run")
+    assert [row["update"] for row in rows if row["learning_rate"]] == ["2", "4", "6", "8"]
+    evaluated = [row for row in rows if row[BLEU]]
+    assert [row["update"] for row in evaluated] == ["4", "8"]
+    for name in ("valid_en_mlm_ppl", "valid_en_fr_mlm_acc", "valid_en-fr_mt_ppl", "valid_mlm_acc"):
+        assert all(float(row[name]) >= 0 for row in evaluated)
+    assert any(row["train_MT-en-fr_loss"] for row in rows)
+    assert float(rows[-1]["passes_MLM-en"] or rows[-2]["passes_MLM-en"]) > 0
+
+
+def test_the_model_is_used_by_the_other_commands(
+    translated: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    source = translated / "run" / "translations" / "valid.en-fr.source"
+    options = ["--src-lang", "en", "--tgt-lang", "fr", "--input-is-bpe", "--quiet"]
+    model = str(translated / "run" / "model")
+    assert main(["translate", model, str(source), *options, "--no-detokenize"]) == 0
+    written = (translated / "run" / "translations" / "valid.en-fr.update-000008").read_bytes()
+    assert capfdbinary.readouterr().out == written
+
+
+def test_the_page_has_a_curve_of_everything(translated: Path) -> None:
+    text = (translated / "run" / "curves.html").read_text(encoding="utf-8")
+    page = ElementTree.fromstring(text.partition("\n")[2])
+    titles = [each.get("aria-label") for each in page.iter() if each.tag.endswith("svg")]
+    for title in ("MLM-en", "TLM-en-fr", "MT-en-fr", "en_mlm_ppl", "en-fr_mt_bleu"):
+        assert title in titles
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_causal_models_have_figures_per_word(folder: Path) -> None:
+    pretrain(write_config(folder, CAUSAL))
+    assert XLMWithLMHeadModel.from_pretrained(folder / "run" / "model").config.causal
+    last = rows_of(folder / "run")[-1]
+    per_word, per_token = (float(last[f"valid_en_clm_{kind}"]) for kind in ("word_ppl", "ppl"))
+    assert per_word > per_token > 1  # a word has one token or two
+
+
+def test_a_run_that_is_stopped_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a signal, in the middle of an interval: the same bits and the same rows at the end."""
+    file = write_config(folder)
+    whole = pretrain(file)
+    expected = (folder / "run" / "model" / "model.safetensors").read_bytes()
+    rows = rows_of(folder / "run")
+    (folder / "run").rename(folder / "whole")
+    evaluate = running.evaluate
+
+    def interrupted(*given: Any) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*given)
+
+    monkeypatch.setattr(running, "evaluate", interrupted)
+    assert main(["pretrain", str(file), "--quiet"]) == 130
+    monkeypatch.undo()
+    assert [path.name for path in (folder / "run" / "checkpoints").iterdir()] == ["update-000004"]
+    ended = pretrain(file, resume=True)
+    assert (ended.update, ended.tokens) == (whole.update, whole.tokens)
+    assert (folder / "run" / "model" / "model.safetensors").read_bytes() == expected
+    timed = {"seconds": "", "tokens_per_second": ""}
+    assert [row | timed for row in rows_of(folder / "run")] == [row | timed for row in rows]
+
+
+def test_a_dry_run_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_config(folder)
+    before = sorted(folder.rglob("*"))
+    assert main(["pretrain", str(file), "--dry-run"]) == 0
+    assert sorted(folder.rglob("*")) == before
+    text = capsys.readouterr().out
+    for words in (
+        "train en-fr: 40 sentences",
+        "MLM-en: 4 rows of 8 positions, 100 % filled",
+        "in 8 updates; passes: MLM-en",
+        "parameters",
+        "activations",
+        "tokens/s",
+        "nothing was written",
+    ):
+        assert words in text
+    found = dry_run(file)
+    assert found is not None
+    assert found.updates == 8
+    assert found.memory["optimizer"] == 2 * found.memory["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("emb_dim = 8", "emb_dim = 9", r"9"),
+        ("bptt = 8", "bptt = 80", "MLM-en needs 80 positions"),
+        ("warmup_updates = 4", "warmup_update = 4", "Did you mean 'warmup_updates'"),
+        ('valid.en"', 'valid.de"', r"data.valid.en: .*there is no .*valid.de"),
+        ('output = "', 'output = "/dev/null/', "/dev/null"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(
+    folder: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, words: str
+) -> None:
+    file = change(write_config(folder), old, new)
+    assert main(["pretrain", str(file), "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("xlm pretrain: ")
+    assert len(error.splitlines()) == 1
+    assert re.search(words, error)
+    assert not (folder / "run").exists()
+
+
+def test_a_second_run_is_not_begun_in_the_folder_of_the_first(translated: Path) -> None:
+    file = translated / "run.toml"
+    with pytest.raises(XLMError, match="holds a run"):
+        pretrain(file)
+    other = translated / "other.toml"
+    other.write_text(file.read_text().replace("seed = 3", "seed = 4"))
+    with pytest.raises(XLMError, match=r"seed is 4 and was 3"):
+        pretrain(other, resume=True)
+
+
+def test_nan_ends_a_run_and_keeps_its_checkpoint(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = change(write_config(folder), "learning_rate = 0.01", "learning_rate = 1e30")
+    file = change(file, "warmup_updates = 4", "warmup_updates = 4\nclip_grad_norm = 0.0")
+    assert main(["pretrain", str(file), "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert "learning rate" in error
+    assert "checkpoint" in error
+
+
+def test_a_share_of_the_machine_is_counted() -> None:
+    config = XLMConfig(vocab_size=100, emb_dim=8, n_layers=2, n_heads=2)
+    update = Update(0, {"MLM-en": 1.0}, 3, 10, 0.1, None)
+    assert operations_of(update, config) == 6 * (2 * 12 * 64 * 10 + 8 * 100 * 3)
+    mt = Update(0, {"MT-en-fr": 1.0}, 3, 10, 0.1, None)
+    assert operations_of(mt, config) == 6 * (2 * 14 * 64 * 10 + 8 * 100 * 3)
+    assert fastest_product("torch", torch, "float32") > 1e8

@@ -1,0 +1,237 @@
+"""The data of a run: what is opened, what is refused, and what is counted."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.small_tokenizer import LETTERS, small_tokenizer, write_folder
+from xlm_core import XLMTokenizer
+from xlm_core.corpus import Corpus, CorpusWriter
+from xlm_core.errors import ConfigError, CorpusError, TokenizerError, XLMWarning
+from xlm_core.objectives import Task
+from xlm_core.training.config import TrainingConfig, _section
+from xlm_core.training.data import TrainingData
+from xlm_core.training.word_counts import count_ids, entropy_of
+
+SENTENCES = {
+    "en": [[14, 15, 3], [], [16, 30, 30]],
+    "fr": [[17], [18, 19], [20, 21, 22]],
+    "valid.en": [[14, 15], [30]],
+    "valid.fr": [[17], [18]],
+}
+
+
+def write(path: Path, tokenizer: XLMTokenizer, sentences: list[list[int]], *langs: str) -> None:
+    with CorpusWriter(path, tokenizer, langs, overwrite=True) as writer:
+        for sentence in sentences:
+            writer.add(sentence)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    tokenizer = small_tokenizer(folder / "tokenizer")
+    for name, sentences in SENTENCES.items():
+        write(folder / name, tokenizer, sentences, name.rpartition(".")[2])
+    write(folder / "empty.en", tokenizer, [[], []], "en")
+    write(folder / "short.fr", tokenizer, [[17]], "fr")
+    write(folder / "long.fr", tokenizer, [[17] * 9] * 3, "fr")
+    other = XLMTokenizer.from_pretrained(folder / "tokenizer")
+    other.add_tokens(["new", "newer"])
+    write(folder / "another.en", other, [[14]], "en")
+    (folder / "text.en").write_text("a b\n")
+    return folder
+
+
+def config(**more: Any) -> TrainingConfig:
+    given: dict[str, Any] = {
+        "output": "out",
+        "tokenizer": "tokenizer",
+        "model": {"emb_dim": 8, "n_layers": 1, "n_heads": 2},
+        "objectives": {"mlm": ["en", "fr", "en-fr"], "mt": ["fr-en"]},
+        "duration": {"updates": 5},
+        "batches": {"max_len": 5, "bptt": 4, "batch_size": 2},
+        "data": {
+            "train": {"en": "en", "fr": "fr", "en-fr": ["en", "fr"]},
+            "valid": {"en": "valid.en", "fr-en": ["valid.fr", "valid.en"]},
+        },
+    }
+    return _section(TrainingConfig, given | more, "")
+
+
+def data(folder: Path, **more: Any) -> TrainingData:
+    return TrainingData.open(config(**more), folder)
+
+
+def test_corpora_and_pairs_of_each_split(folder: Path) -> None:
+    opened = data(folder)
+    assert {split: [*found] for split, found in opened.corpora.items()} == {
+        "train": ["en", "fr"],
+        "valid": ["en"],
+        "test": [],
+    }
+    assert [*opened.pairs["train"]] == [("en", "fr")]
+    assert [*opened.pairs["valid"]] == [("fr", "en")]
+    # A folder that is named twice is mapped once.
+    assert opened.pairs["train"]["en", "fr"][0] is opened.corpora["train"]["en"]
+    assert opened.lang2id == {"en": 0, "fr": 1}
+
+
+def test_a_model_and_batches_of_it(folder: Path) -> None:
+    opened = data(folder)
+    made = opened.model_config()
+    assert (made.vocab_size, made.n_langs, made.eos_index, made.mask_index) == (34, 2, 1, 5)
+    batches = opened.batches(made, parts=3)
+    assert len(batches.global_batch(0)) == 3
+    assert batches.global_batch(0)[0].langs is not None
+    evaluated = {task.name: [*found] for task, found in opened.evaluation(made, "valid")}
+    assert [*evaluated] == ["MLM-en", "TLM-en-fr", "MT-fr-en"]
+    assert all(evaluated.values())
+    assert not [*opened.evaluation(made, "test")]
+
+
+def test_languages_are_those_of_the_tokenizer_if_it_has_all(folder: Path) -> None:
+    table = {"de": 0, "en": 1, "fr": 2}
+    write_folder(folder / "named", lang2id=table)
+    assert data(folder, tokenizer="named").lang2id == table
+    write_folder(folder / "named", lang2id={"de": 0, "en": 1})
+    assert data(folder, tokenizer="named").lang2id == {"en": 0, "fr": 1}
+    given = {"en": 3, "fr": 0}
+    sizes = config().model
+    opened = data(folder, tokenizer="named", model=sizes | {"lang2id": given})
+    assert opened.lang2id == given
+    assert opened.model_config().n_langs == 4
+    for wrong, words in (
+        ({"en": 0}, "need fr as well"),
+        ({"en": 0, "fr": 0}, "all different"),
+        ({"en": "0", "fr": 1}, "expected a number from 0"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            data(folder, model=sizes | {"lang2id": wrong})
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        ({"en": "absent"}, r"data.train.en: there is no .*absent: expected a corpus"),
+        ({"en": "text.en"}, r"data.train.en: .*text.en is no corpus .*xlm tokenize --to corpus"),
+        ({"en": "tokenizer"}, r"tokenizer is no corpus"),
+        ({"en": "empty.en"}, r"data.train.en: .*empty.en holds no word, in 2 sentences"),
+        ({"en": "fr"}, r"data.train.en: .*fr is a corpus of fr: expected one of en"),
+        ({"en-fr": ["fr", "en"]}, r"data.train.en-fr: .* is a corpus of fr: expected one of en"),
+        ({"en-fr": ["en", "short.fr"]}, r"data.train.en-fr: .*en has 3 .*short.fr has 1"),
+        ({"en-fr": ["en", "long.fr"]}, r"data.train.en-fr: .*no pair of sentences with at most 5"),
+        ({"en": "another.en"}, r"data.train.en: .*made with another vocabulary \(of 36 ids"),
+        ({"en-fr-de": ["en", "fr"]}, "data.train.en-fr-de names no language and no pair"),
+        ({"en-": ["en", "fr"]}, "names no language and no pair"),
+        ({"en-en": ["en", "en"]}, "names no language and no pair"),
+    ],
+)
+def test_corpora_that_cannot_be(folder: Path, train: dict[str, Any], words: str) -> None:
+    whole = {"en": "en", "fr": "fr", "en-fr": ["en", "fr"]}
+    with pytest.raises((CorpusError, ConfigError), match=words):
+        data(folder, data={"train": whole | train})
+
+
+def test_a_variety_of_a_language_is_that_language(folder: Path) -> None:
+    tokenizer = small_tokenizer(folder / "tokenizer")
+    write(folder / "zh", tokenizer, [[14]], "zh")
+    opened = data(folder, objectives={"mlm": ["zh_yue"]}, data={"train": {"zh_yue": "zh"}})
+    assert opened.lang2id == {"zh_yue": 0}
+    assert opened.model_config().n_langs == 1
+
+
+def test_what_no_objective_reads_is_named(folder: Path) -> None:
+    with pytest.warns(XLMWarning, match=r"data.train.fr is not read: .*\(MLM-en\) is about fr"):
+        data(folder, objectives={"mlm": ["en"]}, data={"train": {"en": "en", "fr": "fr"}})
+
+
+def test_a_missing_tokenizer_is_named(folder: Path) -> None:
+    with pytest.raises(TokenizerError, match=r"says tokenizer='absent'.*xlm build-vocab"):
+        data(folder, tokenizer="absent")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"emb_dims": 8}, "model.emb_dims is unknown.*'emb_dim'"),
+        ({"vocab_size": 20}, "model.vocab_size is 20, .* need 34"),
+        ({"n_words": 20}, "model.vocab_size is 20"),
+        ({"pad_index": 7}, "model.pad_index is 7, .* need 2"),
+        ({"n_langs": 1}, "model.n_langs is 1, .* need 2"),
+        ({"causal": True}, "model.causal is True, .* mlm, mt train a model with causal=False"),
+    ],
+)
+def test_a_model_that_contradicts_the_data(
+    folder: Path, fields: dict[str, Any], words: str
+) -> None:
+    opened = data(folder, model=config().model | fields)
+    with pytest.raises(ConfigError, match=words):
+        opened.model_config()
+
+
+def test_a_model_may_have_room_and_a_causal_one_is_told_by_its_objective(folder: Path) -> None:
+    opened = data(folder, model=config().model | {"vocab_size": 40, "n_langs": 5})
+    made = opened.model_config()
+    assert (made.vocab_size, made.n_langs, made.causal) == (40, 5, False)
+    assert opened.counts(40).shape == (40,)
+    assert (
+        data(folder, objectives={"clm": ["en"]}, data={"train": {"en": "en"}}).model_config().causal
+    )
+
+
+# -- words ---------------------------------------------------------------------------------------
+
+
+def test_counts_of_the_text_and_of_the_vocabulary(folder: Path) -> None:
+    opened = data(folder)
+    # Each folder once, whatever reads it; the unknown word is special.
+    expected = Counter(i for name in ("en", "fr") for s in SENTENCES[name] for i in s if i > 13)
+    assert {i: n for i, n in enumerate(opened.counts(34)) if n} == expected
+    write_folder(folder / "counted")
+    lines = [f"{letter}{end} {7 + at}" for at, letter in enumerate(LETTERS) for end in ("@@", "")]
+    (folder / "counted" / "vocab").write_text("\n".join([*lines, "else 5"]) + "\n")
+    listed = data(folder, tokenizer="counted").counts(40)
+    assert listed[:14].sum() == 0
+    assert listed[14:30].tolist() == [7 + at // 2 for at in range(16)]
+    assert listed[30:].sum() == 0
+
+
+def test_counting_leaves_separators_out(folder: Path) -> None:
+    counts = count_ids(Corpus.open(folder / "en"), 34)
+    assert counts[1] == 0
+    assert counts.sum() == 6
+    assert counts[30] == 2
+
+
+def test_entropy_of_labels(folder: Path) -> None:
+    assert entropy_of([3, 3]) == pytest.approx(math.log(2))
+    assert entropy_of([0, 5]) == 0
+    opened = data(folder)
+    streams = [1, 1, 1, 1, 2, 3]  # 14, 15, 3, 16, 30 twice, and a </s> for each sentence
+    assert opened.unigram_entropy(Task("mlm", ("en",))) == pytest.approx(entropy_of(streams))
+    targets = [1, 1, 1, 1, 2, 3]
+    assert opened.unigram_entropy(Task("mt", ("fr", "en"))) == pytest.approx(entropy_of(targets))
+    both = [1, 1, 1, 1, 2, 9, *[1] * 6]
+    assert opened.unigram_entropy(Task("tlm", ("en", "fr"))) == pytest.approx(entropy_of(both))
+    smoothed = data(folder, batches={"max_len": 5, "bptt": 4, "batch_size": 2, "sample_alpha": 0.5})
+    weighted = [1, 1, 1, 2 * 2**-0.5]  # special words are never predicted
+    assert smoothed.unigram_entropy(Task("mlm", ("en",))) == pytest.approx(entropy_of(weighted))
+    smoothed.batches(smoothed.model_config())
+
+
+def test_words_end_where_the_tokenizer_says(folder: Path) -> None:
+    opened = data(folder, objectives={"clm": ["en"]}, data={"train": {"en": "en"}})
+    ids = opened.tokenizer.get_vocab()
+    tokens = [ids[t] for t in ("a", "b</w>", "ab", "abc</w>", "<unk>", "</s>")]
+    task = Task("clm", ("en",))
+    batch = opened.batches(opened.model_config()).global_batch(0)[0]
+    labels = np.array([[*tokens, -100]])
+    assert opened.words_in(replace(batch, task=task, labels=labels)) == 4

@@ -1,0 +1,77 @@
+"""Logs of a run: lines, a table, and files for TensorBoard."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from xlm_core.containers.event_files import _masked
+from xlm_core.training.engine import Update
+from xlm_core.training.events import Begun, Ended, Evaluated, Event, Logged, Saved, Updated, Warned
+from xlm_core.training.logs import LineLog, TableLog, line_of, numbers_of, read_table
+
+LOGGED = Logged(50, 12_345, 8.5, {"MLM-en": 6.5}, 1e-4, 0.25, 3456.7, {"MLM-en": 1.5})
+EVALUATED = Evaluated(50, 12_345, 9.0, {"valid_en_mlm_ppl": 4.25}, True)
+COLUMNS = ["update", "tokens", "seconds", "learning_rate", "gradient_norm", "tokens_per_second"]
+COLUMNS += ["train_MLM-en_loss", "passes_MLM-en", "valid_en_mlm_ppl"]
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (Begun(0, 0, None, {"MLM-en": 5.125}), "begins; entropy of words by their counts: MLM-en"),
+        (Begun(3, 9, Path("c/update-000003")), "update 3: goes on from update-000003"),
+        (LOGGED, "12,345 tokens | MLM-en 6.5000 | lr 0.0001 | norm 0.25 | 3,457 tokens/s | passes"),
+        (EVALUATED, "update 50 | valid_en_mlm_ppl 4.250 | best"),
+        (Saved(Path("c/best"), 1), "update 1: saved c/best"),
+        (Warned("odd"), "warning: odd"),
+        (Ended("early", 7, 70, 61.0), "stopped early: the criterion got no better, after 70 tok"),
+    ],
+)
+def test_events_are_lines(event: Event, expected: str) -> None:
+    assert expected in (line_of(event) or "")
+
+
+def test_single_updates_are_no_lines() -> None:
+    event = Updated(Update(0, {}, 1, 1, 0.1, None), 1, 0.5, 0.1)
+    assert line_of(event) is None
+    assert numbers_of(event) is None
+
+
+def test_lines_are_appended_and_shown(tmp_path: Path) -> None:
+    shown: list[str] = []
+    for _ in range(2):
+        log = LineLog(tmp_path / "log.txt", shown.append)
+        log(EVALUATED)
+        log.close()
+    lines = (tmp_path / "log.txt").read_text().splitlines()
+    assert len(lines) == len(shown) == 2
+    assert all(line.endswith(shown[0]) and line[:2] == "20" for line in lines)
+
+
+def test_the_table_goes_on_where_the_run_does(tmp_path: Path) -> None:
+    file = tmp_path / "figures.csv"
+    log = TableLog(file, COLUMNS)
+    for event in (LOGGED, EVALUATED, Logged(60, 20_000, 9.5, {}, 1e-4, None, 1.0, {})):
+        log(event)
+    log.close()
+    file.write_text(file.read_text() + "70,25000,1")  # cut off
+    log = TableLog(file, COLUMNS, update=50)
+    log(Evaluated(100, 1, 10.0, {"valid_en_mlm_ppl": math.inf}))
+    log.close()
+    rows = read_table(file)
+    assert [row["update"] for row in rows] == ["50", "50", "100"]
+    assert rows[0]["train_MLM-en_loss"] == "6.5"
+    assert rows[1]["valid_en_mlm_ppl"] == "4.25"
+    assert rows[2]["valid_en_mlm_ppl"] == "inf"
+    TableLog(file, COLUMNS).close()  # a run that begins anew
+    assert read_table(file) == []
+
+
+def test_checks_of_records_are_castagnolis() -> None:
+    """The example of RFC 3720, B.4: 32 bytes of zero give 8a9136aa."""
+    check = 0x8A9136AA
+    rotated = (check >> 15 | check << 17) & 0xFFFFFFFF
+    assert _masked(bytes(32)) == (rotated + 0xA282EAD8) & 0xFFFFFFFF

@@ -1,0 +1,234 @@
+"""The loop of a run, with an engine that needs no framework."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.fake_engine import FakeEngine
+from xlm_core.errors import CheckpointError, TrainingError
+from xlm_core.training.checkpoints import RunFolder
+from xlm_core.training.config import TrainingConfig
+from xlm_core.training.events import Begun, Ended, Evaluated, Event, Logged, Saved, Updated, Warned
+from xlm_core.training.loop import Loop
+
+CONFIG = """
+output = "run"
+tokenizer = "tok"
+model = {{ emb_dim = 8 }}
+objectives = {{ mlm = ["en"] }}
+data = {{ train = {{ en = "a" }}, valid = {{ en = "b" }} }}
+optimizer = {{ {optimizer} }}
+duration = {{ {duration} }}
+stopping = {{ {stopping} }}
+"""
+PPL = "valid_en_mlm_ppl"
+
+
+class Run:
+    """A run in a folder, whose evaluations give figures in turn."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.events = folder, list[Event]()
+        self.figures = [5.0, 4.0, 3.0, 2.0, 1.0]
+
+    def go(
+        self,
+        engine: FakeEngine,
+        *,
+        duration: str = "updates = 8, evaluate_every = 2, save_every = 3, log_every = 2",
+        stopping: str = "",
+        optimizer: str = "warmup_updates = 10",
+        resume: bool = False,
+        evaluations: bool = True,
+        keep: int = 1,
+        **more: Any,
+    ) -> Ended:
+        text = CONFIG.format(duration=duration, stopping=stopping, optimizer=optimizer)
+        file = self.folder / "config.toml"
+        self.folder.mkdir(exist_ok=True)
+        file.write_text(text)
+        config = TrainingConfig.from_toml(file)
+        run = RunFolder(self.folder / "run", keep=keep)
+        checkpoint = run.begin(file, config, resume=resume)
+
+        def evaluate() -> dict[str, float]:
+            return {PPL: self.figures[min(engine.update // 2 - 1, 4)]}
+
+        loop = Loop(
+            engine,
+            config,
+            run,
+            evaluate=evaluate if evaluations else None,
+            listeners=[self.events.append],
+            **more,
+        )
+        return loop.run(checkpoint)
+
+    def of(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def updates(self, kind: type[Event]) -> list[int]:
+        return [event.update for event in self.of(kind)]
+
+    def weights(self, name: str) -> str:
+        return (self.folder / "run" / name / "weights").read_text()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+def test_intervals_end_where_they_should(run: Run) -> None:
+    engine = FakeEngine(range(1, 9))
+    ended = run.go(engine)
+    assert (ended.reason, ended.update, ended.tokens) == ("done", 8, 80)
+    assert run.updates(Evaluated) == [2, 4, 6, 8]
+    assert run.updates(Logged) == [2, 4, 6, 8]
+    assert run.updates(Saved) == [3, 6, 8, 8]  # at the end, and the model
+    assert [event.losses["MLM-en"] for event in run.of(Logged)] == [1.5, 3.5, 5.5, 7.5]
+    assert [event.gradient_norm for event in run.of(Logged)] == [0.75, 1.75, 2.75, 3.75]
+    assert [event.share for event in run.of(Updated)][-1] == 1.0
+    assert [path.name for path in RunFolder(run.folder / "run").all()] == ["update-000008"]
+    assert run.weights("model") == repr(engine.weight)
+    assert isinstance(run.events[0], Begun)
+    assert isinstance(run.events[-1], Ended)
+
+
+def test_duration_and_intervals_count_tokens(run: Run) -> None:
+    engine = FakeEngine(tokens=7)
+    run.go(
+        engine,
+        duration="tokens = 40, interval_unit = 'tokens', evaluate_every = 20, save_every = 0, "
+        "log_every = 10",
+    )
+    assert engine.update == 6  # 42 tokens
+    assert run.updates(Evaluated) == [3, 6]  # 21 and 42 tokens
+    assert run.updates(Logged) == [2, 3, 5, 6]  # 14, 21, 35 and 42 tokens
+    assert run.updates(Saved) == [6]  # the model alone
+
+
+def test_the_best_model_is_kept_and_patience_ends(run: Run) -> None:
+    run.figures = [5.0, 3.0, 4.0, 3.0, 2.0]
+    engine = FakeEngine()
+    longer = "updates = 12, evaluate_every = 2, save_every = 3"
+    stopping = f"criterion = '{PPL}', patience = 1"
+    ended = run.go(engine, duration=longer, stopping=stopping)
+    assert (ended.reason, ended.update) == ("early", 8)
+    assert [event.is_best for event in run.of(Evaluated)] == [True, True, False, False]
+    other = FakeEngine()
+    for _, _update in zip(range(4), other.updates(), strict=False):
+        pass
+    assert run.weights("best") == repr(other.weight)
+    again = FakeEngine()
+    assert run.go(again, duration=longer, stopping=stopping, resume=True).update == 8
+
+
+@pytest.mark.parametrize("stops_at", range(8))
+def test_a_run_that_goes_on_is_the_run(tmp_path: Path, stops_at: int) -> None:
+    """Stopped after any update: the same weights, lines and decisions as without."""
+    whole = Run(tmp_path / "whole")
+    whole.figures = [5.0, 6.0, 4.0, 7.0]
+    stopping = f"criterion = '{PPL}', patience = 5"
+    whole.go(FakeEngine(range(8)), stopping=stopping)
+    parts = Run(tmp_path / "parts")
+    parts.figures = whole.figures
+    engine = FakeEngine(range(8))
+    first = parts.go(engine, stopping=stopping, stop=lambda: engine.update == stops_at)
+    assert (first.reason, first.update) == ("interrupted", stops_at)
+    second = FakeEngine(range(8))
+    assert parts.go(second, stopping=stopping, resume=True).reason == "done"
+    for name in ("model", "best"):
+        assert parts.weights(name) == whole.weights(name)
+    for kind in (Logged, Evaluated):
+        assert [
+            (e.update, getattr(e, "losses", None), getattr(e, "figures", None))
+            for e in parts.of(kind)
+        ] == [
+            (e.update, getattr(e, "losses", None), getattr(e, "figures", None))
+            for e in whole.of(kind)
+        ]
+
+
+def test_nan_keeps_the_last_good_checkpoint(run: Run) -> None:
+    with pytest.raises(TrainingError, match=r"MLM-en is nan in update 4.*update-000003.*resume"):
+        run.go(FakeEngine([1.0, 1.0, 1.0, 1.0, math.nan]))
+    assert [path.name for path in RunFolder(run.folder / "run").all()] == ["update-000003"]
+    assert not (run.folder / "run" / "model").exists()
+
+
+def test_nan_before_the_first_checkpoint(run: Run) -> None:
+    with pytest.raises(TrainingError, match="There is no checkpoint yet"):
+        run.go(FakeEngine([math.nan]))
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(run: Run) -> None:
+    engine = FakeEngine()
+
+    def fill(update: int) -> dict[str, float]:
+        engine.full_disk = update >= 6
+        return {}
+
+    with pytest.raises(TrainingError, match=r"update 6: .*written.*update-000003"):
+        run.go(engine, passes=fill, evaluations=False)
+    folder = run.folder / "run" / "checkpoints"
+    assert [path.name for path in folder.iterdir()] == ["update-000003"]
+
+
+def test_what_a_killed_process_left_is_removed(run: Run) -> None:
+    left = run.folder / "run" / "checkpoints" / ".update-000003.17.tmp"
+    run.go(FakeEngine(), duration="updates = 3, save_every = 1")
+    left.mkdir()
+    run.go(FakeEngine(), duration="updates = 4, save_every = 1", resume=True)
+    assert not left.exists()
+
+
+def test_all_checkpoints_are_kept(run: Run) -> None:
+    run.go(FakeEngine(), keep=0)
+    names = [path.name for path in RunFolder(run.folder / "run").all()]
+    assert names == ["update-000003", "update-000006", "update-000008"]
+
+
+def test_a_run_is_not_begun_over_another(run: Run) -> None:
+    run.go(FakeEngine())
+    with pytest.raises(CheckpointError, match=r"holds a run.*update-000008.*resume=True"):
+        run.go(FakeEngine())
+    with pytest.raises(CheckpointError, match=r"optimizer.warmup_updates is 20 and was 10"):
+        run.go(FakeEngine(), optimizer="warmup_updates = 20", resume=True)
+    engine = FakeEngine()
+    run.go(engine, duration="updates = 9", resume=True)  # longer than it was
+    assert engine.update == 9
+
+
+def test_a_checkpoint_of_other_corpora_is_refused(run: Run) -> None:
+    run.go(FakeEngine(), identity={"train en": 5})
+    with pytest.raises(CheckpointError, match="train en was 5 and is 6"):
+        run.go(FakeEngine(), identity={"train en": 6}, resume=True)
+
+
+def test_a_folder_of_something_else_is_left_alone(run: Run) -> None:
+    (run.folder / "run").mkdir()
+    (run.folder / "run" / "thesis.txt").write_text("years of work")
+    with pytest.raises(CheckpointError, match="not the folder of a run"):
+        run.go(FakeEngine(), resume=True)
+
+
+@pytest.mark.parametrize(("loss", "warned"), [(4.0, 1), (2.9, 0), (3.0, 1)])
+def test_losses_that_do_not_fall_are_named_once(run: Run, loss: float, warned: int) -> None:
+    run.go(
+        FakeEngine([loss]),
+        duration="updates = 80, evaluate_every = 0",
+        optimizer="warmup_updates = 10, learning_rate = 0.5",
+        entropies={"MLM-en": 3.0},
+        evaluations=False,
+    )
+    assert run.of(Begun)[0].entropies == {"MLM-en": 3.0}
+    found = run.of(Warned)
+    assert len(found) == warned
+    for event in found:
+        for words in ("learning rate 0.5", "warmup_updates", "10 tokens an update", "MLM-en"):
+            assert words in event.text

@@ -1,0 +1,195 @@
+"""The folder of a run: its checkpoints, its models, and the file that says what it does.
+
+RUN/config.toml                   what the run does
+RUN/checkpoints/update-000100/    from which it goes on
+RUN/best/                         the best model by the criterion of stopping
+RUN/model/                        the last one
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from xlm_core.errors import CheckpointError, ConfigError, XLMError
+from xlm_core.training.config import TrainingConfig
+from xlm_core.training.engine import Engine
+from xlm_core.whole_files import folder_written_whole, written_whole
+
+CONFIG = "config.toml"
+# What may change when a run goes on: where it is, how long it takes, what it says meanwhile.
+MAY_CHANGE = ("output", "readers", "duration", "stopping")
+_NAME = re.compile(r"update-(\d{6,})")
+_UNFINISHED = re.compile(r"\.(?:update-\d{6,}|best|model|translating)\.\d+\.(?:tmp|old)")
+
+
+class RunFolder:
+    """The folder of a run.
+
+    Args:
+        path: Made if need be.
+        keep: Checkpoints that are kept, the latest; 0: all.
+        add_to_model: Writes what belongs beside a model, such as its tokenizer, into its folder.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        keep: int = 1,
+        add_to_model: Callable[[Path], None] | None = None,
+    ) -> None:
+        self.path, self.keep = Path(path), keep
+        self.checkpoints = self.path / "checkpoints"
+        self._add_to_model = add_to_model
+
+    # -- checkpoints -----------------------------------------------------------------------------
+
+    def all(self) -> list[Path]:
+        """All checkpoints, the oldest first. Each is whole: it gets its name when it is."""
+        if not self.checkpoints.is_dir():
+            return []
+        found = [
+            (int(match[1]), entry)
+            for entry in self.checkpoints.iterdir()
+            if (match := _NAME.fullmatch(entry.name)) and entry.is_dir()
+        ]
+        return [entry for _, entry in sorted(found)]
+
+    def newest(self) -> Path | None:
+        """The checkpoint to go on from; None: there is none."""
+        return next(reversed(self.all()), None)
+
+    def update_of(self, checkpoint: Path) -> int:
+        """How many updates had been made at a checkpoint."""
+        match = _NAME.fullmatch(checkpoint.name)
+        return int(match[1]) if match else 0
+
+    def save(self, engine: Engine, state: Mapping[str, Any]) -> Path:
+        """Write a checkpoint, then remove those that are older than what is kept.
+
+        Every rank calls it.
+        """
+        target = self.checkpoints / f"update-{engine.update:06}"
+        with _full_disks_are_os_errors():
+            engine.save(target, state)
+        if engine.is_main and self.keep:
+            for old in self.all()[: -self.keep]:
+                shutil.rmtree(old)
+        return target
+
+    def save_model(self, engine: Engine, name: str) -> Path:
+        """Write the model alone to "best", "model" or "translating": whole, or not at all.
+
+        Every rank calls it.
+        """
+        target = self.path / name
+        if not engine.is_main:
+            engine.save_model(target)
+            return target
+        with _full_disks_are_os_errors(), folder_written_whole(target) as temporary:
+            engine.save_model(temporary)
+            if self._add_to_model is not None:
+                self._add_to_model(temporary)
+        return target
+
+    # -- the whole -------------------------------------------------------------------------------
+
+    def begin(self, config_file: Path, config: TrainingConfig, *, resume: bool) -> Path | None:
+        """Make the folder, or find where the run in it stopped; for one rank alone.
+
+        Args:
+            config_file: Copied into the folder.
+            config: What it says.
+            resume: Whether to go on, if the folder holds a run.
+
+        Returns:
+            The checkpoint to go on from.
+
+        Raises:
+            CheckpointError: If the folder holds a run and `resume` is False, something else, or a
+                run of another configuration.
+        """
+        newest = self.check(config, resume=resume)
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        for folder in (self.path, self.checkpoints):
+            for entry in folder.iterdir():
+                if _UNFINISHED.fullmatch(entry.name) and entry.is_dir():
+                    shutil.rmtree(entry)  # of a process that was killed
+        kept = self.path / CONFIG
+        if not (kept.exists() and kept.samefile(config_file)):
+            with written_whole(kept) as temporary:
+                temporary.write_bytes(config_file.read_bytes())
+        return newest
+
+    def check(self, config: TrainingConfig, *, resume: bool) -> Path | None:
+        """Return and raise as `begin`, and write nothing."""
+        kept, newest = self.path / CONFIG, self.newest()
+        if self.path.exists() and not self.path.is_dir():
+            raise CheckpointError(f"{self.path} is a file: give the name of a folder (output).")
+        if self.path.is_dir() and not kept.exists() and any(self.path.iterdir()):
+            raise CheckpointError(
+                f"{self.path} exists and is not the folder of a run (it has no {CONFIG}): give "
+                "another name (output)."
+            )
+        if newest is None:
+            return None
+        if not resume:
+            raise CheckpointError(
+                f"{self.path} holds a run, with the checkpoint {newest.name}: go on with it by "
+                "resume=True, or give another name (output)."
+            )
+        try:
+            check_same(config, TrainingConfig.from_toml(kept))
+        except ConfigError as error:
+            raise CheckpointError(f"{self.path} holds another run: {error}") from error
+        return newest
+
+
+@contextmanager
+def _full_disks_are_os_errors() -> Iterator[None]:
+    """PyTorch reports a full disk as a RuntimeError of its own words."""
+    try:
+        yield
+    except XLMError:
+        raise
+    except RuntimeError as error:
+        raise OSError(f"a file could not be written ({str(error).splitlines()[0]}).") from error
+
+
+def check_same(config: TrainingConfig, kept: TrainingConfig) -> None:
+    """Raise `ConfigError` unless a run may go on with another configuration than it began with.
+
+    Args:
+        config: The new one.
+        kept: That it began with.
+    """
+    found, before = _flat(config), _flat(kept)
+    differing = [
+        f"{name} is {found.get(name)!r:.80} and was {before.get(name)!r:.80}"
+        for name in sorted(found.keys() | before.keys())
+        if name.partition(".")[0] not in MAY_CHANGE and found.get(name) != before.get(name)
+    ]
+    if differing:
+        raise ConfigError(
+            f"{'; '.join(differing)}. Only {', '.join(MAY_CHANGE)} may change: give the file that "
+            "it began with, or another output."
+        )
+
+
+def _flat(values: Any, where: str = "") -> dict[str, Any]:
+    """All values of a configuration by their full names."""
+    if is_dataclass(values):
+        values = {each.name: getattr(values, each.name) for each in fields(values)}
+    if not isinstance(values, dict):
+        return {where: values}
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{where}.{name}" if where else name)
+    return flat

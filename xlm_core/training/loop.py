@@ -1,0 +1,301 @@
+"""The loop of a run: updates, logs, evaluations, checkpoints, and when it is over.
+
+It asks an engine for all that a framework does, so that both families run the same loop, and every
+rank of a run makes the same calls.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xlm_core.errors import CheckpointError, TrainingError
+from xlm_core.training.checkpoints import RunFolder
+from xlm_core.training.config import TrainingConfig
+from xlm_core.training.engine import Engine, Update
+from xlm_core.training.events import (
+    Begun,
+    Ended,
+    Evaluated,
+    Event,
+    Listener,
+    Logged,
+    Saved,
+    Updated,
+    Warned,
+)
+from xlm_core.training.figures import Stopping
+
+# Updates after the warm-up whose mean loss is compared with the entropy.
+_COMPARED = 50
+Passes = Callable[[int], Mapping[str, float]]
+Figures = Callable[[], Mapping[str, float]]
+
+
+@dataclass
+class Sums:
+    """Sums over the updates of an interval; a checkpoint keeps them.
+
+    Attributes:
+        updates, tokens, seconds: Their number, what they read, how long they took.
+        losses, times: By task: the sum of its losses, and the number of updates that it was in.
+        norm: Of the gradients' norms.
+    """
+
+    updates: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    losses: dict[str, float] = field(default_factory=dict)
+    times: dict[str, int] = field(default_factory=dict)
+    norm: float = 0.0
+
+    def add(self, update: Update, seconds: float) -> None:
+        """Add an update."""
+        self.updates += 1
+        self.tokens += update.tokens
+        self.seconds += seconds
+        self.norm += update.gradient_norm or 0.0
+        for name, loss in update.losses.items():
+            self.losses[name] = self.losses.get(name, 0.0) + loss
+            self.times[name] = self.times.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        """The mean loss of each task."""
+        return {name: loss / self.times[name] for name, loss in self.losses.items()}
+
+
+class Loop:
+    """Runs an engine as a configuration says.
+
+    Args:
+        engine: Of either family.
+        config: What to do, and until when.
+        folder: Where checkpoints and models are written.
+        evaluate: Computes the figures of an evaluation; every rank calls it, and all get the same.
+        listeners: Hear what happens, on the main rank alone.
+        passes: Of each task over its text, before an update.
+        entropies: Of each task's labels, in nats.
+        stop: Whether this process was asked to stop.
+        identity: What the run is about, as JSON holds it, such as the sizes of its corpora; a
+            checkpoint of another one is refused.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: TrainingConfig,
+        folder: RunFolder,
+        *,
+        evaluate: Figures | None = None,
+        listeners: Iterable[Listener] = (),
+        passes: Passes | None = None,
+        entropies: Mapping[str, float] | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        identity: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.engine, self.config, self.folder = engine, config, folder
+        self._tasks = [task.name for task in config.tasks]
+        self._evaluate, self._passes, self._stop = evaluate, passes, stop
+        self._listeners = tuple(listeners) if engine.is_main else ()
+        self._entropies, self._identity = dict(entropies or {}), dict(identity or {})
+        self.stopping = Stopping(config.stopping.criterion, config.stopping.patience)
+        self._interval, self._compared = Sums(), Sums()
+        self._seconds = self._learning_rate = 0.0
+        self._since = 0.0
+        self._saved: Path | None = None
+        self._evaluated: int | None = None
+
+    # -- the run -----------------------------------------------------------------------------------
+
+    def run(self, checkpoint: Path | None = None) -> Ended:
+        """Train until the run is over.
+
+        Args:
+            checkpoint: Go on from this one.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            CheckpointError: If the checkpoint is damaged, or of another run.
+            TrainingError: If a loss is NaN, or files cannot be written; checkpoints stay.
+        """
+        if checkpoint is not None:
+            self._resume(checkpoint)
+        engine, duration = self.engine, self.config.duration
+        self._since = time.perf_counter()
+        with self._names_the_last_checkpoint():
+            self._tell(Begun(engine.update, engine.tokens, checkpoint, self._entropies))
+            updates = engine.updates()
+            while not (self._is_done() or self.stopping.is_over):
+                if any(engine.of_all_ranks(self._stop())):
+                    self._save()
+                    return self._end("interrupted")
+                before = engine.update, engine.tokens
+                self._update(updates)
+                now = engine.update, engine.tokens
+                if duration.is_due("log_every", before, now):
+                    self._log()
+                if duration.is_due("evaluate_every", before, now):
+                    self._make_figures()
+                if duration.is_due("save_every", before, now):
+                    self._save()
+            if duration.evaluate_every and self._evaluated != engine.update:
+                self._make_figures()
+            if duration.save_every and (
+                self._saved is None or self.folder.update_of(self._saved) != engine.update
+            ):
+                self._save()
+            path = self.folder.save_model(engine, "model")
+            self._tell(Saved(path, engine.update))
+            return self._end("done" if self._is_done() else "early")
+
+    def _is_done(self) -> bool:
+        return self.config.duration.share(self.engine.update, self.engine.tokens) >= 1
+
+    def _update(self, updates: Iterator[Update]) -> None:
+        begin = time.perf_counter()
+        update = next(updates)
+        seconds = time.perf_counter() - begin
+        self._interval.add(update, seconds)
+        self._learning_rate = update.learning_rate
+        tokens = self.engine.tokens
+        share = self.config.duration.share(self.engine.update, tokens)
+        self._tell(Updated(update, tokens, share, seconds))
+        self._compare(update)
+
+    def _log(self) -> None:
+        sums, self._interval = self._interval, Sums()
+        means = sums.means()
+        engine, clips = self.engine, self.config.optimizer.clip_grad_norm > 0
+        self._tell(
+            Logged(
+                update=engine.update,
+                tokens=engine.tokens,
+                seconds=self._elapsed(),
+                losses={name: means[name] for name in self._tasks if name in means},
+                learning_rate=self._learning_rate,
+                gradient_norm=sums.norm / max(sums.updates, 1) if clips else None,
+                tokens_per_second=sums.tokens / max(sums.seconds, 1e-9),
+                passes=dict(self._passes(engine.update)) if self._passes else {},
+            )
+        )
+
+    def _make_figures(self) -> None:
+        self._evaluated = self.engine.update
+        if self._evaluate is None:
+            return
+        figures = dict(self._evaluate())
+        is_best = self.stopping.is_better(figures)
+        engine = self.engine
+        self._tell(Evaluated(engine.update, engine.tokens, self._elapsed(), figures, is_best))
+        if is_best:
+            path = self.folder.save_model(engine, "best")
+            self._tell(Saved(path, engine.update))
+
+    # -- a loss that does not fall -----------------------------------------------------------------
+
+    def _compare(self, update: Update) -> None:
+        """Warn once if losses after the warm-up are no better than knowing how frequent words are.
+
+        Only the first updates after the warm-up are looked at.
+        """
+        settings = self.config.optimizer
+        begin = settings.warmup_updates if settings.name == "adam_inverse_sqrt" else 1000
+        if not begin <= update.number < begin + _COMPARED:
+            return
+        self._compared.add(update, 0.0)
+        if self._compared.updates < _COMPARED:
+            return
+        high = {
+            name: (loss, self._entropies[name])
+            for name, loss in self._compared.means().items()
+            if loss >= self._entropies.get(name, math.inf)
+        }
+        if high:
+            found = ", ".join(f"{name} {a:.2f} (entropy {b:.2f})" for name, (a, b) in high.items())
+            tokens = self._compared.tokens / self._compared.updates
+            warm = f", after {begin:,} updates"
+            if settings.name == "adam_inverse_sqrt":
+                warm += " of warm-up (optimizer.warmup_updates)"
+            self._tell(
+                Warned(
+                    f"losses are not below the entropy of words by their counts{warm}: {found}. "
+                    f"The learning rate {settings.learning_rate:g} (optimizer.learning_rate) may "
+                    f"be too high or too low, the warm-up too short, or {tokens:,.0f} tokens an "
+                    "update too few."
+                )
+            )
+
+    # -- checkpoints -------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        state = {
+            "identity": self._identity,
+            "criterion": self.stopping.figure,
+            "stopping": self.stopping.state(),
+            "interval": asdict(self._interval),
+            "compared": asdict(self._compared),
+            "seconds": self._elapsed(),
+            "evaluated": self._evaluated,
+        }
+        self._saved = self.folder.save(self.engine, state)
+        self._tell(Saved(self._saved, self.engine.update))
+
+    def _resume(self, checkpoint: Path) -> None:
+        state = self.engine.resume(checkpoint)
+        try:
+            identity: Mapping[str, Any] = state["identity"]
+            self._interval, self._compared = Sums(**state["interval"]), Sums(**state["compared"])
+            self._seconds, self._evaluated = state["seconds"], state["evaluated"]
+            if state["criterion"] == self.stopping.figure:
+                self.stopping.resume(state["stopping"])
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{checkpoint} was not written by this command: its state has no {error}."
+            ) from error
+        differing = [
+            f"{name} was {identity.get(name)!r:.80} and is {self._identity.get(name)!r:.80}"
+            for name in sorted(identity.keys() | self._identity.keys())
+            if identity.get(name) != self._identity.get(name)
+        ]
+        if differing:
+            raise CheckpointError(f"{checkpoint} is of another run: {'; '.join(differing)}.")
+        self._saved = checkpoint
+
+    @contextmanager
+    def _names_the_last_checkpoint(self) -> Iterator[None]:
+        """Say with an error of the run from where it can go on."""
+        try:
+            yield
+        except (OSError, CheckpointError, TrainingError) as error:
+            kept = (
+                "There is no checkpoint yet."
+                if self._saved is None
+                else f"The last good checkpoint is {self._saved}: go on from it by resume=True."
+            )
+            found = str(error).rstrip()
+            if isinstance(error, OSError):
+                where = f" ({error.filename})" if error.filename else ""
+                reason = f"{error.strerror}{where}." if error.strerror else found
+                found = f"update {self.engine.update}: {reason}"
+            raise TrainingError(f"{found} {kept}") from error
+
+    # -- what is heard of it -----------------------------------------------------------------------
+
+    def _end(self, reason: str) -> Ended:
+        ended = Ended(reason, self.engine.update, self.engine.tokens, self._elapsed())
+        self._tell(ended)
+        return ended
+
+    def _elapsed(self) -> float:
+        return self._seconds + time.perf_counter() - self._since
+
+    def _tell(self, event: Event) -> None:
+        for listener in self._listeners:
+            listener(event)

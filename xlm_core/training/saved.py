@@ -1,0 +1,102 @@
+"""What a run writes to go on from: the model, the optimizer's tensors, and where the run stands."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xlm_core.containers.json_files import read_object
+from xlm_core.containers.lazy_tensors import LazyTensor
+from xlm_core.containers.safetensors import read_safetensors, write_safetensors
+from xlm_core.errors import CheckpointError, CheckpointFileError
+from xlm_core.whole_files import folder_written_whole
+
+MODEL, OPTIMIZER, STATE = "model", "optimizer.safetensors", "training.json"
+# Names of tensors that are states of random numbers, shape (ranks, size).
+RANDOM = "random/"
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What a folder holds beside the model, none of its tensors read.
+
+    Attributes:
+        folder: Where it is.
+        state: Where the run stands, and what it does.
+        tensors: Those of the optimizer, as "parameter/state", and random states.
+    """
+
+    folder: Path
+    state: Mapping[str, Any]
+    tensors: Mapping[str, LazyTensor]
+
+    def check_same(self, expected: Mapping[str, Any]) -> None:
+        """Raise `CheckpointError` unless the run that wrote it does what is expected."""
+        differing = sorted(name for name in expected if expected[name] != self.state.get(name))
+        if differing:
+            found = ", ".join(
+                f"{name} {self.state.get(name)!r:.80} (here {expected[name]!r:.80})"
+                for name in differing
+            )
+            raise CheckpointError(f"{self.folder} is of another run: {found}.")
+
+
+@contextmanager
+def run_written_whole(
+    folder: str | os.PathLike[str], state: Mapping[str, Any], tensors: Mapping[str, LazyTensor]
+) -> Iterator[Path]:
+    """Give the path to write the model to; the folder then has all, or stays what it was.
+
+    Args:
+        folder: Replaced if it exists.
+        state: As JSON holds it.
+        tensors: See `SavedRun`.
+
+    Raises:
+        CheckpointFileError: If it cannot be written.
+    """
+    target = Path(folder)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with folder_written_whole(target) as temporary:
+            write_safetensors(temporary / OPTIMIZER, tensors, {})
+            text = json.dumps(dict(state), indent=2) + "\n"
+            (temporary / STATE).write_text(text, encoding="utf-8")
+            yield temporary / MODEL
+    except OSError as error:
+        advice = ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            advice = " Make room, and resume from the last checkpoint."
+        raise CheckpointFileError(
+            f"{target} cannot be written: {error.strerror or error}. Checkpoints that were written "
+            f"before are as they were.{advice}"
+        ) from error
+
+
+def read_run(folder: str | os.PathLike[str]) -> SavedRun:
+    """Open what `run_written_whole` wrote.
+
+    Raises:
+        CheckpointError: If it is absent or damaged.
+    """
+    source = Path(folder)
+    try:
+        state = read_object(source / STATE)
+        tensors, _ = read_safetensors(source / OPTIMIZER)
+    except (OSError, CheckpointError) as error:
+        raise CheckpointError(
+            f"{source} is no checkpoint of a training run, or is damaged: {error}"
+        ) from error
+    for name in ("update", "tokens", "updates_before"):
+        value = state.get(name)
+        if type(value) is not int or value < 0:
+            raise CheckpointError(
+                f"{source / STATE} is damaged: {name} is {value!r:.40}, expected a whole number."
+            )
+    return SavedRun(source, state, tensors)

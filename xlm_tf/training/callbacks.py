@@ -1,0 +1,127 @@
+"""Callbacks for `TFWithObjectives.fit`: evaluation, and checkpoints to go on from exactly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from xlm_core.errors import ConfigError
+from xlm_core.objectives import Batch, Task, TrainingBatches
+from xlm_core.training.figures import figures_of
+from xlm_core.training.saved import STATE
+from xlm_tf.training.states import read_into, state_of, write_run
+
+
+class EvaluationCallback(keras.callbacks.Callback):
+    """Evaluates after each epoch, and adds the figures to its logs, by the original's names.
+
+    Callbacks behind it see them: `keras.callbacks.EarlyStopping("valid_mlm_ppl")` stops on one,
+    `keras.callbacks.ModelCheckpoint(..., monitor="valid_mlm_ppl")` keeps the best.
+
+    Args:
+        split: "valid" or "test".
+        batches: For each task what makes its batches anew, for example
+            `lambda: evaluation.batches(task, corpora=corpora)` of an `EvaluationBatches`.
+        every: Epochs from one evaluation to the next.
+
+    Raises:
+        ConfigError: If `every` is not positive.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        batches: Mapping[Task, Callable[[], Iterable[Batch]]],
+        *,
+        every: int = 1,
+    ) -> None:
+        super().__init__()
+        if every < 1:
+            raise ConfigError(f"every is {every}: expected a positive whole number.")
+        self.split, self.batches, self.every = split, dict(batches), every
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Evaluate, and add to `logs`."""
+        if (epoch + 1) % self.every or logs is None:
+            return
+        tallies = {task: self.model.tally(make()) for task, make in self.batches.items()}
+        logs.update(figures_of(self.split, tallies))
+
+
+class CheckpointCallback(keras.callbacks.Callback):
+    """Writes what a run goes on from exactly, as `TrainingRun.save` does: whole, or not at all.
+
+        checkpoint = CheckpointCallback("run/checkpoint", batches)
+        first = checkpoint.resume(model)  # 0 if there is none yet
+        model.fit(
+            dataset_of(batches, first), steps_per_epoch=100, epochs=10,
+            initial_epoch=first // 100, callbacks=[checkpoint],
+        )
+
+    Args:
+        folder: Of the checkpoint, which each replaces.
+        batches: What `fit` is given as a dataset.
+        every: Updates from one checkpoint to the next; default: after each epoch.
+        accumulate: As `dataset_of` was given it.
+
+    Attributes:
+        update: Number of updates made.
+
+    Raises:
+        ConfigError: If `every` is not positive.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        batches: TrainingBatches,
+        *,
+        every: int | None = None,
+        accumulate: int = 1,
+    ) -> None:
+        super().__init__()
+        if every is not None and every < 1:
+            raise ConfigError(f"every is {every}: expected a positive whole number.")
+        self.folder, self.batches, self.every = Path(folder), batches, every
+        self.accumulate, self.update, self.tokens = accumulate, 0, 0
+
+    def resume(self, model: Any) -> int:
+        """Put a compiled model back to where the checkpoint is, if there is one.
+
+        Returns:
+            The number of updates made: give it to `dataset_of` as `first`.
+
+        Raises:
+            CheckpointError: If it is damaged, or of another run.
+        """
+        if (self.folder / STATE).exists():
+            state = read_into(self.folder, model, self._state(model))
+            self.update, self.tokens = state["update"], state["tokens"]
+            model.updates.tokens = self.tokens
+        return self.update
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Count, and write if it is time."""
+        self.update += 1
+        if self.every is not None and self.update % self.every == 0:
+            self._write()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write if nothing else was asked for."""
+        if self.every is None:
+            self._write()
+
+    def _write(self) -> None:
+        place = {"update": self.update, "tokens": self.model.updates.tokens, "updates_before": 0}
+        write_run(self.folder, self.model, {**self._state(self.model), **place})
+
+    def _state(self, model: Any) -> dict[str, Any]:
+        return state_of(
+            self.batches,
+            accumulate=self.accumulate,
+            mean_of_ranks=model.updates.mean_of_ranks,
+        )

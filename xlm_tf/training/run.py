@@ -1,0 +1,275 @@
+"""A training run: updates of the weights, on one device or many, saved and resumed exactly."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from xlm_core.checkpoints import open_moments
+from xlm_core.errors import CheckpointError, ConfigError, TrainingError, XLMError, XLMWarning
+from xlm_core.objectives import Batch, TrainingBatches
+from xlm_core.objectives.randomness import generator_of
+from xlm_core.training.engine import Update
+from xlm_core.training.figures import Tally
+from xlm_core.training.learning_rate import InverseSquareRoot
+from xlm_core.weights import Kind, name_of
+from xlm_tf.optimizers import OriginalAdam
+from xlm_tf.training.losses import TFWithObjectives
+from xlm_tf.training.optimizing import Schedule
+from xlm_tf.training.reading import dataset_of
+from xlm_tf.training.states import read_into, seed_generators, state_of, write_run
+from xlm_tf.training.updates import scored
+
+
+class TrainingRun:
+    """Trains a model on global batches.
+
+    The loss of an update is the sum over the labels of all ranks and all accumulated steps,
+    divided by their number. The engine is tf.distribute: its strategy, in whose scope model and
+    optimizer are made, decides on the devices; each device is a rank. With several workers
+    (`tf.distribute.MultiWorkerMirroredStrategy`) every process makes the same calls. Dropout is
+    drawn from the seed of `batches`.
+
+    Args:
+        model: A language model or an encoder-decoder; its dtype policy is the precision.
+        batches: What to train on.
+        optimizer: Keras' or ours.
+        learning_rate: Of each update; None: the optimizer's own.
+        strategy: Default: the model's.
+        clip_grad_norm: Largest norm of all gradients together; 0: any.
+        accumulate: Steps of `batches` that make one update.
+        mean_of_ranks: Take the mean of the parts' mean losses, whatever numbers of labels they
+            have, as the original does, where each GPU has one. With a number of parts that does
+            not divide among the ranks, the mean over what each rank has of each part.
+        workers: Accepted as in PyTorch, where it is the number of reading processes: here a thread
+            of tf.data reads ahead.
+
+    Attributes:
+        update: Number of updates made.
+        tokens: Read so far, by all ranks.
+        updates_before: Those of a run of the original that this one goes on from: the learning
+            rate counts them.
+        notes: What is to be said of how the run begins.
+
+    Raises:
+        ConfigError: If model, tasks, strategy and precision do not go together.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        batches: TrainingBatches,
+        optimizer: Any,
+        *,
+        learning_rate: InverseSquareRoot | None = None,
+        strategy: tf.distribute.Strategy | None = None,
+        clip_grad_norm: float = 0.0,
+        accumulate: int = 1,
+        mean_of_ranks: bool = False,
+        workers: int = 0,
+    ) -> None:
+        if accumulate < 1:
+            raise ConfigError(f"accumulate is {accumulate}: expected a positive whole number.")
+        self.model, self.batches = model, batches
+        self.learning_rate, self.clip_grad_norm = learning_rate, clip_grad_norm
+        self.accumulate, self.mean_of_ranks, self.workers = accumulate, mean_of_ranks, workers
+        self.strategy = strategy or model.distribute_strategy
+        if learning_rate is not None:
+            optimizer.learning_rate = Schedule(learning_rate)
+        with self.strategy.scope():
+            self.whole = TFWithObjectives(model, batches.tasks)
+            self.whole.compile(
+                optimizer, clip_grad_norm=clip_grad_norm, mean_of_ranks=mean_of_ranks
+            )
+        self.optimizer = self.whole.optimizer
+        self.update = self.tokens = self.updates_before = 0
+        self.notes: tuple[str, ...] = ()
+        self._reader: Iterator[Any] | None = None
+        draw = generator_of(batches.seed, "dropout", 0)
+        for each in seed_generators(self.whole):
+            each.state.assign([int(draw.integers(2**31)), 0])
+
+    # -- updates -------------------------------------------------------------------------------
+
+    @property
+    def ranks(self) -> int:
+        """Number of devices that share a global batch."""
+        return int(self.strategy.num_replicas_in_sync)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and logs."""
+        return self.whole.updates.rank == 0
+
+    def of_all_ranks(self, value: float) -> list[float]:
+        """The value of every process, in order; all of them ask."""
+        updates = self.whole.updates
+        own = [value if at == updates.rank else 0.0 for at in range(updates.workers)]
+        return updates.over_workers(own)
+
+    def updates(self, until: int | None = None) -> Iterator[Update]:
+        """Make one update for each item taken, until there are `until` in all.
+
+        Raises:
+            TrainingError: If a loss or the norm of the gradients is NaN or infinite; the weights
+                are those of before.
+        """
+        while until is None or self.update < until:
+            yield self._next()
+
+    def _next(self) -> Update:
+        if self._reader is None:
+            dataset = dataset_of(
+                self.batches, self.update, accumulate=self.accumulate, strategy=self.strategy
+            )
+            self._reader = iter(dataset)
+        rate = self._learning_rate()
+        try:
+            made = self.whole.updates.make(next(self._reader))
+        except TrainingError:
+            self._reader = None  # which is one update ahead
+            raise
+        done = Update(
+            self.update,
+            {name: loss / labels for name, (loss, labels) in made.sums.items()},
+            sum(labels for _, labels in made.sums.values()),
+            made.tokens,
+            rate,
+            made.gradient_norm if self.clip_grad_norm else None,
+        )
+        self.update += 1
+        self.tokens += done.tokens
+        return done
+
+    def _learning_rate(self) -> float:
+        if self.learning_rate is not None:
+            return self.learning_rate.at(self.updates_before + self.update)
+        return float(self.optimizer.learning_rate)
+
+    def evaluate(self, batches: Iterable[Batch]) -> Tally:
+        """Sums over batches without dropout: the rows of each are shared by all ranks."""
+        loss, predicted, correct = 0.0, 0, 0
+        for batch in batches:
+            found = scored(self.whole, batch)
+            loss, predicted, correct = loss + found[0], predicted + found[1], correct + found[2]
+        total = self.whole.updates.over_workers([loss, predicted, correct])
+        return Tally(total[0], int(total[1]), int(total[2]))
+
+    # -- checkpoints ---------------------------------------------------------------------------
+
+    def save_model(self, folder: str | os.PathLike[str]) -> None:
+        """Write the model alone, as `save_pretrained` does: every process has to call it."""
+        self._on_main(lambda: self.model.save_pretrained(folder))
+
+    def save(self, folder: str | os.PathLike[str], state: Mapping[str, Any] | None = None) -> None:
+        """Write a folder from which the run goes on exactly: whole, or not at all.
+
+        It holds the model as `save_pretrained` writes it, under `model`, the optimizer's state and
+        that of random numbers. Every process has to call it.
+
+        Args:
+            folder: Replaced if it exists.
+            state: What the caller wants back, as JSON holds it.
+
+        Raises:
+            CheckpointError: On every process, if it cannot be written.
+        """
+        described = {
+            **self._state(),
+            "update": self.update,
+            "tokens": self.tokens,
+            "updates_before": self.updates_before,
+            "ranks": self.ranks,
+            "caller": dict(state or {}),
+        }
+        self._on_main(lambda: write_run(folder, self.whole, described))
+
+    def resume(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
+        """Go on from a folder that `save` wrote, with any number of ranks.
+
+        Returns:
+            The caller's state.
+
+        Raises:
+            CheckpointError: If it is damaged, or of another run; the run is as it was.
+        """
+        state = read_into(folder, self.whole, self._state())
+        self.update, self.tokens = state["update"], state["tokens"]
+        self.updates_before, self._reader = state["updates_before"], None
+        return dict(state.get("caller") or {})
+
+    def take_original_adam(self, path: str | os.PathLike[str]) -> str:
+        """Go on with the moments of a training checkpoint of the original, and its learning rate.
+
+        Weights are not looked at: the model was started from the same checkpoint. What Adam does
+        not know there starts afresh: parameters that were never updated, other sizes.
+
+        Args:
+            path: Of any checkpoint.
+
+        Returns:
+            What was taken, in words; "" of a checkpoint that is none of the original's. Of one
+            that has none, this is a warning too.
+
+        Raises:
+            CheckpointError: If it is damaged.
+        """
+        moments = open_moments(path)
+        if moments is None:
+            return ""
+        updates = self.whole.updates
+        inner = updates.inner_optimizer
+        if not moments.steps or not isinstance(inner, OriginalAdam):
+            why = "it has no state of Adam" if not moments.steps else "this is another optimizer"
+            text = f"of {os.fspath(path)}, no moments of Adam are taken: {why}. They start afresh."
+            warnings.warn(text, XLMWarning, stacklevel=2)
+            return text
+        taken = 0
+        for spec in self.model._owned_specs():
+            variable = self.model.variable_of(spec)
+            if not any(variable is each for each in updates.variables):
+                continue
+            name = name_of(spec, "torch", self.model.architecture) or ""
+            first, second = moments.first.get(name), moments.second.get(name)
+            if not moments.steps.get(name) or first is None or second is None:
+                continue
+            if first.shape == spec.shape:
+                inner.take(
+                    variable,
+                    moments.steps[name],
+                    *(
+                        x.read().T if spec.kind is Kind.MATRIX else x.read()
+                        for x in (first, second)
+                    ),
+                )
+                taken += 1
+        self.updates_before = moments.updates or 0
+        inner.iterations.assign(self.updates_before)
+        text = f"of {os.fspath(path)}, Adam's moments of {taken} parameters are taken"
+        if taken < len(updates.variables):
+            text += f", those of {len(updates.variables) - taken} start afresh"
+        if self.learning_rate is not None and self.updates_before:
+            text += f"; the learning rate goes on behind its {self.updates_before} updates"
+        return f"{text}."
+
+    def _state(self) -> dict[str, Any]:
+        return state_of(self.batches, accumulate=self.accumulate, mean_of_ranks=self.mean_of_ranks)
+
+    def _on_main(self, write: Callable[[], None]) -> None:
+        """Write on the main process; if that fails, every process raises."""
+        failure: XLMError | OSError | None = None
+        if self.is_main:
+            try:
+                write()
+            except (XLMError, OSError) as error:
+                failure = error
+        failed = sum(self.of_all_ranks(float(failure is not None)))  # and wait for the main one
+        if failure is not None:
+            raise failure
+        if failed:
+            raise CheckpointError("the main process could not write: its error says why.")

@@ -1,0 +1,112 @@
+"""What a run goes on from: weights, the optimizer's state and that of random numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from xlm_core.containers.lazy_tensors import LazyTensor
+from xlm_core.errors import CheckpointError
+from xlm_core.objectives import TrainingBatches
+from xlm_core.objectives.settings import SETTING_NAMES
+from xlm_core.training.saved import MODEL, RANDOM, read_run, run_written_whole
+
+
+def state_of(batches: TrainingBatches, *, accumulate: int, mean_of_ranks: bool) -> dict[str, Any]:
+    """What a run does: a checkpoint of a run that does the same may be gone on from."""
+    return {
+        "seed": batches.seed,
+        "tasks": [task.name for task in batches.tasks],
+        "accumulate": accumulate,
+        "mean_of_ranks": mean_of_ranks,
+        "settings": {n: getattr(batches.settings, n) for n in SETTING_NAMES},
+    }
+
+
+def write_run(folder: str | os.PathLike[str], whole: Any, state: Mapping[str, Any]) -> None:
+    """Write a folder from which a run goes on: whole, or not at all.
+
+    Args:
+        folder: Replaced if it exists.
+        whole: A compiled `TFWithObjectives`.
+        state: What the run does and where it stands, as JSON holds it.
+
+    Raises:
+        CheckpointFileError: If it cannot be written.
+    """
+    optimizer = whole.updates.optimizer
+    described = {"class": type(optimizer).__name__, "variables": len(optimizer.variables)}
+    tensors = {name: LazyTensor.of(_array(x)) for name, x in _variables(whole).items()}
+    with run_written_whole(folder, {**state, "optimizer": described}, tensors) as model:
+        whole.model.save_pretrained(model)
+
+
+def read_into(
+    folder: str | os.PathLike[str], whole: Any, expected: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Put back what `write_run` wrote.
+
+    Args:
+        folder: Where.
+        whole: A compiled `TFWithObjectives` of the same model and optimizer.
+        expected: What the state has to say.
+
+    Returns:
+        The state.
+
+    Raises:
+        CheckpointError: If it is damaged, or of another run; model and optimizer are as they were.
+    """
+    saved = read_run(folder)
+    saved.check_same(expected)
+    optimizer, variables = whole.updates.optimizer, _variables(whole)
+    described = {"class": type(optimizer).__name__, "variables": len(optimizer.variables)}
+    found = saved.state.get("optimizer")
+    if found != described:
+        raise CheckpointError(
+            f"{saved.folder} has the state of another optimizer: {found!r:.80}, expected "
+            f"{described}."
+        )
+    for name, variable in variables.items():
+        shape = saved.tensors[name].shape if name in saved.tensors else None
+        if shape != tuple(variable.shape):
+            raise CheckpointError(
+                f"{saved.folder}: {name} has shape {shape}, expected {tuple(variable.shape)}."
+            )
+    model = whole.model
+    opened = type(model).from_pretrained(saved.folder / MODEL, dtype=model.dtype_policy)
+    specs = model._owned_specs()
+    if [(s.path, s.shape) for s in opened._owned_specs()] != [(s.path, s.shape) for s in specs]:
+        raise CheckpointError(f"{saved.folder} is of another model: its tensors differ.")
+    for spec in specs:
+        model._set_variable(spec, opened._array_of(spec))
+    for name, variable in variables.items():
+        variable.assign(saved.tensors[name].read())
+    return saved.state
+
+
+def seed_generators(whole: Any) -> list[keras.random.SeedGenerator]:
+    """What dropout is drawn from, in the order of the layers."""
+    return [
+        value
+        for layer in whole._flatten_layers()
+        for value in vars(layer).values()
+        if isinstance(value, keras.random.SeedGenerator)
+    ]
+
+
+def _variables(whole: Any) -> dict[str, Any]:
+    """Of the optimizer and of random numbers, by their places: paths differ between models."""
+    optimizer, generators = whole.updates.optimizer, seed_generators(whole)
+    return {
+        **{f"optimizer/{at}": x for at, x in enumerate(optimizer.variables)},
+        **{f"{RANDOM}{at}": x.state for at, x in enumerate(generators)},
+    }
+
+
+def _array(variable: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(keras.ops.convert_to_numpy(variable), order="C")

@@ -1,0 +1,62 @@
+"""A run as a configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from xlm_core.objectives import TrainingBatches
+from xlm_core.training.config import TrainingConfig
+from xlm_core.training.memory import keep_freed_memory
+from xlm_torch.training.optimizing import learning_rate_of, optimizer_of
+from xlm_torch.training.run import TrainingRun, accelerator_of
+
+
+@contextmanager
+def making_models(config: TrainingConfig) -> Iterator[None]:
+    """Make the model of a run in this block: what is drawn for it comes of the run's seed."""
+    torch.manual_seed(config.seed)
+    yield
+
+
+def model_dtype(config: TrainingConfig) -> str:
+    """The dtype of a run's weights, which half precision leaves in float32."""
+    return "float64" if config.precision == "float64" else "float32"
+
+
+def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches) -> TrainingRun:
+    """A run that trains a model as a configuration says.
+
+    Of a training checkpoint of the original, it takes Adam's moments too; its `notes` say so.
+
+    Args:
+        config: Its precision, optimizer, and what several processes share.
+        model: A language model or an encoder-decoder, with weights of `model_dtype`.
+        batches: What to train on.
+
+    Raises:
+        ConfigError: If these do not go together.
+        MissingPackageError: If Accelerate is not installed.
+    """
+    keep_freed_memory()
+    settings = config.optimizer
+    run = TrainingRun(
+        model,
+        batches,
+        optimizer_of(settings, model),
+        learning_rate=learning_rate_of(settings),
+        accelerator=accelerator_of(config.precision),
+        clip_grad_norm=settings.clip_grad_norm,
+        accumulate=settings.accumulate,
+        mean_of_ranks=settings.mean_of_ranks,
+        workers=getattr(config, "readers", 0),
+        parallel=config.parallel,
+    )
+    if run.accelerator.device.type == "cpu":
+        keep_freed_memory()
+    if config.start.model is not None and (note := run.take_original_adam(config.start.model)):
+        run.notes += (note,)
+    return run
