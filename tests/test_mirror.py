@@ -107,7 +107,6 @@ ONLY_TORCH: dict[str, str] = {
     "language_model.WithOutputLayer.tie_weights": "a Keras layer is handed the shared matrix",
     "language_model.WithOutputLayer._sizes_changed": "Keras' layers read their sizes off",
     "translation.XLMForConditionalGeneration.tie_weights": "a Keras layer is handed the matrix",
-    "pretrained.tensor_of": "TensorFlow takes numpy's arrays as they are",
     "optimizers.local_part": "a Keras variable on several devices is a copy on each",
     "optimizers.refuse_sparse": "Keras adds up sparse gradients by itself",
     "pretrained.XLMPreTrainedModel.tie_weights": "a Keras layer is handed the shared matrix",
