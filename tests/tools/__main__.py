@@ -39,7 +39,7 @@ ENVIRONMENTS = (
     Environment(
         "transformers-5",
         ("transformers>=5,<6", "peft", "accelerate", "safetensors"),
-        ("tests/torch/for_transformers",),
+        ("tests/torch/for_transformers", "tests/torch/test_torch_seq2seq_trainer.py"),
     ),
     Environment(
         "sentence-transformers",

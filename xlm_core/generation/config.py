@@ -273,6 +273,40 @@ class GenerationConfig:
             return
         object.__setattr__(self, name, value)
 
+    def update(
+        self,
+        defaults_only: bool = False,
+        allow_custom_entries: bool = False,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        """Set fields by name, as in transformers.
+
+        Args:
+            defaults_only: Leave fields that say something as they are.
+            allow_custom_entries: Keep what is no field in `extra`.
+            settings: Names and values.
+
+        Returns:
+            What was not used, for it is no field.
+
+        Raises:
+            InputError: For a value that cannot be.
+        """
+        said = self.to_dict()
+        for name in settings.keys() & set(SETTINGS):
+            if not (defaults_only and name in said):
+                setattr(self, name, settings[name])
+        unused = {name: value for name, value in settings.items() if name not in SETTINGS}
+        if allow_custom_entries:
+            self.extra |= unused
+            return {}
+        return unused
+
+    @staticmethod
+    def _get_default_generation_params() -> dict[str, Any]:
+        """What transformers 5 fills fields with before it reads them: they have their defaults."""
+        return {}
+
     # -- reading and writing -------------------------------------------------------------------
 
     @classmethod

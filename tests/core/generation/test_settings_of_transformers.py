@@ -49,3 +49,14 @@ def test_a_configuration_of_transformers_as_it_is() -> None:
         "max_length": 9,
         "top_k": 5,
     }
+
+
+def test_fields_are_set_as_in_transformers() -> None:
+    ours, theirs = GenerationConfig(num_beams=3), transformers.GenerationConfig(num_beams=3)
+    for settings in ({"num_beams": 2, "max_length": 9, "no_such": 1}, {"do_sample": True}):
+        assert ours.update(**settings) == theirs.update(**settings)
+    assert (ours.num_beams, ours.max_length, ours.do_sample) == (2, 9, True)
+    ours.update(defaults_only=True, num_beams=5, top_k=7)
+    assert (ours.num_beams, ours.top_k) == (2, 7)
+    assert ours.update(allow_custom_entries=True, mine=1) == {}
+    assert ours.extra == {"mine": 1}
