@@ -11,8 +11,8 @@ from xlm_torch.training.starting import start_from, start_model
 __all__ = [
     "GlobalBatches",
     "ObjectiveCollator",
-    "WithObjectives",
     "TrainingRun",
+    "WithObjectives",
     "accelerator_of",
     "configured_run",
     "learning_rate_of",
