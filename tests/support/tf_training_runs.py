@@ -54,7 +54,7 @@ def weights(run: TrainingRun) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def run_processes(
-    mode: str, folder: Path, *, number: int, timeout: float = 240
+    mode: str, folder: Path, *, number: int, timeout: float = 600
 ) -> list[dict[str, Any]]:
     """Run this module in several processes, and end them all; what each found."""
     sockets = [socket.socket() for _ in range(number)]
