@@ -73,7 +73,7 @@ def run_processes(
             process = subprocess.Popen(
                 [sys.executable, "-m", __name__, mode, str(folder), str(rank)],
                 cwd=ROOT,
-                env={**os.environ, "TF_CONFIG": json.dumps(cluster) if number > 1 else ""},
+                env={**os.environ, **({"TF_CONFIG": json.dumps(cluster)} if number > 1 else {})},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

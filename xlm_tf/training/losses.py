@@ -193,9 +193,8 @@ class TFWithObjectives(keras.Model):
 
     def make_train_function(self, force: bool = False) -> Callable[[Iterator[Any]], Any]:
         """What makes a step of `fit`: it takes an element, and runs the graphs of its tasks."""
-        if self.train_function is None or force:
-            self.train_function = self._fitted
-        return self.train_function
+        self.train_function: Any = self._fitted
+        return self._fitted
 
     def _fitted(self, iterator: Iterator[Any]) -> dict[str, float]:
         for _ in range(self.steps_per_execution):

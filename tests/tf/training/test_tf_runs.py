@@ -260,6 +260,7 @@ def test_a_run_as_configured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "tokenizer": str(folder / "tokenizer"),
         "objectives": {"mlm": ["en"]},
         "precision": "float64",
+        "model": {"n_layers": 1},
         "optimizer": OptimizerSettings(learning_rate=1e-2, warmup_updates=5),
     }
     data = {"data": {"train": {"en": str(folder / "en")}}, "duration": {"updates": 3}}
