@@ -122,7 +122,13 @@ def main(mode: str, folder: Path, rank: str) -> None:
     found = trained(run, folder, f"{mode}-checkpoint")
     np.savez(folder / f"{mode}-{rank}.npz", **weights(run))
     if mode == "mirrored":
-        again = small_run(folder, tasks=DEVICE_TASKS, strategy=strategy, config={"n_layers": 1})
+        again = small_run(
+            folder,
+            tasks=DEVICE_TASKS,
+            strategy=strategy,
+            config={"n_layers": 1},
+            start=folder / f"{mode}-checkpoint" / "model",
+        )
         again.resume(folder / f"{mode}-checkpoint")
         found["losses again"] = [update.losses for update in again.updates(4)]
         fitted = small_run(folder, tasks=DEVICE_TASKS, strategy=strategy, config={"n_layers": 1})
