@@ -273,6 +273,7 @@ def _family(
             _within(package, "training"),
             "errors",
             "containers",
+            "weight table",
             "checkpoints",
             "tokenizer",
             "objectives",

@@ -54,7 +54,7 @@ def weights(run: TrainingRun) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def run_processes(
-    mode: str, folder: Path, *, number: int, timeout: float = 240
+    mode: str, folder: Path, *, number: int, timeout: float = 600
 ) -> list[dict[str, Any]]:
     """Run this module in several processes, and end them all; what each found."""
     sockets = [socket.socket() for _ in range(number)]
@@ -73,7 +73,7 @@ def run_processes(
             process = subprocess.Popen(
                 [sys.executable, "-m", __name__, mode, str(folder), str(rank)],
                 cwd=ROOT,
-                env={**os.environ, "TF_CONFIG": json.dumps(cluster) if number > 1 else ""},
+                env={**os.environ, **({"TF_CONFIG": json.dumps(cluster)} if number > 1 else {})},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -122,7 +122,13 @@ def main(mode: str, folder: Path, rank: str) -> None:
     found = trained(run, folder, f"{mode}-checkpoint")
     np.savez(folder / f"{mode}-{rank}.npz", **weights(run))
     if mode == "mirrored":
-        again = small_run(folder, tasks=DEVICE_TASKS, strategy=strategy, config={"n_layers": 1})
+        again = small_run(
+            folder,
+            tasks=DEVICE_TASKS,
+            strategy=strategy,
+            config={"n_layers": 1},
+            start=folder / f"{mode}-checkpoint" / "model",
+        )
         again.resume(folder / f"{mode}-checkpoint")
         found["losses again"] = [update.losses for update in again.updates(4)]
         fitted = small_run(folder, tasks=DEVICE_TASKS, strategy=strategy, config={"n_layers": 1})

@@ -34,6 +34,8 @@ class TFWithObjectives(keras.Model):
         ConfigError: For a task that the model cannot be trained on.
     """
 
+    train_function: Any
+
     def __init__(self, model: keras.Model, tasks: Iterable[Task], **options: Any) -> None:
         translates = isinstance(model, TFXLMForConditionalGeneration)
         if not translates and not isinstance(model, TFXLMWithLMHeadModel):
@@ -193,9 +195,8 @@ class TFWithObjectives(keras.Model):
 
     def make_train_function(self, force: bool = False) -> Callable[[Iterator[Any]], Any]:
         """What makes a step of `fit`: it takes an element, and runs the graphs of its tasks."""
-        if self.train_function is None or force:
-            self.train_function = self._fitted
-        return self.train_function
+        self.train_function = self._fitted
+        return self._fitted
 
     def _fitted(self, iterator: Iterator[Any]) -> dict[str, float]:
         for _ in range(self.steps_per_execution):

@@ -56,11 +56,10 @@ def optimizer_of(settings: OptimizerSettings, model: Any) -> Any:
     Raises:
         ConfigError: For an unknown name.
     """
-    rate: Any = settings.learning_rate
-    if settings.name == "adam_inverse_sqrt":
-        rate = Schedule(learning_rate_of(settings))
+    changing = learning_rate_of(settings)
+    rate: Any = settings.learning_rate if changing is None else Schedule(changing)
     one, two = settings.betas
-    adam = {"beta_1": one, "beta_2": two, "epsilon": settings.eps}
+    adam: dict[str, Any] = {"beta_1": one, "beta_2": two, "epsilon": settings.eps}
     with model.distribute_strategy.scope():
         if settings.name in ("adam", "adam_inverse_sqrt"):
             return OriginalAdam(rate, **adam, weight_decay=settings.weight_decay)

@@ -609,5 +609,5 @@ def _some(names: list[str]) -> str:
 def _stand_in(batch: Batch) -> Batch:
     """A row of one word, of the same form, in place of a batch that has no labels."""
     form = {name: x for name, x in batch.__dict__.items() if isinstance(x, np.ndarray)}
-    row = {name: np.zeros((1, *x.shape[1:]), x.dtype) for name, x in form.items()}
+    row: dict[str, Any] = {n: np.zeros((1, *x.shape[1:]), x.dtype) for n, x in form.items()}
     return replace(batch, **{**row, "lengths": np.ones(1, np.int64)})

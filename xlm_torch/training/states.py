@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,13 +26,13 @@ def whole(tensor: Tensor) -> Tensor:
 
 def fill(target: Tensor, value: Tensor) -> None:
     """Copy a whole tensor into one that may be sharded."""
-    mesh = getattr(target, "device_mesh", None)
-    if mesh is not None:
-        from torch.distributed.tensor import distribute_tensor
+    if hasattr(target, "device_mesh"):
+        from torch.distributed.tensor import DTensor, distribute_tensor
 
+        sharded = cast(DTensor, target)
         # Every rank has read the whole: nothing needs to be sent.
         value = distribute_tensor(
-            value.to(target.device), mesh, target.placements, src_data_rank=None
+            value.to(target.device), sharded.device_mesh, sharded.placements, src_data_rank=None
         )
     with torch.no_grad():
         local_part(target).copy_(local_part(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.support.training_corpora import (
 )
 from xlm_core.checkpoints.moments import Moments
 from xlm_core.containers.lazy_tensors import LazyTensor
+from xlm_core.corpus import Corpus
 from xlm_core.errors import CheckpointError, ConfigError, InputError, TrainingError, XLMWarning
 from xlm_core.objectives import EvaluationBatches, ObjectiveSettings
 from xlm_core.training.config import OptimizerSettings, TrainingConfig
@@ -42,6 +44,7 @@ from xlm_tf.training import (
     run as runs,
 )
 
+MLM = MASKED_TASKS[:1]
 ONE_LAYER: dict[str, Any] = {"n_layers": 1}
 WITH_DROPOUT: dict[str, Any] = {"n_layers": 1, "dropout": 0.1, "attention_dropout": 0.1}
 
@@ -61,13 +64,13 @@ def fitted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     found: dict[str, Any] = {}
 
     def fit(checkpoint: CheckpointCallback, epochs: int) -> TFWithObjectives:
-        run = small_run(folder, tasks=MASKED_TASKS, config=WITH_DROPOUT)
+        run = small_run(folder, tasks=MLM, config=WITH_DROPOUT)
         first = checkpoint.resume(run.whole)
         evaluate = EvaluationCallback(
             "valid",
             {
-                MASKED_TASKS[0]: lambda: evaluation.batches(
-                    MASKED_TASKS[0], corpora={"en": run.batches._streams[MASKED_TASKS[0]].corpus}
+                MLM[0]: lambda: evaluation.batches(
+                    MLM[0], corpora={"en": run.batches._streams[MLM[0]].corpus}
                 )
             },
         )
@@ -83,7 +86,7 @@ def fitted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         found["update"] = checkpoint.update
         return run.whole
 
-    batches = small_run(folder, tasks=MASKED_TASKS, config=ONE_LAYER).batches
+    batches = small_run(folder, tasks=MLM, config=ONE_LAYER).batches
     whole = fit(CheckpointCallback(place / "whole", batches), 2)
     fit(CheckpointCallback(place / "halves", batches), 1)
     halves = fit(CheckpointCallback(place / "halves", batches), 2)
@@ -109,7 +112,7 @@ def test_a_run_goes_on_exactly(folder: Path, tmp_path: Path) -> None:
 
 
 def test_fit_makes_the_same_updates(folder: Path, fitted: dict[str, Any]) -> None:
-    run = small_run(folder, tasks=MASKED_TASKS, config=WITH_DROPOUT)
+    run = small_run(folder, tasks=MLM, config=WITH_DROPOUT)
     updates = list(run.updates(4))
     for one, two in zip(fitted["whole"].variables, run.whole.variables, strict=True):
         assert np.array_equal(one.numpy(), two.numpy())
@@ -128,6 +131,33 @@ def test_figures_are_in_the_history(fitted: dict[str, Any]) -> None:
     figures = {"valid_en_mlm_ppl", "valid_en_mlm_acc", "valid_mlm_ppl", "valid_mlm_acc"}
     assert figures <= fitted["history"].keys()
     assert all(0 < x < 100 for x in fitted["history"]["valid_en_mlm_ppl"])
+
+
+def test_the_page_s_examples(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
+    section = page[page.index("## Keras") :]
+    code = "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
+    write_corpora(tmp_path / "train", 1600)
+
+    def texts(of: Path) -> dict[str, Any]:
+        en, fr = (Corpus.open(of / name) for name in ("en", "fr"))
+        return {"corpora": {"en": en, "fr": fr}, "pairs": {("en", "fr"): (en, fr)}}
+
+    names: dict[str, Any] = {
+        "config": small_config(n_layers=1, max_position_embeddings=256),
+        "valid": texts(folder),
+        "strategy": tf.distribute.get_strategy(),
+        **texts(tmp_path / "train"),
+    }
+    for long, short in (
+        ("1000", "2"),
+        ("epochs=100", "epochs=1"),
+        ("updates(100)", "updates(1)"),
+    ):
+        code = code.replace(long, short)
+    exec(code, names)
+    assert (tmp_path / "run" / "model" / "config.json").exists()
 
 
 def test_a_loss_that_is_nan_changes_nothing(folder: Path, tmp_path: Path) -> None:
@@ -230,6 +260,7 @@ def test_a_run_as_configured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "tokenizer": str(folder / "tokenizer"),
         "objectives": {"mlm": ["en"]},
         "precision": "float64",
+        "model": {"n_layers": 1},
         "optimizer": OptimizerSettings(learning_rate=1e-2, warmup_updates=5),
     }
     data = {"data": {"train": {"en": str(folder / "en")}}, "duration": {"updates": 3}}
