@@ -19,8 +19,8 @@ from xlm_tf.training.states import read_into, state_of, write_run
 class EvaluationCallback(keras.callbacks.Callback):
     """Evaluates after each epoch, and adds the figures to its logs, by the original's names.
 
-    Callbacks behind it see them: `keras.callbacks.EarlyStopping("valid_mlm_ppl")` stops on one,
-    `keras.callbacks.ModelCheckpoint(..., monitor="valid_mlm_ppl")` keeps the best.
+    Callbacks behind it see them: `keras.callbacks.EarlyStopping("valid_mlm_ppl", mode="min")`
+    stops on one, `ModelCheckpoint(..., monitor="valid_mlm_ppl", mode="min")` keeps the best.
 
     Args:
         split: "valid" or "test".
