@@ -1,14 +1,15 @@
 """Sentence embeddings: `encode` beside transformers' usual loop, and on very many lines.
 
-    python benchmarks/embeddings.py [--lines 2000] [--part 500] [--framework torch tf]
+    python benchmarks/embeddings.py [--lines 2000] [--skip 0] [--part 500] [--framework torch tf]
     python benchmarks/embeddings.py --many 100000
 
 The first encodes English lines of ../shared/data/pydocs in the order of the file with random
 weights of d 1024 and 6 layers, mean pooling. Beside it, transformers 4.57 on the same ids in
 batches of 32 lines in the order of the file, padded to the longest, as its documentation does it.
-Both encode a part of the lines in turn. Printed are how much of the batches is no padding, and the
-limit: all operations of the model on the tokens alone, at the best rate that PyTorch's products
-with the matrices of all layers reach between the parts (the median of each way).
+Both encode a part of the lines in turn (so `--lines 500 --skip 500` is the second quarter of it).
+Printed are how much of the batches is no padding, and the limit: all operations of the model on the
+tokens alone, at the best rate that PyTorch's products with the matrices of all layers reach between
+the parts (the median of each way).
 `encode` is to reach 80 % of it. Tokenization is part of its time, and not of the loop's.
 
 The second runs `xlm encode` on a file of so many lines with the small trained model of
@@ -118,7 +119,7 @@ def beside_transformers(options: argparse.Namespace) -> bool:
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
-    lines = pydocs()[: options.lines]
+    lines = pydocs()[options.skip :][: options.lines]
     files = corpora.vocabulary("xnli_15")
     tokenizer = XLMTokenizer(files.vocab_file, files.merges_file)
     torch.manual_seed(0)
@@ -264,6 +265,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--lines", type=int, default=2000)
+    parser.add_argument("--skip", type=int, default=0, help="lines before them")
     parser.add_argument(
         "--part", type=int, default=500, help="lines that each encodes before the other"
     )

@@ -5,8 +5,9 @@
 Both translate greedily, from the same weights in one process, in turn within each round: 6 layers,
 d 1024, 64,699 words, random, with a bias that ends sentences after about as many words as their
 sources have. The original's loop takes 32 lines a batch in the order of the file, waits for the
-longest, and allows each what the longest may have. Reading subwords, looking them up and writing
-text is in both times; opening the models is in neither.
+longest, and allows each what the longest may have, so that here some texts are cut earlier, at the
+limit of their own sentence (these are counted; no others are to differ). Reading subwords, looking
+them up and writing text is in both times; opening the models is in neither.
 
 Printed: seconds and lines a second of both (medians), their ratio, and its limit: the original's
 time over what the same sentences need if no row is ever padded or finished, each step in a full
@@ -87,6 +88,16 @@ def lines_of(words: Sequence[str], count: int) -> list[str]:
     ]
 
 
+def longest_of(tokens: int) -> int:
+    """Tokens of a translation at most, both `</s>` included as in those of its source."""
+    return int(1.5 * tokens + 10)
+
+
+def limit_of(line: str) -> int:
+    """Words of its translation at most."""
+    return longest_of(len(line.split()) + 2) - 2
+
+
 def end_sentences(model: Any, lines: Sequence[str], words: Sequence[str]) -> None:
     """Give `</s>` the bias with which it comes once in as many steps as a line has words."""
     numbers = {word: number for number, word in enumerate(words)}
@@ -161,7 +172,7 @@ class Original:
             batch[len(row) + 1, index] = 1
         langs = torch.zeros_like(batch)
         encoded = self.encoder("fwd", x=batch, lengths=lengths, langs=langs, causal=False)
-        longest = int(1.5 * lengths.max().item() + 10)
+        longest = longest_of(int(lengths.max()))
         decoded, _ = self.decoder.generate(encoded.transpose(0, 1), lengths, 1, max_len=longest)
         texts = []
         for row in decoded.T.tolist():
@@ -184,7 +195,7 @@ def ours(model: Any, words: Sequence[str]) -> Callable[[Path, Path], None]:
     opened = Opened("torch", None, torch, model)
     writer = Writer(opened, {"src_lang": 0, "tgt_lang": 1}, pad=2, side="right")
     work = Translating(
-        texts, writer, Search(), WrittenAs(), limit=lambda n: min(int(1.5 * n + 10), positions)
+        texts, writer, Search(), WrittenAs(), limit=lambda n: min(longest_of(n), positions)
     )
 
     def translate(source: Path, target: Path) -> None:
@@ -302,7 +313,10 @@ def main() -> int:
     pairs = [(theirs.split(), mine.split()) for theirs, mine in zip(*texts.values(), strict=True)]
     equal = sum(theirs == mine for theirs, mine in pairs)
     # Each sentence has its own limit here; in the original, that of the batch's longest.
-    cut = sum(len(mine) < len(theirs) and theirs[: len(mine)] == mine for theirs, mine in pairs)
+    cut = sum(
+        mine == theirs[: limit_of(line)] and mine != theirs
+        for line, (theirs, mine) in zip(lines, pairs, strict=True)
+    )
     tokens = sum(len(line.split()) + 1 for line in texts["ours"])
     sizes = [len(line.split()) for line in lines]
     print(

@@ -109,24 +109,23 @@ def can_run_directly(encoder: Any, cache: KeyValueCache) -> bool:
         encoder: An `XLMModel` that is unmodified within.
         cache: Of the steps.
     """
-    weight = encoder.embeddings.weight
+    weight, parameters = encoder.embeddings.weight, list(encoder.parameters())
     return (
         not torch.is_grad_enabled()
         and not encoder.training
         and not PACKED
-        and not are_traced(*encoder.parameters())
+        and not are_traced(*parameters)
         and not torch._C._len_torch_function_stack()
         and not torch.is_autocast_enabled(weight.device.type)
         and (is_on_cpu(weight) or weight.is_cuda)
         and cache.is_reserved(encoder.config.n_layers)
         and (encoder.config.is_encoder or cache.cross(0) is not None)
         and all(
-            type(layer) is nn.Linear
-            and layer.bias is not None
-            and layer.weight.dtype == weight.dtype
-            and layer.weight.layout == torch.strided
-            and layer.weight.device == weight.device
-            for layer in _linear_layers(encoder)
+            (each.dtype, each.device, each.layout) == (weight.dtype, weight.device, torch.strided)
+            for each in parameters
+        )
+        and all(
+            type(layer) is nn.Linear and layer.bias is not None for layer in _linear_layers(encoder)
         )
     )
 
