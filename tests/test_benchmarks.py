@@ -33,6 +33,7 @@ from benchmarks.speed.tasks import (
     Task,
     attention_operations,
     batch_of,
+    bytes_of_update,
     growing,
     lengths_of,
     narrow,
@@ -92,6 +93,31 @@ def test_products_by_hand() -> None:
     }
     # scores and contexts: 2 x 2 operations for each pair of positions and each width, 2 layers
     assert attention_operations(task) == 2 * (4 * 10 * 10 * 16) * 2
+
+
+def test_pretraining_needs_little_of_the_last_layer() -> None:
+    task = Task("pretrain", 2, 10, labelled=0.5, shape=TINY)
+    assert products_of(task) == {
+        (20, 16, 16): 4 + 2,
+        (10, 16, 16): 2,
+        (20, 16, 64): 1,
+        (20, 64, 16): 1,
+        (10, 16, 64): 1,
+        (10, 64, 16): 1,
+        (10, 16, 61): 1,
+    }
+    assert attention_operations(task) == 2 * (4 * 10 * 10 * 16) * 1.5
+    every = Task("pretrain", 2, 10, labelled=1, shape=TINY)
+    assert products_of(every)[20, 16, 16] == 8
+
+
+def test_an_update_moves_the_weights_of_the_model() -> None:
+    task = Task("pretrain", 2, 10, shape=TINY)
+    words, width = TINY.vocab_size, TINY.emb_dim
+    attention, ffn, norms = 4 * (16 * 16 + 16), 16 * 64 + 64 + 64 * 16 + 16, 4 * 16
+    counted = (words + 32) * width + words + 2 * (attention + ffn + norms)
+    assert bytes_of_update(task) == 28 * counted
+    assert bytes_of_update(Task("train", 2, 10, shape=TINY)) == 0
 
 
 def test_growth_changes_one_size_at_a_time() -> None:

@@ -21,6 +21,7 @@ ONLY_TORCH_FILES = {
     "fast/one_position.py": "a step in TensorFlow is a graph, in which calls cost nothing",
     "fast/dropout.py": "TensorFlow draws its random numbers fast itself",
     "training/clipping.py": "in TensorFlow a part of the graph of a step",
+    "training/sharding.py": "tf.distribute has copies of a model alone",
     "fast/memory.py": "TensorFlow keeps memory by itself",
     "fast/double_backward.py": "TensorFlow's custom gradients have derivatives themselves",
 }
@@ -33,6 +34,8 @@ ONLY_TF_FILES = {
     "sample_weights.py": "arguments of Keras' fit, as keras_model.py",
     "fast/graphs.py": "PyTorch needs no graph to be fast",
     "generation/steps.py": "as fast/graphs.py: a step of TensorFlow is a graph",
+    "training/updates.py": "as fast/graphs.py: what Keras' fit and a run have in common",
+    "training/callbacks.py": "of Keras' fit",
 }
 # The formulas and the heads are cut at the same places, private functions included.
 PRIVATE_TOO = (
@@ -60,6 +63,25 @@ KERAS_ARGUMENTS = {
 ONLY_TORCH: dict[str, str] = {
     **dict.fromkeys(
         (
+            *(f"training/reading.GlobalBatches{name}" for name in ("", ".__init__")),
+            *(
+                f"training/states.{name}"
+                for name in (
+                    *("whole", "fill", "lazy_tensors", "optimizer_state"),
+                    *("check_optimizer_state", "fill_optimizer"),
+                )
+            ),
+            *(
+                f"training/run.{name}"
+                for name in ("LOGITS_OF_EVALUATION", "LOWEST_LOSS_SCALE", "accelerator_of")
+            ),
+            *(f"optimizers.{name}" for name in ("local_part", "refuse_sparse")),
+        ),
+        "the engine is Accelerate, of TensorFlow tf.distribute: see training/updates.py",
+    ),
+    "pretrained.tensor_of": "Keras' variables take arrays",
+    **dict.fromkeys(
+        (
             *(f"generation/decoding.{kind}Decoding.select" for kind in ("Cached", "Masked")),
             *(f"generation/logits.ScoreRules.{name}" for name in ("__init__", "append")),
         ),
@@ -85,6 +107,8 @@ ONLY_TORCH: dict[str, str] = {
     "language_model.WithOutputLayer.tie_weights": "a Keras layer is handed the shared matrix",
     "language_model.WithOutputLayer._sizes_changed": "Keras' layers read their sizes off",
     "translation.XLMForConditionalGeneration.tie_weights": "a Keras layer is handed the matrix",
+    "optimizers.local_part": "a Keras variable on several devices is a copy on each",
+    "optimizers.refuse_sparse": "Keras adds up sparse gradients by itself",
     "pretrained.XLMPreTrainedModel.tie_weights": "a Keras layer is handed the shared matrix",
     "pretrained.XLMPreTrainedModel.dtype": "Keras has a property of this name",
     "pretrained.XLMPreTrainedModel.device": "TensorFlow places by operation",
@@ -120,6 +144,35 @@ ONLY_TORCH: dict[str, str] = {
     "training/collating.ObjectiveCollator.draw_seed": "Keras' seed sets Python's numbers too",
 }
 ONLY_TF: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            *(
+                f"training/losses.WithObjectives.{name}"
+                for name in (
+                    *("compile", "updates", "fit", "make_train_function", "get_metrics_result"),
+                    *("reset_metrics", "make_test_function", "tally"),
+                    *("get_config", "from_config"),
+                )
+            ),
+            *(
+                f"training/optimizing.Schedule{name}"
+                for name in ("", ".__init__", ".get_config", ".from_config")
+            ),
+            *(
+                f"training/reading.{name}"
+                for name in (
+                    *("NAMES", "Pass", "dataset_of", "piece_of", "mark_of", "is_of_passes"),
+                    "passes_of",
+                )
+            ),
+            *(
+                f"training/states.{name}"
+                for name in ("state_of", "write_run", "read_into", "seed_generators")
+            ),
+        ),
+        "Keras' fit and a run share models, datasets and states: see training/updates.py",
+    ),
+    "optimizers.OriginalAdam.take": "PyTorch's optimizers have a dictionary of states",
     **dict.fromkeys(
         (
             *(
@@ -195,8 +248,15 @@ ONLY_TF: dict[str, str] = {
     "optimizers.OriginalAdam.get_config": "as above",
     "optimizers.OriginalAdam.update_step": "as above",
 }
-ONLY_TORCH_EXPORTS = {"pack_weights", "unpack_weights"}  # see fast/packing.py
-ONLY_TF_EXPORTS = {"AdamW": "PyTorch's can update in place (fused=True)"}
+ONLY_TORCH_EXPORTS = {
+    *("pack_weights", "unpack_weights"),  # see fast/packing.py
+    *("GlobalBatches", "accelerator_of"),  # see training/updates.py
+}
+ONLY_TF_EXPORTS = {
+    "AdamW": "PyTorch's can update in place (fused=True)",
+    **dict.fromkeys(("CheckpointCallback", "EvaluationCallback", "Schedule"), "of Keras"),
+    **dict.fromkeys(("collated_dataset", "dataset_of"), "PyTorch has DataLoader"),
+}
 OTHER_SIGNATURE: dict[str, str] = {
     **dict.fromkeys(
         (
@@ -236,6 +296,7 @@ OTHER_SIGNATURE: dict[str, str] = {
     "language_model.XLMPredLayer.forward": "takes the matrix that it shares with the embeddings",
     "optimizers.OriginalAdam.__init__": "as each framework calls the arguments of optimizers",
     "pretrained.XLMPreTrainedModel.__init__": "a Keras model takes its dtype when it is made",
+    "training/run.TrainingRun.__init__": "a strategy in place of an accelerator",
 }
 
 

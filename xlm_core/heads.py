@@ -135,8 +135,10 @@ _OF_PEERS: dict[str, tuple[tuple[Any, ...], str]] = {
     "cache_position": ((), _FROM_CACHE),
     "cross_attn_head_mask": (
         (),
-        "head_mask and decoder_head_mask are those of attention to the same sequence; attention "
-        "to the source has none",
+        (
+            "head_mask and decoder_head_mask are those of attention to the same sequence; "
+            "attention to the source has none"
+        ),
     ),
     "token_type_ids": (
         (),

@@ -73,7 +73,15 @@ class XLMPredLayer(nn.Module):
             return self.loss(self.proj(hidden), labels)
         proj = cast(nn.Linear, self.proj)
         matrix = proj.weight if matrix is None else matrix
-        return linear_cross_entropy(hidden, matrix, proj.bias, labels, memory_of(self))
+        device = hidden.device.type
+        bias = cast(Tensor | None, proj.bias)
+        if torch.is_autocast_enabled(device) and hidden.dtype != torch.float64:
+            # As autocast does with the product; logits and loss are in float32.
+            half = torch.get_autocast_dtype(device)
+            hidden, matrix = hidden.to(half), matrix.to(half)
+            bias = None if bias is None else bias.to(half)
+        with torch.autocast(device, enabled=False):
+            return linear_cross_entropy(hidden, matrix, bias, labels, memory_of(self))
 
     def picks_labelled(self, hidden: Tensor) -> bool:
         """Whether `loss_of` computes labelled rows only; what is traced has no say in its shapes.
@@ -84,7 +92,6 @@ class XLMPredLayer(nn.Module):
         return (
             are_unmodified(self.modules(), _CODE)
             and not are_traced(hidden, *self.parameters())
-            and not torch.is_autocast_enabled(hidden.device.type)
             and not (hidden.is_cuda and torch.cuda.is_current_stream_capturing())
         )
 

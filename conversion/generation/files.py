@@ -17,6 +17,7 @@ from conversion.generation.texts import Texts
 from conversion.generation.work import Continuing, Translating, WritingWork
 from conversion.line_by_line.limits import Limits
 from conversion.line_by_line.run import Summary, run_line_by_line
+from conversion.opening.languages import language_of
 from conversion.opening.models import file_fingerprints, fingerprint, open_model
 from conversion.opening.tokenizers import bare_words_may_continue, open_tokenizer_of
 from xlm_core.checkpoints.opening import Checkpoint, open_checkpoint
@@ -254,8 +255,7 @@ def _languages(config: XLMConfig, given: dict[str, str | None]) -> dict[str, Any
     for name, value in given.items():
         if value is None:
             refuse_missing_language(config, name)
-        number = int(value) if value.isdecimal() else value
-        ids = language_ids(config, name, number, 1)
+        ids = language_ids(config, name, language_of(value), 1)
         assert ids is not None
         found[name] = int(ids[0])
     return found

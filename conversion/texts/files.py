@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from conversion.line_by_line.limits import Limits
 from conversion.line_by_line.run import Summary, run_line_by_line
+from conversion.opening.languages import language_of
 from conversion.opening.models import file_fingerprints, fingerprint, framework_of, open_model
 from conversion.opening.tokenizers import (
     bare_words_may_continue,
@@ -24,7 +25,7 @@ from xlm_core.errors import InputError
 from xlm_core.texts.embeddings import SENTENCE_POOLINGS, EncodeOptions, Encoder
 from xlm_core.texts.filling import MaskFilling
 from xlm_core.texts.forward import Forward
-from xlm_core.texts.preparing import Language, Preparation
+from xlm_core.texts.preparing import Preparation
 from xlm_core.texts.scoring import Scoring
 from xlm_core.weights import ENCODER_DECODER
 
@@ -298,8 +299,3 @@ class _Tool:
             **options,
         }
         return run_line_by_line(work, inputs, output, options=decisive, limits=self.limits, **more)
-
-
-def language_of(given: str | None) -> Language:
-    """A language as the command line gives it: a number is one in the model."""
-    return int(given) if given is not None and given.isdecimal() else given

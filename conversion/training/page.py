@@ -10,7 +10,6 @@ from pathlib import Path
 from conversion.reports.html.curves import Curve, curves_plot
 from conversion.reports.html.parts import Cell, document, element, escaped, facts, heading, table
 from xlm_core.training.config import TrainingConfig
-from xlm_core.training.events import Ended
 from xlm_core.training.logs import read_table
 from xlm_core.whole_files import written_whole
 
@@ -19,13 +18,14 @@ _ENDS = {
     "done": "the whole run was made",
     "early": "the criterion got no better",
     "interrupted": "it can be resumed",
+    "failed": "the last line of its log says why",
 }
 
 
 def write_curves(
     target: Path,
     table_file: Path,
-    ended: Ended,
+    reason: str,
     config: TrainingConfig,
     known: Mapping[str, str],
     entropies: Mapping[str, float] | None = None,
@@ -35,32 +35,30 @@ def write_curves(
     Args:
         target: The file.
         table_file: With the numbers, of `TableLog`.
-        ended: How the run ended.
+        reason: How the run ended: "done", "early", "interrupted" or "failed".
         config: The run's.
         known: More facts about the run.
         entropies: Of each task's labels, drawn beside its loss.
     """
-    text = page_of(read_table(table_file), ended, config, known, entropies or {})
+    text = page_of(read_table(table_file), reason, config, known, entropies or {})
     with written_whole(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def page_of(
     rows: Sequence[Mapping[str, str]],
-    ended: Ended,
+    reason: str,
     config: TrainingConfig,
     known: Mapping[str, str],
     entropies: Mapping[str, float],
 ) -> str:
     """The page as text, see `write_curves`."""
     title = f"Training of {Path(config.output).name}"
-    time = datetime.timedelta(seconds=round(ended.seconds))
-    verdict = element("b", escaped(ended.reason.upper())) + escaped(_ENDS[ended.reason])
-    kind = "failed" if ended.reason == "interrupted" else "passed"
+    verdict = element("b", escaped(reason.upper())) + escaped(_ENDS[reason])
+    kind = "passed" if reason in ("done", "early") else "failed"
+    seconds = max((at for _, at in _series(rows, "seconds")), default=0.0)
     names = [
-        ("updates", f"{ended.update:,}"),
-        ("tokens", f"{ended.tokens:,}"),
-        ("time", str(time)),
+        ("time", str(datetime.timedelta(seconds=round(seconds)))),
         ("tasks", ", ".join(task.name for task in config.tasks)),
         *known.items(),
     ]

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from conversion.opening.models import framework_of
 from conversion.training.bleu import BleuOfRun, Translated
@@ -21,7 +21,7 @@ from xlm_core.training.checkpoints import CONFIG, RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.data import TrainingData
 from xlm_core.training.evaluating import evaluate
-from xlm_core.training.events import Begun, Ended, Event
+from xlm_core.training.events import Begun, Ended, Event, Failed
 from xlm_core.training.figures import figure_name
 from xlm_core.training.logs import (
     EVENTS,
@@ -157,11 +157,15 @@ class _PageAtEnd:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Begun):
             self._entropies = event.entropies
-        elif isinstance(event, Ended):
-            folder, parts = self._folder.path, self._parts
-            facts: dict[str, Any] = {
-                "configuration": (folder / CONFIG).name,
-                "framework": f"{parts.library.__name__} {parts.library.__version__}",
-                "ranks": str(parts.engine.ranks),
-            }
-            write_curves(folder / PAGE, folder / TABLE, event, parts.config, facts, self._entropies)
+        if not isinstance(event, Ended | Failed):
+            return
+        reason = event.reason if isinstance(event, Ended) else "failed"
+        folder, parts = self._folder.path, self._parts
+        facts = {
+            "updates": f"{event.update:,}",
+            "tokens": f"{event.tokens:,}",
+            "framework": f"{parts.library.__name__} {parts.library.__version__}",
+            "ranks": str(parts.engine.ranks),
+            "configuration": str(folder / CONFIG),
+        }
+        write_curves(folder / PAGE, folder / TABLE, reason, parts.config, facts, self._entropies)

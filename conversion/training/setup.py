@@ -97,7 +97,7 @@ def set_up(config: TrainingConfig, data: TrainingData, framework: str) -> RunPar
         data=data,
         model_config=model_config,
         parameters=model.num_parameters(),
-        start=report.text(),
+        start="\n".join([report.text(), *engine.notes]),
         batches=batches,
         engine=engine,
     )

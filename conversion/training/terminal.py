@@ -8,7 +8,7 @@ from conversion.reports.progress import Line, bar
 from conversion.training.machine import operations_of
 from xlm_core.config import XLMConfig
 from xlm_core.training.config import DurationSettings
-from xlm_core.training.events import Event, Updated
+from xlm_core.training.events import Event, Failed, Updated
 from xlm_core.training.logs import line_of
 
 
@@ -40,7 +40,8 @@ class Shown:
         try:
             if isinstance(event, Updated):
                 self._add(event)
-            elif (line := line_of(event)) is not None:
+            # An error is told by the command itself.
+            elif not isinstance(event, Failed) and (line := line_of(event)) is not None:
                 self.write(line)
         except BrokenPipeError:  # nobody reads any more: no reason to stop training
             self._stream, self._line = None, Line(None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from conversion.line_by_line.output import check_absent
 from conversion.reports.progress import Line, bar
 from conversion.vocabulary.counting import Counted, TextOptions, count_words
 from xlm_core.errors import InputError, nearest
@@ -178,8 +179,7 @@ def _free(output: str | os.PathLike[str], *, overwrite: bool) -> Path:
                 f"{target} is a folder with {', '.join(sorted(others)[:3])}: it is not "
                 "overwritten. Give another name."
             )
-    if target.exists() and not overwrite:
-        raise InputError(f"{target} exists: give another name, or overwrite=True (--overwrite).")
+    check_absent(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     return target
 

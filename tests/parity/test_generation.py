@@ -13,6 +13,7 @@ import torch
 import xlm_tf
 import xlm_torch
 from tests.support.cases import random_weights
+from tests.support.parity import as_array, assert_close_to_largest
 from tests.support.tf_internals import set_tensor
 from xlm_core import XLMConfig
 from xlm_core.weights import ENCODER_DECODER, name_of, tensors_of
@@ -40,8 +41,8 @@ WAYS: list[dict[str, Any]] = [
 ]
 
 
-def pair(kind: str, seed: int) -> tuple[Any, Any]:
-    """PyTorch's model and TensorFlow's with the same random weights in float64."""
+def pair(kind: str, seed: int, dtype: str = "float64") -> tuple[Any, Any]:
+    """PyTorch's model and TensorFlow's with the same random weights."""
     rng = np.random.default_rng(seed)
     architecture = ENCODER_DECODER if kind == "translation" else "XLMWithLMHeadModel"
     n_heads = int(rng.integers(1, 4))
@@ -63,8 +64,9 @@ def pair(kind: str, seed: int) -> tuple[Any, Any]:
         is_encoder_decoder=kind == "translation",
         mask_token_id=5,
     )
-    in_torch = xlm_torch.MODEL_CLASSES[architecture](config.copy()).double().eval()
-    in_tf = xlm_tf.MODEL_CLASSES[architecture](config.copy(), dtype="float64", initialize=False)
+    in_torch = xlm_torch.MODEL_CLASSES[architecture](config.copy()).eval()
+    in_torch = in_torch.to(getattr(torch, dtype))
+    in_tf = xlm_tf.MODEL_CLASSES[architecture](config.copy(), dtype=dtype, initialize=False)
     weights = random_weights(in_torch.config, architecture, rng)
     state = {
         str(name_of(spec, "torch", architecture)): torch.from_numpy(weights[spec.path])
@@ -107,6 +109,37 @@ def test_the_same_ids() -> None:
             assert np.array_equal(found, expected), (seed, kind, way, found, expected)
             alike += len({tuple(row) for row in expected[:, -3:]})
     assert alike > 2 * MODELS  # sequences differ from each other
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-12), ("float32", 1e-5)])
+@pytest.mark.parametrize("kind", ["causal", "translation"])
+def test_logits_of_steps_are_those_of_one_pass(kind: str, dtype: str, bound: float) -> None:
+    """Every token by the cache, and all at once without."""
+    new = 12
+    for model, tensor in zip(pair(kind, 7, dtype), (torch.tensor, tf.constant), strict=True):
+        given = _as(tensor, inputs(kind, model.config, 7))  # padded on the left
+        options = {"max_new_tokens": new, "eos_token_id": None, "output_scores": True}
+        found = model.generate(**given, **options, return_dict_in_generate=True)
+        steps = np.stack([as_array(step) for step in found.scores], axis=1)
+        sequences = found.sequences
+        if kind == "causal":
+            langs = as_array(given["langs"])
+            langs = np.concatenate((langs, langs[:, -1:].repeat(new, axis=1)), axis=1)
+            mask = np.pad(as_array(given["attention_mask"]), ((0, 0), (0, new)), constant_values=1)
+            positions = (mask.cumsum(axis=1) - 1).clip(min=0)
+            whole = model(
+                sequences, attention_mask=tensor(mask), langs=tensor(langs),
+                position_ids=tensor(positions),
+            )  # fmt: skip
+        else:
+            target = np.array(given["tgt_lang"])[:, None].repeat(new + 1, axis=1)
+            whole = model(
+                given["input_ids"], given["attention_mask"], given["input_ids"] * 0,
+                decoder_input_ids=sequences, decoder_langs=tensor(target),
+            )  # fmt: skip
+        expected = as_array(whole.logits)[:, -new - 1 : -1]
+        assert steps.dtype == expected.dtype == dtype
+        assert_close_to_largest(steps, expected, bound)
 
 
 def _as(tensor: Any, given: dict[str, Any]) -> dict[str, Any]:

@@ -212,13 +212,13 @@ def test_scores_that_are_nan_are_refused(families: Any, kind: str) -> None:
                 {"do_sample": True, "seed": 0},
                 {"output_scores": True},
             ):
-                with pytest.raises(GenerationError, match="no next token for row .*NaN"):
+                with pytest.raises(GenerationError, match=r"no next token for row .*NaN"):
                     call((model, tensor), {"input_ids": ids}, **more, **way)
         finally:
             write(before)
         banned = [[token] for token in range(model.config.vocab_size)]
         for way in ({}, {"num_beams": 2}, {"do_sample": True, "seed": 0}):
-            with pytest.raises(GenerationError, match="row 0, 1 .* or all tokens are ruled out"):
+            with pytest.raises(GenerationError, match=r"row 0, 1 .* or all tokens are ruled out"):
                 call(
                     (model, tensor), {"input_ids": ids}, bad_words_ids=banned, eos_token_id=None,
                     **more, **way,

@@ -13,6 +13,7 @@ from xlm_core.errors import CheckpointError, TrainingError
 from xlm_core.objectives import Batch
 from xlm_core.training.engine import Update
 from xlm_core.training.figures import Tally
+from xlm_core.training.saved import STATE
 from xlm_core.whole_files import folder_written_whole
 
 
@@ -24,6 +25,7 @@ class FakeEngine:
     """
 
     ranks, is_main = 1, True
+    notes: tuple[str, ...] = ()
 
     def __init__(self, losses: Iterable[float] = (3.0,), *, tokens: int = 10) -> None:
         self.losses, self.tokens_each = [*losses], tokens
@@ -59,11 +61,11 @@ class FakeEngine:
         with folder_written_whole(Path(folder)) as temporary:
             self.save_model(temporary)
             values = {"update": self.update, "tokens": self.tokens, "caller": state}
-            (temporary / "state").write_text(json.dumps(values))
+            (temporary / STATE).write_text(json.dumps(values))
 
     def resume(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
         try:
-            values = json.loads((Path(folder) / "state").read_text())
+            values = json.loads((Path(folder) / STATE).read_text())
         except OSError as error:
             raise CheckpointError(f"{folder} is no checkpoint.") from error
         self.update, self.tokens = values["update"], values["tokens"]

@@ -274,7 +274,6 @@ def _family(
             "errors",
             "containers",
             "checkpoints",
-            "parts of checkpoints",
             "tokenizer",
             "objectives",
             "rules of training",

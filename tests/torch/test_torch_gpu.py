@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,8 +33,10 @@ from tests.support.torch_internals import (
     make_unpadding,
 )
 from tests.support.torch_reference import flatten
+from tests.support.training_runs import small_run, write_corpora
 from xlm_core.weights import ARCHITECTURES
 from xlm_torch import MODEL_CLASSES, XLMModel
+from xlm_torch.training import accelerator_of
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 varlen = pytest.importorskip("torch.nn.attention.varlen")
@@ -244,3 +247,35 @@ def test_graphs_are_recorded(dtype: torch.dtype) -> None:
         for _ in range(3):
             again = compiled(**batch).last_hidden_state.clone()
         assert_close_to_largest(again.float(), found.float(), bound)
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_a_run_trains_and_goes_on(tmp_path: Path, precision: str) -> None:
+    from accelerate.state import AcceleratorState
+
+    write_corpora(tmp_path)
+
+    def made() -> Any:
+        AcceleratorState._reset_state()
+        run = small_run(
+            tmp_path,
+            config={"dropout": 0.1},
+            dtype=torch.float32,
+            accelerator=accelerator_of(precision),
+        )
+        assert next(run.model.parameters()).is_cuda
+        return run
+
+    whole = made()
+    list(whole.updates(2))
+    whole.save(tmp_path / "saved")
+    expected = list(whole.updates(5))
+    assert whole.evaluate(whole.batches.global_batch(9)).predicted > 0
+    resumed = made()
+    resumed.resume(tmp_path / "saved")
+    for found, known in zip(resumed.updates(5), expected, strict=True):
+        # Sums of gradients have no fixed order on a GPU.
+        assert found.losses == pytest.approx(known.losses, rel=1e-3)
+        assert found.tokens == known.tokens
+    AcceleratorState._reset_state()

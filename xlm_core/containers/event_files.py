@@ -25,17 +25,18 @@ class EventFile:
 
     Args:
         folder: Where it is made, by a name that TensorBoard knows.
-        first: Scalars of this step and later ones that other files of the folder hold do not count.
+        first: Scalars of this step and later ones that other files of the folder hold do not count;
+            None: all count.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, first: int = 0) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, first: int | None = None) -> None:
         where = Path(folder)
         where.mkdir(parents=True, exist_ok=True)
         now = time.time()
         name = f"events.out.tfevents.{int(now):010}.{socket.gethostname()}.{os.getpid()}"
         self._file = (where / name).open("ab")
         self._write(_double(1, now) + _bytes(3, b"brain.Event:2"))
-        if first:
+        if first is not None:
             begins = _varint(1, 1)  # SessionLog: START
             self._write(_double(1, now) + _varint(2, first) + _bytes(7, begins))
 

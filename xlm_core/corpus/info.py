@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +101,13 @@ def vocabulary_digest(vocabulary: Mapping[str, int], below: int | None = None) -
         vocabulary: Id of each token, as `XLMTokenizer.get_vocab()` gives them.
         below: Leave out ids from here on.
     """
-    digest = hashlib.sha256()
-    for i, token in sorted((i, token) for token, i in vocabulary.items()):
-        if below is None or i < below:
-            # JSON, so that no token can look like the end of one.
-            digest.update(f"{i} {json.dumps(token)}\n".encode())
-    return digest.hexdigest()
+    lines = [
+        # JSON, so that no token can look like the end of one.
+        f"{i} {encode_basestring_ascii(token)}\n"
+        for i, token in sorted((i, token) for token, i in vocabulary.items())
+        if below is None or i < below
+    ]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def vocab_size_of(vocabulary: Mapping[str, int]) -> int:

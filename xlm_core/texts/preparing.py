@@ -223,7 +223,8 @@ class Preparation:
         names = {number: name for name, number in numbers.items()}
         if isinstance(lang, bool) or not hasattr(lang, "__index__"):
             raise UnknownLanguageError(
-                f"{argument} is {lang!r}: expected the name of a language, or its number in the model."
+                f"{argument} is {lang!r}: expected the name of a language, or its number in the "
+                "model."
             )
         number = lang.__index__()
         if number not in names and not (needed and not names and 0 <= number < self.config.n_langs):

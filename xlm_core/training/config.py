@@ -237,6 +237,11 @@ class TrainingConfig:
                 f"stopping.criterion is {criterion!r}, which no evaluation of this run computes: "
                 f"expected one of {', '.join(known) or 'none'}.{nearest(criterion, known)}"
             )
+        if criterion is not None and not self.duration.evaluate_every:
+            raise ConfigError(
+                f"stopping.criterion is {criterion!r}, which no evaluation of this run computes: "
+                "duration.evaluate_every is 0. Give an interval, or no criterion."
+            )
 
     def _check_data(self, tasks: tuple[Task, ...]) -> None:
         """Raise `ConfigError` unless every task has text to train on, of the right form."""

@@ -351,6 +351,12 @@ class _Opening:
                 "`xlm tokenize --to corpus`, or of the original's .pth by `xlm import-corpus`."
             )
         corpus = self._opened[path] = Corpus.open(path, self.tokenizer)
+        if corpus.info.mode != self.tokenizer.mode:
+            warn(
+                f"{path} was split into words as in mode {corpus.info.mode!r}, and the tokenizer "
+                f"splits as in {self.tokenizer.mode!r}: texts that the trained model is given will "
+                "be split otherwise than those that it was trained on."
+            )
         return corpus
 
     def _pair(self, opened: list[Corpus], where: str) -> PairOfCorpora:

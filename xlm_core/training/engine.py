@@ -41,6 +41,8 @@ class Engine(Protocol):
     """Number of updates made."""
     tokens: int
     """Tokens read so far, by all ranks."""
+    notes: tuple[str, ...]
+    """What is to be said of how the run begins."""
 
     @property
     def ranks(self) -> int:

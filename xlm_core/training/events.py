@@ -105,6 +105,20 @@ class Warned:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """A run ended by an error.
+
+    Attributes:
+        text: Its message.
+        update, tokens: Made and read so far.
+    """
+
+    text: str
+    update: int
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Ended:
     """A run ended.
 
@@ -119,5 +133,5 @@ class Ended:
     seconds: float
 
 
-Event: TypeAlias = Begun | Updated | Logged | Evaluated | Saved | Warned | Ended
+Event: TypeAlias = Begun | Updated | Logged | Evaluated | Saved | Warned | Failed | Ended
 Listener: TypeAlias = Callable[[Event], None]

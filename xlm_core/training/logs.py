@@ -10,7 +10,7 @@ from pathlib import Path
 
 from xlm_core.containers.event_files import EventFile
 from xlm_core.training.config import TrainingConfig
-from xlm_core.training.events import Begun, Ended, Evaluated, Event, Logged, Saved, Warned
+from xlm_core.training.events import Begun, Ended, Evaluated, Event, Failed, Logged, Saved, Warned
 from xlm_core.whole_files import written_whole
 
 LINES, TABLE, EVENTS = "log.txt", "figures.csv", "tensorboard"
@@ -48,6 +48,8 @@ def line_of(event: Event) -> str | None:
         return f"update {event.update:,}: saved {event.path}"
     if isinstance(event, Warned):
         return f"warning: {event.text}"
+    if isinstance(event, Failed):
+        return f"error: {event.text}"
     if isinstance(event, Ended):
         time = datetime.timedelta(seconds=round(event.seconds))
         return (
@@ -166,6 +168,7 @@ class EventLog:
     """
 
     def __init__(self, folder: Path, *, update: int = 0) -> None:
+        # A run that begins anew in the folder of one without a checkpoint: all of that is void.
         self._events = EventFile(folder, first=update + 1 if update else 0)
 
     def __call__(self, event: Event) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xlm_core.containers.json_files import read_object
 from xlm_core.errors import CheckpointError, TrainingError
 from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.config import TrainingConfig
@@ -23,6 +24,7 @@ from xlm_core.training.events import (
     Ended,
     Evaluated,
     Event,
+    Failed,
     Listener,
     Logged,
     Saved,
@@ -30,6 +32,7 @@ from xlm_core.training.events import (
     Warned,
 )
 from xlm_core.training.figures import Stopping
+from xlm_core.training.saved import STATE
 
 # Updates after the warm-up whose mean loss is compared with the entropy.
 _COMPARED = 50
@@ -131,6 +134,7 @@ class Loop:
         self._since = time.perf_counter()
         with self._names_the_last_checkpoint():
             self._tell(Begun(engine.update, engine.tokens, checkpoint, self._entropies))
+            self._check_warmup()
             updates = engine.updates()
             while not (self._is_done() or self.stopping.is_over):
                 if any(engine.of_all_ranks(self._stop())):
@@ -198,6 +202,18 @@ class Loop:
             path = self.folder.save_model(engine, "best")
             self._tell(Saved(path, engine.update))
 
+    def _check_warmup(self) -> None:
+        """Warn of a run whose learning rate never reaches what the configuration says."""
+        settings, whole = self.config.optimizer, self.config.duration.updates
+        if settings.name == "adam_inverse_sqrt" and whole and whole < settings.warmup_updates:
+            self._tell(
+                Warned(
+                    f"the run ends after {whole:,} updates, within its warm-up of "
+                    f"{settings.warmup_updates:,} (optimizer.warmup_updates): the learning rate "
+                    f"never reaches {settings.learning_rate:g}."
+                )
+            )
+
     # -- a loss that does not fall -----------------------------------------------------------------
 
     def _compare(self, update: Update) -> None:
@@ -248,17 +264,27 @@ class Loop:
         self._tell(Saved(self._saved, self.engine.update))
 
     def _resume(self, checkpoint: Path) -> None:
+        # Before the engine reads it, to whom a checkpoint of another framework is just damaged.
+        if (checkpoint / STATE).is_file():
+            self._check_identity(checkpoint, read_object(checkpoint / STATE).get("caller"))
         state = self.engine.resume(checkpoint)
+        self._check_identity(checkpoint, state)
         try:
-            identity: Mapping[str, Any] = state["identity"]
             self._interval, self._compared = Sums(**state["interval"]), Sums(**state["compared"])
             self._seconds, self._evaluated = state["seconds"], state["evaluated"]
             if state["criterion"] == self.stopping.figure:
                 self.stopping.resume(state["stopping"])
         except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{checkpoint} is damaged: its state has no {error}.") from error
+        self._saved = checkpoint
+
+    def _check_identity(self, checkpoint: Path, state: Any) -> None:
+        """Raise `CheckpointError` if a checkpoint is of something else than this run."""
+        identity = state.get("identity") if isinstance(state, dict) else None
+        if not isinstance(identity, dict):
             raise CheckpointError(
-                f"{checkpoint} was not written by this command: its state has no {error}."
-            ) from error
+                f"{checkpoint} does not say what it is about: it was not written by `xlm pretrain`."
+            )
         differing = [
             f"{name} was {identity.get(name)!r:.80} and is {self._identity.get(name)!r:.80}"
             for name in sorted(identity.keys() | self._identity.keys())
@@ -266,7 +292,6 @@ class Loop:
         ]
         if differing:
             raise CheckpointError(f"{checkpoint} is of another run: {'; '.join(differing)}.")
-        self._saved = checkpoint
 
     @contextmanager
     def _names_the_last_checkpoint(self) -> Iterator[None]:
@@ -284,6 +309,8 @@ class Loop:
                 where = f" ({error.filename})" if error.filename else ""
                 reason = f"{error.strerror}{where}." if error.strerror else found
                 found = f"update {self.engine.update}: {reason}"
+            with suppress(OSError):  # the disk may be full for the logs too
+                self._tell(Failed(f"{found} {kept}", self.engine.update, self.engine.tokens))
             raise TrainingError(f"{found} {kept}") from error
 
     # -- what is heard of it -----------------------------------------------------------------------

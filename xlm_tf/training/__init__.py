@@ -9,13 +9,13 @@ from xlm_tf.training.reading import dataset_of, tensors_of
 from xlm_tf.training.run import TrainingRun
 from xlm_tf.training.starting import start_from, start_model
 
-__all__ = [
+__all__ = [  # noqa: RUF022  (in the order of PyTorch's)
     "CheckpointCallback",
     "EvaluationCallback",
     "ObjectiveCollator",
     "Schedule",
-    "TFWithObjectives",
     "TrainingRun",
+    "TFWithObjectives",
     "collated_dataset",
     "configured_run",
     "dataset_of",

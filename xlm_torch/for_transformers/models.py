@@ -21,7 +21,6 @@ from xlm_core.checkpoints import Checkpoint
 from xlm_core.checkpoints.loading import loading_info
 from xlm_core.errors import ConfigError, ConfigFileError, UnknownArgumentError
 from xlm_core.outputs import ModelOutput
-from xlm_core.weights import PARTS
 from xlm_torch import (
     classification,
     language_model,
@@ -37,6 +36,7 @@ from xlm_torch.for_transformers.outputs import as_transformers_output
 
 _LOG = logging.get_logger("transformers.modeling_utils")
 _OUTPUT_MATRIX = "pred_layer.proj.weight"
+_PARTS = ("encoder", "decoder")
 _GENERATION_FILE = "generation_config.json"
 
 
@@ -319,7 +319,7 @@ class XLMForConditionalGeneration(
 
     # As of `XLMWithLMHeadModel`.
     _tied_weights_keys: Any = {  # noqa: RUF012
-        f"{part}.{_OUTPUT_MATRIX}": f"{part}.embeddings.weight" for part in PARTS
+        f"{part}.{_OUTPUT_MATRIX}": f"{part}.embeddings.weight" for part in _PARTS
     }
 
     def post_init(self) -> None:
@@ -328,7 +328,7 @@ class XLMForConditionalGeneration(
             self._tied_weights_keys = None
         super().post_init()
         if self.config.ties_output:
-            self._keys_to_ignore_on_save = {f"{part}.{_OUTPUT_MATRIX}" for part in PARTS}
+            self._keys_to_ignore_on_save = {f"{part}.{_OUTPUT_MATRIX}" for part in _PARTS}
 
     def _read_generation_config(self, folder: Path) -> None:
         """Left to transformers, whose configuration it is."""

@@ -52,7 +52,7 @@ def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches)
         clip_grad_norm=settings.clip_grad_norm,
         accumulate=settings.accumulate,
         mean_of_ranks=settings.mean_of_ranks,
-        workers=getattr(config, "readers", 0),
+        workers=config.readers,
         parallel=config.parallel,
     )
     if run.accelerator.device.type == "cpu":

@@ -165,6 +165,10 @@ class TestRefused:
         said = output(capsys, *files, code=2)
         assert f"{files[0]} has 2 lines and {files[1]} has 1: expected a translation" in said
 
+    def test_no_lines(self, tmp_path: Path, capsys: Any) -> None:
+        files = write(tmp_path, [], [])
+        assert f"{files[0]} holds no lines" in output(capsys, *files, code=2)
+
     def test_no_references(self, files: list[str], capsys: Any) -> None:
         assert "no references" in output(capsys, files[0], code=2)
 

@@ -200,6 +200,9 @@ def test_nan_ends_a_run_and_keeps_its_checkpoint(
     error = capsys.readouterr().err
     assert "learning rate" in error
     assert "checkpoint" in error
+    log = (folder / "run" / "log.txt").read_text().splitlines()
+    assert error.strip().removeprefix("xlm pretrain: ")[:60] in log[-1]
+    assert "<b>FAILED</b>" in (folder / "run" / "curves.html").read_text()
 
 
 def test_a_share_of_the_machine_is_counted() -> None:

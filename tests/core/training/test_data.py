@@ -153,6 +153,13 @@ def test_what_no_objective_reads_is_named(folder: Path) -> None:
         data(folder, objectives={"mlm": ["en"]}, data={"train": {"en": "en", "fr": "fr"}})
 
 
+def test_another_mode_is_named(folder: Path) -> None:
+    original = XLMTokenizer.from_pretrained(folder / "tokenizer", mode="original")
+    write(folder / "original.en", original, [[14]], "en")
+    with pytest.warns(XLMWarning, match=r"in mode 'original', and the tokenizer splits as in 'v4'"):
+        data(folder, objectives={"mlm": ["en"]}, data={"train": {"en": "original.en"}})
+
+
 def test_a_missing_tokenizer_is_named(folder: Path) -> None:
     with pytest.raises(TokenizerError, match=r"says tokenizer='absent'.*xlm build-vocab"):
         data(folder, tokenizer="absent")

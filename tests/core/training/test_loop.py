@@ -99,6 +99,15 @@ def test_intervals_end_where_they_should(run: Run) -> None:
     assert isinstance(run.events[-1], Ended)
 
 
+def test_a_run_within_its_warmup_is_told(run: Run) -> None:
+    run.go(FakeEngine(), optimizer="warmup_updates = 9")
+    (warned,) = run.of(Warned)
+    assert "after 8 updates, within its warm-up of 9 (optimizer.warmup_updates)" in warned.text
+    again = Run(run.folder / "again")
+    again.go(FakeEngine(), optimizer="warmup_updates = 8")
+    assert again.of(Warned) == []
+
+
 def test_duration_and_intervals_count_tokens(run: Run) -> None:
     engine = FakeEngine(tokens=7)
     run.go(

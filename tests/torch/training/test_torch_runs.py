@@ -208,18 +208,18 @@ def test_what_cannot_be_trained_is_refused(folder: Folder, monkeypatch: pytest.M
         parameters = list(model.parameters()) if some is None else some(model)
         return TrainingRun(model, batches, OriginalAdam(parameters))
 
-    with pytest.raises(ConfigError, match="not the optimizer's: transformer.position_embeddings"):
+    with pytest.raises(ConfigError, match=r"not the optimizer's: transformer.position_embeddings"):
         made(some=lambda model: list(model.parameters())[1:])
     with pytest.raises(ConfigError, match="has 38 parameters that are not the model's"):
         made(
             lambda model: model.requires_grad_(False),
             some=lambda model: list(XLMWithLMHeadModel(config).parameters()),
         )
-    with pytest.raises(ConfigError, match="half precision.*float\\(\\)"):
+    with pytest.raises(ConfigError, match=r"half precision.*float\(\)"):
         made(lambda model: model.half())
-    with pytest.raises(ConfigError, match="checkpoints do not hold: adapter.weight"):
+    with pytest.raises(ConfigError, match=r"checkpoints do not hold: adapter.weight"):
         made(lambda model: setattr(model, "adapter", torch.nn.Linear(2, 2)))
-    with pytest.raises(ConfigError, match="transformer.embeddings is sparse"):
+    with pytest.raises(ConfigError, match=r"transformer.embeddings is sparse"):
         made(lambda model: setattr(model.transformer.embeddings, "sparse", True))
     with pytest.raises(ConfigError, match="MT-fr-en cannot train a XLMWithLMHeadModel"):
         WithObjectives(XLMWithLMHeadModel(config), ALL_TASKS)
@@ -498,7 +498,7 @@ def test_an_original_without_moments_says_so(folder: Folder, tmp_path: Path) -> 
     content = original_checkpoint(path, trained=True)
     content["model_optimizer"]["state"][0]["exp_avg"] = LazyTensor.of(np.zeros((2, 2), "f4"))
     write_torch(path, content, legacy=True)
-    with pytest.raises(CheckpointError, match="model_optimizer is damaged.*a moment of shape"):
+    with pytest.raises(CheckpointError, match=r"model_optimizer is damaged.*a moment of shape"):
         run.take_original_adam(path)
     content["model_optimizer"]["param_groups"][0]["params"].pop()
     write_torch(path, content, legacy=True)

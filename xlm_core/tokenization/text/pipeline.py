@@ -149,10 +149,13 @@ class Pipeline:
             words = text.split()
         else:
             words = [text] if self._segmented else segmenter.split(text)
-        if self.lowercase:
-            words = [lowercase_and_remove_accent(word) for word in words]
-        if segmenter is not None and (self.perl or self.lowercase):
-            words = " ".join(words).split(" ")
+        if segmenter is None:
+            if self.lowercase:
+                words = [lowercase_and_remove_accent(word) for word in words]
+        elif self.perl or self.lowercase:
+            joined = " ".join(words)
+            # At once, as none of its steps looks across a blank.
+            words = (lowercase_and_remove_accent(joined) if self.lowercase else joined).split(" ")
         return [word for word in words if word]
 
     def words_of_chunk(self, chunk: str, left: str, right: str) -> list[str]:

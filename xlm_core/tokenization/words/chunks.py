@@ -63,7 +63,13 @@ class ChunkEncoder:
             return [i for line in text.split("\n") for i in self.ids(line)]
         if not self.pipeline.uses_moses:
             words = self.pipeline.words(text)
-            return list(chain.from_iterable(map(self._encoder.ids, words)))
+            known: list[Ids | None] = list(map(self._alone.get, words))
+            if None in known:
+                for at, ids in enumerate(known):
+                    if ids is None:
+                        known[at] = new = self._encoder.ids(words[at])
+                        self._memory.keep(self._alone, words[at], len(words[at]), new)
+            return list(chain.from_iterable(known))  # type: ignore[arg-type]
         text = self.pipeline.normalize(text)
         chunks = text.split()
         if "'" in text:

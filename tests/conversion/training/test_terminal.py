@@ -1,0 +1,89 @@
+"""What a run shows while it runs, and what a second signal does."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+
+import pytest
+
+from conversion.reports.html.curves import Curve, curves_plot
+from conversion.training.signals import StopSignals
+from conversion.training.terminal import Shown
+from xlm_core import XLMConfig
+from xlm_core.training.config import DurationSettings
+from xlm_core.training.engine import Update
+from xlm_core.training.events import Begun, Updated, Warned
+
+CONFIG = XLMConfig(vocab_size=100, emb_dim=8, n_layers=2, n_heads=2)
+UPDATED = Updated(Update(4, {"MLM-en": 2.5}, 3, 1000, 0.1, None), 5000, 0.5, 0.25)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Closed(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_bar_says_how_far_and_how_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    terminal = Terminal()
+    operations = 6 * (2 * 12 * 64 * 1000 + 8 * 100 * 3)
+    shown = Shown(terminal, DurationSettings(updates=10), CONFIG, fastest=operations * 16)
+    shown(UPDATED)
+    assert (
+        "50 % of 10 updates, 4,000 tokens/s, 25 % of the fastest products, MLM-en 2.50"
+        in terminal.getvalue()
+    )
+    shown(Warned("odd"))
+    assert terminal.getvalue().endswith("warning: odd\n")
+    shown.close()
+
+
+def test_without_a_terminal_there_are_lines_alone() -> None:
+    stream = io.StringIO()
+    shown = Shown(stream, DurationSettings(tokens=10), CONFIG)
+    shown(Begun(0, 0))
+    shown(UPDATED)
+    assert stream.getvalue() == "begins\n"
+
+
+def test_training_goes_on_if_nobody_reads() -> None:
+    shown = Shown(Closed(), DurationSettings(updates=10), CONFIG)
+    shown(Begun(0, 0))
+    shown(Warned("odd"))
+    shown.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_ends_at_once(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with StopSignals() as stop:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_curves_are_drawn_within_their_frame() -> None:
+    points = [(at, at * 0.37 % 1) for at in range(1000)] + [(1000, float("nan"))]
+    plot = curves_plot("loss <x>", [Curve("valid", points), Curve("test", [(0, 1e-9)])], level=2.0)
+    assert "loss &lt;x&gt;" in plot
+    assert "nan" not in plot
+    line = plot.partition('class="curve one" points="')[2].partition('"')[0].split()
+    assert len(line) == 500  # the mean of two each
+    assert all(0 <= float(pair.split(",")[1]) <= 240 for pair in line)
+    assert curves_plot("none", [Curve("valid", [(1, float("inf"))])]) == ""
+
+
+@pytest.mark.parametrize("values", [[5.0], [0.0, 0.0], [1e-12, 2e-12], [-3.0, 1e9]])
+def test_any_numbers_have_ticks(values: list[float]) -> None:
+    plot = curves_plot("x", [Curve("x", list(enumerate(values)))])
+    assert 3 <= plot.count('class="axis"') <= 9

@@ -1,0 +1,67 @@
+"""Several devices and several workers train as one device with the whole batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.tf_training_runs import (
+    DEVICE_TASKS,
+    run_processes,
+    small_run,
+    trained,
+    weights,
+)
+from tests.support.training_corpora import write_corpora
+
+CLOSE = 1e-9
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("devices")
+    write_corpora(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+    """One device: what it found, and its weights."""
+    run = small_run(folder, tasks=DEVICE_TASKS, config={"n_layers": 1})
+    return trained(run, folder, "alone"), weights(run)
+
+
+def assert_as_alone(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    for mine, own in zip(found["losses"], expected["losses"], strict=True):
+        assert mine == pytest.approx(own, rel=0, abs=CLOSE)
+    for name in ("norms", "tally"):
+        assert found[name] == pytest.approx(expected[name], rel=0, abs=CLOSE)
+    assert found["tokens"] == expected["tokens"]
+
+
+def assert_weights(path: Path, expected: dict[str, np.ndarray[Any, Any]]) -> None:
+    found = np.load(path)
+    assert set(found.files) == set(expected)
+    for name, array in expected.items():
+        assert np.abs(found[name] - array).max() < CLOSE, name
+
+
+def test_two_devices(folder: Path, alone: Any) -> None:
+    """Through the project's own step and through `fit`; a checkpoint is gone on from exactly."""
+    (found,) = run_processes("mirrored", folder, number=1)
+    assert_as_alone(found, alone[0])
+    assert_weights(folder / "mirrored-0.npz", alone[1])
+    assert_weights(folder / "fitted.npz", alone[1])
+    assert found["losses again"] == found["losses"][2:]
+    assert (found["ranks"], found["values"]) == (2, [1.0])
+
+
+def test_two_workers(folder: Path, alone: Any) -> None:
+    """Each a process: only the first writes."""
+    for rank, found in enumerate(run_processes("workers", folder, number=2)):
+        assert_as_alone(found, alone[0])
+        assert_weights(folder / f"workers-{rank}.npz", alone[1])
+        assert (found["ranks"], found["values"]) == (2, [1.0, 0.0])

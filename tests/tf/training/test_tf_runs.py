@@ -1,0 +1,265 @@
+"""A training run in Keras: its updates, `fit`, and that both go on exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.tf_training_runs import small_run, weights
+from tests.support.training_corpora import (
+    ALL_TASKS,
+    MASKED_TASKS,
+    small_batches,
+    small_config,
+    write_corpora,
+)
+from xlm_core.checkpoints.moments import Moments
+from xlm_core.containers.lazy_tensors import LazyTensor
+from xlm_core.errors import CheckpointError, ConfigError, InputError, TrainingError, XLMWarning
+from xlm_core.objectives import EvaluationBatches, ObjectiveSettings
+from xlm_core.training.config import OptimizerSettings, TrainingConfig
+from xlm_core.training.learning_rate import InverseSquareRoot
+from xlm_tf import TFXLMForConditionalGeneration, TFXLMModel, TFXLMWithLMHeadModel
+from xlm_tf.optimizers import OriginalAdam
+from xlm_tf.training import (
+    CheckpointCallback,
+    EvaluationCallback,
+    Schedule,
+    TFWithObjectives,
+    configured,
+    configured_run,
+    dataset_of,
+    making_models,
+    model_dtype,
+    optimizer_of,
+)
+from xlm_tf.training import (
+    run as runs,
+)
+
+ONE_LAYER: dict[str, Any] = {"n_layers": 1}
+WITH_DROPOUT: dict[str, Any] = {"n_layers": 1, "dropout": 0.1, "attention_dropout": 0.1}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("training")
+    write_corpora(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def fitted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """`fit` over four updates with dropout, twice two with a checkpoint between."""
+    place = tmp_path_factory.mktemp("fitted")
+    evaluation = EvaluationBatches(small_config(), ObjectiveSettings(batch_size=4, bptt=8))
+    found: dict[str, Any] = {}
+
+    def fit(checkpoint: CheckpointCallback, epochs: int) -> TFWithObjectives:
+        run = small_run(folder, tasks=MASKED_TASKS, config=WITH_DROPOUT)
+        first = checkpoint.resume(run.whole)
+        evaluate = EvaluationCallback(
+            "valid",
+            {
+                MASKED_TASKS[0]: lambda: evaluation.batches(
+                    MASKED_TASKS[0], corpora={"en": run.batches._streams[MASKED_TASKS[0]].corpus}
+                )
+            },
+        )
+        history = run.whole.fit(
+            dataset_of(run.batches, first),
+            steps_per_epoch=2,
+            epochs=epochs,
+            initial_epoch=first // 2,
+            callbacks=[evaluate, checkpoint],
+            verbose=0,
+        )
+        found["history"] = history.history
+        found["update"] = checkpoint.update
+        return run.whole
+
+    batches = small_run(folder, tasks=MASKED_TASKS, config=ONE_LAYER).batches
+    whole = fit(CheckpointCallback(place / "whole", batches), 2)
+    fit(CheckpointCallback(place / "halves", batches), 1)
+    halves = fit(CheckpointCallback(place / "halves", batches), 2)
+    return {**found, "whole": whole, "halves": halves}
+
+
+def test_a_run_goes_on_exactly(folder: Path, tmp_path: Path) -> None:
+    """With dropout, three objectives, and an epoch of other steps behind the checkpoint."""
+    run = small_run(folder, config=WITH_DROPOUT)
+    list(run.updates(2))
+    run.save(tmp_path / "checkpoint", {"stopping": [1, 2]})
+    expected = list(run.updates(5))
+    again = small_run(folder, config=WITH_DROPOUT)
+    assert again.resume(tmp_path / "checkpoint") == {"stopping": [1, 2]}
+    assert (again.update, again.tokens) == (2, run.tokens - sum(x.tokens for x in expected))
+    assert list(again.updates(5)) == expected
+    for name, array in weights(run).items():
+        assert np.array_equal(weights(again)[name], array), name
+    opened = TFXLMForConditionalGeneration.from_pretrained(
+        tmp_path / "checkpoint" / "model", dtype="float64"
+    )
+    assert opened.config.n_layers == 1
+
+
+def test_fit_makes_the_same_updates(folder: Path, fitted: dict[str, Any]) -> None:
+    run = small_run(folder, tasks=MASKED_TASKS, config=WITH_DROPOUT)
+    updates = list(run.updates(4))
+    for one, two in zip(fitted["whole"].variables, run.whole.variables, strict=True):
+        assert np.array_equal(one.numpy(), two.numpy())
+    losses = np.array([sum(x.losses.values()) / len(x.losses) for x in updates])
+    assert np.isfinite(losses).all()
+    assert fitted["history"]["loss"][-1] < 6
+
+
+def test_fit_goes_on_exactly(fitted: dict[str, Any]) -> None:
+    assert fitted["update"] == 4
+    for one, two in zip(fitted["whole"].variables, fitted["halves"].variables, strict=True):
+        assert np.array_equal(one.numpy(), two.numpy())
+
+
+def test_figures_are_in_the_history(fitted: dict[str, Any]) -> None:
+    figures = {"valid_en_mlm_ppl", "valid_en_mlm_acc", "valid_mlm_ppl", "valid_mlm_acc"}
+    assert figures <= fitted["history"].keys()
+    assert all(0 < x < 100 for x in fitted["history"]["valid_en_mlm_ppl"])
+
+
+def test_a_loss_that_is_nan_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    run = small_run(folder, tasks=MASKED_TASKS, config=ONE_LAYER)
+    list(run.updates(1))
+    run.save(tmp_path / "checkpoint")
+    bias = run.model.pred_layer.proj.bias
+    before = bias.numpy()
+    bias.assign(np.full(before.shape, np.nan))
+    kept = weights(run)
+    with pytest.raises(TrainingError, match=r"nan in update 1, at a learning rate of 0\.002"):
+        list(run.updates(2))
+    for name, array in weights(run).items():
+        assert np.array_equal(array, kept[name], equal_nan=True)
+    run.resume(tmp_path / "checkpoint")
+    assert np.array_equal(run.model.pred_layer.proj.bias.numpy(), before)
+    assert [update.number for update in run.updates(2)] == [1]
+
+
+def test_a_checkpoint_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
+    run = small_run(folder, tasks=MASKED_TASKS, config=ONE_LAYER)
+    run.save(tmp_path / "checkpoint")
+    for options, expected in (
+        ({"accumulate": 2}, r"accumulate 1 \(here 2\)"),
+        ({"optimizer": keras.optimizers.SGD}, "another optimizer"),
+        ({"config": {"n_layers": 2}}, "optimizer|model"),
+    ):
+        arguments: Any = {"tasks": MASKED_TASKS, "config": ONE_LAYER, **options}
+        other = small_run(folder, **arguments)
+        with pytest.raises(CheckpointError, match=expected):
+            other.resume(tmp_path / "checkpoint")
+        assert other.update == 0
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        run.resume(tmp_path / "absent")
+
+
+def test_half_precision(folder: Path) -> None:
+    """Weights stay in float32; float16 needs a GPU."""
+    run = small_run(folder, tasks=MASKED_TASKS[:1], config=ONE_LAYER, dtype="mixed_bfloat16")
+    (update,) = run.updates(1)
+    assert update.losses["MLM-en"] == pytest.approx(np.log(40), abs=0.5)
+    assert {x.dtype for x in run.model.trainable_variables} == {"float32"}
+    if not tf.config.list_logical_devices("GPU"):
+        with pytest.raises(ConfigError, match="float16 trains on GPUs alone"):
+            small_run(folder, tasks=MASKED_TASKS, config=ONE_LAYER, dtype="mixed_float16")
+
+
+def test_what_cannot_be_is_refused(folder: Path) -> None:
+    run = small_run(folder, tasks=MASKED_TASKS, config=ONE_LAYER)
+    model, whole = run.model, run.whole
+    with pytest.raises(ConfigError, match="MT-fr-en cannot train"):
+        TFWithObjectives(model, ALL_TASKS)
+    with pytest.raises(ConfigError, match="expected a language model"):
+        TFWithObjectives(TFXLMModel(small_config()), MASKED_TASKS)
+    with pytest.raises(ConfigError, match="gradient_accumulation_steps"):
+        whole.compile(OriginalAdam(1e-3, gradient_accumulation_steps=2))
+    with pytest.raises(ConfigError, match="clip_grad_norm is -1"):
+        whole.compile(OriginalAdam(1e-3), clip_grad_norm=-1.0)
+    whole.compile(OriginalAdam(1e-3))
+    with pytest.raises(InputError, match="expected what dataset_of"):
+        whole.fit(tf.data.Dataset.from_tensors({"input_ids": [[1]]}))
+    with pytest.raises(ConfigError, match="fit got class_weight"):
+        whole.fit(dataset_of(run.batches), class_weight={0: 1.0})
+    with pytest.raises(ConfigError, match="evaluate does not serve tasks"):
+        whole.evaluate(dataset_of(run.batches), steps=1, verbose=0)
+    other = small_batches(folder, model.config, MASKED_TASKS[:1])
+    with pytest.raises(ConfigError, match="the dataset is of other tasks"):
+        whole.fit(dataset_of(other), steps_per_epoch=1, verbose=0)
+    with pytest.raises(ConfigError, match="accumulate is 0"):
+        dataset_of(other, accumulate=0)
+    with pytest.raises(ConfigError, match="call compile"):
+        _ = TFWithObjectives(model, MASKED_TASKS).updates
+
+
+def test_the_learning_rate_as_a_schedule() -> None:
+    for rate in (InverseSquareRoot(1e-2, 5), InverseSquareRoot(3e-4, 7, 1e-6, 0.3)):
+        schedule = Schedule.from_config(Schedule(rate).get_config())
+        for update in (0, 1, 4, 5, 6, 7, 8, 1000, 10**6):
+            found = schedule(tf.constant(update, tf.int64))
+            assert found.dtype == tf.float64
+            assert float(found) == pytest.approx(rate.at(update), rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("adam", "OriginalAdam"), ("adamw", "AdamW"), ("sgd", "SGD")]
+)
+def test_optimizers_by_name(name: str, expected: str) -> None:
+    model = TFXLMWithLMHeadModel(small_config(n_layers=1))
+    optimizer = optimizer_of(OptimizerSettings(name=name, learning_rate=2e-3), model)
+    assert type(optimizer).__name__ == expected
+    assert float(optimizer.learning_rate) == pytest.approx(2e-3)
+
+
+def test_a_run_as_configured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And Adam's state of the original, which the learning rate goes on behind."""
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
+    monkeypatch.setattr(configured, "keep_freed_memory", lambda: None)
+    values: dict[str, Any] = {
+        "output": "run",
+        "tokenizer": str(folder / "tokenizer"),
+        "objectives": {"mlm": ["en"]},
+        "precision": "float64",
+        "optimizer": OptimizerSettings(learning_rate=1e-2, warmup_updates=5),
+    }
+    data = {"data": {"train": {"en": str(folder / "en")}}, "duration": {"updates": 3}}
+    config = configuration(values, data)
+    with making_models(config):
+        model = TFXLMWithLMHeadModel(small_config(n_layers=1), dtype=model_dtype(config))
+    run = configured_run(config, model, small_batches(folder, model.config, MASKED_TASKS[:1]))
+    moments = {"transformer.layer_norm_emb.weight": LazyTensor.of(np.full(8, 0.5))}
+    steps = dict.fromkeys(moments, 4)
+    monkeypatch.setattr(runs, "open_moments", lambda path: Moments(7, steps, moments, moments))
+    assert "Adam's moments of 1 parameters are taken" in run.take_original_adam("checkpoint.pth")
+    (update,) = run.updates(1)
+    rate = InverseSquareRoot(1e-2, 5)
+    assert update.learning_rate == rate.at(7)
+    assert float(run.optimizer.learning_rate) == pytest.approx(rate.at(8))
+    monkeypatch.setattr(runs, "open_moments", lambda path: Moments())
+    with pytest.warns(XLMWarning, match="no moments of Adam"):
+        run.take_original_adam("checkpoint.pth")
+    with (
+        pytest.raises(ConfigError, match="fsdp"),
+        making_models(configuration(values | {"parallel": "fsdp"}, data)),
+    ):
+        pass
+
+
+def configuration(values: dict[str, Any], sections: dict[str, Any]) -> TrainingConfig:
+    from xlm_core.training.config import DataSettings, DurationSettings
+
+    made = {
+        "data": DataSettings(**sections["data"]),
+        "duration": DurationSettings(**sections["duration"]),
+    }
+    return TrainingConfig(**values, **made)
