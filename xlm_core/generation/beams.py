@@ -125,8 +125,8 @@ class BeamSearch:
         Raises:
             GenerationError: If there is no candidate for a sentence that is not done.
         """
-        scores = scores.astype(np.float64)
-        lost = np.isnan(scores).any(axis=1) | (scores[:, 0] == -np.inf)
+        sums: NDArray[np.float64] = scores.astype(np.float64)
+        lost = np.isnan(sums).any(axis=1) | (sums[:, 0] == -np.inf)
         lost &= ~self._done[self.sentences]
         if lost.any():
             refuse_no_choice(self.sentences[lost])
@@ -137,7 +137,7 @@ class BeamSearch:
         if stops is not None:
             continued = np.concatenate([self._ids[rows], ids[..., None]], axis=2)
             stopped = stops(continued.reshape(ids.size, -1)).reshape(ids.shape)
-        candidates = _Candidates(scores, ids, rows, ends, stopped)
+        candidates = _Candidates(sums, ids, rows, ends, stopped)
         choose = self._choose_original if self._by_original else self._choose_transformers
         step = self._going_on(candidates, choose(candidates))
         self.scores = step.scores
