@@ -185,9 +185,8 @@ def _check_model(forward: Forward) -> None:
             "checkpoint as XLMWithLMHeadModel (TFXLMWithLMHeadModel)."
         )
     if forward.kind != "masked":
-        kind = "an encoder-decoder" if forward.kind == "translation" else forward.kind
         raise InputError(
-            f"the model is {kind}: it predicts what comes next, and does not see what "
+            f"the model is {forward.kind}: it predicts what comes next, and does not see what "
             "stands behind a mask. fill_mask needs a masked language model; use score for this one."
         )
 
