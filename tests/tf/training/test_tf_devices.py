@@ -31,6 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
     """One device: what it found, and its weights."""
     run = small_run(folder, tasks=DEVICE_TASKS, config={"n_layers": 1})
+    run.save(folder / "start")
     return trained(run, folder, "alone"), weights(run)
 
 
