@@ -653,10 +653,19 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
         raise UnknownArgumentError(type(self).__name__)
 
     def draw_seed(self, training: bool | None) -> tf.Tensor | None:
-        """A fresh seed for the dropouts of one layer, int64, shape (2,); None if not training."""
+        """A fresh seed for the dropouts of one layer, int64, shape (2,); None if not training.
+
+        Devices that share a batch have the same state of random numbers, and seeds of their own.
+        """
         if not training:
             return None
-        return tf.cast(self.base_model.seed_generator.next(), tf.int64)
+        seed = tf.cast(self.base_model.seed_generator.next(), tf.int64)
+        context = tf.distribute.get_replica_context() if tf.distribute.has_strategy() else None
+        if context is None:
+            return seed
+        # The first number is below 2 ** 31.
+        device = tf.cast(context.replica_id_in_sync_group, tf.int64)
+        return seed + tf.stack([device * 2**32, tf.zeros_like(device)])
 
 
 def _around_mean(old: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:

@@ -122,6 +122,8 @@ def main(mode: str, folder: Path, rank: str) -> None:
     found = trained(run, folder, f"{mode}-checkpoint")
     np.savez(folder / f"{mode}-{rank}.npz", **weights(run))
     if mode == "mirrored":
+        seeds = strategy.run(lambda: run.model.encoder.draw_seed(True))
+        found["seeds"] = [x.numpy().tolist() for x in strategy.experimental_local_results(seeds)]
         again = small_run(
             folder,
             tasks=DEVICE_TASKS,
@@ -136,6 +138,15 @@ def main(mode: str, folder: Path, rank: str) -> None:
             dataset_of(run.batches, strategy=strategy), steps_per_epoch=4, epochs=1, verbose=0
         )
         np.savez(folder / "fitted.npz", **weights(fitted))
+        scaled = small_run(
+            folder,
+            tasks=DEVICE_TASKS,
+            strategy=strategy,
+            config={"n_layers": 1},
+            optimizer=lambda rate: keras.optimizers.LossScaleOptimizer(OriginalAdam(rate)),
+            learning_rate=None,
+        )
+        found["scaled"] = [next(scaled.updates()).losses, scaled._learning_rate()]
     (folder / f"{mode}-{rank}.json").write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -57,6 +57,12 @@ def test_two_devices(folder: Path, alone: Any) -> None:
     assert_weights(folder / "fitted.npz", alone[1])
     assert found["losses again"] == found["losses"][2:]
     assert (found["ranks"], found["values"]) == (2, [1.0])
+    # Each drops other entries.
+    one, two = found["seeds"]
+    assert one != two
+    losses, rate = found["scaled"]
+    assert losses == pytest.approx(alone[0]["losses"][0], rel=0, abs=CLOSE)
+    assert rate == pytest.approx(1e-3)
 
 
 def test_two_workers(folder: Path, alone: Any) -> None:
