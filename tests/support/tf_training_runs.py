@@ -21,6 +21,7 @@ from xlm_core.training.learning_rate import InverseSquareRoot
 from xlm_tf import TFXLMForConditionalGeneration, TFXLMWithLMHeadModel
 from xlm_tf.optimizers import OriginalAdam
 from xlm_tf.training import TrainingRun, dataset_of
+from xlm_tf.training.updates import number_in
 
 
 def small_run(
@@ -118,35 +119,28 @@ def main(mode: str, folder: Path, rank: str) -> None:
         strategy: Any = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     else:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    run = small_run(folder, tasks=DEVICE_TASKS, strategy=strategy, config={"n_layers": 1})
+    run = small_run(
+        folder,
+        tasks=DEVICE_TASKS,
+        strategy=strategy,
+        config={"n_layers": 1},
+        start=folder / "start" / "model" if mode == "mirrored" else None,
+    )
     found = trained(run, folder, f"{mode}-checkpoint")
     np.savez(folder / f"{mode}-{rank}.npz", **weights(run))
     if mode == "mirrored":
         seeds = strategy.run(lambda: run.model.encoder.draw_seed(True))
         found["seeds"] = [x.numpy().tolist() for x in strategy.experimental_local_results(seeds)]
-        again = small_run(
-            folder,
-            tasks=DEVICE_TASKS,
-            strategy=strategy,
-            config={"n_layers": 1},
-            start=folder / f"{mode}-checkpoint" / "model",
-        )
-        again.resume(folder / f"{mode}-checkpoint")
-        found["losses again"] = [update.losses for update in again.updates(4)]
-        fitted = small_run(folder, tasks=DEVICE_TASKS, strategy=strategy, config={"n_layers": 1})
-        fitted.whole.fit(
-            dataset_of(run.batches, strategy=strategy), steps_per_epoch=4, epochs=1, verbose=0
-        )
-        np.savez(folder / "fitted.npz", **weights(fitted))
-        scaled = small_run(
-            folder,
-            tasks=DEVICE_TASKS,
-            strategy=strategy,
-            config={"n_layers": 1},
-            optimizer=lambda rate: keras.optimizers.LossScaleOptimizer(OriginalAdam(rate)),
-            learning_rate=None,
-        )
-        found["scaled"] = [next(scaled.updates()).losses, scaled._learning_rate()]
+        with strategy.scope():
+            scaling = keras.optimizers.LossScaleOptimizer(OriginalAdam(1e-3))
+            scaling.build(run.model.trainable_variables[:1])
+        found["numbers"] = [number_in(x) for x in (scaling.dynamic_scale, scaling.learning_rate)]
+        run.resume(folder / f"{mode}-checkpoint")
+        found["losses again"] = [update.losses for update in run.updates(4)]
+        run.resume(folder / "start")
+        batches = dataset_of(run.batches, strategy=strategy)
+        run.whole.fit(batches, steps_per_epoch=4, verbose=0)
+        np.savez(folder / "fitted.npz", **weights(run))
     (folder / f"{mode}-{rank}.json").write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -136,7 +136,7 @@ def test_figures_are_in_the_history(fitted: dict[str, Any]) -> None:
 def test_the_page_s_examples(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
-    section = page[page.index("## Keras") :]
+    section = page[page.index("## Keras") :].partition("\n## ")[0]
     code = "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
     write_corpora(tmp_path / "train", 1600)
 
@@ -223,13 +223,11 @@ def test_keras_saves_and_opens_it(folder: Path, tmp_path: Path) -> None:
     saving = keras.callbacks.ModelCheckpoint(tmp_path / "model.keras")
     run.whole.fit(dataset_of(run.batches), steps_per_epoch=1, verbose=0, callbacks=[saving])
     opened = keras.models.load_model(tmp_path / "model.keras")
-    for one, two in zip(run.whole.variables, opened.variables, strict=True):
-        assert np.array_equal(one.numpy(), two.numpy())
     assert opened.updates.clip_grad_norm == 1.0
     for each in (run.whole, opened):
         each.fit(dataset_of(run.batches, 1), steps_per_epoch=1, verbose=0)
-    for one, two in zip(run.whole.variables, opened.variables, strict=True):
-        assert np.array_equal(one.numpy(), two.numpy())
+    for name, array in weights(run).items():
+        assert np.array_equal(opened.model._arrays()[name], array), name
 
 
 def test_half_precision(folder: Path) -> None:
