@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.events import Begun, Ended, Evaluated, Event, Logged, Saved, Updated, Warned
 from xlm_core.training.loop import Loop
+from xlm_core.training.saved import STATE
 
 CONFIG = """
 output = "run"
@@ -211,6 +213,30 @@ def test_a_run_is_not_begun_over_another(run: Run) -> None:
     engine = FakeEngine()
     run.go(engine, duration="updates = 9", resume=True)  # longer than it was
     assert engine.update == 9
+
+
+def test_models_of_a_run_without_checkpoints_are_not_overwritten(run: Run) -> None:
+    never, stopping = "updates = 4, evaluate_every = 2, save_every = 0", f"criterion = '{PPL}'"
+    run.go(FakeEngine([2.0]), duration=never, stopping=stopping)
+    for resume in (False, True):
+        with pytest.raises(CheckpointError, match=r"save_every = 0\), and its model"):
+            run.go(FakeEngine([3.0]), duration=never, resume=resume)
+    (run.folder / "run" / "model").rename(run.folder / "moved")
+    with pytest.raises(CheckpointError, match=r"its best model .* resume=True"):
+        run.go(FakeEngine([3.0]), duration=never, stopping=stopping)
+    run.go(FakeEngine([3.0]), duration=never, stopping=stopping, resume=True)
+    assert run.weights("best") != (run.folder / "moved" / "weights").read_text()
+
+
+@pytest.mark.parametrize("wrong", [{"seconds": "x"}, {"interval": {"x": 1}}, {"stopping": None}])
+def test_a_damaged_state_is_named(run: Run, wrong: dict[str, Any]) -> None:
+    stopping = f"criterion = '{PPL}'"
+    run.go(FakeEngine(), duration="updates = 4, save_every = 2", stopping=stopping)
+    file = run.folder / "run" / "checkpoints" / "update-000004" / STATE
+    state = json.loads(file.read_text())
+    file.write_text(json.dumps({**state, "caller": {**state["caller"], **wrong}}))
+    with pytest.raises(CheckpointError, match=r"is damaged: the state of its run"):
+        run.go(FakeEngine(), resume=True, stopping=stopping)
 
 
 def test_a_checkpoint_of_other_corpora_is_refused(run: Run) -> None:
