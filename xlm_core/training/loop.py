@@ -301,11 +301,15 @@ class Loop:
         try:
             yield
         except (OSError, CheckpointError, TrainingError) as error:
-            kept = (
-                "There is no checkpoint yet."
-                if self._saved is None
-                else f"The last good checkpoint is {self._saved}: go on from it by resume=True."
-            )
+            if self._saved is None:
+                kept = "There is no checkpoint yet."
+            elif isinstance(error, TrainingError):  # to which the same updates lead again
+                kept = (
+                    f"The last good checkpoint is {self._saved}: start another run from its model "
+                    f"(start.model = {str(self._saved / MODEL)!r}) with a lower learning rate."
+                )
+            else:
+                kept = f"The last good checkpoint is {self._saved}: go on from it by resume=True."
             found = str(error).rstrip()
             if isinstance(error, OSError):
                 where = f" ({error.filename})" if error.filename else ""

@@ -165,7 +165,7 @@ class Updates:
         raise TrainingError(
             f"{found} in update {int(self.inner_optimizer.iterations)}, at a learning rate of "
             f"{float(self.inner_optimizer.learning_rate):.3g}: the weights are those of before. "
-            "Start again from the last checkpoint with a smaller learning rate or a longer warm-up."
+            "The learning rate may be too high, or the warm-up too short."
         )
 
     def _scale(self) -> float:

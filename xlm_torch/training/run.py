@@ -52,6 +52,7 @@ from xlm_torch.training.states import (
 LOGITS_OF_EVALUATION = 2**28
 # A loss scale below this (it halves with every overflow) says that gradients are never finite.
 LOWEST_LOSS_SCALE = 2.0**-20
+_NOT_ON_CPUS = "float16 trains on GPUs alone: choose bfloat16 on this CPU."
 
 
 class TrainingRun:
@@ -110,7 +111,7 @@ class TrainingRun:
             raise ConfigError(f"accumulate is {accumulate}: expected a positive whole number.")
         self.accelerator = accelerator or accelerator_of()
         if self.accelerator.mixed_precision == "fp16" and self.accelerator.device.type == "cpu":
-            raise ConfigError("float16 trains on GPUs alone: choose bfloat16 on this CPU.")
+            raise ConfigError(_NOT_ON_CPUS)
         if self.ranks != _started():
             raise ConfigError(
                 f"{_started()} processes were started (WORLD_SIZE), and Accelerate makes "
@@ -272,8 +273,7 @@ class TrainingRun:
         self._reader = None  # which is one update ahead
         raise TrainingError(
             f"{found}, in update {self.update}, at a learning rate of {rate:.3g}: the weights are "
-            "those of before. Start again from the last checkpoint with a smaller learning rate "
-            "or a longer warm-up."
+            "those of before. The learning rate may be too high, or the warm-up too short."
         )
 
     def _batches(self) -> Iterator[list[Batch]]:
@@ -535,9 +535,13 @@ def accelerator_of(precision: str = "float32") -> Any:
             computed in beside weights in float32: "bfloat16", or on GPUs "float16".
 
     Raises:
-        ConfigError: If this process trains in another precision already.
+        ConfigError: For float16 on a CPU, or if this process trains in another precision already.
         MissingPackageError: If Accelerate is not installed.
     """
+    has_gpu = torch.accelerator.is_available()
+    # Before Accelerate, which holds this process to the first precision that it was asked for.
+    if precision == "float16" and not has_gpu:
+        raise ConfigError(_NOT_ON_CPUS)
     try:
         import accelerate
     except ImportError as error:
@@ -547,7 +551,7 @@ def accelerator_of(precision: str = "float32") -> Any:
     # Steps of different tasks leave parameters of others without a gradient.
     unused = accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)
     options: dict[str, Any] = {"kwargs_handlers": [unused]}
-    if not torch.accelerator.is_available():
+    if not has_gpu:
         options["cpu"] = True  # else it would leave several processes alone
     mixed = {"bfloat16": "bf16", "float16": "fp16"}.get(precision, "no")
     try:

@@ -238,6 +238,7 @@ def test_what_cannot_be_trained_is_refused(folder: Folder, monkeypatch: pytest.M
 def test_float16_is_for_gpus(folder: Folder) -> None:
     with pytest.raises(ConfigError, match="float16 trains on GPUs alone"):
         configured(folder, precision="float16")
+    configured(folder, precision="float32")  # which this process is still free to choose
 
 
 def test_numbers_that_are_not_finite_change_nothing(folder: Folder) -> None:
