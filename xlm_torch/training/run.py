@@ -415,7 +415,7 @@ class TrainingRun:
         self._resume_random(saved.state.get("ranks"), saved.tensors)
         return dict(saved.state.get("caller") or {})
 
-    def take_original_adam(self, path: str | os.PathLike[str]) -> str:
+    def take_original_adam(self, path: str | os.PathLike[str], *, match: str = "all") -> str:
         """Go on with the moments of a training checkpoint of the original, and its learning rate.
 
         Weights are not looked at: the model was started from the same checkpoint. What Adam does
@@ -423,6 +423,8 @@ class TrainingRun:
 
         Args:
             path: Of any checkpoint.
+            match: How the model was started from it. With "words", the rows of words and of
+                languages were copied by name, and what Adam knows of them starts afresh.
 
         Returns:
             What was taken, in words; "" of a checkpoint that is none of the original's. Of one
@@ -440,6 +442,8 @@ class TrainingRun:
             text = f"of {os.fspath(path)}, no moments of Adam are taken: {why}. They start afresh."
             warnings.warn(text, XLMWarning, stacklevel=2)
             return text
+        if match == "words":
+            moments = moments.without_tables()
         taken = 0
         for parameter, name in self._names.items():
             if moments.steps.get(name) and moments.first[name].shape == tuple(parameter.shape):
