@@ -195,6 +195,8 @@ class Loop:
         if self._evaluate is None:
             return
         figures = dict(self._evaluate())
+        if not figures:  # no task has text to evaluate
+            return
         is_best = self.stopping.is_better(figures)
         engine = self.engine
         self._tell(Evaluated(engine.update, engine.tokens, self._elapsed(), figures, is_best))

@@ -64,9 +64,8 @@ class Run:
             engine,
             config,
             run,
-            evaluate=evaluate if evaluations else None,
             listeners=[self.events.append],
-            **more,
+            **{"evaluate": evaluate if evaluations else None, **more},
         )
         return loop.run(checkpoint)
 
@@ -99,6 +98,11 @@ def test_intervals_end_where_they_should(run: Run) -> None:
     assert run.weights("model") == repr(engine.weight)
     assert isinstance(run.events[0], Begun)
     assert isinstance(run.events[-1], Ended)
+
+
+def test_where_nothing_is_evaluated_nothing_is_told(run: Run) -> None:
+    run.go(FakeEngine(), evaluate=dict)
+    assert run.of(Evaluated) == []
 
 
 def test_a_run_within_its_warmup_is_told(run: Run) -> None:

@@ -99,6 +99,10 @@ def test_mistakes_are_named(tmp_path: Path, old: str, new: str, words: str) -> N
         read(tmp_path, FILE.replace(old, new))
 
 
+def test_a_mark_of_byte_order_is_no_text(tmp_path: Path) -> None:
+    assert read(tmp_path, f"\ufeff{FILE}").seed == 3
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent.toml cannot be read"):
         TrainingConfig.from_toml(tmp_path / "absent.toml")
