@@ -166,8 +166,7 @@ class Updates:
         raise TrainingError(
             f"{found} in update {int(number_in(self.inner_optimizer.iterations))}, at a learning "
             f"rate of {number_in(self.inner_optimizer.learning_rate):.3g}: the weights are those of "
-            "before. Start again from the last checkpoint with a smaller learning rate or a longer "
-            "warm-up."
+            "before. The learning rate may be too high, or the warm-up too short."
         )
 
     def _scale(self) -> float:
