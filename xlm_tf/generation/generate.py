@@ -264,6 +264,12 @@ class GenerationMixin(TFXLMPreTrainedModel):
                 "do_sample=True draws a number for each row, and inside this graph it is not known "
                 "how many there are: give input_ids of a known batch size."
             )
+        if settled.seed_is_drawn:
+            warn(
+                "generate samples inside a tf.function without seed=: its numbers are drawn once, "
+                "when the function is traced, so that every call of it gives the same samples. "
+                "Call generate outside, or give a seed to say that this is meant."
+            )
         prompts = tf.cast(beginning.prompts, tf.int64)
         minimums = tf.maximum(settled.min_length - prompts, settled.min_new_tokens)
         tensors = {
