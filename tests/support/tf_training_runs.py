@@ -118,24 +118,25 @@ def main(mode: str, folder: Path, rank: str) -> None:
         strategy: Any = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     else:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    run = small_run(folder, tasks=DEVICE_TASKS, strategy=strategy, config={"n_layers": 1})
+    run = small_run(
+        folder,
+        tasks=DEVICE_TASKS,
+        strategy=strategy,
+        config={"n_layers": 1},
+        start=folder / "start" / "model" if mode == "mirrored" else None,
+    )
     found = trained(run, folder, f"{mode}-checkpoint")
+    drawn = strategy.run(lambda: run.whole.model.encoder.draw_seed(True))
+    own = [x.numpy().tolist() for x in strategy.experimental_local_results(drawn)]
+    found["seeds"] = own
     np.savez(folder / f"{mode}-{rank}.npz", **weights(run))
     if mode == "mirrored":
-        again = small_run(
-            folder,
-            tasks=DEVICE_TASKS,
-            strategy=strategy,
-            config={"n_layers": 1},
-            start=folder / f"{mode}-checkpoint" / "model",
-        )
-        again.resume(folder / f"{mode}-checkpoint")
-        found["losses again"] = [update.losses for update in again.updates(4)]
-        fitted = small_run(folder, tasks=DEVICE_TASKS, strategy=strategy, config={"n_layers": 1})
-        fitted.whole.fit(
-            dataset_of(run.batches, strategy=strategy), steps_per_epoch=4, epochs=1, verbose=0
-        )
-        np.savez(folder / "fitted.npz", **weights(fitted))
+        run.resume(folder / f"{mode}-checkpoint")
+        found["losses again"] = [update.losses for update in run.updates(4)]
+        run.resume(folder / "start")
+        batches = dataset_of(run.batches, strategy=strategy)
+        run.whole.fit(batches, steps_per_epoch=4, verbose=0)
+        np.savez(folder / "fitted.npz", **weights(run))
     (folder / f"{mode}-{rank}.json").write_text(json.dumps(found), encoding="utf-8")
 
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 from xlm_core.errors import ConfigError, TrainingError
 from xlm_core.objectives import Batch
 from xlm_tf.losses import IGNORED
+from xlm_tf.optimizers import clipped, total_norm
 from xlm_tf.training.reading import Pass, passes_of, piece_of, tensors_of
 
 # Bytes of logits that an evaluation makes at a time.
@@ -210,8 +211,7 @@ class Updates:
         def compute(gradients: Any) -> Any:
             def on_device(mine: list[tf.Tensor]) -> Any:
                 summed = self._over_devices(mine)
-                squares = [tf.reduce_sum(tf.square(tf.cast(x, _wide(x)))) for x in summed]
-                return summed, tf.sqrt(tf.add_n([tf.cast(x, tf.float64) for x in squares]))
+                return summed, total_norm(summed)
 
             results = self._run(on_device, gradients)
             return [summed for summed, _ in results], results[0][1]
@@ -231,7 +231,7 @@ class Updates:
 
             def on_device(mine: list[tf.Tensor]) -> None:
                 if self.clip_grad_norm:
-                    mine = [x * tf.cast(factor, x.dtype) for x in mine]
+                    mine = clipped(mine, factor)
                 self.optimizer.apply(mine, variables)
 
             with _summed_already(self.inner_optimizer):
@@ -370,10 +370,6 @@ def _workers_and_rank(strategy: tf.distribute.Strategy) -> tuple[int, int]:
 def _dense(gradient: Any) -> tf.Tensor | None:
     """A gradient of look-ups as a matrix: rows that were looked up several times are added."""
     return None if gradient is None else tf.convert_to_tensor(gradient)
-
-
-def _wide(x: tf.Tensor) -> tf.DType:
-    return tf.float64 if x.dtype == tf.float64 else tf.float32
 
 
 def _added(first: Gradients, second: Gradients) -> Gradients:

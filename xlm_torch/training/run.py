@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from xlm_core.checkpoints import open_moments
+from xlm_core.distribution import install_command
 from xlm_core.errors import (
     CheckpointError,
     ConfigError,
@@ -541,7 +542,7 @@ def accelerator_of(precision: str = "float32") -> Any:
         import accelerate
     except ImportError as error:
         raise MissingPackageError(
-            "training needs accelerate, which is not installed: pip install 'xlm-parity[train]'."
+            f"training needs accelerate, which is not installed: {install_command('train')}."
         ) from error
     # Steps of different tasks leave parameters of others without a gradient.
     unused = accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)

@@ -136,7 +136,7 @@ def test_figures_are_in_the_history(fitted: dict[str, Any]) -> None:
 def test_the_page_s_examples(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
-    section = page[page.index("## Keras") :]
+    section = page[page.index("## Keras") :].partition("\n## ")[0]
     code = "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
     write_corpora(tmp_path / "train", 1600)
 
