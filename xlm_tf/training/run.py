@@ -17,13 +17,14 @@ from xlm_core.objectives.randomness import generator_of
 from xlm_core.training.engine import Update
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
+from xlm_core.training.saved import state_of
 from xlm_core.weights import Kind, name_of
 from xlm_tf.optimizers import OriginalAdam
 from xlm_tf.training.losses import TFWithObjectives
 from xlm_tf.training.optimizing import Schedule
 from xlm_tf.training.reading import dataset_of
-from xlm_tf.training.states import read_into, seed_generators, state_of, write_run
-from xlm_tf.training.updates import scored
+from xlm_tf.training.states import read_into, seed_generators, write_run
+from xlm_tf.training.updates import number_in, scored
 
 
 class TrainingRun:
@@ -149,7 +150,7 @@ class TrainingRun:
     def _learning_rate(self) -> float:
         if self.learning_rate is not None:
             return self.learning_rate.at(self.updates_before + self.update)
-        return float(self.optimizer.learning_rate)
+        return number_in(self.optimizer.learning_rate)
 
     def evaluate(self, batches: Iterable[Batch]) -> Tally:
         """Sums over batches without dropout: the rows of each are shared by all ranks."""
@@ -203,7 +204,7 @@ class TrainingRun:
         self.updates_before, self._reader = state["updates_before"], None
         return dict(state.get("caller") or {})
 
-    def take_original_adam(self, path: str | os.PathLike[str]) -> str:
+    def take_original_adam(self, path: str | os.PathLike[str], *, match: str = "all") -> str:
         """Go on with the moments of a training checkpoint of the original, and its learning rate.
 
         Weights are not looked at: the model was started from the same checkpoint. What Adam does
@@ -211,6 +212,8 @@ class TrainingRun:
 
         Args:
             path: Of any checkpoint.
+            match: How the model was started from it. With "words", the rows of words and of
+                languages were copied by name, and what Adam knows of them starts afresh.
 
         Returns:
             What was taken, in words; "" of a checkpoint that is none of the original's. Of one
@@ -229,6 +232,8 @@ class TrainingRun:
             text = f"of {os.fspath(path)}, no moments of Adam are taken: {why}. They start afresh."
             warnings.warn(text, XLMWarning, stacklevel=2)
             return text
+        if match == "words":
+            moments = moments.without_tables()
         taken = 0
         for spec in self.model._owned_specs():
             variable = self.model.variable_of(spec)

@@ -164,13 +164,13 @@ class Updates:
         else:
             return
         raise TrainingError(
-            f"{found} in update {int(self.inner_optimizer.iterations)}, at a learning rate of "
-            f"{float(self.inner_optimizer.learning_rate):.3g}: the weights are those of before. "
-            "Start again from the last checkpoint with a smaller learning rate or a longer warm-up."
+            f"{found} in update {int(number_in(self.inner_optimizer.iterations))}, at a learning "
+            f"rate of {number_in(self.inner_optimizer.learning_rate):.3g}: the weights are those of "
+            "before. The learning rate may be too high, or the warm-up too short."
         )
 
     def _scale(self) -> float:
-        return float(self.optimizer.dynamic_scale) if self.scales_loss else 1.0
+        return number_in(self.optimizer.dynamic_scale) if self.scales_loss else 1.0
 
     # -- graphs --------------------------------------------------------------------------------
 
@@ -365,6 +365,11 @@ def _workers_and_rank(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     if resolver is None or not getattr(strategy.extended, "_in_multi_worker_mode", bool)():
         return 1, 0
     return int(strategy.extended._num_workers), int(strategy.extended._id_in_cluster)
+
+
+def number_in(variable: Any) -> float:
+    """The number that a variable of Keras holds, on each of several devices the same."""
+    return float(keras.ops.convert_to_numpy(variable))
 
 
 def _dense(gradient: Any) -> tf.Tensor | None:

@@ -59,6 +59,10 @@ def test_two_devices(folder: Path, alone: Any) -> None:
     assert found["losses again"] == found["losses"][2:]
     assert found["seeds"][0] != found["seeds"][1], "both drop the same"
     assert (found["ranks"], found["values"]) == (2, [1.0])
+    # Each drops other entries.
+    one, two = found["seeds"]
+    assert one != two
+    assert found["numbers"] == pytest.approx([2**15, 1e-3])
 
 
 def test_two_workers(folder: Path, alone: Any) -> None:
