@@ -25,6 +25,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a misspelt name": {"max_lenght": 4},
     "a setting of transformers": {"num_beam_groups": 2},
     "a mask of heads": {"head_mask": np.ones((2, 4))},
+    "types of tokens": {"token_type_ids": np.ones((3, 4), np.int64)},
     "a cache": {"past_key_values": ()},
     "embeddings": {"inputs_embeds": np.ones((3, 4, 16))},
     "two lengths": {"max_length": 9, "max_new_tokens": 4},
@@ -187,6 +188,17 @@ def test_padding_of_how_translations_begin(families: Any) -> None:
             ).numpy()  # fmt: skip
             new = alone[0, (ids != 2).sum() :]
             assert found[row, 4 : 4 + len(new)].tolist() == new.tolist(), row
+
+
+def test_what_a_tokenizer_returns(families: Any) -> None:
+    """transformers' generate drops the types that its tokenizers return, too."""
+    for name, pair in families.items():
+        more = {"src_lang": "en"} if name == "XLMForConditionalGeneration" else {}
+        for family in pair:
+            expected = call(family, {"max_new_tokens": 4}, **more).numpy()
+            returned = {"token_type_ids": IDS * 0, "attention_mask": IDS * 0 + 1}
+            found = call(family, {"max_new_tokens": 4} | returned, **more).numpy()
+            assert np.array_equal(found, expected)
 
 
 def test_languages_in_tensors(families: Any) -> None:

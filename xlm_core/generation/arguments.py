@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from xlm_core.config import XLMConfig
 from xlm_core.errors import InputError, UnknownLanguageError, nearest, warn
 from xlm_core.generation.beams import BeamSearch, Scoring
-from xlm_core.generation.config import SETTINGS, UNSUPPORTED, GenerationConfig, refuse_setting
+from xlm_core.generation.config import (
+    SETTINGS,
+    UNSUPPORTED,
+    GenerationConfig,
+    plain,
+    refuse_setting,
+)
 from xlm_core.generation.progress import Progress
 from xlm_core.generation.sampling import checked_seed
 
@@ -419,9 +425,7 @@ def language_ids(
     """
     if value is None:
         return None
-    if not hasattr(value, "tolist") and hasattr(value, "numpy"):  # TensorFlow's tensors
-        value = value.numpy()
-    value = value.tolist() if hasattr(value, "tolist") else value
+    value = plain(value)
     if not isinstance(value, (list, tuple)):
         return np.full(sentences, _language_id(config, name, value), dtype=np.int64)
     if len(value) != sentences:

@@ -90,7 +90,7 @@ UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
     "decoder_inputs_embeds": ((None,), _EMBEDS),
     "position_ids": ((None,), "positions are counted from the attention mask"),
     "decoder_position_ids": ((None,), "positions are counted from the attention mask"),
-    "token_type_ids": ((None,), "leave them out"),
+    "token_type_ids": ((None,), "tokens have one type here: leave them out"),
     "head_mask": ((None,), "prune_heads silences attention heads"),
     "decoder_head_mask": ((None,), "prune_heads silences attention heads"),
     "cross_attn_head_mask": ((None,), "prune_heads silences attention heads"),
@@ -99,6 +99,9 @@ UNSUPPORTED: dict[str, tuple[tuple[Any, ...], str]] = {
 
 def says_nothing(name: str, value: Any) -> bool:
     """Whether an unsupported setting has a value by which nothing changes."""
+    if name == "token_type_ids":  # zeros, as tokenizers return them: transformers' drops them too
+        types = plain(value)
+        return types is None or (isinstance(types, list) and not np.any(types))
     return any(
         value is neutral or (type(value) is not bool and _same(value, neutral))
         for neutral in UNSUPPORTED[name][0]
@@ -265,7 +268,7 @@ class GenerationConfig:
             value = _SAYS_NOTHING
         if name in _RULES and value is not None:
             fits, rule = _RULES[name]
-            value = _plain(value)
+            value = plain(value)
             if not fits(value):
                 raise InputError(f"{name} is {value!r:.80}: expected {rule}.")
         elif name not in _RULES and name != "extra":
@@ -440,12 +443,14 @@ def refuse_setting(function: str, name: str, value: Any, known: Iterable[str] = 
     )
 
 
-def _plain(value: Any) -> Any:
-    """numpy's and other numbers as Python's, so that they can be written down."""
+def plain(value: Any) -> Any:
+    """numpy's numbers, arrays and either framework's tensors as Python's numbers and lists."""
+    if hasattr(value, "numpy") and not hasattr(value, "tolist"):  # TensorFlow's
+        value = value.numpy()
     if isinstance(value, np.generic) or (hasattr(value, "tolist") and hasattr(value, "shape")):
         return value.tolist()
     if isinstance(value, tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return value
