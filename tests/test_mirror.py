@@ -206,6 +206,8 @@ ONLY_TF: dict[str, str] = {
         ),
         "transformers' TensorFlow models alone have it",
     ),
+    "optimizers.total_norm": "in PyTorch a part of training/clipping.py: Keras' optimizers clip",
+    "optimizers.clipped": "as above",
     "adaptive_softmax.TailCluster": "PyTorch has nn.Sequential",
     **dict.fromkeys(
         (

@@ -653,10 +653,19 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
         raise UnknownArgumentError(type(self).__name__)
 
     def draw_seed(self, training: bool | None) -> tf.Tensor | None:
-        """A fresh seed for the dropouts of one layer, int64, shape (2,); None if not training."""
+        """A fresh seed for the dropouts of one layer, int64, shape (2,); None if not training.
+
+        Each device of a distribution strategy gets another one, for it has other sentences.
+        """
         if not training:
             return None
-        return tf.cast(self.base_model.seed_generator.next(), tf.int64)
+        seed = tf.cast(self.base_model.seed_generator.next(), tf.int64)
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            return seed
+        # Beyond what the generator draws, 32 bits each.
+        own = tf.cast(replica.replica_id_in_sync_group, tf.int64) * 2**32
+        return seed + tf.stack([own, tf.zeros_like(own)])
 
 
 def _around_mean(old: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:

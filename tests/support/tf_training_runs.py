@@ -21,6 +21,7 @@ from xlm_core.training.learning_rate import InverseSquareRoot
 from xlm_tf import TFXLMForConditionalGeneration, TFXLMWithLMHeadModel
 from xlm_tf.optimizers import OriginalAdam
 from xlm_tf.training import TrainingRun, dataset_of
+from xlm_tf.training.updates import number_in
 
 
 def small_run(
@@ -126,8 +127,17 @@ def main(mode: str, folder: Path, rank: str) -> None:
         start=folder / "start" / "model" if mode == "mirrored" else None,
     )
     found = trained(run, folder, f"{mode}-checkpoint")
+    drawn = strategy.run(lambda: run.whole.model.encoder.draw_seed(True))
+    own = [x.numpy().tolist() for x in strategy.experimental_local_results(drawn)]
+    found["seeds"] = own
     np.savez(folder / f"{mode}-{rank}.npz", **weights(run))
     if mode == "mirrored":
+        seeds = strategy.run(lambda: run.model.encoder.draw_seed(True))
+        found["seeds"] = [x.numpy().tolist() for x in strategy.experimental_local_results(seeds)]
+        with strategy.scope():
+            scaling = keras.optimizers.LossScaleOptimizer(OriginalAdam(1e-3))
+            scaling.build(run.model.trainable_variables[:1])
+        found["numbers"] = [number_in(x) for x in (scaling.dynamic_scale, scaling.learning_rate)]
         run.resume(folder / f"{mode}-checkpoint")
         found["losses again"] = [update.losses for update in run.updates(4)]
         run.resume(folder / "start")

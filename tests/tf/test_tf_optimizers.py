@@ -304,3 +304,21 @@ def test_state_of_keras_own() -> None:
     found, expected = _stepped(ours, copies, steps=3), _stepped(theirs, variables, steps=3)
     assert_all_close(found, expected, 1e-12)
     assert as_array(ours.iterations) == 6
+
+
+@pytest.mark.parametrize("largest", [0.5, 1e3])
+def test_gradients_are_clipped_together_as_in_keras(largest: float) -> None:
+    numbers = np.random.default_rng(0)
+    gradients: list[Any] = [
+        tf.constant(numbers.normal(size=shape), "float64") for shape in ((3, 4), (5,), ())
+    ]
+    gradients.insert(1, None)
+    ours = xlm_tf.OriginalAdam(1e-3, global_clipnorm=largest)._clip_gradients(gradients)
+    theirs = keras.optimizers.Adam(1e-3, global_clipnorm=largest)._clip_gradients(gradients)
+    assert ours[1] is None
+    for found, expected in zip(ours, theirs, strict=True):
+        if expected is not None:
+            np.testing.assert_allclose(found, expected, rtol=1e-15)
+    infinite = [*gradients, tf.constant(np.inf, "float64")]
+    clipped = xlm_tf.OriginalAdam(1e-3, global_clipnorm=largest)._clip_gradients(infinite)
+    assert all(np.isnan(x).all() for x in clipped if x is not None)

@@ -152,6 +152,15 @@ class TrainingBatches:
         uses = self.schedule.uses(step)
         return {task: use / self._batches[task] for task, use in uses.items()}
 
+    def texts_of(self, task: Task) -> list[str]:
+        """What a task reads, in words, by which another text can be told: a corpus, or two."""
+        if task.is_stream:
+            corpora = [self._streams[task].corpus]
+        else:
+            corpora = list(self._pairs[task].corpora)
+        infos = [corpus.info for corpus in corpora]
+        return [f"{info.sentences} sentences, {info.tokens} tokens" for info in infos]
+
     def batches_in(self, task: Task, at: int = 0) -> int:
         """Batches of one pass over a task's text, by default the first."""
         if task.is_stream:

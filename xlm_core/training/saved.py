@@ -15,6 +15,8 @@ from xlm_core.containers.json_files import read_object
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.containers.safetensors import read_safetensors, write_safetensors
 from xlm_core.errors import CheckpointError, CheckpointFileError
+from xlm_core.objectives import TrainingBatches
+from xlm_core.objectives.settings import SETTING_NAMES
 from xlm_core.whole_files import folder_written_whole
 
 MODEL, OPTIMIZER, STATE = "model", "optimizer.safetensors", "training.json"
@@ -45,6 +47,18 @@ class SavedRun:
                 for name in differing
             )
             raise CheckpointError(f"{self.folder} is of another run: {found}.")
+
+
+def state_of(batches: TrainingBatches, *, accumulate: int, mean_of_ranks: bool) -> dict[str, Any]:
+    """What a run does: a checkpoint of a run that does the same may be gone on from."""
+    return {
+        "seed": batches.seed,
+        "tasks": [task.name for task in batches.tasks],
+        "texts": {task.name: batches.texts_of(task) for task in batches.tasks},
+        "accumulate": accumulate,
+        "mean_of_ranks": mean_of_ranks,
+        "settings": {name: getattr(batches.settings, name) for name in SETTING_NAMES},
+    }
 
 
 @contextmanager

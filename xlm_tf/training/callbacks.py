@@ -12,8 +12,8 @@ import keras
 from xlm_core.errors import ConfigError
 from xlm_core.objectives import Batch, Task, TrainingBatches
 from xlm_core.training.figures import figures_of
-from xlm_core.training.saved import STATE
-from xlm_tf.training.states import read_into, state_of, write_run
+from xlm_core.training.saved import STATE, state_of
+from xlm_tf.training.states import read_into, write_run
 
 
 class EvaluationCallback(keras.callbacks.Callback):

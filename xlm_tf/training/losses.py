@@ -149,6 +149,22 @@ class TFWithObjectives(keras.Model):
         )
         self.train_function = None
 
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """What `compile_from_config` needs; None before `compile`."""
+        if self._updates is None:
+            return None
+        return {
+            "optimizer": keras.optimizers.serialize(self.optimizer),
+            "clip_grad_norm": self._updates.clip_grad_norm,
+            "mean_of_ranks": self._updates.mean_of_ranks,
+            "run_eagerly": self.run_eagerly,
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as a model was that Keras saved."""
+        optimizer = keras.optimizers.deserialize(config["optimizer"])
+        self.compile(**(config | {"optimizer": optimizer}))
+
     @property
     def updates(self) -> Updates:
         """What makes an update.
@@ -164,9 +180,9 @@ class TFWithObjectives(keras.Model):
         """Train, as `keras.Model.fit`.
 
         Args:
-            x: What `dataset_of` made, for several devices with their strategy. It has no end: give
-                steps_per_epoch, the updates of an epoch.
-            args, options: Keras' own; labels and weights are in the batches.
+            x: What `dataset_of` made, for several devices with their strategy. It has no end.
+            args, options: Keras' own, steps_per_epoch among them, the updates of an epoch; labels
+                and weights are in the batches.
 
         Raises:
             ConfigError: For what `fit` cannot do here.
@@ -191,6 +207,11 @@ class TFWithObjectives(keras.Model):
                 + (", strategy=strategy" if strategy.num_replicas_in_sync > 1 else "")
                 + ") makes."
             )
+        if options.get("steps_per_epoch") is None:
+            raise ConfigError(
+                "fit got no steps_per_epoch: say how many updates an epoch has, because the "
+                "batches of dataset_of have no end."
+            )
         return super().fit(x, **({"shuffle": False} | options))
 
     def make_train_function(self, force: bool = False) -> Callable[[Iterator[Any]], Any]:
@@ -208,10 +229,15 @@ class TFWithObjectives(keras.Model):
         return self.get_metrics_result()
 
     def get_metrics_result(self) -> dict[str, float]:
-        """Mean losses over the labels since the epoch began: of all, and of each task."""
+        """Mean losses over the labels since the epoch began: of all, and of each task.
+
+        Until there was a label, there is none: small batches may have no word to predict.
+        """
+        if not self._sums:
+            return {}
         loss, labels = (sum(each) for each in zip(*self._sums.values(), strict=True))
-        of_tasks = {f"loss_{name}": total / of for name, (total, of) in self._sums.items() if of}
-        return {"loss": loss / max(labels, 1), **of_tasks}
+        of_tasks = {f"loss_{name}": total / of for name, (total, of) in self._sums.items()}
+        return {"loss": loss / labels, **of_tasks}
 
     def reset_metrics(self) -> None:
         """Begin an epoch."""

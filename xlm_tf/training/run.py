@@ -17,13 +17,14 @@ from xlm_core.objectives.randomness import generator_of
 from xlm_core.training.engine import Update
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
+from xlm_core.training.saved import state_of
 from xlm_core.weights import Kind, name_of
 from xlm_tf.optimizers import OriginalAdam
 from xlm_tf.training.losses import TFWithObjectives
 from xlm_tf.training.optimizing import Schedule
 from xlm_tf.training.reading import dataset_of
-from xlm_tf.training.states import read_into, seed_generators, state_of, write_run
-from xlm_tf.training.updates import scored
+from xlm_tf.training.states import read_into, seed_generators, write_run
+from xlm_tf.training.updates import number_in, scored
 
 
 class TrainingRun:
@@ -149,7 +150,7 @@ class TrainingRun:
     def _learning_rate(self) -> float:
         if self.learning_rate is not None:
             return self.learning_rate.at(self.updates_before + self.update)
-        return float(self.optimizer.learning_rate)
+        return number_in(self.optimizer.learning_rate)
 
     def evaluate(self, batches: Iterable[Batch]) -> Tally:
         """Sums over batches without dropout: the rows of each are shared by all ranks."""

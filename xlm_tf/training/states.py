@@ -11,20 +11,7 @@ import numpy as np
 
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.errors import CheckpointError
-from xlm_core.objectives import TrainingBatches
-from xlm_core.objectives.settings import SETTING_NAMES
 from xlm_core.training.saved import MODEL, RANDOM, read_run, run_written_whole
-
-
-def state_of(batches: TrainingBatches, *, accumulate: int, mean_of_ranks: bool) -> dict[str, Any]:
-    """What a run does: a checkpoint of a run that does the same may be gone on from."""
-    return {
-        "seed": batches.seed,
-        "tasks": [task.name for task in batches.tasks],
-        "accumulate": accumulate,
-        "mean_of_ranks": mean_of_ranks,
-        "settings": {n: getattr(batches.settings, n) for n in SETTING_NAMES},
-    }
 
 
 def write_run(folder: str | os.PathLike[str], whole: Any, state: Mapping[str, Any]) -> None:

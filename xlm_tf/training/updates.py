@@ -15,6 +15,7 @@ import tensorflow as tf
 from xlm_core.errors import ConfigError, TrainingError
 from xlm_core.objectives import Batch
 from xlm_tf.losses import IGNORED
+from xlm_tf.optimizers import clipped, total_norm
 from xlm_tf.training.reading import Pass, passes_of, piece_of, tensors_of
 
 # Bytes of logits that an evaluation makes at a time.
@@ -163,13 +164,13 @@ class Updates:
         else:
             return
         raise TrainingError(
-            f"{found} in update {int(self.inner_optimizer.iterations)}, at a learning rate of "
-            f"{float(self.inner_optimizer.learning_rate):.3g}: the weights are those of before. "
-            "The learning rate may be too high, or the warm-up too short."
+            f"{found} in update {int(number_in(self.inner_optimizer.iterations))}, at a learning "
+            f"rate of {number_in(self.inner_optimizer.learning_rate):.3g}: the weights are those of "
+            "before. The learning rate may be too high, or the warm-up too short."
         )
 
     def _scale(self) -> float:
-        return float(self.optimizer.dynamic_scale) if self.scales_loss else 1.0
+        return number_in(self.optimizer.dynamic_scale) if self.scales_loss else 1.0
 
     # -- graphs --------------------------------------------------------------------------------
 
@@ -210,8 +211,7 @@ class Updates:
         def compute(gradients: Any) -> Any:
             def on_device(mine: list[tf.Tensor]) -> Any:
                 summed = self._over_devices(mine)
-                squares = [tf.reduce_sum(tf.square(tf.cast(x, _wide(x)))) for x in summed]
-                return summed, tf.sqrt(tf.add_n([tf.cast(x, tf.float64) for x in squares]))
+                return summed, total_norm(summed)
 
             results = self._run(on_device, gradients)
             return [summed for summed, _ in results], results[0][1]
@@ -231,7 +231,7 @@ class Updates:
 
             def on_device(mine: list[tf.Tensor]) -> None:
                 if self.clip_grad_norm:
-                    mine = [x * tf.cast(factor, x.dtype) for x in mine]
+                    mine = clipped(mine, factor)
                 self.optimizer.apply(mine, variables)
 
             with _summed_already(self.inner_optimizer):
@@ -367,13 +367,14 @@ def _workers_and_rank(strategy: tf.distribute.Strategy) -> tuple[int, int]:
     return int(strategy.extended._num_workers), int(strategy.extended._id_in_cluster)
 
 
+def number_in(variable: Any) -> float:
+    """The number that a variable of Keras holds, on each of several devices the same."""
+    return float(keras.ops.convert_to_numpy(variable))
+
+
 def _dense(gradient: Any) -> tf.Tensor | None:
     """A gradient of look-ups as a matrix: rows that were looked up several times are added."""
     return None if gradient is None else tf.convert_to_tensor(gradient)
-
-
-def _wide(x: tf.Tensor) -> tf.DType:
-    return tf.float64 if x.dtype == tf.float64 else tf.float32
 
 
 def _added(first: Gradients, second: Gradients) -> Gradients:

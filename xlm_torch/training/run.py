@@ -27,12 +27,11 @@ from xlm_core.errors import (
 from xlm_core.objectives import Batch, TrainingBatches
 from xlm_core.objectives.batch import pieces
 from xlm_core.objectives.randomness import generator_of
-from xlm_core.objectives.settings import SETTING_NAMES
 from xlm_core.training.config import PARALLELS
 from xlm_core.training.engine import Update
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
-from xlm_core.training.saved import RANDOM, read_run, run_written_whole
+from xlm_core.training.saved import RANDOM, read_run, run_written_whole, state_of
 from xlm_torch.optimizers import OriginalAdam, refuse_sparse
 from xlm_torch.pretrained import tensor_of
 from xlm_torch.training.clipping import clip_gradients
@@ -462,14 +461,7 @@ class TrainingRun:
         return f"{text}."
 
     def _state(self) -> dict[str, Any]:
-        """What this run does: a checkpoint of a run that does the same may be gone on from."""
-        return {
-            "seed": self.batches.seed,
-            "tasks": [task.name for task in self.batches.tasks],
-            "accumulate": self.accumulate,
-            "mean_of_ranks": self.mean_of_ranks,
-            "settings": {n: getattr(self.batches.settings, n) for n in SETTING_NAMES},
-        }
+        return state_of(self.batches, accumulate=self.accumulate, mean_of_ranks=self.mean_of_ranks)
 
     def _weights(self) -> dict[str, Tensor]:
         reshard = getattr(self.wrapped, "reshard", None)

@@ -136,7 +136,7 @@ def test_figures_are_in_the_history(fitted: dict[str, Any]) -> None:
 def test_the_page_s_examples(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
-    section = page[page.index("## Keras") :]
+    section = page[page.index("## Keras") :].partition("\n## ")[0]
     code = "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
     write_corpora(tmp_path / "train", 1600)
 
@@ -194,6 +194,42 @@ def test_a_checkpoint_of_another_run_is_refused(folder: Path, tmp_path: Path) ->
         run.resume(tmp_path / "absent")
 
 
+def test_another_text_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Its batches would go on as if they were those of the run."""
+    write_corpora(tmp_path / "other", 50)
+    run = small_run(folder, tasks=MLM, config=ONE_LAYER)
+    run.save(tmp_path / "checkpoint")
+    other = small_run(tmp_path / "other", tasks=MLM, config=ONE_LAYER)
+    with pytest.raises(CheckpointError, match=r"texts .*60 sentences.*here .*50 sentences"):
+        CheckpointCallback(tmp_path / "checkpoint", other.batches).resume(other.whole)
+
+
+def test_updates_without_a_label(folder: Path) -> None:
+    """Small batches may have no word to predict: `fit` goes on, and says no loss until then."""
+    few = {"batch_size": 1, "bptt": 3, "parts": 1}
+    run = small_run(folder, tasks=MLM, config=ONE_LAYER, settings=few)
+    predicted = [run.batches.part(step, 0).predicted for step in range(6)]
+    assert predicted[:2] == [0, 0]
+    assert any(predicted)
+    history = run.whole.fit(dataset_of(run.batches), steps_per_epoch=2, verbose=0)
+    assert history.history == {}
+    history = run.whole.fit(dataset_of(run.batches, 2), steps_per_epoch=4, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+
+
+def test_keras_saves_and_opens_it(folder: Path, tmp_path: Path) -> None:
+    """With how it was compiled and the optimizer's state, as ModelCheckpoint writes it."""
+    run = small_run(folder, tasks=MLM, config=ONE_LAYER)
+    saving = keras.callbacks.ModelCheckpoint(tmp_path / "model.keras")
+    run.whole.fit(dataset_of(run.batches), steps_per_epoch=1, verbose=0, callbacks=[saving])
+    opened = keras.models.load_model(tmp_path / "model.keras")
+    assert opened.updates.clip_grad_norm == 1.0
+    for each in (run.whole, opened):
+        each.fit(dataset_of(run.batches, 1), steps_per_epoch=1, verbose=0)
+    for name, array in weights(run).items():
+        assert np.array_equal(opened.model._arrays()[name], array), name
+
+
 def test_half_precision(folder: Path) -> None:
     """Weights stay in float32; float16 needs a GPU."""
     run = small_run(folder, tasks=MASKED_TASKS[:1], config=ONE_LAYER, dtype="mixed_bfloat16")
@@ -221,6 +257,8 @@ def test_what_cannot_be_is_refused(folder: Path) -> None:
         whole.fit(tf.data.Dataset.from_tensors({"input_ids": [[1]]}))
     with pytest.raises(ConfigError, match="fit got class_weight"):
         whole.fit(dataset_of(run.batches), class_weight={0: 1.0})
+    with pytest.raises(ConfigError, match="fit got no steps_per_epoch"):
+        whole.fit(dataset_of(run.batches))
     with pytest.raises(ConfigError, match="evaluate does not serve tasks"):
         whole.evaluate(dataset_of(run.batches), steps=1, verbose=0)
     other = small_batches(folder, model.config, MASKED_TASKS[:1])
