@@ -165,8 +165,8 @@ class Updates:
             return
         raise TrainingError(
             f"{found} in update {int(number_in(self.inner_optimizer.iterations))}, at a learning "
-            f"rate of {number_in(self.inner_optimizer.learning_rate):.3g}: the weights are those of "
-            "before. The learning rate may be too high, or the warm-up too short."
+            f"rate of {number_in(self.inner_optimizer.learning_rate):.3g}: the weights are those "
+            "of before. The learning rate may be too high, or the warm-up too short."
         )
 
     def _scale(self) -> float:
