@@ -163,11 +163,12 @@ class Updates:
             found = f"the norm of the gradients is {norm}"
         else:
             return
+        update = int(number_in(self.inner_optimizer.iterations))
+        rate = number_in(self.inner_optimizer.learning_rate)
         raise TrainingError(
-            f"{found} in update {int(number_in(self.inner_optimizer.iterations))}, at a learning "
-            f"rate of {number_in(self.inner_optimizer.learning_rate):.3g}: the weights are those of "
-            "before. Start again from the last checkpoint with a smaller learning rate or a longer "
-            "warm-up."
+            f"{found} in update {update}, at a learning rate of {rate:.3g}: the weights are those "
+            "of before. Start again from the last checkpoint with a smaller learning rate or a "
+            "longer warm-up."
         )
 
     def _scale(self) -> float:

@@ -457,9 +457,7 @@ class TrainingRun:
         return f"{text}."
 
     def _state(self) -> dict[str, Any]:
-        return state_of(
-            self.batches, accumulate=self.accumulate, mean_of_ranks=self.mean_of_ranks
-        )
+        return state_of(self.batches, accumulate=self.accumulate, mean_of_ranks=self.mean_of_ranks)
 
     def _weights(self) -> dict[str, Tensor]:
         reshard = getattr(self.wrapped, "reshard", None)
