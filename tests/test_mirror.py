@@ -151,7 +151,7 @@ ONLY_TF: dict[str, str] = {
                 for name in (
                     *("compile", "updates", "fit", "make_train_function", "get_metrics_result"),
                     *("reset_metrics", "make_test_function", "tally"),
-                    *("get_config", "from_config"),
+                    *("get_config", "from_config", "get_compile_config", "compile_from_config"),
                 )
             ),
             *(
@@ -165,10 +165,7 @@ ONLY_TF: dict[str, str] = {
                     "passes_of",
                 )
             ),
-            *(
-                f"training/states.{name}"
-                for name in ("state_of", "write_run", "read_into", "seed_generators")
-            ),
+            *(f"training/states.{name}" for name in ("write_run", "read_into", "seed_generators")),
         ),
         "Keras' fit and a run share models, datasets and states: see training/updates.py",
     ),

@@ -247,6 +247,9 @@ class KerasModel(Checkpointed, keras.Model):
     ) -> tf.Tensor:
         """The compiled loss where labels are apart and there is one; else the model's own.
 
+        Of several devices, whose gradients Keras adds, each counts for its share, so that the sum
+        is the mean of their losses.
+
         Raises:
             InputError: If there are no labels at all.
             ConfigError: For a compiled loss that cannot be computed of this head's output.
@@ -270,7 +273,9 @@ class KerasModel(Checkpointed, keras.Model):
                 loss = y_pred.get("loss")
         if loss is None:
             loss = weighted_loss(self, y_pred, labels, sample_weight)
-        return keras.ops.sum([loss, *self.losses]) if self.losses else loss
+        total = keras.ops.sum([loss, *self.losses]) if self.losses else loss
+        devices = tf.distribute.get_strategy().num_replicas_in_sync
+        return total / tf.cast(devices, total.dtype) if devices > 1 else total
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None

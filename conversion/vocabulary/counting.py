@@ -16,6 +16,7 @@ from xlm_core.errors import InputError
 from xlm_core.subwords import WordCounts, sentences_to_read
 
 _BATCH_LINES = 1000
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class TextOptions:
         alpha: Exponent of the languages' shares, as in `sentences_to_read`.
         mode: Of the tokenizer: "v4", "v5" or "original".
         lowercase: Lowercase words and remove their accents.
-        seed: Draws which sentences are read once more.
+        seed: Draws which sentences are read once more; from 0 to `LARGEST_SEED`.
     """
 
     alpha: float = 0.5

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from conversion.line_by_line.output import check_absent
 from conversion.reports.progress import Line, bar
-from conversion.vocabulary.counting import Counted, TextOptions, count_words
+from conversion.vocabulary.counting import LARGEST_SEED, Counted, TextOptions, count_words
 from xlm_core.errors import InputError, nearest
 from xlm_core.subwords import (
     codes_text,
@@ -83,6 +83,8 @@ def learn_bpe(
         TokenizerError: If a language has no text, or a number cannot be.
     """
     options = _checked(options)
+    if merges < 1:
+        raise InputError(f"{merges} merges were asked for: expected at least 1.")
     target = _free(output, overwrite=overwrite)
     counted = count_words(files, options, terminal=terminal)
     line = Line(terminal)
@@ -162,6 +164,8 @@ def _checked(options: TextOptions | None) -> TextOptions:
             f"mode is {options.mode!r}: expected one of {', '.join(MODES)}."
             f"{nearest(options.mode, MODES)}"
         )
+    if not 0 <= options.seed <= LARGEST_SEED:
+        raise InputError(f"seed is {options.seed}: expected a number from 0 to {LARGEST_SEED}.")
     return options
 
 

@@ -110,6 +110,21 @@ def trained(run: TrainingRun, folder: Path, name: str) -> dict[str, Any]:
     }
 
 
+def fitted_alone(
+    strategy: tf.distribute.Strategy | None = None,
+) -> tuple[float, dict[str, np.ndarray[Any, Any]]]:
+    """A language model by itself behind one step of Keras' `fit`: its loss, and its weights."""
+    with nullcontext() if strategy is None else strategy.scope():
+        keras.utils.set_random_seed(1)
+        model = TFXLMWithLMHeadModel(small_config(n_layers=1), dtype="float64")
+        model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    ids = np.arange(14, 30).reshape(4, 4)
+    batch = {"input_ids": ids, "langs": np.zeros_like(ids), "labels": ids}
+    data = tf.data.Dataset.from_tensor_slices(batch).batch(4)
+    loss = model.fit(data, verbose=0, shuffle=False).history["loss"][0]
+    return loss, {name: x.copy() for name, x in model._arrays().items()}
+
+
 def main(mode: str, folder: Path, rank: str) -> None:
     """What a process of `run_processes` does."""
     if mode == "mirrored":
@@ -138,6 +153,8 @@ def main(mode: str, folder: Path, rank: str) -> None:
             scaling = keras.optimizers.LossScaleOptimizer(OriginalAdam(1e-3))
             scaling.build(run.model.trainable_variables[:1])
         found["numbers"] = [number_in(x) for x in (scaling.dynamic_scale, scaling.learning_rate)]
+        found["fit"], arrays = fitted_alone(strategy)
+        np.savez(folder / "fitted-alone.npz", **arrays)
         run.resume(folder / f"{mode}-checkpoint")
         found["losses again"] = [update.losses for update in run.updates(4)]
         run.resume(folder / "start")

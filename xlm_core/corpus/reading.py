@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
 import os
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from xlm_core.tokenization.tokenizer import XLMTokenizer
 
 # Positions are checked so many at a time.
 _BLOCK = 1 << 20
+# A text is told from others by so many samples of so many ids.
+_SAMPLES, _SAMPLE = 64, 1024
 
 IdArray = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 
@@ -89,6 +92,18 @@ class Corpus:
                 f"{vocab_size_of(tokenizer.get_vocab())} ids, digest {found[:12]}): its ids would "
                 "mean other subwords. Use the tokenizer that it was made with, or make it anew."
             )
+
+    def described(self) -> str:
+        """Sentences, tokens, and a digest by which another text can be told.
+
+        The digest is of ids from all over the text: of a small one all, of a large one little is
+        read.
+        """
+        ids, digest = self.sentences, hashlib.sha256()
+        for first in sorted({len(ids) * at // _SAMPLES for at in range(_SAMPLES)}):
+            digest.update(ids[first : first + _SAMPLE].tobytes())
+        size = f"{self.info.sentences} sentences, {self.info.tokens} tokens"
+        return f"{size} ({digest.hexdigest()[:12]})"
 
     def __len__(self) -> int:
         return self.info.sentences

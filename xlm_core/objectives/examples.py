@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,7 @@ class ExampleReader:
             None if labels is None else self._known(at, labels[kept]),
             self._langs(at, given, "langs", all_ids, visible),
             self._langs(at, given, "decoder_langs", labels, kept),
-            None if given.get("index") is None else int(given["index"]),
+            _index(at, given.get("index")),
         )
 
     def _check_names(self, at: int, given: Mapping[str, Any]) -> None:
@@ -143,6 +144,19 @@ class ExampleReader:
             )
         found = found.astype(np.int64)
         return found[kept] if found.shape == ids.shape else found.reshape(1)
+
+
+def _index(at: int, given: Any) -> int | None:
+    """The number of an example in its data."""
+    if given is None:
+        return None
+    try:
+        return int(operator.index(given))
+    except TypeError:
+        raise InputError(
+            f"example {at} has the index {given!r:.80}: expected a whole number, its place in the "
+            "data."
+        ) from None
 
 
 def _visible(at: int, ids: Ids, mask: Sequence[int] | None, pad: int) -> slice:

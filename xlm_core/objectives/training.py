@@ -158,8 +158,7 @@ class TrainingBatches:
             corpora = [self._streams[task].corpus]
         else:
             corpora = list(self._pairs[task].corpora)
-        infos = [corpus.info for corpus in corpora]
-        return [f"{info.sentences} sentences, {info.tokens} tokens" for info in infos]
+        return [corpus.described() for corpus in corpora]
 
     def batches_in(self, task: Task, at: int = 0) -> int:
         """Batches of one pass over a task's text, by default the first."""

@@ -45,8 +45,13 @@ def words_of_vocabulary(
         most: Ids in all, special words included; None: any number.
 
     Raises:
-        TokenizerError: If no subword is left.
+        TokenizerError: If no subword is left, or a number is not positive.
     """
+    if smallest < 1 or (most is not None and most < 1):
+        raise TokenizerError(
+            f"at most {most} ids, of subwords seen at least {smallest} times, were asked for: "
+            "expected positive numbers."
+        )
     kept = [word for word, count in counts.items() if count >= smallest]
     words = [*SPECIAL_WORDS, *(word for word in kept if word not in SPECIAL_WORDS)]
     if most is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xlm_core.containers.json_files import read_object
-from xlm_core.errors import CheckpointError, TrainingError
+from xlm_core.errors import CheckpointError, TrainingError, XLMError
 from xlm_core.training.checkpoints import BEST, MODEL, RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.engine import Engine, Update
@@ -126,7 +126,8 @@ class Loop:
 
         Raises:
             CheckpointError: If the checkpoint is damaged, or of another run.
-            TrainingError: If a loss is NaN, or files cannot be written; checkpoints stay.
+            TrainingError: If a loss is NaN, an evaluation cannot be made, or files cannot be
+                written; checkpoints stay.
         """
         if checkpoint is not None:
             self._resume(checkpoint)
@@ -302,7 +303,7 @@ class Loop:
         """Say with an error of the run from where it can go on."""
         try:
             yield
-        except (OSError, CheckpointError, TrainingError) as error:
+        except (OSError, XLMError) as error:
             if self._saved is None:
                 kept = "There is no checkpoint yet."
             elif isinstance(error, TrainingError):  # to which the same updates lead again

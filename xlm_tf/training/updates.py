@@ -163,9 +163,10 @@ class Updates:
             found = f"the norm of the gradients is {norm}"
         else:
             return
+        update = int(number_in(self.inner_optimizer.iterations))
+        rate = number_in(self.inner_optimizer.learning_rate)
         raise TrainingError(
-            f"{found} in update {int(number_in(self.inner_optimizer.iterations))}, at a learning "
-            f"rate of {number_in(self.inner_optimizer.learning_rate):.3g}: the weights are those "
+            f"{found} in update {update}, at a learning rate of {rate:.3g}: the weights are those "
             "of before. The learning rate may be too high, or the warm-up too short."
         )
 

@@ -69,6 +69,9 @@ def test_a_language_is_read_again_in_part(tmp_path: Path) -> None:
         (["en=-"], "read twice"),
         (["en={empty}"], "no text of en"),
         (["en={text}", "--alpha", "3"], "alpha is 3"),
+        (["en={text}", "--seed", "-1"], "seed is -1"),
+        (["en={text}", "--seed", "99999999999999999999"], "seed is 9999"),
+        (["en={text}", "--merges", "0"], "0 merges were asked for"),
     ],
 )
 def test_what_cannot_be_read_is_said(

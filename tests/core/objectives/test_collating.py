@@ -115,6 +115,8 @@ def test_what_is_masked_depends_on_seed_epoch_and_examples_alone() -> None:
         assert other != first
     moved = [each | {"index": at + 8} for at, each in enumerate(many)]
     assert labels(rows=moved) != first
+    with pytest.raises(InputError, match=r"example 0 has the index 1\.5: expected a whole number"):
+        collator(seed=3).arrays([many[0] | {"index": 1.5}])
     with pytest.raises(InputError, match="an example has no index"):
         labels(rows=[{"input_ids": [1, 14, 1]}])
 

@@ -97,6 +97,9 @@ def test_a_vocabulary_holds_the_subwords_by_frequency() -> None:
     assert codes_text(merges) == "a b 3\nab c</w> 2\n"
     with pytest.raises(TokenizerError, match="no subword of 5"):
         words_of_vocabulary(subwords, smallest=100)
+    for wrong in ({"most": -1}, {"smallest": 0}):
+        with pytest.raises(TokenizerError, match="expected positive numbers"):
+            words_of_vocabulary(subwords, **wrong)
 
 
 @pytest.mark.parametrize(

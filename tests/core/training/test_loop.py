@@ -10,10 +10,20 @@ from typing import Any
 import pytest
 
 from tests.support.fake_engine import FakeEngine
-from xlm_core.errors import CheckpointError, TrainingError
+from xlm_core.errors import CheckpointError, GenerationError, TrainingError
 from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.config import TrainingConfig
-from xlm_core.training.events import Begun, Ended, Evaluated, Event, Logged, Saved, Updated, Warned
+from xlm_core.training.events import (
+    Begun,
+    Ended,
+    Evaluated,
+    Event,
+    Failed,
+    Logged,
+    Saved,
+    Updated,
+    Warned,
+)
 from xlm_core.training.loop import Loop
 from xlm_core.training.saved import STATE
 
@@ -180,6 +190,19 @@ def test_nan_keeps_the_last_good_checkpoint(run: Run) -> None:
 def test_nan_before_the_first_checkpoint(run: Run) -> None:
     with pytest.raises(TrainingError, match="There is no checkpoint yet"):
         run.go(FakeEngine([math.nan]))
+
+
+def test_an_evaluation_that_fails_keeps_the_last_good_checkpoint(run: Run) -> None:
+    engine = FakeEngine()
+
+    def evaluate() -> dict[str, float]:
+        if engine.update == 4:
+            raise GenerationError("no token is possible.")
+        return {}
+
+    with pytest.raises(TrainingError, match=r"no token is possible. The last .*update-000003.*res"):
+        run.go(engine, evaluate=evaluate)
+    assert isinstance(run.events[-1], Failed)
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(run: Run) -> None:

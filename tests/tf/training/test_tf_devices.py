@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.tf_training_runs import (
     DEVICE_TASKS,
+    fitted_alone,
     run_processes,
     small_run,
     trained,
@@ -62,6 +63,9 @@ def test_two_devices(folder: Path, alone: Any) -> None:
     # Each drops other entries.
     one, two = found["seeds"]
     assert one != two
+    loss, arrays = fitted_alone()
+    assert found["fit"] == pytest.approx(loss, rel=1e-6)
+    assert_weights(folder / "fitted-alone.npz", arrays)
     assert found["numbers"] == pytest.approx([2**15, 1e-3])
 
 
