@@ -655,17 +655,17 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
     def draw_seed(self, training: bool | None) -> tf.Tensor | None:
         """A fresh seed for the dropouts of one layer, int64, shape (2,); None if not training.
 
-        Devices that share a batch have the same state of random numbers, and seeds of their own.
+        Each device of a distribution strategy gets another one, for it has other sentences.
         """
         if not training:
             return None
         seed = tf.cast(self.base_model.seed_generator.next(), tf.int64)
-        context = tf.distribute.get_replica_context() if tf.distribute.has_strategy() else None
-        if context is None:
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
             return seed
-        # The first number is below 2 ** 31.
-        device = tf.cast(context.replica_id_in_sync_group, tf.int64)
-        return seed + tf.stack([device * 2**32, tf.zeros_like(device)])
+        # Beyond what the generator draws, 32 bits each.
+        own = tf.cast(replica.replica_id_in_sync_group, tf.int64) * 2**32
+        return seed + tf.stack([own, tf.zeros_like(own)])
 
 
 def _around_mean(old: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:

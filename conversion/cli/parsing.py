@@ -15,7 +15,9 @@ EXIT_CODES = (
 )
 _INVALID = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 # An argument of Python in a message, as in overwrite=True, tied='output' or codes=.
-_ARGUMENT = re.compile(r"(?<![\w./-])(\w+)=(?:True\b|'([^']*)'|(?![\w./-]))(?: \(--[a-z-]+\))?")
+_ARGUMENT = re.compile(
+    r"""(?<![\w./-])(\w+)=(?:True\b|'([^']*)'|"([^"]*)"|(?![\w./-]))(?: \(--[a-z-]+\))?"""
+)
 # Options that have another name in Python.
 _NAMES = {"largest": "shard-size"}
 
@@ -53,6 +55,7 @@ class Parser(argparse.ArgumentParser):
             name = f"--{_NAMES.get(found[1], found[1]).replace('_', '-')}"
             if name not in self.names:
                 return found[0]
-            return f"{name} {found[2]}" if found[2] else name
+            value = found[2] or found[3]
+            return f"{name} {value}" if value else name
 
         return _ARGUMENT.sub(option, message)

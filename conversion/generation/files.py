@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TextIO
 
 from conversion.generation.models import (
@@ -60,9 +60,10 @@ def translate_files(
         InputError: If it is no translation model; for languages that are missing or unknown, an
             input that is missing, an output that exists, or a search that makes no sense.
     """
-    search, texts = search or Search(), texts or TextOptions()
+    texts = texts or TextOptions()
     checkpoint = open_checkpoint(model.source)
     check_translator(checkpoint)
+    search = _with_own(search or Search(), checkpoint)
     languages = {"src_lang": src_lang, "tgt_lang": tgt_lang}
     given = _languages(checkpoint.config, languages)
     tokenizer = _tokenizer(checkpoint, texts)
@@ -78,8 +79,8 @@ def translate_files(
         bare_may_continue=bare_words_may_continue(checkpoint),
     )
 
-    def work_of(writer: Writer, own: Any, written_as: WrittenAs) -> WritingWork:
-        limit = _translation_limit(checkpoint.config, search, own)
+    def work_of(writer: Writer, written_as: WrittenAs) -> WritingWork:
+        limit = _translation_limit(checkpoint.config, search)
         return Translating(coder, writer, search, written_as, limit=limit)
 
     return _run(
@@ -131,9 +132,10 @@ def generate_files(
         XLMError: If the model or its tokenizer cannot be opened.
         InputError: If it is no language model, and as in `translate_files`.
     """
-    search, texts = search or Search(), texts or TextOptions()
+    texts = texts or TextOptions()
     checkpoint = open_checkpoint(model.source)
     check_language_model(checkpoint)
+    search = _with_own(search or Search(), checkpoint)
     config = checkpoint.config
     given = _languages(config, {"tgt_lang": lang})
     tokenizer = _tokenizer(checkpoint, texts)
@@ -148,7 +150,7 @@ def generate_files(
         bare_may_continue=bare_words_may_continue(checkpoint),
     )
 
-    def work_of(writer: Writer, own: Any, written_as: WrittenAs) -> WritingWork:
+    def work_of(writer: Writer, written_as: WrittenAs) -> WritingWork:
         causal = config.causal or model.causal
         return Continuing(coder, writer, search, written_as, equal_lengths=not causal)
 
@@ -172,12 +174,32 @@ def generate_files(
     )
 
 
+def _with_own(search: Search, checkpoint: Checkpoint) -> Search:
+    """A search with the lengths and the sampling that the model's folder says, where it is silent.
+
+    The others of its settings are `generate`'s to read: these decide how lines are cut, which
+    numbers each batch draws, and whether a run can go on with other batches.
+    """
+    own = GenerationConfig.of_folder(checkpoint.file.parent)
+    merged = own.with_settings(search.settings())
+    max_length = search.max_length
+    if max_length is None and merged.max_new_tokens is None and merged.says_length:
+        max_length = merged.max_length
+    return replace(
+        search,
+        max_new_tokens=merged.max_new_tokens,
+        max_length=max_length,
+        do_sample=merged.do_sample,
+        seed=merged.seed,
+    )
+
+
 def _run(
     command: str,
     model: Model,
     checkpoint: Checkpoint,
     architecture: str,
-    work_of: Callable[[Writer, Any, WrittenAs], WritingWork],
+    work_of: Callable[[Writer, WrittenAs], WritingWork],
     inputs: Sequence[str],
     output: str | None,
     *,
@@ -193,7 +215,6 @@ def _run(
 ) -> Summary:
     limits = limits or Limits()
     limits.check()
-    GenerationConfig().with_settings(search.settings())  # refuses values that cannot be
     opened = open_model(
         model.source,
         architecture,
@@ -223,7 +244,7 @@ def _run(
         "batches": asdict(limits) if search.do_sample else None,
     }
     return run_line_by_line(
-        work_of(writer, getattr(opened.model, "generation_config", None), written_as),
+        work_of(writer, written_as),
         inputs,
         output,
         options=options,
@@ -278,15 +299,14 @@ def _longest_prompt(config: XLMConfig, search: Search) -> int:
     return max(longest, 1)
 
 
-def _translation_limit(config: XLMConfig, search: Search, own: Any) -> Callable[[int], int]:
+def _translation_limit(config: XLMConfig, search: Search) -> Callable[[int], int]:
     """How many ids a translation may have, of the number of ids of its source."""
-    merged = GenerationConfig.of(own).with_settings(search.settings())
 
     def limit(tokens: int) -> int:
-        if merged.max_new_tokens is not None:
-            return merged.max_new_tokens + 1
-        if merged.max_length is not None and (search.max_length or merged.says_length):
-            return merged.max_length
+        if search.max_new_tokens is not None:
+            return search.max_new_tokens + 1
+        if search.max_length is not None:
+            return search.max_length
         return min(int(1.5 * tokens + 10), config.max_position_embeddings)
 
     return limit

@@ -63,10 +63,9 @@ class Search:
         nbest = values.pop("nbest")
         if not isinstance(nbest, int) or nbest < 1:
             raise InputError(f"nbest is {nbest!r}; expected a whole number from 1 on.")
-        if nbest > 1:
-            values["num_return_sequences"] = nbest
-            if not self.do_sample:
-                values.setdefault("num_beams", nbest)
+        values["num_return_sequences"] = nbest  # whatever the model's folder says
+        if nbest > 1 and not self.do_sample:
+            values.setdefault("num_beams", nbest)
         return values
 
 

@@ -44,10 +44,16 @@ def open_tokenizer_of(
         input_is_bpe: Texts are split into subwords already, so that no merges are needed.
 
     Raises:
-        InputError: If there is none, or it has more words than the model.
+        InputError: If there is none, or it has more words than the model; for arguments that
+            contradict each other.
         TokenizerError: If its files cannot be used.
     """
     settings: dict[str, Any] = {} if mode is None else {"mode": mode}
+    if codes is not None and input_is_bpe:
+        raise InputError(
+            f"codes={os.fspath(codes)!r} says how words are split, and input_is_bpe=True that they "
+            "are split already: give one."
+        )
     if folder is not None:
         if codes is not None:
             raise InputError("tokenizer= and codes= both say how words are split: give one.")

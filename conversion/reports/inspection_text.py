@@ -97,11 +97,11 @@ def config_lines(config: XLMConfig, architecture: str) -> list[str]:
     ids = ("bos", "eos", "pad", "unk", "mask")
     parts = (
         (
-            f"configuration: {config.n_layers} layers",
+            f"configuration: {_depth(config)}",
             f"width {config.emb_dim}",
             f"{config.n_heads} heads",
             "GELU" if config.gelu_activation else "ReLU",
-            "causal" if config.causal else "attends to both sides",
+            *(() if config.is_encoder_decoder else (_direction(config),)),
         ),
         (
             f"  {config.vocab_size:,} word pieces",
@@ -195,3 +195,17 @@ def _not_finite_lines(found: Inspection) -> list[str]:
         for tensor in found.tensors
         if tensor.values is not None and tensor.name in found.not_finite
     ]
+
+
+def _depth(config: XLMConfig) -> str:
+    if not config.is_encoder_decoder:
+        return counted(config.n_layers, "layer")
+    depths = [config.part(part).n_layers for part in ("encoder", "decoder")]
+    return " and ".join(
+        f"{part} of {counted(depth, 'layer')}"
+        for part, depth in zip(("an encoder", "a decoder"), depths, strict=True)
+    )
+
+
+def _direction(config: XLMConfig) -> str:
+    return "causal" if config.causal else "attends to both sides"

@@ -175,6 +175,11 @@ def encode_files(
     )
     given.check(tool.layers)
     binary = output is not None and output.endswith(".npy")
+    if output is not None and output.endswith((".npy.gz", ".npy.xz")):
+        raise InputError(
+            f"{output} is the name of a compressed array, which cannot be written in parts: give a "
+            "name that ends in .npy, or one of compressed text, such as vectors.txt.gz."
+        )
     if binary and json:
         raise InputError(f"{output} is an array, and json=True asks for text: choose one.")
     if not json and pooling not in SENTENCE_POOLINGS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from xlm_core.objectives import TrainingBatches
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.data import TrainingData
 from xlm_core.training.engine import Engine
+
+# By which a text is known again: so many samples of so many ids.
+_SAMPLES, _SAMPLE = 64, 1024
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,19 @@ class RunParts:
 
 def _text_of(corpus: Corpus) -> str:
     info = corpus.info
-    return f"{info.sentences} sentences, {info.tokens} tokens, vocabulary {info.vocab_digest[:12]}"
+    return (
+        f"{info.sentences} sentences, {info.tokens} tokens ({_digest_of(corpus)}), "
+        f"vocabulary {info.vocab_digest[:12]}"
+    )
+
+
+def _digest_of(corpus: Corpus) -> str:
+    """A digest of ids from all over a corpus: of small ones all, of large ones little is read."""
+    ids = corpus.sentences
+    digest = hashlib.sha256()
+    for first in sorted({len(ids) * at // _SAMPLES for at in range(_SAMPLES)}):
+        digest.update(ids[first : first + _SAMPLE].tobytes())
+    return digest.hexdigest()[:12]
 
 
 def set_up(config: TrainingConfig, data: TrainingData, framework: str) -> RunParts:

@@ -89,6 +89,7 @@ OF_TRANSLATIONS: dict[str, dict[str, Any]] = {
     "several target languages in a row": {"tgt_lang": None, "decoder_langs": IDS % 2},
     "a target's mask alone": {"decoder_attention_mask": IDS},
     "targets of other sentences": {"decoder_input_ids": IDS[:1]},
+    "a target of padding": {"decoder_input_ids": np.array([[2, 2], [1, 9], [1, 2]])},
     "an empty target": {
         "decoder_input_ids": IDS, "decoder_attention_mask": np.array([[1] * 4, [0] * 4, [1] * 4])
     },
@@ -169,6 +170,32 @@ def test_what_the_encoder_returned(families: Any) -> None:
         for encoder_outputs in forms:
             found = model.generate(encoder_outputs=encoder_outputs, **given).numpy()
             assert np.array_equal(found, expected)
+
+
+def test_padding_of_how_translations_begin(families: Any) -> None:
+    """As of sources, all that is not padding is a token, unless a mask says otherwise."""
+    begun = np.array([[1, 20, 21, 22], [1, 30, 2, 2], [2, 2, 1, 31]])
+    for model, tensor in families["XLMForConditionalGeneration"]:
+        given = {"src_lang": 0, "tgt_lang": 1, "max_new_tokens": 6}
+        found = model.generate(
+            tensor(IDS), decoder_input_ids=tensor(begun), **given, num_beams=2
+        ).numpy()
+        for row, ids in enumerate(begun):
+            alone = model.generate(
+                tensor(IDS[row : row + 1]), decoder_input_ids=tensor(ids[ids != 2][None]), **given,
+                num_beams=2,
+            ).numpy()  # fmt: skip
+            new = alone[0, (ids != 2).sum() :]
+            assert found[row, 4 : 4 + len(new)].tolist() == new.tolist(), row
+
+
+def test_languages_in_tensors(families: Any) -> None:
+    for model, tensor in families["XLMForConditionalGeneration"]:
+        each = {"src_lang": np.array([0, 1, 0]), "tgt_lang": np.array([1, 0, 0])}
+        expected = model.generate(tensor(IDS), **each, max_new_tokens=5).numpy()
+        tensors = {name: tensor(ids) for name, ids in each.items()}
+        found = model.generate(tensor(IDS), **tensors, max_new_tokens=5).numpy()
+        assert np.array_equal(found, expected)
 
 
 def test_the_frame_of_classifiers_is_warned_of_once(families: Any) -> None:

@@ -142,6 +142,9 @@ def main(mode: str, folder: Path, rank: str) -> None:
         start=folder / "start" / "model" if mode == "mirrored" else None,
     )
     found = trained(run, folder, f"{mode}-checkpoint")
+    drawn = strategy.run(lambda: run.whole.model.encoder.draw_seed(True))
+    own = [x.numpy().tolist() for x in strategy.experimental_local_results(drawn)]
+    found["seeds"] = own
     np.savez(folder / f"{mode}-{rank}.npz", **weights(run))
     if mode == "mirrored":
         seeds = strategy.run(lambda: run.model.encoder.draw_seed(True))

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xlm_core.containers.lazy_tensors import LazyTensor
+
+# The last two parts of the names of parameters with a row for each word or language.
+_TABLES = {
+    ("embeddings", "weight"),
+    ("lang_embeddings", "weight"),
+    ("proj", "weight"),
+    ("proj", "bias"),
+}
 
 
 @dataclass(frozen=True)
@@ -23,3 +31,8 @@ class Moments:
     steps: Mapping[str, int] = field(default_factory=dict)
     first: Mapping[str, LazyTensor] = field(default_factory=dict, repr=False)
     second: Mapping[str, LazyTensor] = field(default_factory=dict, repr=False)
+
+    def without_tables(self) -> Moments:
+        """Those of what has no row for each word or language: rows may stand for others now."""
+        kept = {n: x for n, x in self.steps.items() if tuple(n.split(".")[-2:]) not in _TABLES}
+        return replace(self, steps=kept)

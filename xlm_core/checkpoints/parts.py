@@ -62,7 +62,7 @@ def join_parts(
         encoder, decoder: Each an encoder with any head or none, or an encoder-decoder, of which
             the part of the same name is taken. None: this part starts afresh.
         overrides: Fields of the configuration; encoder_layers and decoder_layers take the first
-            layers of each.
+            layers of each, n_layers those of both.
 
     Raises:
         CheckpointError: If one of them is no whole encoder, has pruned heads or fewer layers than
@@ -76,8 +76,13 @@ def join_parts(
     first = parts[0].config
     unknown = [name for name in overrides if not first.is_setting(name)]
     refuse_unknown_arguments("from_pretrained", unknown, ["encoder", "decoder", *first])
-    depths: dict[str, Any] = {f"{part.name}_layers": part.config.n_layers for part in parts}
     given = {name: value for name, value in overrides.items() if value is not None}
+    for name in (f"{part.name}_layers" for part in parts):
+        if given.get(name) in (0, -1):  # others' files leave a depth open so; nobody asks for it
+            raise CheckpointError(f"{name} is {given[name]}: expected at least 1.")
+    depths: dict[str, Any] = {
+        f"{part.name}_layers": given.get("n_layers", part.config.n_layers) for part in parts
+    }
     languages = _languages(parts, given)
     config = first.copy(
         **{
@@ -98,9 +103,10 @@ def join_parts(
     for part in parts:
         asked = config.part(part.name).n_layers
         if asked > part.config.n_layers:
+            said = f"{part.name}_layers"
             raise CheckpointError(
-                f"{part.name}_layers is {asked}, and {part.source} has {part.config.n_layers} "
-                "layers: the first of them can be taken, or all."
+                f"{said if said in given else 'n_layers'} is {asked}, and {part.source} has "
+                f"{part.config.n_layers} layers: the first of them can be taken, or all."
             )
         for path, tensor in part.tensors.items():
             tensors[f"{part.name}.{path}"] = tensor

@@ -57,6 +57,7 @@ class Settled:
         closing: The token that replaces the last one of a sequence that reaches its limit; None:
             nothing does.
         seed: Of sampling; None where nothing is drawn.
+        seed_is_drawn: Whether nobody gave it.
         start: What translations begin with.
         The others: As in `GenerationConfig`.
     """
@@ -76,6 +77,7 @@ class Settled:
     early_stopping: bool | Literal["never"]
     num_return_sequences: int
     seed: int | None
+    seed_is_drawn: bool
     temperature: float
     top_k: int
     top_p: float
@@ -215,6 +217,7 @@ def settle(
         early_stopping=_or(merged.early_stopping, False),
         num_return_sequences=merged.num_return_sequences or 1,
         seed=seed,
+        seed_is_drawn=bool(merged.do_sample) and merged.seed is None,
         temperature=_or(merged.temperature, 1.0),
         top_k=min(_or(merged.top_k, 50), config.vocab_size),
         top_p=_or(merged.top_p, 1.0),
@@ -416,6 +419,8 @@ def language_ids(
     """
     if value is None:
         return None
+    if not hasattr(value, "tolist") and hasattr(value, "numpy"):  # TensorFlow's tensors
+        value = value.numpy()
     value = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(value, (list, tuple)):
         return np.full(sentences, _language_id(config, name, value), dtype=np.int64)

@@ -23,6 +23,8 @@ from xlm_core.training.engine import Engine
 from xlm_core.whole_files import folder_written_whole, written_whole
 
 CONFIG = "config.toml"
+# Models in it: the last one, and the best by the criterion of stopping.
+MODEL, BEST = "model", "best"
 # What may change when a run goes on: where it is, how long it takes, what it says meanwhile.
 MAY_CHANGE = ("output", "readers", "duration", "stopping")
 _NAME = re.compile(r"update-(\d{6,})")
@@ -139,6 +141,7 @@ class RunFolder:
                 "another name (output)."
             )
         if newest is None:
+            self._check_models(resume=resume)
             return None
         if not resume:
             raise CheckpointError(
@@ -150,6 +153,19 @@ class RunFolder:
         except ConfigError as error:
             raise CheckpointError(f"{self.path} holds another run: {error}") from error
         return newest
+
+    def _check_models(self, *, resume: bool) -> None:
+        """Raise `CheckpointError` if a run that begins here would replace what another learned."""
+        if (self.path / MODEL).is_dir():
+            raise CheckpointError(
+                f"{self.path} holds a run that ended without a checkpoint (duration.save_every = "
+                f"0), and its {MODEL} would be overwritten: give another name (output), or move it."
+            )
+        if (self.path / BEST).is_dir() and not resume:
+            raise CheckpointError(
+                f"{self.path} holds a run without a checkpoint, and its {BEST} model would be "
+                "overwritten: begin anew by resume=True, or give another name (output)."
+            )
 
 
 @contextmanager

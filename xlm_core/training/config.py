@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -22,6 +23,8 @@ UNITS = ("updates", "tokens")
 # Intervals of a run, and their defaults in updates.
 INTERVALS = {"evaluate_every": 1000, "save_every": 1000, "log_every": 50}
 PARALLELS = ("ddp", "fsdp")
+# What every framework's generators take.
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,17 @@ class OptimizerSettings:
     mean_of_ranks: bool = False
 
     def __post_init__(self) -> None:
+        _number("optimizer.learning_rate", self.learning_rate, above=0)
+        _number("optimizer.eps", self.eps, above=0)
+        for name in ("weight_decay", "warmup_init_lr", "clip_grad_norm"):
+            _number(f"optimizer.{name}", getattr(self, name))
+        _positive("optimizer.warmup_updates", self.warmup_updates)
+        _positive("optimizer.accumulate", self.accumulate)
+        numbers = [beta for beta in self.betas if type(beta) in (int, float) and 0 <= beta < 1]
+        if len(self.betas) != 2 or len(numbers) != 2:
+            raise ConfigError(
+                f"optimizer.betas is {self.betas!r:.80}: expected two numbers, from 0 and below 1."
+            )
         # What an optimizer does not have would change nothing, in silence.
         unused = {
             "adam_inverse_sqrt": (),
@@ -159,10 +173,16 @@ class StoppingSettings:
             underscore, as the original has it, means that less is better; without it, that is
             known for perplexities.
         patience: Evaluations without a better one before it stops.
+
+    Raises:
+        ConfigError: For values that cannot be.
     """
 
     criterion: str | None = None
     patience: int = 10
+
+    def __post_init__(self) -> None:
+        _from_zero("stopping.patience", self.patience)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,8 +225,15 @@ class TrainingConfig:
         _one_of("parallel", self.parallel, PARALLELS)
         _one_of("optimizer.name", self.optimizer.name, OPTIMIZERS)
         _one_of("start.match", self.start.match, MATCHES)
-        if self.readers < 0:
-            raise ConfigError(f"readers is {self.readers}: expected a whole number from 0.")
+        _from_zero("readers", self.readers)
+        _from_zero("seed", self.seed)
+        if self.seed > LARGEST_SEED:
+            raise ConfigError(
+                f"seed is {self.seed}: expected a whole number from 0 to {LARGEST_SEED}."
+            )
+        for name in ("output", "tokenizer"):
+            if not getattr(self, name):
+                raise ConfigError(f"{name} is empty: expected the path of a folder.")
         tasks = self.tasks  # which refuses what is none
         if not tasks:
             raise ConfigError("objectives names no language: give some for clm, mlm or mt.")
@@ -217,18 +244,11 @@ class TrainingConfig:
             )
         if not started and not self.model:
             raise ConfigError("neither start nor model is given: say what the weights start from.")
-        _positive("optimizer.accumulate", self.optimizer.accumulate)
-        if len(self.optimizer.betas) != 2:
-            raise ConfigError(f"optimizer.betas is {self.optimizer.betas!r}: expected two numbers.")
         if (self.duration.updates is None) == (self.duration.tokens is None):
             raise ConfigError("duration needs updates or tokens: give one of them.")
         _positive("duration", self.duration.updates or self.duration.tokens or 0)
         for name in (*INTERVALS, "keep"):
-            if getattr(self.duration, name) < 0:
-                raise ConfigError(
-                    f"duration.{name} is {getattr(self.duration, name)}: expected a "
-                    "whole number from 0."
-                )
+            _from_zero(f"duration.{name}", getattr(self.duration, name))
         self._check_data(tasks)
         criterion = self.stopping.criterion
         if criterion is not None and criterion.lstrip("_") not in self.figures():
@@ -252,9 +272,16 @@ class TrainingConfig:
                     and len(given) == 2
                     and all(isinstance(each, str) for each in given)
                 )
-                if not (two if "-" in name else isinstance(given, str)):
+                paths = given if isinstance(given, list) else [given]
+                if not (two if "-" in name else isinstance(given, str)) or "" in paths:
                     expected = "the two corpora of a pair" if "-" in name else "one corpus"
                     raise ConfigError(f"data.{split}.{name} is {given!r:.80}: expected {expected}.")
+                other = "-".join(reversed(name.split("-")))
+                if name < other and other in getattr(self.data, split):
+                    raise ConfigError(
+                        f"data.{split} has {name} and {other}: a pair serves both directions, give "
+                        "one of them."
+                    )
         for task in tasks:
             if not self.has_text("train", task):
                 raise ConfigError(
@@ -302,7 +329,7 @@ class TrainingConfig:
         """
         path = Path(path)
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -377,3 +404,15 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
 def _positive(name: str, value: int) -> None:
     if value < 1:
         raise ConfigError(f"{name} is {value}: expected a positive whole number.")
+
+
+def _from_zero(name: str, value: int) -> None:
+    if value < 0:
+        raise ConfigError(f"{name} is {value}: expected a whole number from 0.")
+
+
+def _number(name: str, value: float, *, above: float | None = None) -> None:
+    """Raise `ConfigError` unless a number is finite, and from 0 or above a bound."""
+    if not (math.isfinite(value) and (value >= 0 if above is None else value > above)):
+        expected = "a number from 0" if above is None else f"a number above {above}"
+        raise ConfigError(f"{name} is {value}: expected {expected}.")

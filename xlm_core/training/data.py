@@ -122,6 +122,7 @@ class TrainingData:
             ConfigError: For fields that are unknown, impossible, or contradict the data.
         """
         fields, given = self.model_fields, dict(self.config.model)
+        named: set[str] = set()
         known = XLMConfig()
         for name, value in given.items():
             if not known.is_setting(name):
@@ -130,7 +131,7 @@ class TrainingData:
                     f"model.{name} is unknown: expected fields of XLMConfig.{nearest(name, names)}"
                 )
             # By its field's name: `n_words` is vocab_size.
-            name = known.attribute_map.get(name, name)
+            named.add(name := known.attribute_map.get(name, name))
             larger = name in ("vocab_size", "n_langs") and isinstance(value, int)
             if name in fields and not (value >= fields[name] if larger else value == fields[name]):
                 raise ConfigError(
@@ -144,7 +145,8 @@ class TrainingData:
                 f"{', '.join(self.config.objectives)} train a model with causal={clm}: leave it "
                 "out."
             )
-        return XLMConfig(**{**fields, **given, "causal": clm})
+        needed = {name: value for name, value in fields.items() if name not in named}
+        return XLMConfig(**{**needed, **given, "causal": clm})
 
     # -- batches ---------------------------------------------------------------------------------
 
@@ -161,6 +163,7 @@ class TrainingData:
         settings = self.config.batches
         if parts is not None:
             settings = replace(settings, parts=parts)
+        self._warn_of_short_texts()
         return TrainingBatches(
             model_config,
             self.config.tasks,
@@ -170,6 +173,22 @@ class TrainingData:
             seed=self.config.seed,
             counts=self.counts(model_config.vocab_size) if settings.sample_alpha else None,
         )
+
+    def _warn_of_short_texts(self) -> None:
+        """Warn of text that fills less than half of one batch: the rest of it is `</s>`."""
+        settings = self.config.batches
+        whole = settings.stream_rows * settings.bptt
+        short = []
+        for task in self.config.tasks:
+            if task.is_stream:
+                tokens = len(corpus_of(task, self.corpora["train"]).sentences)
+                if 2 * tokens < whole:
+                    short.append(f"{task.name} has {tokens:,} tokens")
+        if short:
+            warn(
+                f"{', '.join(short)}, and a batch of running text {whole:,}, of which the rest is "
+                "</s>: choose a smaller batches.batch_size or batches.bptt."
+            )
 
     def evaluation(
         self, model_config: XLMConfig, split: str

@@ -150,13 +150,26 @@ class TableLog:
 def read_table(path: Path) -> list[dict[str, str]]:
     """The rows of a table that `TableLog` wrote; none if there is no such file.
 
-    A last row that was cut off, as a full disk leaves it, is left out.
+    Left out are a last row that was cut off, as a full disk leaves it, and rows that hold no
+    numbers, as another program may have left them.
     """
     if not path.exists():
         return []
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8", errors="replace")
     whole = text[: text.rfind("\n") + 1]
-    return [dict(row) for row in csv.DictReader(whole.splitlines()) if row.get("update")]
+    return [dict(row) for row in csv.DictReader(whole.splitlines()) if _is_of_numbers(row)]
+
+
+def _is_of_numbers(row: Mapping[str | None, str | list[str] | None]) -> bool:
+    """Whether a row is of some update, and all that it holds is numbers."""
+    if not str(row.get("update") or "").isdecimal():
+        return False
+    try:
+        for value in row.values():
+            float(value or 0)  # type: ignore[arg-type]  # more columns than names are a list
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 class EventLog:

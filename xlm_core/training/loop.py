@@ -16,7 +16,7 @@ from typing import Any
 
 from xlm_core.containers.json_files import read_object
 from xlm_core.errors import CheckpointError, TrainingError
-from xlm_core.training.checkpoints import RunFolder
+from xlm_core.training.checkpoints import BEST, MODEL, RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.engine import Engine, Update
 from xlm_core.training.events import (
@@ -155,7 +155,7 @@ class Loop:
                 self._saved is None or self.folder.update_of(self._saved) != engine.update
             ):
                 self._save()
-            path = self.folder.save_model(engine, "model")
+            path = self.folder.save_model(engine, MODEL)
             self._tell(Saved(path, engine.update))
             return self._end("done" if self._is_done() else "early")
 
@@ -195,11 +195,13 @@ class Loop:
         if self._evaluate is None:
             return
         figures = dict(self._evaluate())
+        if not figures:  # no task has text to evaluate
+            return
         is_best = self.stopping.is_better(figures)
         engine = self.engine
         self._tell(Evaluated(engine.update, engine.tokens, self._elapsed(), figures, is_best))
         if is_best:
-            path = self.folder.save_model(engine, "best")
+            path = self.folder.save_model(engine, BEST)
             self._tell(Saved(path, engine.update))
 
     def _check_warmup(self) -> None:
@@ -271,11 +273,13 @@ class Loop:
         self._check_identity(checkpoint, state)
         try:
             self._interval, self._compared = Sums(**state["interval"]), Sums(**state["compared"])
-            self._seconds, self._evaluated = state["seconds"], state["evaluated"]
+            self._seconds, self._evaluated = float(state["seconds"]), state["evaluated"]
             if state["criterion"] == self.stopping.figure:
                 self.stopping.resume(state["stopping"])
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{checkpoint} is damaged: its state has no {error}.") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{checkpoint} is damaged: the state of its run cannot be read ({error!r:.200})."
+            ) from error
         self._saved = checkpoint
 
     def _check_identity(self, checkpoint: Path, state: Any) -> None:
@@ -299,11 +303,15 @@ class Loop:
         try:
             yield
         except (OSError, CheckpointError, TrainingError) as error:
-            kept = (
-                "There is no checkpoint yet."
-                if self._saved is None
-                else f"The last good checkpoint is {self._saved}: go on from it by resume=True."
-            )
+            if self._saved is None:
+                kept = "There is no checkpoint yet."
+            elif isinstance(error, TrainingError):  # to which the same updates lead again
+                kept = (
+                    f"The last good checkpoint is {self._saved}: start another run from its model "
+                    f"(start.model = {str(self._saved / MODEL)!r}) with a lower learning rate."
+                )
+            else:
+                kept = f"The last good checkpoint is {self._saved}: go on from it by resume=True."
             found = str(error).rstrip()
             if isinstance(error, OSError):
                 where = f" ({error.filename})" if error.filename else ""

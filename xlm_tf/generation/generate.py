@@ -124,7 +124,8 @@ class GenerationMixin(TFXLMPreTrainedModel):
                 of the prompts, unless src_lang or langs says it.
             decoder_input_ids: integer, shape (batch, target): how translations begin, with their
                 first `</s>`. Default: that alone.
-            decoder_attention_mask: integer, shape (batch, target): 0 for padding.
+            decoder_attention_mask: integer, shape (batch, target): 0 for padding. Default: all
+                that is not config.pad_index.
             decoder_langs: integer, shape (batch, target), in place of tgt_lang: one language in
                 each row.
             encoder_outputs: What the encoder returned for these sources before.
@@ -262,6 +263,12 @@ class GenerationMixin(TFXLMPreTrainedModel):
             raise InputError(
                 "do_sample=True draws a number for each row, and inside this graph it is not known "
                 "how many there are: give input_ids of a known batch size."
+            )
+        if settled.seed_is_drawn:
+            warn(
+                "generate samples inside a tf.function without seed=: its numbers are drawn once, "
+                "when the function is traced, so that every call of it gives the same samples. "
+                "Call generate outside, or give a seed to say that this is meant."
             )
         prompts = tf.cast(beginning.prompts, tf.int64)
         minimums = tf.maximum(settled.min_length - prompts, settled.min_new_tokens)

@@ -270,7 +270,7 @@ def _target(
             f"decoder_input_ids begins {ids.shape[0]} translations of {source.shape[0]} sources: "
             "give one for each."
         )
-    seen = tf.ones_like(ids, tf.bool) if mask is None else tf.cast(mask, tf.bool)
+    seen = ids != model.config.pad_index if mask is None else tf.cast(mask, tf.bool)
     _refuse_empty("decoder_input_ids", seen)
     return tf.cast(as_index(ids), tf.int64), seen
 

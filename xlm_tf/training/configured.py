@@ -92,6 +92,7 @@ def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches)
         mean_of_ranks=settings.mean_of_ranks,
         workers=config.readers,
     )
-    if config.start.model is not None and (note := run.take_original_adam(config.start.model)):
+    start = config.start
+    if start.model is not None and (note := run.take_original_adam(start.model, match=start.match)):
         run.notes += (note,)
     return run

@@ -204,7 +204,7 @@ class TrainingRun:
         self.updates_before, self._reader = state["updates_before"], None
         return dict(state.get("caller") or {})
 
-    def take_original_adam(self, path: str | os.PathLike[str]) -> str:
+    def take_original_adam(self, path: str | os.PathLike[str], *, match: str = "all") -> str:
         """Go on with the moments of a training checkpoint of the original, and its learning rate.
 
         Weights are not looked at: the model was started from the same checkpoint. What Adam does
@@ -212,6 +212,8 @@ class TrainingRun:
 
         Args:
             path: Of any checkpoint.
+            match: How the model was started from it. With "words", the rows of words and of
+                languages were copied by name, and what Adam knows of them starts afresh.
 
         Returns:
             What was taken, in words; "" of a checkpoint that is none of the original's. Of one
@@ -230,6 +232,8 @@ class TrainingRun:
             text = f"of {os.fspath(path)}, no moments of Adam are taken: {why}. They start afresh."
             warnings.warn(text, XLMWarning, stacklevel=2)
             return text
+        if match == "words":
+            moments = moments.without_tables()
         taken = 0
         for spec in self.model._owned_specs():
             variable = self.model.variable_of(spec)

@@ -167,8 +167,7 @@ class Updates:
         rate = number_in(self.inner_optimizer.learning_rate)
         raise TrainingError(
             f"{found} in update {update}, at a learning rate of {rate:.3g}: the weights are those "
-            "of before. Start again from the last checkpoint with a smaller learning rate or a "
-            "longer warm-up."
+            "of before. The learning rate may be too high, or the warm-up too short."
         )
 
     def _scale(self) -> float:

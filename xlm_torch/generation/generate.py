@@ -103,7 +103,8 @@ class GenerationMixin(XLMPreTrainedModel):
                 of the prompts, unless src_lang or langs says it.
             decoder_input_ids: int64, shape (batch, target): how translations begin, with their
                 first `</s>`. Default: that alone.
-            decoder_attention_mask: int64, shape (batch, target): 0 for padding.
+            decoder_attention_mask: int64, shape (batch, target): 0 for padding. Default: all
+                that is not config.pad_index.
             decoder_langs: int64, shape (batch, target), in place of tgt_lang: one language in each
                 row.
             encoder_outputs: What the encoder returned for these sources before.

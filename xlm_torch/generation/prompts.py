@@ -259,7 +259,7 @@ def _target(
             f"decoder_input_ids begins {len(ids)} translations of {sentences} sources: give one "
             "for each."
         )
-    seen = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask != 0
+    seen = ids != model.config.pad_index if mask is None else mask != 0
     _refuse_empty("decoder_input_ids", seen)
     return as_index(ids).long().to(device), seen.to(device)
 

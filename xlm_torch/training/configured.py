@@ -57,6 +57,7 @@ def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches)
     )
     if run.accelerator.device.type == "cpu":
         keep_freed_memory()
-    if config.start.model is not None and (note := run.take_original_adam(config.start.model)):
+    start = config.start
+    if start.model is not None and (note := run.take_original_adam(start.model, match=start.match)):
         run.notes += (note,)
     return run

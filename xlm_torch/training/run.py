@@ -51,6 +51,7 @@ from xlm_torch.training.states import (
 LOGITS_OF_EVALUATION = 2**28
 # A loss scale below this (it halves with every overflow) says that gradients are never finite.
 LOWEST_LOSS_SCALE = 2.0**-20
+_NOT_ON_CPUS = "float16 trains on GPUs alone: choose bfloat16 on this CPU."
 
 
 class TrainingRun:
@@ -109,7 +110,7 @@ class TrainingRun:
             raise ConfigError(f"accumulate is {accumulate}: expected a positive whole number.")
         self.accelerator = accelerator or accelerator_of()
         if self.accelerator.mixed_precision == "fp16" and self.accelerator.device.type == "cpu":
-            raise ConfigError("float16 trains on GPUs alone: choose bfloat16 on this CPU.")
+            raise ConfigError(_NOT_ON_CPUS)
         if self.ranks != _started():
             raise ConfigError(
                 f"{_started()} processes were started (WORLD_SIZE), and Accelerate makes "
@@ -271,8 +272,7 @@ class TrainingRun:
         self._reader = None  # which is one update ahead
         raise TrainingError(
             f"{found}, in update {self.update}, at a learning rate of {rate:.3g}: the weights are "
-            "those of before. Start again from the last checkpoint with a smaller learning rate "
-            "or a longer warm-up."
+            "those of before. The learning rate may be too high, or the warm-up too short."
         )
 
     def _batches(self) -> Iterator[list[Batch]]:
@@ -414,7 +414,7 @@ class TrainingRun:
         self._resume_random(saved.state.get("ranks"), saved.tensors)
         return dict(saved.state.get("caller") or {})
 
-    def take_original_adam(self, path: str | os.PathLike[str]) -> str:
+    def take_original_adam(self, path: str | os.PathLike[str], *, match: str = "all") -> str:
         """Go on with the moments of a training checkpoint of the original, and its learning rate.
 
         Weights are not looked at: the model was started from the same checkpoint. What Adam does
@@ -422,6 +422,8 @@ class TrainingRun:
 
         Args:
             path: Of any checkpoint.
+            match: How the model was started from it. With "words", the rows of words and of
+                languages were copied by name, and what Adam knows of them starts afresh.
 
         Returns:
             What was taken, in words; "" of a checkpoint that is none of the original's. Of one
@@ -439,6 +441,8 @@ class TrainingRun:
             text = f"of {os.fspath(path)}, no moments of Adam are taken: {why}. They start afresh."
             warnings.warn(text, XLMWarning, stacklevel=2)
             return text
+        if match == "words":
+            moments = moments.without_tables()
         taken = 0
         for parameter, name in self._names.items():
             if moments.steps.get(name) and moments.first[name].shape == tuple(parameter.shape):
@@ -527,9 +531,13 @@ def accelerator_of(precision: str = "float32") -> Any:
             computed in beside weights in float32: "bfloat16", or on GPUs "float16".
 
     Raises:
-        ConfigError: If this process trains in another precision already.
+        ConfigError: For float16 on a CPU, or if this process trains in another precision already.
         MissingPackageError: If Accelerate is not installed.
     """
+    has_gpu = torch.accelerator.is_available()
+    # Before Accelerate, which holds this process to the first precision that it was asked for.
+    if precision == "float16" and not has_gpu:
+        raise ConfigError(_NOT_ON_CPUS)
     try:
         import accelerate
     except ImportError as error:
@@ -539,7 +547,7 @@ def accelerator_of(precision: str = "float32") -> Any:
     # Steps of different tasks leave parameters of others without a gradient.
     unused = accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)
     options: dict[str, Any] = {"kwargs_handlers": [unused]}
-    if not torch.accelerator.is_available():
+    if not has_gpu:
         options["cpu"] = True  # else it would leave several processes alone
     mixed = {"bfloat16": "bf16", "float16": "fp16"}.get(precision, "no")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,18 @@ from xlm_torch import XLMWithLMHeadModel
 Write = Callable[..., Path]
 LINES = ["abc de", "a b c d e f g h", "", "fg fg"]
 NEW = ("--max-new-tokens", "5")
+
+
+@pytest.fixture
+def says(folder: Path) -> Iterator[Callable[..., None]]:
+    """Writes what the model's folder says of generation, for one test."""
+    file = folder / "generation_config.json"
+
+    def write(**settings: Any) -> None:
+        file.write_text(json.dumps(settings))
+
+    yield write
+    file.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +161,46 @@ def test_the_page_describes_what_json_writes(
         written |= {key for key in line if key != "texts"}
         written |= {f"texts[].{key}" for text in line["texts"] for key in text}
     assert described == written
+
+
+class TestWhatTheFolderSays:
+    """The generation_config.json beside a model counts where no option says otherwise."""
+
+    def test_several_sequences(
+        self, folder: Path, write: Write, capsys: Any, says: Callable[..., None]
+    ) -> None:
+        says(num_beams=3, num_return_sequences=2, max_new_tokens=5)
+        generate(folder, write(LINES), "--lang", "fr", "--no-detokenize")
+        expected = [alone(folder, line)[0] for line in LINES]
+        assert capsys.readouterr().out.split("\n")[:-1] == expected
+
+    def test_lengths(
+        self, folder: Path, write: Write, capsys: Any, says: Callable[..., None]
+    ) -> None:
+        lines = ["a b c d e f g h " * 2, "a b"]
+        for said, option in (
+            ({"max_new_tokens": 12}, ("--max-new-tokens", "12")),
+            ({"max_length": 14}, ("--max-length", "14")),
+        ):
+            generate(folder, write(lines), "--lang", "fr", *option)
+            expected = capsys.readouterr().out
+            says(**said)
+            generate(folder, write(lines), "--lang", "fr")
+            captured = capsys.readouterr()
+            assert captured.out == expected
+            assert "1 lines cut" in captured.err
+            says()
+
+    def test_samples(
+        self, folder: Path, write: Write, capsys: Any, says: Callable[..., None]
+    ) -> None:
+        options = ("--lang", "fr", "--batch-size", "1", *NEW)
+        generate(folder, write(["abc"] * 4), *options, "--do-sample", "--seed", "3")
+        expected = capsys.readouterr().out
+        assert len(set(expected.splitlines())) > 1
+        says(do_sample=True, seed=3)
+        generate(folder, write(["abc"] * 4), *options)
+        assert capsys.readouterr().out == expected
 
 
 class TestRefused:

@@ -244,6 +244,12 @@ class TestRefused:
             ((*BPE, "--nbest", "0"), "nbest is 0; expected a whole number from 1 on"),
             ((*BPE, "--nbest", "3", "--num-beams", "2"), "give num_beams of at least 3"),
             ((*BPE, "--num-beams", "0"), "num_beams is 0: expected a whole number of at least 1"),
+            (
+                (*BPE, "--num-beams", "2", "--early-stopping", "never"),
+                "give True or False, or --beam-scoring transformers.",
+            ),
+            ((*BPE, "--max-length", "9", "--max-new-tokens", "4"), "give one of them"),
+            ((*BPE, "--codes", "a"), "--codes a says how words are split, and --input-is-bpe"),
             ((*BPE, "--max-length", "600"), "the model has 512 positions"),
             ((*BPE, "--batch-size", "0"), "batch_size is 0; expected a whole number from 1 on"),
             ((*BPE, "--framework", "tf", "--device", "cpu"), "--device cpu is for PyTorch"),

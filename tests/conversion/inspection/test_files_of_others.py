@@ -59,6 +59,9 @@ def test_translation(shared: Shared) -> None:
     found = inspect(file)
     assert found.architecture == ENCODER_DECODER
     assert found.notes == ()
+    text = text_of(found)
+    assert "configuration: an encoder of 2 layers and a decoder of 2 layers, width 16" in text
+    assert "attends to both sides" not in text
     assert {name for name, why in found.why_not.items() if why is None} == {
         "safetensors",
         "facebook",

@@ -255,6 +255,14 @@ def test_what_is_refused(
         (("score", translation, text, *language), "lang was not given"),
         (("score", masked, text, *language, "--max-length", 5), "line 1 has 6 ids with its frame"),
         (("encode", masked, text, *language, "-o", "x.npy", "--json"), "x.npy is an array"),
+        (
+            ("encode", masked, text, *language, "-o", "x.npy.gz"),
+            "is the name of a compressed array",
+        ),
+        (
+            ("score", masked, text, *language, "--codes", "x", "--input-is-bpe"),
+            "--codes x says how words are split, and --input-is-bpe that they are",
+        ),
         (("encode", masked, text, *language, "--layer", 3), "layer is 3: expected 0"),
         (("encode", masked, text, *language, "--max-length", 5, "--no-truncation"), "line 1 has"),
     ):

@@ -18,7 +18,8 @@ from conversion.cli import main
 from conversion.training import dry_run, pretrain
 from conversion.training.machine import fastest_product, operations_of
 from tests.support.small_run import CAUSAL, OF_PAIRS, write_config, write_texts
-from xlm_core import XLMConfig
+from xlm_core import XLMConfig, XLMTokenizer
+from xlm_core.corpus import Corpus, CorpusWriter
 from xlm_core.errors import XLMError
 from xlm_core.training.engine import Update
 from xlm_torch import XLMForConditionalGeneration, XLMWithLMHeadModel
@@ -189,6 +190,19 @@ def test_a_second_run_is_not_begun_in_the_folder_of_the_first(translated: Path) 
     other.write_text(file.read_text().replace("seed = 3", "seed = 4"))
     with pytest.raises(XLMError, match=r"seed is 4 and was 3"):
         pretrain(other, resume=True)
+
+
+def test_a_text_in_another_order_is_another_text(folder: Path) -> None:
+    file = change(write_config(folder), "updates = 8", "updates = 3")
+    pretrain(file)
+    tokenizer = XLMTokenizer.from_pretrained(folder / "tokenizer")
+    sentences = [*Corpus.open(folder / "train.en", tokenizer)]
+    (folder / "train.en").unlink()  # a link
+    with CorpusWriter(folder / "train.en", tokenizer, ["en"]) as corpus:
+        for sentence in reversed(sentences):
+            corpus.add(sentence.tolist())
+    with pytest.raises(XLMError, match=r"of another run: data.train.en was .*; data.train.en-fr"):
+        pretrain(change(file, "updates = 3", "updates = 4"), resume=True)
 
 
 def test_nan_ends_a_run_and_keeps_its_checkpoint(

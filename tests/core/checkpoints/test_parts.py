@@ -69,6 +69,14 @@ def test_the_first_layers_are_taken(tmp_path: Path) -> None:
     assert depths == [2, 1]
     with pytest.raises(CheckpointError, match=r"decoder_layers is 3, and .* has 2 layers"):
         join_parts(one, one, {"decoder_layers": 3})
+    both = join_parts(one, one, {"n_layers": 1})
+    assert [both.config.part(part).n_layers for part in ("encoder", "decoder")] == [1, 1]
+    mixed = join_parts(one, one, {"n_layers": 1, "encoder_layers": 2})
+    assert [mixed.config.part(part).n_layers for part in ("encoder", "decoder")] == [2, 1]
+    with pytest.raises(CheckpointError, match=r"^n_layers is 3, and .* has 2 layers"):
+        join_parts(one, one, {"n_layers": 3})
+    with pytest.raises(CheckpointError, match="decoder_layers is 0: expected at least 1"):
+        join_parts(one, one, {"decoder_layers": 0})
 
 
 def test_languages_are_taken_by_name(tmp_path: Path) -> None:

@@ -97,6 +97,12 @@ def test_a_model_and_batches_of_it(folder: Path) -> None:
     assert not [*opened.evaluation(made, "test")]
 
 
+def test_a_text_that_fills_little_of_a_batch_is_named(folder: Path) -> None:
+    opened = data(folder, batches={"max_len": 5, "bptt": 4, "batch_size": 5})
+    with pytest.warns(XLMWarning, match=r"MLM-en has 9 tokens, MLM-fr has 9 tokens, and .* 20,"):
+        opened.batches(opened.model_config())
+
+
 def test_languages_are_those_of_the_tokenizer_if_it_has_all(folder: Path) -> None:
     table = {"de": 0, "en": 1, "fr": 2}
     write_folder(folder / "named", lang2id=table)
@@ -189,6 +195,7 @@ def test_a_model_may_have_room_and_a_causal_one_is_told_by_its_objective(folder:
     made = opened.model_config()
     assert (made.vocab_size, made.n_langs, made.causal) == (40, 5, False)
     assert opened.counts(40).shape == (40,)
+    assert data(folder, model=config().model | {"n_words": 40}).model_config().vocab_size == 40
     assert (
         data(folder, objectives={"clm": ["en"]}, data={"train": {"en": "en"}}).model_config().causal
     )

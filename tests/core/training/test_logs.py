@@ -57,7 +57,8 @@ def test_the_table_goes_on_where_the_run_does(tmp_path: Path) -> None:
     for event in (LOGGED, EVALUATED, Logged(60, 20_000, 9.5, {}, 1e-4, None, 1.0, {})):
         log(event)
     log.close()
-    file.write_text(file.read_text() + "70,25000,1")  # cut off
+    # What another program wrote, and a row that was cut off.
+    file.write_bytes(file.read_bytes() + b"all,1,2\n50,\xff,3\n50,1" + b",2" * 40 + b"\n70,25000,1")
     log = TableLog(file, COLUMNS, update=50)
     log(Evaluated(100, 1, 10.0, {"valid_en_mlm_ppl": math.inf}))
     log.close()

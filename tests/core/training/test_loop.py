@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.events import Begun, Ended, Evaluated, Event, Logged, Saved, Updated, Warned
 from xlm_core.training.loop import Loop
+from xlm_core.training.saved import STATE
 
 CONFIG = """
 output = "run"
@@ -62,9 +64,8 @@ class Run:
             engine,
             config,
             run,
-            evaluate=evaluate if evaluations else None,
             listeners=[self.events.append],
-            **more,
+            **{"evaluate": evaluate if evaluations else None, **more},
         )
         return loop.run(checkpoint)
 
@@ -97,6 +98,11 @@ def test_intervals_end_where_they_should(run: Run) -> None:
     assert run.weights("model") == repr(engine.weight)
     assert isinstance(run.events[0], Begun)
     assert isinstance(run.events[-1], Ended)
+
+
+def test_where_nothing_is_evaluated_nothing_is_told(run: Run) -> None:
+    run.go(FakeEngine(), evaluate=dict)
+    assert run.of(Evaluated) == []
 
 
 def test_a_run_within_its_warmup_is_told(run: Run) -> None:
@@ -164,7 +170,8 @@ def test_a_run_that_goes_on_is_the_run(tmp_path: Path, stops_at: int) -> None:
 
 
 def test_nan_keeps_the_last_good_checkpoint(run: Run) -> None:
-    with pytest.raises(TrainingError, match=r"MLM-en is nan in update 4.*update-000003.*resume"):
+    started = r"start another run from its model \(start.model = '.*update-000003/model'\)"
+    with pytest.raises(TrainingError, match=rf"MLM-en is nan in update 4.*{started}"):
         run.go(FakeEngine([1.0, 1.0, 1.0, 1.0, math.nan]))
     assert [path.name for path in RunFolder(run.folder / "run").all()] == ["update-000003"]
     assert not (run.folder / "run" / "model").exists()
@@ -182,7 +189,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(run: Run) -> None:
         engine.full_disk = update >= 6
         return {}
 
-    with pytest.raises(TrainingError, match=r"update 6: .*written.*update-000003"):
+    with pytest.raises(TrainingError, match=r"update 6: .*written.*update-000003: .*resume"):
         run.go(engine, passes=fill, evaluations=False)
     folder = run.folder / "run" / "checkpoints"
     assert [path.name for path in folder.iterdir()] == ["update-000003"]
@@ -211,6 +218,30 @@ def test_a_run_is_not_begun_over_another(run: Run) -> None:
     engine = FakeEngine()
     run.go(engine, duration="updates = 9", resume=True)  # longer than it was
     assert engine.update == 9
+
+
+def test_models_of_a_run_without_checkpoints_are_not_overwritten(run: Run) -> None:
+    never, stopping = "updates = 4, evaluate_every = 2, save_every = 0", f"criterion = '{PPL}'"
+    run.go(FakeEngine([2.0]), duration=never, stopping=stopping)
+    for resume in (False, True):
+        with pytest.raises(CheckpointError, match=r"save_every = 0\), and its model"):
+            run.go(FakeEngine([3.0]), duration=never, resume=resume)
+    (run.folder / "run" / "model").rename(run.folder / "moved")
+    with pytest.raises(CheckpointError, match=r"its best model .* resume=True"):
+        run.go(FakeEngine([3.0]), duration=never, stopping=stopping)
+    run.go(FakeEngine([3.0]), duration=never, stopping=stopping, resume=True)
+    assert run.weights("best") != (run.folder / "moved" / "weights").read_text()
+
+
+@pytest.mark.parametrize("wrong", [{"seconds": "x"}, {"interval": {"x": 1}}, {"stopping": None}])
+def test_a_damaged_state_is_named(run: Run, wrong: dict[str, Any]) -> None:
+    stopping = f"criterion = '{PPL}'"
+    run.go(FakeEngine(), duration="updates = 4, save_every = 2", stopping=stopping)
+    file = run.folder / "run" / "checkpoints" / "update-000004" / STATE
+    state = json.loads(file.read_text())
+    file.write_text(json.dumps({**state, "caller": {**state["caller"], **wrong}}))
+    with pytest.raises(CheckpointError, match=r"is damaged: the state of its run"):
+        run.go(FakeEngine(), resume=True, stopping=stopping)
 
 
 def test_a_checkpoint_of_other_corpora_is_refused(run: Run) -> None:

@@ -74,6 +74,20 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
         ("[duration]", "[duration]\ninterval_unit = 'tokens'", "evaluate_every is missing"),
         ("seed = 3", "readers = -1", "readers is -1"),
         ("[model]\nemb_dim = 64", "", "neither start nor model"),
+        ("learning_rate = 1", "learning_rate = -1", "learning_rate is -1.0: expected .* above 0"),
+        ("learning_rate = 1", "learning_rate = nan", "learning_rate is nan"),
+        ("learning_rate = 1", "eps = 0", "optimizer.eps is 0.0: expected a number above 0"),
+        ("learning_rate = 1", "betas = [0.9, 1.0]", "betas is .* from 0 and below 1"),
+        ("learning_rate = 1", 'betas = ["a", "b"]', "expected two numbers"),
+        ("learning_rate = 1", "weight_decay = -0.1", "weight_decay is -0.1: expected .* from 0"),
+        ("learning_rate = 1", "clip_grad_norm = inf", "clip_grad_norm is inf"),
+        ("learning_rate = 1", "warmup_updates = 0", "warmup_updates is 0"),
+        ("[stopping]", "[stopping]\npatience = -1", "stopping.patience is -1"),
+        ("seed = 3", "seed = -3", "seed is -3: expected a whole number from 0"),
+        ("seed = 3", "seed = 4294967296", "seed is 4294967296: .* to 4294967295"),
+        ('output = "run"', 'output = ""', "output is empty"),
+        ('en = "train.en"', 'en = ""', "data.train.en is '': expected one corpus"),
+        ("[data.valid]", 'fr-en = ["b", "a"]\n[data.valid]', "en-fr and fr-en: a pair serves both"),
         ("learning_rate = 1", 'name = "adamw2"', "Did you mean 'adamw'"),
         ("[model]", '[start]\nmodel = "a"\nencoder = "b"\n[model]', "model and encoder"),
         ("seed = 3", "seed = ", "is no TOML"),
@@ -83,6 +97,10 @@ def test_mistakes_are_named(tmp_path: Path, old: str, new: str, words: str) -> N
     assert old in FILE
     with pytest.raises(ConfigError, match=words):
         read(tmp_path, FILE.replace(old, new))
+
+
+def test_a_mark_of_byte_order_is_no_text(tmp_path: Path) -> None:
+    assert read(tmp_path, f"\ufeff{FILE}").seed == 3
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

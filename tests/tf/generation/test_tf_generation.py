@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.tf_fast_paths import count_graphs
-from xlm_core import XLMConfig
+from xlm_core import XLMConfig, XLMWarning
 from xlm_core.errors import InputError
 from xlm_core.generation import GenerationConfig
 from xlm_tf import TFXLMForConditionalGeneration, TFXLMWithLMHeadModel, formulas_only, quantize
@@ -244,6 +244,12 @@ def test_what_a_graph_cannot_do_is_refused(causal: Any, options: Any, said: str)
 
     with pytest.raises(InputError, match=re.escape(said)):
         tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
+
+
+def test_samples_of_a_graph_that_are_the_same_in_every_call_are_warned_of(causal: Any) -> None:
+    call = tf.function(causal.generate, autograph=False)
+    with pytest.warns(XLMWarning, match="without seed=.*the same samples"):
+        call(tf.constant([[7, 8]]), tgt_lang=0, max_new_tokens=2, do_sample=True)
 
 
 def test_a_sentence_of_padding_is_refused(causal: Any) -> None:

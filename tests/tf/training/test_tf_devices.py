@@ -58,6 +58,7 @@ def test_two_devices(folder: Path, alone: Any) -> None:
     assert_weights(folder / "mirrored-0.npz", alone[1])
     assert_weights(folder / "fitted.npz", alone[1])
     assert found["losses again"] == found["losses"][2:]
+    assert found["seeds"][0] != found["seeds"][1], "both drop the same"
     assert (found["ranks"], found["values"]) == (2, [1.0])
     # Each drops other entries.
     one, two = found["seeds"]
@@ -70,7 +71,9 @@ def test_two_devices(folder: Path, alone: Any) -> None:
 
 def test_two_workers(folder: Path, alone: Any) -> None:
     """Each a process: only the first writes."""
-    for rank, found in enumerate(run_processes("workers", folder, number=2)):
+    of_ranks = run_processes("workers", folder, number=2)
+    assert of_ranks[0]["seeds"] != of_ranks[1]["seeds"], "both drop the same"
+    for rank, found in enumerate(of_ranks):
         assert_as_alone(found, alone[0])
         assert_weights(folder / f"workers-{rank}.npz", alone[1])
         assert (found["ranks"], found["values"]) == (2, [1.0, 0.0])

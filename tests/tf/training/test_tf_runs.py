@@ -309,7 +309,12 @@ def test_a_run_as_configured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     moments = {"transformer.layer_norm_emb.weight": LazyTensor.of(np.full(8, 0.5))}
     steps = dict.fromkeys(moments, 4)
     monkeypatch.setattr(runs, "open_moments", lambda path: Moments(7, steps, moments, moments))
-    assert "Adam's moments of 1 parameters are taken" in run.take_original_adam("checkpoint.pth")
+    table = "transformer.lang_embeddings.weight"  # taken only if its rows are where they were
+    moments[table] = LazyTensor.of(np.zeros((small_config().n_langs, 8)))
+    steps[table] = 4
+    assert "of 2 parameters are taken" in run.take_original_adam("checkpoint.pth")
+    said = run.take_original_adam("checkpoint.pth", match="words")
+    assert "Adam's moments of 1 parameters are taken" in said
     (update,) = run.updates(1)
     rate = InverseSquareRoot(1e-2, 5)
     assert update.learning_rate == rate.at(7)
