@@ -97,6 +97,8 @@ class ObjectiveSettings:
             found = ", ".join(f"{name}={getattr(self, name)}" for name in shares)
             raise ConfigError(f"{found}: expected shares that add up to 1.")
         _check(self, "a number from 0", ("sample_alpha",), lambda x: x >= 0)
+        if not isinstance(self.group_by_size, bool):
+            raise ConfigError(f"group_by_size is {self.group_by_size!r}: expected true or false.")
         factor = ("lg_sampling_factor",)
         _check(self, "-1 or a positive number", factor, lambda x: x == -1 or x > 0)
 

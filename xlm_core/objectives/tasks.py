@@ -39,6 +39,9 @@ class Task:
             raise ConfigError(
                 f"{self.objective} of {'-'.join(self.languages) or 'nothing'}: expected {expected}."
             )
+        if not all(self.languages):
+            found = "-".join(self.languages)
+            raise ConfigError(f"{self.objective} of {found!r}: expected the name of a language.")
         if len(set(self.languages)) < len(self.languages):
             raise ConfigError(f"{self.name} pairs a language with itself: expected two languages.")
 

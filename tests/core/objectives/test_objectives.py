@@ -393,6 +393,7 @@ def test_evaluation_is_the_same_each_time(corpora: dict[str, Corpus]) -> None:
         ({"word_pred": 0}, "word_pred is 0"),
         ({"word_mask": 0.9}, "add up to 1"),
         ({"bptt": 2.5}, "bptt is 2.5"),
+        ({"group_by_size": "no"}, "group_by_size is 'no'"),
         ({"lg_sampling_factor": -2}, "lg_sampling_factor is -2"),
         ({"batch_size": True}, "batch_size is True"),
     ],
@@ -403,6 +404,8 @@ def test_impossible_settings_are_refused(given: dict[str, Any], words: str) -> N
 
 
 def test_impossible_tasks_are_refused(corpora: dict[str, Corpus]) -> None:
+    with pytest.raises(ConfigError, match="mlm of '': expected the name of a language"):
+        tasks_of("mlm", [""])
     for objective, languages, words in (
         ("bt", "en-fr-en", "back-translation"),
         ("ae", "en", "denoising"),
