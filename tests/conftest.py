@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared() -> Callable[[str], Path]:
     """From a path inside ../shared to the file; absent, the test skips, and in CI fails."""
     return shared_path
+
+
+@pytest.fixture(autouse=True)
+def operations_as_they_were() -> Iterator[None]:
+    """A run of `xlm pretrain` makes TensorFlow deterministic for good: not for other tests."""
+    yield
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.framework.config import disable_op_determinism
+
+        disable_op_determinism()
 
 
 def make_config(**values: Any) -> XLMConfig:
