@@ -102,8 +102,9 @@ def test_a_mutation_is_seen(
         scores = np.abs((found.sequences_scores - expected.sequences_scores).numpy())
         return float(scores.max())
 
-    assert differs() == 0
+    # Not 0: a narrow model goes over to graphs, once it has generated so much.
+    assert differs() < 1e-12
     with monkeypatch.context() as patch:
         mutation(patch, translator)
         assert differs() > 1e-6  # parity is held to 1e-12
-    assert differs() == 0
+    assert differs() < 1e-12
