@@ -245,6 +245,7 @@ def test_arguments_of_transformers_encoder_decoders(family: Family) -> None:
             model(**given, **{name: value})
     with pytest.raises(UnknownArgumentError, match=r"unexpected keyword .*'use_cash'"):
         model(**given, use_cash=False)
+    ones = given["langs"] * 0 + 1  # as token types, zeros say nothing
     for name in ("head_mask", "decoder_head_mask", "cross_attn_head_mask", "token_type_ids"):
         with pytest.raises(UnknownArgumentError, match=f"does not take {name}="):
-            model.generate(given["input_ids"], src_lang=0, tgt_lang=1, **{name: given["langs"]})
+            model.generate(given["input_ids"], src_lang=0, tgt_lang=1, **{name: ones})
