@@ -274,7 +274,6 @@ def _family(
             "errors",
             "containers",
             "weight table",
-            "checkpoints",
             "tokenizer",
             "objectives",
             "rules of training",

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from xlm_core.checkpoints import open_moments
-from xlm_core.errors import CheckpointError, ConfigError, TrainingError, XLMError, XLMWarning
+from xlm_core.errors import ConfigError, TrainingError
 from xlm_core.objectives import Batch, TrainingBatches
 from xlm_core.objectives.randomness import generator_of
 from xlm_core.training.engine import Update
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
-from xlm_core.training.saved import state_of
+from xlm_core.training.moments import moments_to_take, text_of_taken
+from xlm_core.training.saved import state_of, write_on_main
 from xlm_core.weights import Kind, name_of
 from xlm_tf.optimizers import OriginalAdam
 from xlm_tf.training.losses import TFWithObjectives
@@ -165,7 +164,7 @@ class TrainingRun:
 
     def save_model(self, folder: str | os.PathLike[str]) -> None:
         """Write the model alone, as `save_pretrained` does: every process has to call it."""
-        self._on_main(lambda: self.model.save_pretrained(folder))
+        write_on_main(self, lambda: self.model.save_pretrained(folder))
 
     def save(self, folder: str | os.PathLike[str], state: Mapping[str, Any] | None = None) -> None:
         """Write a folder from which the run goes on exactly: whole, or not at all.
@@ -188,7 +187,7 @@ class TrainingRun:
             "ranks": self.ranks,
             "caller": dict(state or {}),
         }
-        self._on_main(lambda: write_run(folder, self.whole, described))
+        write_on_main(self, lambda: write_run(folder, self.whole, described))
 
     def resume(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
         """Go on from a folder that `save` wrote, with any number of ranks.
@@ -222,18 +221,13 @@ class TrainingRun:
         Raises:
             CheckpointError: If it is damaged.
         """
-        moments = open_moments(path)
-        if moments is None:
-            return ""
         updates = self.whole.updates
         inner = updates.inner_optimizer
-        if not moments.steps or not isinstance(inner, OriginalAdam):
-            why = "it has no state of Adam" if not moments.steps else "this is another optimizer"
-            text = f"of {os.fspath(path)}, no moments of Adam are taken: {why}. They start afresh."
-            warnings.warn(text, XLMWarning, stacklevel=2)
-            return text
-        if match == "words":
-            moments = moments.without_tables()
+        moments, why = moments_to_take(
+            path, match=match, is_original_adam=isinstance(inner, OriginalAdam)
+        )
+        if moments is None:
+            return why
         taken = 0
         for spec in self.model._owned_specs():
             variable = self.model.variable_of(spec)
@@ -255,26 +249,8 @@ class TrainingRun:
                 taken += 1
         self.updates_before = moments.updates or 0
         inner.iterations.assign(self.updates_before)
-        text = f"of {os.fspath(path)}, Adam's moments of {taken} parameters are taken"
-        if taken < len(updates.variables):
-            text += f", those of {len(updates.variables) - taken} start afresh"
-        if self.learning_rate is not None and self.updates_before:
-            text += f"; the learning rate goes on behind its {self.updates_before} updates"
-        return f"{text}."
+        behind = self.updates_before if self.learning_rate is not None else 0
+        return text_of_taken(path, taken, len(updates.variables), updates_before=behind)
 
     def _state(self) -> dict[str, Any]:
         return state_of(self.batches, accumulate=self.accumulate, mean_of_ranks=self.mean_of_ranks)
-
-    def _on_main(self, write: Callable[[], None]) -> None:
-        """Write on the main process; if that fails, every process raises."""
-        failure: XLMError | OSError | None = None
-        if self.is_main:
-            try:
-                write()
-            except (XLMError, OSError) as error:
-                failure = error
-        failed = sum(self.of_all_ranks(float(failure is not None)))  # and wait for the main one
-        if failure is not None:
-            raise failure
-        if failed:
-            raise CheckpointError("the main process could not write: its error says why.")

@@ -14,14 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xlm_core.checkpoints import open_moments
 from xlm_core.distribution import install_command
 from xlm_core.errors import (
     CheckpointError,
     ConfigError,
     MissingPackageError,
     TrainingError,
-    XLMError,
     XLMWarning,
 )
 from xlm_core.objectives import Batch, TrainingBatches
@@ -31,7 +29,8 @@ from xlm_core.training.config import PARALLELS
 from xlm_core.training.engine import Update
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
-from xlm_core.training.saved import RANDOM, read_run, run_written_whole, state_of
+from xlm_core.training.moments import moments_to_take, text_of_taken
+from xlm_core.training.saved import RANDOM, read_run, run_written_whole, state_of, write_on_main
 from xlm_torch.optimizers import OriginalAdam, refuse_sparse
 from xlm_torch.pretrained import tensor_of
 from xlm_torch.training.clipping import clip_gradients
@@ -341,7 +340,7 @@ class TrainingRun:
     def save_model(self, folder: str | os.PathLike[str]) -> None:
         """Write the model alone, as `save_pretrained` does: every rank has to call it."""
         weights = self._weights()
-        self._on_main(lambda: self.model.save_pretrained(folder, state_dict=weights))
+        write_on_main(self, lambda: self.model.save_pretrained(folder, state_dict=weights))
 
     def save(self, folder: str | os.PathLike[str], state: Mapping[str, Any] | None = None) -> None:
         """Write a folder from which the run goes on exactly: whole, or not at all.
@@ -376,7 +375,7 @@ class TrainingRun:
             with run_written_whole(folder, described, lazy_tensors(tensors)) as model:
                 self.model.save_pretrained(model, state_dict=weights)
 
-        self._on_main(write)
+        write_on_main(self, write)
 
     def resume(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
         """Go on from a folder that `save` wrote.
@@ -432,17 +431,12 @@ class TrainingRun:
         Raises:
             CheckpointError: If it is damaged.
         """
-        moments = open_moments(path)
-        if moments is None:
-            return ""
         inner = self._inner_optimizer()
-        if not moments.steps or not isinstance(inner, OriginalAdam):
-            why = "it has no state of Adam" if not moments.steps else "this is another optimizer"
-            text = f"of {os.fspath(path)}, no moments of Adam are taken: {why}. They start afresh."
-            warnings.warn(text, XLMWarning, stacklevel=2)
-            return text
-        if match == "words":
-            moments = moments.without_tables()
+        moments, why = moments_to_take(
+            path, match=match, is_original_adam=isinstance(inner, OriginalAdam)
+        )
+        if moments is None:
+            return why
         taken = 0
         for parameter, name in self._names.items():
             if moments.steps.get(name) and moments.first[name].shape == tuple(parameter.shape):
@@ -453,12 +447,8 @@ class TrainingRun:
                     fill(state[key], tensor_of(of[name].read()).to(parameter.dtype))
                 taken += 1
         self.updates_before = moments.updates or 0
-        text = f"of {os.fspath(path)}, Adam's moments of {taken} parameters are taken"
-        if taken < len(self._names):
-            text += f", those of {len(self._names) - taken} start afresh"
-        if self.learning_rate is not None and self.updates_before:
-            text += f"; the learning rate goes on behind its {self.updates_before} updates"
-        return f"{text}."
+        behind = self.updates_before if self.learning_rate is not None else 0
+        return text_of_taken(path, taken, len(self._names), updates_before=behind)
 
     def _state(self) -> dict[str, Any]:
         return state_of(self.batches, accumulate=self.accumulate, mean_of_ranks=self.mean_of_ranks)
@@ -468,20 +458,6 @@ class TrainingRun:
         if reshard is not None:  # what an evaluation left whole
             reshard()
         return {name: whole(x) for x, name in self._names.items()}
-
-    def _on_main(self, write: Any) -> None:
-        """Write on the main process; if that fails, every rank raises."""
-        failure: XLMError | OSError | None = None
-        if self.is_main:
-            try:
-                write()
-            except (XLMError, OSError) as error:
-                failure = error
-        failed = sum(self.of_all_ranks(float(failure is not None)))  # and wait for the main one
-        if failure is not None:
-            raise failure
-        if failed:
-            raise CheckpointError("the main process could not write: its error says why.")
 
     def _inner_optimizer(self) -> torch.optim.Optimizer:
         return getattr(self.optimizer, "optimizer", self.optimizer)

@@ -24,6 +24,7 @@ from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.corpus import Corpus
 from xlm_core.errors import CheckpointError, ConfigError, InputError, TrainingError, XLMWarning
 from xlm_core.objectives import EvaluationBatches, ObjectiveSettings
+from xlm_core.training import moments as taking
 from xlm_core.training.config import OptimizerSettings, TrainingConfig
 from xlm_core.training.learning_rate import InverseSquareRoot
 from xlm_tf import TFXLMForConditionalGeneration, TFXLMModel, TFXLMWithLMHeadModel
@@ -39,9 +40,6 @@ from xlm_tf.training import (
     making_models,
     model_dtype,
     optimizer_of,
-)
-from xlm_tf.training import (
-    run as runs,
 )
 
 MLM = MASKED_TASKS[:1]
@@ -308,7 +306,7 @@ def test_a_run_as_configured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     run = configured_run(config, model, small_batches(folder, model.config, MASKED_TASKS[:1]))
     moments = {"transformer.layer_norm_emb.weight": LazyTensor.of(np.full(8, 0.5))}
     steps = dict.fromkeys(moments, 4)
-    monkeypatch.setattr(runs, "open_moments", lambda path: Moments(7, steps, moments, moments))
+    monkeypatch.setattr(taking, "open_moments", lambda path: Moments(7, steps, moments, moments))
     table = "transformer.lang_embeddings.weight"  # taken only if its rows are where they were
     moments[table] = LazyTensor.of(np.zeros((small_config().n_langs, 8)))
     steps[table] = 4
@@ -319,7 +317,7 @@ def test_a_run_as_configured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     rate = InverseSquareRoot(1e-2, 5)
     assert update.learning_rate == rate.at(7)
     assert float(run.optimizer.learning_rate) == pytest.approx(rate.at(8))
-    monkeypatch.setattr(runs, "open_moments", lambda path: Moments())
+    monkeypatch.setattr(taking, "open_moments", lambda path: Moments())
     with pytest.warns(XLMWarning, match="no moments of Adam"):
         run.take_original_adam("checkpoint.pth")
     with (
