@@ -28,18 +28,27 @@ def linear_cross_entropy(
         weight: float, shape (vocabulary, hidden).
         bias: float, shape (vocabulary,).
         labels: integer, shape (rows,), all in the vocabulary: pick the rows that count before.
-        keeps_logits: Keep the logits for the backward pass; else the vocabulary is gone through
-            in parts, and once more in the backward pass.
+        keeps_logits: Keep the logits for the backward pass, as `may_keep_logits` allowed; else it
+            is asked once more when the number of rows is known, and without its leave the
+            vocabulary is gone through in parts, and once more in the backward pass.
     """
     labels = tf.cast(labels, tf.int32)
     rows = tf.maximum(tf.shape(hidden)[0], 1)
-    if keeps_logits:
-        total = _sum_of_losses(hidden, weight, bias, labels)
-    else:
+
+    def kept() -> tf.Tensor:
+        return _sum_of_losses(hidden, weight, bias, labels)
+
+    def in_parts() -> tf.Tensor:
         # The gradient of a part of the matrix is a part as well.
         longer = tf.maximum(rows, hidden.shape[-1])
         words = tf.maximum(PART_OF_LOGITS // (_size_of(hidden.dtype) * longer), 1)
-        total = _in_parts(hidden, weight, bias, labels, tf.minimum(words, bias.shape[0]))
+        return _in_parts(hidden, weight, bias, labels, tf.minimum(words, bias.shape[0]))
+
+    most = KEPT_LOGITS // (bias.shape[0] * _size_of(hidden.dtype))
+    if keeps_logits:
+        total = kept()
+    else:
+        total = tf.cond(rows <= most, kept, in_parts) if most else in_parts()
     return total / tf.cast(rows, total.dtype)
 
 
