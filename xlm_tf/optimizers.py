@@ -176,6 +176,22 @@ class OriginalAdam(keras.optimizers.Optimizer):
         # What gradients are multiplied by in the update that is being made; None: nothing.
         self._factor: tf.Tensor | None = None
 
+    def apply_times(self, factor: tf.Tensor, gradients: list[Any], variables: list[Any]) -> None:
+        """`apply` gradients that are multiplied by a factor, without a pass of its own over them.
+
+        Args:
+            factor: float, shape ().
+            gradients, variables: As in `apply`.
+        """
+        if tf.distribute.has_strategy() or only_formulas():
+            self.apply(clipped(gradients, factor), variables)
+            return
+        self._factor = factor
+        try:
+            self.apply(gradients, variables)
+        finally:
+            self._factor = None
+
     def build(self, variables: Iterable[Any]) -> None:
         """Make the moments and counts of these variables."""
         if self.built:
@@ -285,10 +301,11 @@ class OriginalAdam(keras.optimizers.Optimizer):
         # Of a norm that is not finite every gradient becomes NaN, as in Keras.
         factor = largest * (1 / norm) + (norm - norm)
         factor = tf.where(norm <= largest, tf.ones_like(norm), factor)
-        if not tf.distribute.has_strategy():
+        if not tf.distribute.has_strategy() and self._factor is None:
             self._factor = factor  # `update_step` multiplies
-            return [None if x is None else tf.convert_to_tensor(x) for x in grads]
-        remaining = iter(clipped(dense, factor))
+        else:
+            dense = clipped(dense, factor)
+        remaining = iter(dense)
         return [None if x is None else next(remaining) for x in grads]
 
     def _backend_update_step(self, *arguments: Any) -> None:
