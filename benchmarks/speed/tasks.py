@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -15,8 +16,8 @@ FIRST_WORD = 6  # ids below are special
 COMPARED_SENTENCES = 2
 # AdamW of every library; their defaults differ.
 LEARNING_RATE, BETAS, EPSILON, DECAY = 1e-5, (0.9, 0.999), 1e-8, 0.01
-# Made in one run of a task "update": one alone may take less than a clock tells well.
-UPDATES = 10
+# For so long a run of a task "update" makes updates: one alone may take less than a clock tells.
+SECONDS_OF_UPDATES = 0.2
 # Largest norm of all gradients together, where they are clipped.
 CLIP = 5.0
 
@@ -161,9 +162,18 @@ def sizes_of(task: Task) -> list[tuple[int, ...]]:
 
 def gradients_of(task: Task) -> Iterator[np.ndarray]:
     """float32, one for each of `sizes_of`."""
-    rng = np.random.default_rng(0)
+    drawn = np.random.default_rng(0).standard_normal(2**20, dtype=np.float32)
     for size in sizes_of(task):
-        yield rng.standard_normal(size, dtype=np.float32)
+        yield np.resize(drawn, size)
+
+
+def seconds_of(update: Callable[[], object]) -> float:
+    """The time of one update, of several one after the other."""
+    start, made = time.perf_counter(), 0
+    while (passed := time.perf_counter() - start) < SECONDS_OF_UPDATES or not made:
+        update()
+        made += 1
+    return passed / made
 
 
 def bytes_of_update(task: Task) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import keras
 import tensorflow as tf
 
@@ -13,9 +11,9 @@ from benchmarks.speed.tasks import (
     DECAY,
     EPSILON,
     LEARNING_RATE,
-    UPDATES,
     Task,
     gradients_of,
+    seconds_of,
     sizes_of,
 )
 
@@ -41,9 +39,6 @@ def prepared(task: Task, optimizer: str) -> Prepared:
         made.apply(gradients, variables)
 
     def run() -> dict[str, float]:
-        start = time.perf_counter()
-        for _ in range(UPDATES):
-            update()
-        return {"seconds": (time.perf_counter() - start) / UPDATES}
+        return {"seconds": seconds_of(update)}
 
     return Prepared(run)

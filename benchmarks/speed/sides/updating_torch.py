@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
 
 from benchmarks.speed.protocol import Prepared
@@ -12,9 +10,9 @@ from benchmarks.speed.tasks import (
     DECAY,
     EPSILON,
     LEARNING_RATE,
-    UPDATES,
     Task,
     gradients_of,
+    seconds_of,
     sizes_of,
 )
 
@@ -40,9 +38,6 @@ def prepared(task: Task, optimizer: str) -> Prepared:
     )
 
     def run() -> dict[str, float]:
-        start = time.perf_counter()
-        for _ in range(UPDATES):
-            made.step()
-        return {"seconds": (time.perf_counter() - start) / UPDATES}
+        return {"seconds": seconds_of(made.step)}
 
     return Prepared(run)
