@@ -96,9 +96,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         with Pool(folder, options.peers_python, options.original) as pool:
             for name in contenders_of(todo[0], effort) if todo else ():
                 pool.of(name)  # imports its libraries meanwhile
-            # In a process of its own, whose memory ends with it.
-            build = [sys.executable, "-m", "benchmarks.speed.weights", str(folder)]
-            subprocess.run([*build, json.dumps(asdict(shape))], check=True)
+            if not all(row.task.kind == "update" for row in todo):  # which looks at no model
+                # In a process of its own, whose memory ends with it.
+                build = [sys.executable, "-m", "benchmarks.speed.weights", str(folder)]
+                subprocess.run([*build, json.dumps(asdict(shape))], check=True)
             for number, row in enumerate(todo, 1):
                 results.append(measure(row, pool, effort, todo[number:]))
                 print(table(results[-1]), flush=True)
