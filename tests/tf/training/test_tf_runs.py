@@ -250,6 +250,10 @@ def test_what_cannot_be_is_refused(folder: Path) -> None:
         whole.compile(OriginalAdam(1e-3, gradient_accumulation_steps=2))
     with pytest.raises(ConfigError, match="clip_grad_norm is -1"):
         whole.compile(OriginalAdam(1e-3), clip_grad_norm=-1.0)
+    with pytest.raises(ConfigError, match="clip_grad_norm is nan"):
+        whole.compile(OriginalAdam(1e-3), clip_grad_norm=float("nan"))
+    with pytest.raises(ConfigError, match=r"half precision \(bfloat16\).*mixed_bfloat16"):
+        small_run(folder, tasks=MASKED_TASKS, config=ONE_LAYER, dtype="bfloat16")
     whole.compile(OriginalAdam(1e-3))
     with pytest.raises(InputError, match="expected what dataset_of"):
         whole.fit(tf.data.Dataset.from_tensors({"input_ids": [[1]]}))

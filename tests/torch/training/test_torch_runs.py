@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 
 from tests.support.shared import shared_path
 from tests.support.training_runs import (
@@ -227,6 +228,14 @@ def test_what_cannot_be_trained_is_refused(folder: Folder, monkeypatch: pytest.M
         WithObjectives(XLMForConditionalGeneration(config), tasks_of("clm", ["en"]))
     with pytest.raises(ConfigError, match="parallel is 'deepspeed'"):
         small_run(folder, parallel="deepspeed")
+    for norm in (-1.0, float("nan")):  # which would turn gradients around, or vanish in a `min`
+        with pytest.raises(ConfigError, match=f"clip_grad_norm is {norm}"):
+            small_run(folder, clip_grad_norm=norm)
+    for number in (0, 1.5, True):
+        with pytest.raises(ConfigError, match=f"accumulate is {number}"):
+            small_run(folder, accumulate=number)
+    with pytest.raises(ConfigError, match=r"accumulates.*_steps = 4\).*give accumulate="):
+        small_run(folder, accelerator=Accelerator(cpu=True, gradient_accumulation_steps=4))
     with pytest.raises(ConfigError, match="in another precision already, and not in bfloat16"):
         runs.accelerator_of("bfloat16")
     monkeypatch.setenv("WORLD_SIZE", "2")
