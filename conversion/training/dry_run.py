@@ -183,8 +183,8 @@ def dry_run(
 def measured(parts: RunParts) -> tuple[float, float]:
     """Seconds and operations of an update, the mean.
 
-    The first update of a kind, or of several together, does not count: it makes graphs. Whole iterations
-    over the tasks are measured, which take different times.
+    The first update of a kind, or of several together, does not count: it makes graphs. Whole
+    iterations over the tasks are measured, which take different times.
     """
     kinds = {task.name: (task.objective, task.is_stream) for task in parts.config.tasks}
     steps = len(parts.batches.schedule.slots)
