@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -329,6 +330,30 @@ def test_a_run_as_configured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
         making_models(configuration(values | {"parallel": "fsdp"}, data)),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("jobs", "number"),
+    [({}, 0), ({"worker": ["a:1"]}, 1), ({"worker": ["a:1", "b:1"]}, 2)]
+    + [({"chief": ["a:1"], "worker": ["b:1"]}, 2)],
+)
+def test_a_chief_is_one_of_the_workers(jobs: dict[str, Any], number: int) -> None:
+    """Else each of the two would train alone, in one folder."""
+    assert configured.workers_in(json.dumps({"cluster": jobs})) == number
+
+
+@pytest.mark.parametrize(
+    ("cluster", "words"),
+    [
+        ("{", "expected JSON of a cluster"),
+        ("[]", "expected JSON of a cluster"),
+        ('{"cluster": {"worker": 2}}', "expected JSON of a cluster"),
+        ('{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}}', "names ps: expected a chief"),
+    ],
+)
+def test_other_clusters_are_refused(cluster: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        configured.workers_in(cluster)
 
 
 def configuration(values: dict[str, Any], sections: dict[str, Any]) -> TrainingConfig:
