@@ -334,8 +334,12 @@ def test_a_run_as_configured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize(
     ("jobs", "number"),
-    [({}, 0), ({"worker": ["a:1"]}, 1), ({"worker": ["a:1", "b:1"]}, 2)]
-    + [({"chief": ["a:1"], "worker": ["b:1"]}, 2)],
+    [
+        ({}, 0),
+        ({"worker": ["a:1"]}, 1),
+        ({"worker": ["a:1", "b:1"]}, 2),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, 2),
+    ],
 )
 def test_a_chief_is_one_of_the_workers(jobs: dict[str, Any], number: int) -> None:
     """Else each of the two would train alone, in one folder."""
