@@ -106,6 +106,8 @@ class Updates:
                 "that use other variables would make wrong means: leave it out, and give "
                 "accumulate= to dataset_of or TrainingRun."
             )
+        if not self.variables:
+            raise ConfigError("the model has nothing to train: no variable of it is trainable.")
         if self.whole.model.variable_dtype in ("float16", "bfloat16"):
             raise ConfigError(
                 f"weights are in half precision ({self.whole.model.variable_dtype}), in which "

@@ -575,6 +575,8 @@ def _check_trainable(model: Any, optimizer: torch.optim.Optimizer) -> None:
             f"the optimizer has {len(optimized)} parameters that are not the model's: make it "
             "from this model's, after the model was moved or resized."
         )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError("the model has nothing to train: no parameter requires gradients.")
     if narrow:
         raise ConfigError(
             f"weights are in half precision, in which small updates vanish: {_some(narrow)}. Call "

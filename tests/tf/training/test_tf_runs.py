@@ -253,6 +253,14 @@ def test_what_cannot_be_is_refused(folder: Path) -> None:
         whole.compile(OriginalAdam(1e-3), clip_grad_norm=-1.0)
     with pytest.raises(ConfigError, match="clip_grad_norm is nan"):
         whole.compile(OriginalAdam(1e-3), clip_grad_norm=float("nan"))
+    for option in ({"jit_compile": True}, {"loss": "mse"}, {"metrics": ["accuracy"]}):
+        with pytest.raises(ConfigError, match=f"compile got {next(iter(option))}="):
+            whole.compile(OriginalAdam(1e-3), **option)
+    whole.compile(OriginalAdam(1e-3), loss=None, jit_compile=False)
+    model.trainable = False
+    with pytest.raises(ConfigError, match="nothing to train"):
+        whole.compile(OriginalAdam(1e-3))
+    model.trainable = True
     with pytest.raises(ConfigError, match=r"half precision \(bfloat16\).*mixed_bfloat16"):
         small_run(folder, tasks=MASKED_TASKS, config=ONE_LAYER, dtype="bfloat16")
     whole.compile(OriginalAdam(1e-3))

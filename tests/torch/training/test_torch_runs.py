@@ -222,6 +222,8 @@ def test_what_cannot_be_trained_is_refused(folder: Folder, monkeypatch: pytest.M
         made(lambda model: setattr(model, "adapter", torch.nn.Linear(2, 2)))
     with pytest.raises(ConfigError, match=r"transformer.embeddings is sparse"):
         made(lambda model: setattr(model.transformer.embeddings, "sparse", True))
+    with pytest.raises(ConfigError, match="nothing to train"):
+        made(lambda model: model.requires_grad_(False))
     with pytest.raises(ConfigError, match="MT-fr-en cannot train a XLMWithLMHeadModel"):
         WithObjectives(XLMWithLMHeadModel(config), ALL_TASKS)
     with pytest.raises(ConfigError, match="CLM-en cannot train a XLMForConditionalGeneration"):
