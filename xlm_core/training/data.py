@@ -138,6 +138,19 @@ class TrainingData:
                     f"model.{name} is {value!r:.80}, and the tokenizer and the languages of the "
                     f"data need {fields[name]!r:.80}: leave it out."
                 )
+        translates = any(task.objective == "mt" for task in self.config.tasks)
+        for name in () if translates else ("encoder_layers", "decoder_layers"):
+            if given.get(name) is not None:
+                raise ConfigError(
+                    f"model.{name} is {given[name]!r:.80}, and without mt there is no "
+                    "encoder-decoder: give n_layers."
+                )
+        if given.get("is_encoder_decoder", translates) != translates:
+            raise ConfigError(
+                f"model.is_encoder_decoder is {given['is_encoder_decoder']!r:.80}, and the "
+                f"objectives {', '.join(self.config.objectives)} train a model where it is "
+                f"{translates}: leave it out."
+            )
         clm = any(task.objective == "clm" for task in self.config.tasks)
         if given.get("causal", clm) != clm:
             raise ConfigError(
@@ -146,7 +159,8 @@ class TrainingData:
                 "out."
             )
         needed = {name: value for name, value in fields.items() if name not in named}
-        return XLMConfig(**{**needed, **given, "causal": clm})
+        config = XLMConfig(**{**needed, **given, "causal": clm, "is_encoder_decoder": translates})
+        return config.of_both_parts() if translates else config
 
     # -- batches ---------------------------------------------------------------------------------
 

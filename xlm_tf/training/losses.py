@@ -17,6 +17,15 @@ from xlm_tf.training.updates import Updates, scored
 from xlm_tf.translation import TFXLMForConditionalGeneration
 
 
+# Arguments of Keras' `compile`, and their values that change nothing here.
+_OPTIONS: dict[str, tuple[Any, ...]] = {
+    "jit_compile": (False, None, "auto"),
+    "steps_per_execution": (1, None),
+    "auto_scale_loss": (True,),
+    **dict.fromkeys(("loss", "loss_weights", "metrics", "weighted_metrics"), (None,)),
+}
+
+
 @keras.saving.register_keras_serializable(package="xlm_models")
 class TFWithObjectives(keras.Model):
     """A model that is called with a task and the arguments of its batch.
@@ -128,6 +137,7 @@ class TFWithObjectives(keras.Model):
         clip_grad_norm: float = 0.0,
         mean_of_ranks: bool = False,
         run_eagerly: bool = False,
+        **options: Any,
     ) -> None:
         """Say how weights are updated.
 
@@ -138,10 +148,19 @@ class TFWithObjectives(keras.Model):
                 0: any.
             mean_of_ranks: As in `TrainingRun`.
             run_eagerly: Without graphs, to look for errors.
+            options: Further ones of `keras.Model.compile`, as far as they change nothing: the
+                losses are those of the tasks, and XLA would compile every width of a batch anew.
 
         Raises:
-            ConfigError: If the optimizer cannot serve here.
+            ConfigError: If the optimizer cannot serve here, or for options that would change what
+                is done.
         """
+        for name, value in options.items():
+            if name not in _OPTIONS or value not in _OPTIONS[name]:
+                raise ConfigError(
+                    f"compile got {name}={value!r:.60}: expected an optimizer, clip_grad_norm, "
+                    "mean_of_ranks and run_eagerly; losses are those of the tasks."
+                )
         with self.distribute_strategy.scope():
             super().compile(optimizer=optimizer, run_eagerly=run_eagerly, jit_compile=False)
         self._updates = Updates(
