@@ -19,7 +19,7 @@ ONLY_TORCH_FILES = {
     "fast/onednn.py": "TensorFlow chooses its products itself",
     "fast/packing.py": "TensorFlow orders matrices at each product",
     "fast/one_position.py": "a step in TensorFlow is a graph, in which calls cost nothing",
-    "fast/dropout.py": "TensorFlow draws its random numbers fast itself",
+    "fast/dropout.py": "in TensorFlow the formula of layers.py draws alike",
     "training/clipping.py": "in TensorFlow a part of the graph of a step",
     "training/sharding.py": "tf.distribute has copies of a model alone",
     "fast/memory.py": "TensorFlow keeps memory by itself",
@@ -33,6 +33,8 @@ ONLY_TF_FILES = {
     "datasets.py": "PyTorch has DataLoader",
     "sample_weights.py": "arguments of Keras' fit, as keras_model.py",
     "fast/graphs.py": "PyTorch needs no graph to be fast",
+    "fast/adam.py": "PyTorch's own operations make one pass",
+    "fast/norm.py": "PyTorch's layer_norm is one operation, forward and backward",
     "generation/steps.py": "as fast/graphs.py: a step of TensorFlow is a graph",
     "training/updates.py": "as fast/graphs.py: what Keras' fit and a run have in common",
     "training/callbacks.py": "of Keras' fit",
@@ -53,6 +55,7 @@ KERAS_HOOK = "build"
 KERAS_ARGUMENTS = {
     "training": {"forward", "encode", "_encode", "_run"},
     "recompute": {"_encode"},
+    "trained": {"linear"},
     "seed": {
         *("forward", "attend", "layer", "_layer", "_embed", "run_layer"),
         *("attend_to_sentence", "attend_to_cache", "attend_to_source"),
@@ -243,6 +246,7 @@ ONLY_TF: dict[str, str] = {
     "optimizers.SMALLEST_IN_PARTS": "of AdamW",
     "training/collating.ObjectiveCollator.output_signature": "PyTorch asks for none",
     "training/collating.collated_dataset": "PyTorch has DataLoader",
+    "optimizers.OriginalAdam.apply_times": "as optimizers.clipped",
     "optimizers.OriginalAdam.build": "what an optimizer of Keras has to define",
     "optimizers.OriginalAdam.get_config": "as above",
     "optimizers.OriginalAdam.update_step": "as above",

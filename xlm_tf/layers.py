@@ -38,7 +38,7 @@ VALUES = 2**16
 
 
 def _dropout_factors(like: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
-    """What dropout multiplies by: 0 where an entry is dropped, else 1 / the share that stays.
+    """What dropout multiplies by: 0 where an entry is dropped, else 1 / (1 - rate).
 
     Drawing is most of dropout's time: 64 bits serve four entries, half of what TensorFlow draws.
     """
@@ -46,7 +46,7 @@ def _dropout_factors(like: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor
     drawn = tf.random.stateless_uniform(((size + 3) // 4,), seed, None, None, tf.int64)
     values = tf.reshape(tf.bitcast(drawn, tf.int16), (-1,))[:size]
     stays = tf.reshape(values, tf.shape(like)) >= dropped - VALUES // 2
-    return tf.cast(stays, like.dtype) * (VALUES / (VALUES - dropped))
+    return tf.cast(stays, like.dtype) * (1 / (1 - rate))
 
 
 def other_seed(seed: tf.Tensor | None) -> tf.Tensor | None:

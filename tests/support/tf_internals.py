@@ -22,12 +22,14 @@ from xlm_core.weights import TensorSpec
 from xlm_tf import heads, language_model, optimizers, sequence_summary
 from xlm_tf.fast import attention, graphs, integers, path, vocabulary_loss
 from xlm_tf.fast import embedding as embeddings
+from xlm_tf.fast import adam
 from xlm_tf.fast import layer as layers
 from xlm_tf.fast import linear as linears
 from xlm_tf.fast.integers import chosen_product as chosen_integer_product
 from xlm_tf.fast.integers import integer_feed_forward, integer_linears, is_exact, round_rows
 from xlm_tf.fast.integers import rounded_up as compiled_rows
 from xlm_tf.fast.linear import linear
+from xlm_tf.fast.norm import normalise
 from xlm_tf.fast.rule import are_traced, tracing
 from xlm_tf.fast.unpadding import Unpadding, choose_unpadding, gather_rows
 from xlm_tf.fast.vocabulary_loss import linear_cross_entropy, may_keep_logits
@@ -45,6 +47,7 @@ __all__ = [
     "linear",
     "linear_cross_entropy",
     "may_keep_logits",
+    "normalise",
     "round_rows",
     "tracing",
 ]
@@ -358,6 +361,11 @@ def decay_in_parts(monkeypatch: pytest.MonkeyPatch, *, smallest: int, part: int)
     """Bytes from which on AdamW lets a weight decay in parts, and bytes of a part."""
     monkeypatch.setattr(optimizers, "SMALLEST_IN_PARTS", smallest)
     monkeypatch.setattr(optimizers, "PART", part)
+
+
+def compile_every_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let XLA compile the updates of variables of every size."""
+    monkeypatch.setattr(adam, "SMALLEST_COMPILED", 0)
 
 
 def forget_optimizer_functions() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.original_adam import PlainAdam
+from tests.support.tf_internals import compile_every_update
 from xlm_core.errors import ConfigError
 from xlm_tf import formulas_only
 from xlm_tf.optimizers import OriginalAdam
@@ -18,9 +20,11 @@ from xlm_tf.optimizers import OriginalAdam
 OPTIONS: dict[str, Any] = {"betas": (0.9, 0.98), "eps": 1e-3}
 
 
-@pytest.mark.parametrize("by_formula", [False, True])
+@pytest.mark.parametrize("way", ["formula", "operation", "compiled"])
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
-def test_steps_are_the_original_s(by_formula: bool) -> None:
+def test_steps_are_the_original_s(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    if way == "compiled":
+        compile_every_update(monkeypatch)
     draw = np.random.default_rng(0)
     values = [draw.normal(size=shape) for shape in ((7, 5), (3,))]
     variables = [keras.Variable(value, dtype="float64") for value in values]
@@ -37,7 +41,7 @@ def test_steps_are_the_original_s(by_formula: bool) -> None:
             gradients.append(None if gradient is None else tf.constant(gradient))
             if gradient is not None:
                 expected.update(gradient)
-        if by_formula:
+        if way == "formula":
             with formulas_only(), warnings.catch_warnings():
                 optimizer.apply(gradients, variables)
         else:
@@ -45,6 +49,40 @@ def test_steps_are_the_original_s(by_formula: bool) -> None:
     assert [one.step for one in plain] == [12, 8]
     for variable, expected in zip(variables, plain, strict=True):
         np.testing.assert_allclose(variable.numpy(), expected.value, rtol=0, atol=2e-15)
+
+
+@pytest.mark.parametrize("way", ["formula", "operation", "compiled"])
+@pytest.mark.parametrize("in_function", [False, True])
+def test_clipped_gradients_are_multiplied_once(
+    monkeypatch: pytest.MonkeyPatch, way: str, in_function: bool
+) -> None:
+    """Where the optimizer clips, and where it is given the factor, or both."""
+    if way == "compiled":
+        compile_every_update(monkeypatch)
+    draw = np.random.default_rng(0)
+    values, gradients = ([draw.normal(size=s) for s in ((7, 5), (3,))] for _ in range(2))
+    norm = np.sqrt(sum((x**2).sum() for x in gradients))
+    for largest, factor in ((norm / 4, None), (2 * norm, None), (None, 0.25), (norm / 4, 0.25)):
+        variables = [keras.Variable(value, dtype="float64") for value in values]
+        optimizer = OriginalAdam(1e-2, epsilon=1e-1, weight_decay=0.1, global_clipnorm=largest)
+        optimizer.build(variables)
+
+        def step(
+            optimizer: Any = optimizer, variables: Any = variables, factor: Any = factor
+        ) -> None:
+            given = [tf.constant(x) for x in gradients]
+            if factor is None:
+                optimizer.apply(given, variables)
+            else:
+                optimizer.apply_times(tf.constant(factor, tf.float64), given, variables)
+
+        with formulas_only() if way == "formula" else nullcontext():
+            (tf.function(step, autograph=False) if in_function else step)()
+        share = 1.0 if largest and largest > norm else 0.25
+        for variable, value, gradient in zip(variables, values, gradients, strict=True):
+            expected = PlainAdam(value, rate=1e-2, decay=0.1, betas=(0.9, 0.999), eps=1e-1)
+            expected.update(share * gradient)
+            np.testing.assert_allclose(variable.numpy(), expected.value, rtol=0, atol=2e-15)
 
 
 def test_a_learning_rate_that_is_set_counts() -> None:

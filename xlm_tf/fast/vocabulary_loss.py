@@ -77,14 +77,24 @@ def _sum_of_cross_entropies(logits: tf.Tensor, labels: tf.Tensor) -> Any:
     weights = tf.nn.softmax(logits)
     # The weight of the largest logit is 1 over the sum of all exponentials, and never 0.
     sums = tf.reduce_max(logits, axis=-1) - tf.math.log(tf.reduce_max(weights, axis=-1))
-    chosen = tf.gather(logits, labels, batch_dims=1)
+    vocabulary = tf.shape(logits)[1]
+    sums = _nan_if_unknown(sums, labels, vocabulary)
+    places = tf.stack([tf.range(tf.shape(labels)[0]), labels % vocabulary], axis=1)
+    chosen = tf.gather_nd(logits, places)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
-        places = tf.stack([tf.range(tf.shape(labels)[0]), labels], axis=1)
-        each = tf.fill(tf.shape(labels), upstream)
-        return tf.tensor_scatter_nd_sub(weights * upstream, places, each), None
+        of_rows = _nan_if_unknown(tf.fill(tf.shape(labels), upstream), labels, vocabulary)
+        return tf.tensor_scatter_nd_sub(weights * of_rows[:, None], places, of_rows), None
 
     return tf.reduce_sum(sums - chosen), gradient
+
+
+def _nan_if_unknown(
+    of_rows: tf.Tensor, labels: tf.Tensor, vocabulary: int | tf.Tensor
+) -> tf.Tensor:
+    """NaN where a label names no word: so loss and gradients are no numbers that look right."""
+    known = (labels >= 0) & (labels < vocabulary)
+    return tf.where(known, of_rows, tf.constant(float("nan"), of_rows.dtype))
 
 
 def _logits(hidden: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
@@ -136,9 +146,7 @@ def _in_parts(
     start = (0, zeros + zeros.dtype.min, zeros)
     _, log_sum, chosen = tf.while_loop(within, forward, start, parallel_iterations=1)
 
-    # A label that names no word makes loss and gradients NaN, not numbers that look right.
-    known = (labels >= 0) & (labels < vocabulary)
-    log_sum = tf.where(known, log_sum, float("nan"))
+    log_sum = _nan_if_unknown(log_sum, labels, vocabulary)
 
     @tf.custom_gradient
     def gradients(

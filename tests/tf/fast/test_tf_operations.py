@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,10 @@ from tests.support.tf_internals import (
     linear,
     linear_cross_entropy,
     may_keep_logits,
+    normalise,
     note_unpadding,
 )
-from xlm_tf.layers import Linear, dropout
+from xlm_tf.layers import LayerNorm, Linear, dropout
 from xlm_tf.losses import cross_entropy
 
 BATCH = small_batch(labels=True)
@@ -93,6 +95,56 @@ def test_attention_drops_weights() -> None:
     dropped = dropout(weights, 0.5, seed, site=0)
     assert (as_array(dropped) == 0).any()
     assert_close_to_largest(found, dropped @ value, 1e-14)
+
+
+# -- what has a gradient of its own ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_function", [False, True])
+@pytest.mark.parametrize("kind", ["norm", "gelu"])
+def test_gradients_of_what_is_trained(kind: str, in_function: bool) -> None:
+    """The formula's, and so are their own derivatives."""
+    layer: Any = LayerNorm(5, 1e-12, dtype="float64")
+    if kind == "gelu":
+        layer = Linear(5, 6, dtype="float64")
+    layer.build()
+    for number, variable in enumerate(layer.weights):
+        variable.assign(_random(*variable.shape, seed=number))
+    given = [_random(4, 5, seed=7), *[variable.value for variable in layer.weights]]
+
+    def way(trained: bool) -> dict[str, tf.Tensor]:
+        with tf.GradientTape() as second:
+            second.watch(given)
+            with tf.GradientTape() as first:
+                first.watch(given)
+                if kind == "norm":
+                    y = normalise(layer, given[0], trained=trained)
+                else:
+                    y = linear(layer, given[0], "gelu", trained=trained)
+                loss = tf.reduce_sum(y**3)
+            found = first.gradient(loss, given)
+            penalty = sum(tf.reduce_sum(x**2) for x in found)
+        more = second.gradient(penalty, given)
+        return {"y": y} | {f"{n}": x for n, x in enumerate([*found, *more])}
+
+    run = tf.function(way, autograph=False) if in_function else way
+    assert_all_close(run(True), way(False), 1e-12)
+
+
+def test_a_norm_of_others_is_called() -> None:
+    class Zeros(LayerNorm):
+        def call(self, x: tf.Tensor) -> tf.Tensor:
+            return tf.zeros_like(x)
+
+    layer = Zeros(5, 1e-12, dtype="float64")
+    layer.build()
+    assert not as_array(normalise(layer, _random(4, 5, seed=0), trained=True)).any()
+
+
+def test_rates_that_sixteen_bits_cannot_tell_from_none() -> None:
+    seed, x = tf.constant([1, 2], tf.int64), tf.ones(7, tf.float64)
+    assert as_array(dropout(x, 1e-6, seed, 0)).min() == 1 / (1 - 1e-6)
+    assert not as_array(dropout(x, 1 - 1e-6, seed, 0)).any()
 
 
 # -- the loss by itself ----------------------------------------------------------------------------
