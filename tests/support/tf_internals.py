@@ -20,9 +20,8 @@ import xlm_tf.model
 from tests.support.cases import Array
 from xlm_core.weights import TensorSpec
 from xlm_tf import heads, language_model, optimizers, sequence_summary
-from xlm_tf.fast import attention, graphs, integers, path, vocabulary_loss
+from xlm_tf.fast import adam, attention, graphs, integers, path, vocabulary_loss
 from xlm_tf.fast import embedding as embeddings
-from xlm_tf.fast import adam
 from xlm_tf.fast import layer as layers
 from xlm_tf.fast import linear as linears
 from xlm_tf.fast.integers import chosen_product as chosen_integer_product
