@@ -183,7 +183,14 @@ class OriginalAdam(keras.optimizers.Optimizer):
             factor: float, shape ().
             gradients, variables: As in `apply`.
         """
-        if tf.distribute.has_strategy() or only_formulas():
+        # What clips or adds up gradients itself has to see them multiplied.
+        looks = self.clipnorm or self.clipvalue or self.global_clipnorm
+        if (
+            looks
+            or self.gradient_accumulation_steps
+            or tf.distribute.has_strategy()
+            or only_formulas()
+        ):
             self.apply(clipped(gradients, factor), variables)
             return
         self._factor = factor
@@ -301,10 +308,10 @@ class OriginalAdam(keras.optimizers.Optimizer):
         # Of a norm that is not finite every gradient becomes NaN, as in Keras.
         factor = largest * (1 / norm) + (norm - norm)
         factor = tf.where(norm <= largest, tf.ones_like(norm), factor)
-        if not tf.distribute.has_strategy() and self._factor is None:
-            self._factor = factor  # `update_step` multiplies
-        else:
+        if tf.distribute.has_strategy():
             dense = clipped(dense, factor)
+        else:
+            self._factor = factor  # `update_step` multiplies
         remaining = iter(dense)
         return [None if x is None else next(remaining) for x in grads]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import keras
@@ -67,22 +69,22 @@ def test_clipped_gradients_are_multiplied_once(
         optimizer = OriginalAdam(1e-2, epsilon=1e-1, weight_decay=0.1, global_clipnorm=largest)
         optimizer.build(variables)
 
-        def step(
-            optimizer: Any = optimizer, variables: Any = variables, factor: Any = factor
-        ) -> None:
-            given = [tf.constant(x) for x in gradients]
-            if factor is None:
-                optimizer.apply(given, variables)
-            else:
-                optimizer.apply_times(tf.constant(factor, tf.float64), given, variables)
-
+        given = [tf.constant(x) for x in gradients]
+        if factor is None:
+            step = partial(optimizer.apply, given, variables)
+        else:
+            step = partial(optimizer.apply_times, tf.constant(factor, tf.float64), given, variables)
         with formulas_only() if way == "formula" else nullcontext():
-            (tf.function(step, autograph=False) if in_function else step)()
+            _run(step, in_function)
         share = 1.0 if largest and largest > norm else 0.25
         for variable, value, gradient in zip(variables, values, gradients, strict=True):
             expected = PlainAdam(value, rate=1e-2, decay=0.1, betas=(0.9, 0.999), eps=1e-1)
             expected.update(share * gradient)
             np.testing.assert_allclose(variable.numpy(), expected.value, rtol=0, atol=2e-15)
+
+
+def _run(step: Callable[[], None], in_function: bool) -> None:
+    (tf.function(lambda: step(), autograph=False) if in_function else step)()
 
 
 def test_a_learning_rate_that_is_set_counts() -> None:
