@@ -33,6 +33,7 @@ from xlm_core.training.logs import (
     columns_of,
 )
 from xlm_core.training.loop import Loop
+from xlm_core.training.saved import write_on_main
 
 _EVALUATED = ("valid", "test")
 
@@ -60,20 +61,25 @@ def pretrain(
     """
     file = Path(config_file)
     config = TrainingConfig.from_toml(file)
-    RunFolder(config.output).check(config, resume=resume)
+    folder = RunFolder(config.output, keep=config.duration.keep)
+    folder.check_free()  # before a model takes memory from the run that goes on there
+    folder.check(config, resume=resume)
     data = TrainingData.open(config)
     parts = set_up(config, data, framework_of(framework))
     engine = parts.engine
     folder = RunFolder(config.output, keep=config.duration.keep, add_to_model=parts.add_tokenizer)
     engine.of_all_ranks(0.0)  # all have checked the folder: now it may change
-    if engine.is_main:
-        folder.begin(file, config, resume=resume)
-    engine.of_all_ranks(0.0)
-    checkpoint = folder.newest()
-    update = 0 if checkpoint is None else folder.update_of(checkpoint)
-    own = fastest_product(parts.framework, parts.library, config.precision)
-    fastest = sum(engine.of_all_ranks(own))
     with ExitStack() as closing:
+
+        def begin() -> None:
+            closing.enter_context(folder.held())
+            folder.begin(file, config, resume=resume)
+
+        write_on_main(engine, begin)
+        checkpoint = folder.newest()
+        update = 0 if checkpoint is None else folder.update_of(checkpoint)
+        own = fastest_product(parts.framework, parts.library, config.precision)
+        fastest = sum(engine.of_all_ranks(own))
         listeners: list[Callable[[Event], None]] = []
         if engine.is_main:
             shown = Shown(stream, config.duration, parts.model_config, fastest)

@@ -20,7 +20,8 @@ from conversion.training.machine import fastest_product, operations_of
 from tests.support.small_run import CAUSAL, OF_PAIRS, write_config, write_texts
 from xlm_core import XLMConfig, XLMTokenizer
 from xlm_core.corpus import Corpus, CorpusWriter
-from xlm_core.errors import XLMError
+from xlm_core.errors import CheckpointError, XLMError
+from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.engine import Update
 from xlm_torch import XLMForConditionalGeneration, XLMWithLMHeadModel
 
@@ -190,6 +191,22 @@ def test_a_second_run_is_not_begun_in_the_folder_of_the_first(translated: Path) 
     other.write_text(file.read_text().replace("seed = 3", "seed = 4"))
     with pytest.raises(XLMError, match=r"seed is 4 and was 3"):
         pretrain(other, resume=True)
+
+
+def test_a_run_has_its_folder_for_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a second run that looked at the folder before the first one began."""
+    file = change(write_config(folder), "updates = 8", "updates = 2")
+    run = RunFolder(folder / "run")
+    with run.held():
+        with pytest.raises(CheckpointError, match="run is in use: this process trains there"):
+            pretrain(folder / "run.toml")
+        with monkeypatch.context() as late:
+            late.setattr(RunFolder, "check_free", lambda self: None)
+            with pytest.raises(CheckpointError, match="in use"):
+                pretrain(file)
+        assert [entry.name for entry in run.path.iterdir()] == [".lock"]
+    assert pretrain(file).update == 2
+    run.check_free()
 
 
 def test_a_text_in_another_order_is_another_text(folder: Path) -> None:
