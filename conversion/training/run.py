@@ -63,9 +63,9 @@ def pretrain(
     config = TrainingConfig.from_toml(file)
     folder = RunFolder(config.output, keep=config.duration.keep)
     folder.check_free()  # before a model takes memory from the run that goes on there
-    folder.check(config, resume=resume)
+    found = folder.check(config, resume=resume)
     data = TrainingData.open(config)
-    parts = set_up(config, data, framework_of(framework))
+    parts = set_up(config, data, framework_of(framework), resumed=found)
     engine = parts.engine
     folder = RunFolder(config.output, keep=config.duration.keep, add_to_model=parts.add_tokenizer)
     engine.of_all_ranks(0.0)  # all have checked the folder: now it may change

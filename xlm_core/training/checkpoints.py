@@ -210,7 +210,7 @@ def check_same(config: TrainingConfig, kept: TrainingConfig) -> None:
     """
     found, before = _flat(config), _flat(kept)
     differing = [
-        f"{name} is {found.get(name)!r:.80} and was {before.get(name)!r:.80}"
+        f"{name} is {_shown(found.get(name))} and was {_shown(before.get(name))}"
         for name in sorted(found.keys() | before.keys())
         if name.partition(".")[0] not in MAY_CHANGE and found.get(name) != before.get(name)
     ]
@@ -219,6 +219,12 @@ def check_same(config: TrainingConfig, kept: TrainingConfig) -> None:
             f"{'; '.join(differing)}. Only {', '.join(MAY_CHANGE)} may change: give the file that "
             "it began with, or another output."
         )
+
+
+def _shown(value: Any) -> str:
+    """A value with its end: long paths differ there."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:90]} ... {text[-90:]}"
 
 
 def _flat(values: Any, where: str = "") -> dict[str, Any]:

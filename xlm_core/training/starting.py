@@ -31,6 +31,7 @@ from xlm_core.training.rows import (
     rows_by_name,
     words_of,
 )
+from xlm_core.training.saved import MODEL
 from xlm_core.weights import ENCODER_DECODER, PARTS, name_of, tensors_of
 
 # Names of tensors that a report lists.
@@ -47,7 +48,8 @@ class StartReport:
 
     Attributes:
         architecture: The class, without "TF".
-        sources: Of each part ("model", "encoder", "decoder"), the checkpoint.
+        sources: Of each part ("model", "encoder", "decoder"), the checkpoint; of a run that goes
+            on, its own ("its checkpoint").
         copied: Of each part that was matched by words, what was copied.
         drawn: Names of the tensors that were drawn whole.
         drawn_languages: By table, the languages that only the other part had.
@@ -102,7 +104,11 @@ class StartingPoint:
 
 
 def starting_point(
-    config: TrainingConfig, data: TrainingData, base: str | os.PathLike[str] = "."
+    config: TrainingConfig,
+    data: TrainingData,
+    base: str | os.PathLike[str] = ".",
+    *,
+    resumed: Path | None = None,
 ) -> StartingPoint:
     """What a training run starts from.
 
@@ -110,6 +116,8 @@ def starting_point(
         config: Of the run.
         data: Its tokenizer and languages.
         base: What relative paths of checkpoints are relative to.
+        resumed: The checkpoint of this run that it goes on from. It holds the model, and what the
+            run started from is not opened again.
 
     Raises:
         ConfigError, CheckpointError, TokenizerError: See `starting_point_from`.
@@ -119,6 +127,8 @@ def starting_point(
     paths = {name: _path(path, base) for name, path in given.items() if path is not None}
     if not paths:
         return _drawn(data.model_config(), translates=translates, seed=config.seed)
+    if resumed is not None:
+        return _resumed(resumed, translates=translates)
     return starting_point_from(
         data.tokenizer,
         **paths,
@@ -264,6 +274,16 @@ def _with_drawn(
 
 
 # -- checkpoints ---------------------------------------------------------------------------------
+
+
+def _resumed(checkpoint: Path, *, translates: bool) -> StartingPoint:
+    opened = open_checkpoint(checkpoint / MODEL)
+    architecture = class_of(opened)
+    if architecture not in (
+        (ENCODER_DECODER,) if translates else (ENCODER_DECODER, LANGUAGE_MODEL)
+    ):
+        raise CheckpointError(f"{opened.source} is of another run: it is an {architecture}.")
+    return StartingPoint(opened, StartReport(architecture, {"its checkpoint": opened.source}))
 
 
 def _from_model(
