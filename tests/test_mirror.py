@@ -36,6 +36,7 @@ ONLY_TF_FILES = {
     "generation/steps.py": "as fast/graphs.py: a step of TensorFlow is a graph",
     "training/updates.py": "as fast/graphs.py: what Keras' fit and a run have in common",
     "training/callbacks.py": "of Keras' fit",
+    "training/counters.py": "of Keras' fit",
 }
 # The formulas and the heads are cut at the same places, private functions included.
 PRIVATE_TOO = (
