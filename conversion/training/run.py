@@ -33,7 +33,7 @@ from xlm_core.training.logs import (
     columns_of,
 )
 from xlm_core.training.loop import Loop
-from xlm_core.training.saved import write_on_main
+from xlm_core.training.main_rank import found_by_main, write_on_main
 
 _EVALUATED = ("valid", "test")
 
@@ -144,13 +144,17 @@ class _Evaluation:
         if not self._names:
             return figures
         model = self._folder.save_model(engine, "translating")
-        found: Mapping[str, float] = {}
-        if self._bleu is not None:
-            found = self._bleu(model, engine.update)
-            shutil.rmtree(model)
+        found = found_by_main(engine, lambda: self._translated(model), failed="could not translate")
         for name in self._names:
-            figures[name] = engine.of_all_ranks(found.get(name, 0.0))[0]
+            figures[name] = engine.of_all_ranks((found or {}).get(name, 0.0))[0]
         return figures
+
+    def _translated(self, model: Path) -> dict[str, float]:
+        """The figures of its translations, on the main rank alone."""
+        assert self._bleu is not None
+        found = self._bleu(model, self._parts.engine.update)
+        shutil.rmtree(model)
+        return found
 
 
 class _PageAtEnd:

@@ -29,8 +29,9 @@ from xlm_core.training.config import PARALLELS
 from xlm_core.training.engine import Update
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
+from xlm_core.training.main_rank import write_on_main
 from xlm_core.training.moments import moments_to_take, text_of_taken
-from xlm_core.training.saved import RANDOM, read_run, run_written_whole, state_of, write_on_main
+from xlm_core.training.saved import RANDOM, read_run, run_written_whole, state_of
 from xlm_torch.optimizers import OriginalAdam, refuse_sparse
 from xlm_torch.pretrained import tensor_of
 from xlm_torch.training.clipping import clip_gradients
