@@ -21,6 +21,7 @@ ONLY_TORCH_FILES = {
     "fast/one_position.py": "a step in TensorFlow is a graph, in which calls cost nothing",
     "fast/dropout.py": "TensorFlow draws its random numbers fast itself",
     "training/clipping.py": "in TensorFlow a part of the graph of a step",
+    "training/unused.py": "of DistributedDataParallel",
     "training/sharding.py": "tf.distribute has copies of a model alone",
     "fast/memory.py": "TensorFlow keeps memory by itself",
     "fast/double_backward.py": "TensorFlow's custom gradients have derivatives themselves",

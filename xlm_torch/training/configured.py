@@ -13,7 +13,7 @@ from xlm_core.objectives import TrainingBatches
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.memory import keep_freed_memory
 from xlm_torch.training.optimizing import learning_rate_of, optimizer_of
-from xlm_torch.training.run import TrainingRun, accelerator_of
+from xlm_torch.training.run import TrainingRun
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def configured_run(
         batches,
         optimizer_of(settings, model),
         learning_rate=learning_rate_of(settings),
-        accelerator=accelerator_of(config.precision),
+        precision=config.precision,
         clip_grad_norm=settings.clip_grad_norm,
         accumulate=settings.accumulate,
         mean_of_ranks=settings.mean_of_ranks,
