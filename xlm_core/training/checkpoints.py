@@ -168,7 +168,7 @@ class RunFolder:
         if not resume:
             raise CheckpointError(
                 f"{self.path} holds a run, with the checkpoint {newest.name}: go on with it by "
-                "resume=True, or give another name (output)."
+                "resume=True (--resume), or give another name (output)."
             )
         try:
             check_same(config, TrainingConfig.from_toml(kept))
@@ -186,7 +186,8 @@ class RunFolder:
         if (self.path / BEST).is_dir() and not resume:
             raise CheckpointError(
                 f"{self.path} holds a run without a checkpoint, and its {BEST} model would be "
-                "overwritten: begin anew by resume=True, or give another name (output)."
+                "overwritten: begin anew by resume=True (--resume), or give another name "
+                "(output)."
             )
 
 

@@ -115,7 +115,8 @@ def _holder(descriptor: int) -> str:
 
 
 def _in_use(what: str, holder: str) -> CheckpointError:
-    return CheckpointError(
+    error: CheckpointError = CheckpointError(
         f"{what} is in use: {holder} trains there. Wait until it ends or stop it, or give another "
         "name (output)."
     )
+    return error

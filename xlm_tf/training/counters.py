@@ -85,7 +85,7 @@ def count_on(
                 XLMWarning,
                 stacklevel=2,
             )
-        kept = []
+        kept: list[LazyTensor] = []
         while (lazy := tensors.get(f"{name}/{_WEIGHTS}/{len(kept)}")) is not None:
             kept.append(lazy)
         if kept:

@@ -183,10 +183,14 @@ def test_mistakes_are_told_before_anything_is_written(
     assert not (folder / "run").exists()
 
 
-def test_a_second_run_is_not_begun_in_the_folder_of_the_first(translated: Path) -> None:
+def test_a_second_run_is_not_begun_in_the_folder_of_the_first(
+    translated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = translated / "run.toml"
     with pytest.raises(XLMError, match="holds a run"):
         pretrain(file)
+    assert main(["pretrain", str(file)]) == 2
+    assert "go on with it by --resume, or give another name (output)" in capsys.readouterr().err
     other = translated / "other.toml"
     other.write_text(file.read_text().replace("seed = 3", "seed = 4"))
     with pytest.raises(XLMError, match=r"seed is 4 and was 3"):

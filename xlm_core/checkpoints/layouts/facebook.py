@@ -371,9 +371,10 @@ def _adam_of(saved: Any) -> tuple[Mapping[Any, Any], list[Any], Any]:
 
 
 def _damaged(what: str, error: Exception) -> CheckpointError:
-    return CheckpointError(
+    found: CheckpointError = CheckpointError(
         f"{what} is damaged, or not of the original's program: {error!r:.120}. {_ALONE}"
     )
+    return found
 
 
 def _step(value: Any) -> int:
