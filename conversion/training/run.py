@@ -84,9 +84,11 @@ def pretrain(
         if engine.is_main:
             shown = Shown(stream, config.duration, parts.model_config, fastest)
             shown.write(parts.start)
+            lines = LineLog(folder.path / LINES)
+            lines.write(parts.start)
             logs: list[Shown | LineLog | TableLog | EventLog] = [
                 shown,
-                LineLog(folder.path / LINES),
+                lines,
                 TableLog(folder.path / TABLE, columns_of(config), update=update),
                 EventLog(folder.path / EVENTS, update=update),
             ]

@@ -101,7 +101,13 @@ def set_up(
         data=data,
         model_config=model_config,
         parameters=model.num_parameters(),
-        start="\n".join([report.text(), *engine.notes]),
+        start="\n".join([report.text(), *engine.notes, *_smoothing(config, data)]),
         batches=batches,
         engine=engine,
     )
+
+
+def _smoothing(config: TrainingConfig, data: TrainingData) -> list[str]:
+    """A line of where the counts come from by which frequent words are predicted less often."""
+    alpha = config.batches.sample_alpha
+    return [f"batches.sample_alpha {alpha:g}: {data.counts_from}"] if alpha else []

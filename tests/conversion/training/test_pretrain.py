@@ -71,6 +71,7 @@ def test_a_run_leaves_what_the_page_says(translated: Path) -> None:
         *("curves.html", "translations"),
     }
     assert not (run / "translating").exists()
+    assert "all weights drawn" in (run / "log.txt").read_text().splitlines()[0]
     assert [entry.name for entry in (run / "checkpoints").iterdir()] == ["update-000008"]
     model = XLMForConditionalGeneration.from_pretrained(run / "model")
     assert model.config.lang2id == {"en": 0, "fr": 1}
