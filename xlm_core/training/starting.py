@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from xlm_core.checkpoints import Checkpoint, match_checkpoint, open_checkpoint
 from xlm_core.checkpoints.fitting import class_of
+from xlm_core.checkpoints.moments import OPTIMIZER_STATE
 from xlm_core.checkpoints.parts import join_parts
 from xlm_core.config import XLMConfig, differing_fields
 from xlm_core.containers.lazy_tensors import LazyTensor
@@ -331,6 +332,9 @@ def _from_parts(
             continue
         opened = open_checkpoint(path)
         parts[name], copied[name], said = _matched(opened, wanted, match, of_part, of_parts=True)
+        if any(each.startswith(OPTIMIZER_STATE) for each in opened.dropped):
+            text = "no moments of Adam are taken: it is a part. They start afresh."
+            said = (*said, f"of {opened.source}, {text}")
         sources[name], notes = opened.source, (*notes, *said)
     if table is not None:
         depths["lang2id"] = table

@@ -12,7 +12,7 @@ from typing import Any
 
 from xlm_core.checkpoints.layouts.base import Content, Layout, TextFiles
 from xlm_core.checkpoints.layouts.weights_file import WeightsFile
-from xlm_core.checkpoints.moments import Moments
+from xlm_core.checkpoints.moments import OPTIMIZER_STATE, Moments
 from xlm_core.checkpoints.original import Original, can_encode
 from xlm_core.checkpoints.original_params import params_of
 from xlm_core.checkpoints.others import refuse_fairseq, without_prefix
@@ -149,7 +149,7 @@ def interpret(content: Mapping[str, Any], source: str) -> Content:
     ours = entries.pop("config", None)
     for name in [*entries]:
         if name.endswith("optimizer"):
-            dropped.append(f"optimizer state ({name})")
+            dropped.append(f"{OPTIMIZER_STATE} ({name})")
             del entries[name]
         elif not can_encode(entries[name]):
             dropped.append(name)
