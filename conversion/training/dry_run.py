@@ -152,8 +152,9 @@ def dry_run(
         XLMError: As `pretrain`.
     """
     config = TrainingConfig.from_toml(Path(config_file))
-    RunFolder(config.output).check(config, resume=resume)
-    parts = set_up(config, TrainingData.open(config), framework_of(framework))
+    found = RunFolder(config.output).check(config, resume=resume)
+    data = TrainingData.open(config)
+    parts = set_up(config, data, framework_of(framework), resumed=found)
     engine = parts.engine
     shapes, tokens_each, largest = _first_batches(parts)
     seconds, operations = measured(parts)

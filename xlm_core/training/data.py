@@ -251,6 +251,14 @@ class TrainingData:
             counts[self.tokenizer.all_special_ids] = 0
         return counts[:size]
 
+    @property
+    def counts_from(self) -> str:
+        """Where `counts` takes them from, in words."""
+        file = self.tokenizer_folder / _VOCABULARY
+        if file.is_file():
+            return f"words have their counts in {file}"
+        return f"words are counted in the texts to train on (there is no {file})"
+
     def unigram_entropy(self, task: Task) -> float:
         """The loss, in nats, of predicting a task's labels from how often each comes, and no more.
 
