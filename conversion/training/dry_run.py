@@ -27,6 +27,10 @@ _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 # Numbers that a layer keeps of each token for the way back, in widths of the model: what goes into
 # its seven products and two normalisations, and out of its activation and its dropouts.
 _KEPT = 20
+# Updates whose draws of languages are counted; those of longer runs are in proportion.
+_COUNTED = 1_000_000
+# The most seconds that a length of time holds.
+_LONGEST = datetime.timedelta.max.total_seconds() // 1
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ class DryRun:
 
     def text(self) -> str:
         """All of it, in lines."""
-        whole = datetime.timedelta(seconds=round(self.updates * self.seconds_per_update))
+        seconds = min(self.updates * self.seconds_per_update, _LONGEST)
+        whole = datetime.timedelta(seconds=round(seconds))
         speed = self.tokens_per_update / self.seconds_per_update
         passes = ", ".join(f"{name} {value:.2f}" for name, value in self.passes.items())
         memory = ", ".join(f"{name} {_megabytes(size)}" for name, size in self.memory.items())
@@ -174,12 +179,17 @@ def dry_run(
         tokens_per_update=tokens_each,
         updates=number,
         tokens=duration.tokens or round(number * tokens_each),
-        passes=parts.passes(number),
+        passes=_passes(parts, number),
         memory=_memory(parts, tokens_each / engine.ranks / config.optimizer.accumulate),
         peak=peak,
         seconds_per_update=seconds,
         share=operations / (seconds * _MEASURED) / fastest,
     )
+
+
+def _passes(parts: RunParts, updates: int) -> dict[str, float]:
+    counted = min(updates, _COUNTED)
+    return {name: value * updates / counted for name, value in parts.passes(counted).items()}
 
 
 def _first_batches(parts: RunParts) -> tuple[list[Shapes], float]:

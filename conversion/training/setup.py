@@ -88,6 +88,7 @@ def set_up(config: TrainingConfig, data: TrainingData, framework: str) -> RunPar
         model, report = training.start_model(config, data, dtype=training.model_dtype(config))
     model_config: XLMConfig = model.config
     batches = data.batches(model_config)
+    data.check_evaluation(model_config)
     engine: Engine = training.configured_run(config, model, batches)
     return RunParts(
         config=config,

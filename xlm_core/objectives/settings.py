@@ -110,12 +110,18 @@ class ObjectiveSettings:
         return max(1, (self.tokens_per_batch or 0) // self.bptt)
 
 
+# The largest whole number of a setting; no memory holds a batch of more.
+LARGEST = 2**31 - 1
+
+
 def _check(settings: ObjectiveSettings, expected: str, names: tuple[str, ...], fits: Any) -> None:
     for name in names:
         value = getattr(settings, name)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not (is_number and math.isfinite(value) and fits(value)):
             raise ConfigError(f"{name} is {value!r}: expected {expected}.")
+        if isinstance(value, int) and value > LARGEST:
+            raise ConfigError(f"{name} is {value}: expected at most {LARGEST}.")
 
 
 def _is_whole(value: Any) -> bool:

@@ -249,3 +249,15 @@ def test_words_end_where_the_tokenizer_says(folder: Path) -> None:
     batch = opened.batches(opened.model_config()).global_batch(0)[0]
     labels = np.array([[*tokens, -100]])
     assert opened.words_in(replace(batch, task=task, labels=labels)) == 4
+
+
+def test_evaluations_read_what_fits_the_model(folder: Path) -> None:
+    """Whatever max_len; what fits no model is told before a run begins."""
+    valid = {"valid": {"en-fr": ["en", "long.fr"]}}
+    opened = data(folder, data=config().data.__dict__ | valid)
+    opened.check_evaluation(opened.model_config())
+    evaluated = dict(opened.evaluation(opened.model_config(), "valid"))
+    assert [sum(map(len, batches)) for batches in evaluated.values()] == [2, 2]  # TLM and MT
+    few = opened.model_config().copy(max_position_embeddings=9)
+    with pytest.raises(CorpusError, match="no pair of sentences with at most 7 tokens"):
+        opened.check_evaluation(few)
