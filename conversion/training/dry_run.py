@@ -16,7 +16,7 @@ from conversion.opening.models import framework_of
 from conversion.training.machine import fastest_product, operations_of
 from conversion.training.setup import RunParts, set_up
 from xlm_core.corpus import Corpus
-from xlm_core.objectives import Batch
+from xlm_core.objectives import Batch, Pairs
 from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.data import TrainingData
@@ -213,7 +213,11 @@ def _texts(parts: RunParts) -> list[str]:
         read += [("-".join(names), both) for names, both in data.pairs[split].items()]
         for name, corpora in read:
             tokens = " and ".join(f"{corpus.info.tokens:,}" for corpus in corpora)
-            lines.append(f"{split} {name}: {len(corpora[0]):,} sentences, {tokens} tokens")
+            line = f"{split} {name}: {len(corpora[0]):,} sentences, {tokens} tokens"
+            if split == "train" and len(corpora) == 2:
+                if left_out := Pairs(*corpora, parts.config.batches.max_len).left_out:
+                    line += f"; {left_out:,} pairs are left out, empty or too long"
+            lines.append(line)
     return lines
 
 

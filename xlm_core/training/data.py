@@ -398,9 +398,15 @@ class _Opening:
     def _pair(self, opened: list[Corpus], where: str, longest: int) -> PairOfCorpora:
         first, second = opened
         try:
-            Pairs(first, second, longest)
+            pairs = Pairs(first, second, longest)
         except CorpusError as error:
             raise CorpusError(f"{where}: {error}") from error
+        if 2 * pairs.left_out > len(first):
+            limit = f" or longer than {longest} tokens (batches.max_len)" if longest else ""
+            warn(
+                f"{where}: {pairs.left_out:,} of {len(first):,} pairs are left out, because a "
+                f"sentence is empty{limit}."
+            )
         return first, second
 
 

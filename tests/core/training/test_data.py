@@ -261,3 +261,11 @@ def test_evaluations_read_what_fits_the_model(folder: Path) -> None:
     few = opened.model_config().copy(max_position_embeddings=9)
     with pytest.raises(CorpusError, match="no pair of sentences with at most 7 tokens"):
         opened.check_evaluation(few)
+
+
+def test_pairs_that_are_left_out_are_named(folder: Path) -> None:
+    tokenizer = XLMTokenizer.from_pretrained(folder / "tokenizer")
+    write(folder / "mixed.en", tokenizer, [[14], [14] * 9, []], "en")
+    train = {"en": "en", "fr": "fr", "en-fr": ["mixed.en", "fr"]}
+    with pytest.warns(XLMWarning, match=r"en-fr: 2 of 3 pairs are left out.* than 5 tokens"):
+        data(folder, data={"train": train})
