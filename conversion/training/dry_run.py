@@ -213,11 +213,10 @@ def _texts(parts: RunParts) -> list[str]:
         read += [("-".join(names), both) for names, both in data.pairs[split].items()]
         for name, corpora in read:
             tokens = " and ".join(f"{corpus.info.tokens:,}" for corpus in corpora)
-            line = f"{split} {name}: {len(corpora[0]):,} sentences, {tokens} tokens"
-            if split == "train" and len(corpora) == 2:
-                if left_out := Pairs(*corpora, parts.config.batches.max_len).left_out:
-                    line += f"; {left_out:,} pairs are left out, empty or too long"
-            lines.append(line)
+            lines.append(f"{split} {name}: {len(corpora[0]):,} sentences, {tokens} tokens")
+    for (first, second), both in data.pairs["train"].items():
+        if left_out := Pairs(*both, parts.config.batches.max_len).left_out:
+            lines.append(f"{first}-{second}: {left_out:,} pairs are left out, empty or too long")
     return lines
 
 
