@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError
 
@@ -77,6 +79,9 @@ class ObjectiveSettings:
     multiple_of: int = 1
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            if isinstance(value := getattr(self, each.name), np.generic):
+                object.__setattr__(self, each.name, value.item())
         if self.batch_size is not None and self.tokens_per_batch is not None:
             raise ConfigError(
                 f"a batch is given both in sentences (batch_size={self.batch_size}) and in tokens "

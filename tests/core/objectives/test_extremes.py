@@ -222,3 +222,9 @@ def test_many_parts_take_no_memory() -> None:
 def test_a_batch_that_no_memory_holds_is_refused(corpus: Any) -> None:
     with pytest.raises(ConfigError, match="100000000 rows of 30 tokens: expected at most"):
         training("mlm", corpus([14]), batch_size=10**8, bptt=30)
+
+
+def test_settings_of_numpy_are_numbers() -> None:
+    settings = ObjectiveSettings(bptt=np.int32(8), sample_alpha=np.float32(0.5))  # type: ignore[arg-type]
+    assert settings == ObjectiveSettings(bptt=8, sample_alpha=0.5)
+    assert type(settings.bptt) is int
