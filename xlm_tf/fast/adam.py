@@ -18,9 +18,7 @@ SMALLEST_COMPILED = 2**18
 
 def is_worth_compiling(variable: Any) -> bool:
     """Whether `update` is faster for a variable on a CPU, and this TensorFlow has XLA."""
-    return variable.shape.num_elements() >= SMALLEST_COMPILED and bool(
-        tf.test.is_built_with_xla()
-    )
+    return variable.shape.num_elements() >= SMALLEST_COMPILED and bool(tf.test.is_built_with_xla())
 
 
 def update(

@@ -57,7 +57,7 @@ class TFWithObjectives(keras.Model):
         for task in (tasks := tuple(tasks)):
             if task.objective not in allowed:
                 raise ConfigError(
-                    f"{task.name} cannot train a {type(model).__name__}: expected tasks of "
+                    f"{task.name} cannot train {type(model).__name__}: expected tasks of "
                     f"{', '.join(allowed)}."
                 )
         # Inputs are cast where they are used, as in the model itself.

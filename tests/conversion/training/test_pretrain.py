@@ -162,9 +162,12 @@ def test_a_dry_run_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[st
         "nothing was written",
     ):
         assert words in text
+    # However long, and with pairs that are left out.
+    file = change(change(file, "updates = 8", f"updates = {10**15}"), "max_len = ", "max_len = 8 #")
     found = dry_run(file)
     assert found is not None
-    assert found.updates == 8
+    assert found.updates == 10**15
+    assert "pairs are left out, empty or too long" in found.text()
     assert found.memory["optimizer"] == 2 * found.memory["parameters"]
     # Parts of a batch are computed one after the other.
     file.write_text(file.read_text().replace("bptt = 8", "bptt = 8\nparts = 3"))
