@@ -15,8 +15,9 @@ from xlm_core.objectives.randomness import generator_of
 from xlm_core.training.engine import Update, check_accumulate
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
+from xlm_core.training.main_rank import write_on_main
 from xlm_core.training.moments import moments_to_take, text_of_taken
-from xlm_core.training.saved import state_of, write_on_main
+from xlm_core.training.saved import state_of
 from xlm_core.weights import Kind, name_of
 from xlm_tf.optimizers import OriginalAdam
 from xlm_tf.training.losses import TFWithObjectives
