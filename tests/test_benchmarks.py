@@ -26,7 +26,7 @@ from benchmarks.speed.plot import plot, ticks
 from benchmarks.speed.pool import CONTENDERS, Contender, Pool, Process
 from benchmarks.speed.report import as_json, machine, table
 from benchmarks.speed.results import LaneResult, Limit, RowResult, limit_of
-from benchmarks.speed.rows import Bar, Lane, Row, rows
+from benchmarks.speed.rows import Bar, Lane, Row, of_family, rows
 from benchmarks.speed.tasks import (
     IGNORED,
     Shape,
@@ -233,6 +233,23 @@ def test_every_row_names_its_own_lanes() -> None:
         assert {name for bar in row.bars for name in (bar.ours, bar.peer)} <= set(names)
         assert set(row.shares) <= set(names)
         assert {lane.contender for lane in row.lanes} <= set(CONTENDERS)
+
+
+def test_one_family_keeps_its_own_lanes_and_bars() -> None:
+    whole = {row.name: row for row in rows(Shape())}["pretrain"]
+    for family, ours, peer in (
+        ("torch", "xlm_torch", "transformers 4"),
+        ("tf", "xlm_tf", "TFXLM, tf.function"),
+    ):
+        row = of_family(whole, family)
+        names = {lane.name for lane in row.lanes}
+        assert {ours, peer} <= names
+        assert row.shares.keys() == {ours}
+        assert {bar.ours for bar in row.bars} == {ours}
+        assert all(bar.peer in names for bar in row.bars)
+    assert len(of_family(whole, "tf").lanes) + len(of_family(whole, "torch").lanes) == len(
+        whole.lanes
+    )
 
 
 def test_a_quick_run_keeps_what_matters() -> None:
