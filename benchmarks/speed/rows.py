@@ -95,6 +95,24 @@ def _named(lane: Lane, name: str, **options: Any) -> Lane:
     return Lane(f"{lane.name}, {name}", lane.contender, lane.options | options, lane.long)
 
 
+def of_family(row: Row, family: str) -> Row:
+    """A row with the lanes of one framework alone.
+
+    Args:
+        row: Any.
+        family: "torch" or "tf".
+    """
+    tensorflow = ("xlm_tf", "TFXLM", "products, TensorFlow")
+    lanes = tuple(x for x in row.lanes if (x.contender in tensorflow) == (family == "tf"))
+    names = {lane.name for lane in lanes}
+    return replace(
+        row,
+        lanes=lanes,
+        bars=tuple(bar for bar in row.bars if {bar.ours, bar.peer} <= names),
+        shares={name: share for name, share in row.shares.items() if name in names},
+    )
+
+
 def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
     """All rows, in their order."""
     dense, plain = _named(OURS, "no mask", dense=True), _named(OURS, "plain", plain=True)
