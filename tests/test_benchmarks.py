@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import xml.etree.ElementTree as ET
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks.speed import measure as speed_measure
+from benchmarks.speed import tasks
 from benchmarks.speed.measure import (
     Effort,
     Turn,
@@ -38,6 +40,7 @@ from benchmarks.speed.tasks import (
     lengths_of,
     narrow,
     products_of,
+    sizes_of,
 )
 from benchmarks.speed.weights import build
 from benchmarks.speed.worker import Worker
@@ -118,6 +121,8 @@ def test_an_update_moves_the_weights_of_the_model() -> None:
     counted = (words + 32) * width + words + 2 * (attention + ffn + norms)
     assert bytes_of_update(task) == 28 * counted
     assert bytes_of_update(Task("train", 2, 10, shape=TINY)) == 0
+    sizes = sizes_of(Task("update", 1, 1, shape=TINY))
+    assert sum(map(math.prod, sizes)) == counted + 2 * width  # the norm of the embeddings
 
 
 def test_growth_changes_one_size_at_a_time() -> None:
@@ -369,6 +374,23 @@ def test_workers_keep_what_later_rows_need(tmp_path: Path) -> None:
     assert trained.rms < 1e-5
     assert all(0 < error < 1e-6 for error in result.lanes[0].details.values())
     assert "F.linear, 64 inputs" in table(result)
+
+
+@pytest.mark.parametrize("library", ["torch", "tf"])
+def test_optimizers_are_measured_by_themselves(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a file of weights."""
+    monkeypatch.setattr(tasks, "SECONDS_OF_UPDATES", 0.0)
+    (row,) = (row for row in rows(TINY) if row.name == "update")
+    ours = f"xlm_{library}"
+    lanes = tuple(lane for lane in row.lanes if lane.contender == ours)
+    own = tuple(bar for bar in row.bars if bar.ours == ours)
+    with QuickPool(tmp_path, None) as pool:
+        result = measure(replace(row, lanes=lanes, bars=own), pool, Effort(rounds=1, least=1))
+    assert [lane.missing for lane in result.lanes] == [""] * {"torch": 3, "tf": 2}[library]
+    assert [bar["peer"] for bar in result.bars()] == [lane.name for lane in lanes[1:]]
+    assert not result.limits
 
 
 # What the side of the original code expects of a checkout.

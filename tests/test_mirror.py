@@ -24,6 +24,7 @@ ONLY_TORCH_FILES = {
     "training/unused.py": "of DistributedDataParallel",
     "training/sharding.py": "tf.distribute has copies of a model alone",
     "fast/memory.py": "TensorFlow keeps memory by itself",
+    "vector_math.py": "TensorFlow does not use MKL's functions",
     "fast/double_backward.py": "TensorFlow's custom gradients have derivatives themselves",
 }
 # transformers has no TensorFlow any more: only PyTorch's classes can be of its kind.
