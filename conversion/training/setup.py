@@ -93,6 +93,7 @@ def set_up(
         model, report = training.start_model(config, data, resumed=resumed, dtype=dtype)
     model_config: XLMConfig = model.config
     batches = data.batches(model_config)
+    data.check_evaluation(model_config)
     engine: Engine = training.configured_run(config, model, batches, resumed=resumed)
     return RunParts(
         config=config,

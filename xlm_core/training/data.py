@@ -19,6 +19,7 @@ from xlm_core.errors import ConfigError, CorpusError, TokenizerFileError, neares
 from xlm_core.objectives import Batch, EvaluationBatches, Pairs, Task, TrainingBatches
 from xlm_core.objectives.batch import IGNORED
 from xlm_core.objectives.sources import PairOfCorpora, corpus_of, pair_of
+from xlm_core.objectives.tasks import DASHES
 from xlm_core.tokenization.files.vocabulary_files import (
     read_original_counts,
     vocabulary_of_words,
@@ -138,6 +139,19 @@ class TrainingData:
                     f"model.{name} is {value!r:.80}, and the tokenizer and the languages of the "
                     f"data need {fields[name]!r:.80}: leave it out."
                 )
+        translates = any(task.objective == "mt" for task in self.config.tasks)
+        for name in () if translates else ("encoder_layers", "decoder_layers"):
+            if given.get(name) is not None:
+                raise ConfigError(
+                    f"model.{name} is {given[name]!r:.80}, and without mt there is no "
+                    "encoder-decoder: give n_layers."
+                )
+        if given.get("is_encoder_decoder", translates) != translates:
+            raise ConfigError(
+                f"model.is_encoder_decoder is {given['is_encoder_decoder']!r:.80}, and the "
+                f"objectives {', '.join(self.config.objectives)} train a model where it is "
+                f"{translates}: leave it out."
+            )
         clm = any(task.objective == "clm" for task in self.config.tasks)
         if given.get("causal", clm) != clm:
             raise ConfigError(
@@ -146,7 +160,8 @@ class TrainingData:
                 "out."
             )
         needed = {name: value for name, value in fields.items() if name not in named}
-        return XLMConfig(**{**needed, **given, "causal": clm})
+        config = XLMConfig(**{**needed, **given, "causal": clm, "is_encoder_decoder": translates})
+        return config.of_both_parts() if translates else config
 
     # -- batches ---------------------------------------------------------------------------------
 
@@ -189,6 +204,20 @@ class TrainingData:
                 f"{', '.join(short)}, and a batch of running text {whole:,}, of which the rest is "
                 "</s>: choose a smaller batches.batch_size or batches.bptt."
             )
+
+    def check_evaluation(self, model_config: XLMConfig) -> None:
+        """Find before a run begins what an evaluation would find after many updates.
+
+        Args:
+            model_config: As in `batches`.
+
+        Raises:
+            ConfigError, CorpusError: If a text cannot be evaluated, such as pairs that are all
+                longer than the model has positions.
+        """
+        for split in ("valid", "test"):
+            for _ in self.evaluation(model_config, split):
+                pass  # texts are checked when batches are asked for, which are made when taken
 
     def evaluation(
         self, model_config: XLMConfig, split: str
@@ -322,7 +351,7 @@ class _Opening:
             if len(languages) > 2 or len({*languages, ""}) <= len(languages):
                 raise ConfigError(
                     f'{where} names no language and no pair: expected a name such as "en" or '
-                    '"en-fr".'
+                    f'"en-fr".{DASHES}'
                 )
             paths = given if isinstance(given, list) else [given]
             opened = [
@@ -332,7 +361,9 @@ class _Opening:
             if len(opened) == 1:
                 corpora[name] = opened[0]
             else:
-                pairs[languages[0], languages[1]] = self._pair(opened, where)
+                # Evaluations read what the model has positions for, however long.
+                longest = self.config.batches.max_len if split == "train" else 0
+                pairs[languages[0], languages[1]] = self._pair(opened, where, longest)
             if not any(
                 name in ("-".join(task.languages), "-".join(reversed(task.languages)))
                 for task in self.config.tasks
@@ -386,12 +417,18 @@ class _Opening:
             )
         return corpus
 
-    def _pair(self, opened: list[Corpus], where: str) -> PairOfCorpora:
+    def _pair(self, opened: list[Corpus], where: str, longest: int) -> PairOfCorpora:
         first, second = opened
         try:
-            Pairs(first, second, self.config.batches.max_len)
+            pairs = Pairs(first, second, longest)
         except CorpusError as error:
             raise CorpusError(f"{where}: {error}") from error
+        if 2 * pairs.left_out > len(first):
+            limit = f" or longer than {longest} tokens (batches.max_len)" if longest else ""
+            warn(
+                f"{where}: {pairs.left_out:,} of {len(first):,} pairs are left out, because a "
+                f"sentence is empty{limit}."
+            )
         return first, second
 
 

@@ -40,13 +40,25 @@ class SavedRun:
 
     def check_same(self, expected: Mapping[str, Any]) -> None:
         """Raise `CheckpointError` unless the run that wrote it does what is expected."""
-        differing = sorted(name for name in expected if expected[name] != self.state.get(name))
+        found, wanted = _by_full_names(self.state), _by_full_names(expected)
+        differing = [
+            f"{name} {found.get(name)!r:.80} (here {wanted.get(name)!r:.80})"
+            for name in sorted(found.keys() | wanted.keys())
+            if name.partition(".")[0] in expected and found.get(name) != wanted.get(name)
+        ]
         if differing:
-            found = ", ".join(
-                f"{name} {self.state.get(name)!r:.80} (here {expected[name]!r:.80})"
-                for name in differing
-            )
-            raise CheckpointError(f"{self.folder} is of another run: {found}.")
+            raise CheckpointError(f"{self.folder} is of another run: {', '.join(differing)}.")
+
+
+def _by_full_names(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by their names, those of sections as "section.name"."""
+    found: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{each}": value[each] for each in value}
+        else:
+            found[name] = value
+    return found
 
 
 def state_of(batches: TrainingBatches, *, accumulate: int, mean_of_ranks: bool) -> dict[str, Any]:

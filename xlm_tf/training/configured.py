@@ -49,15 +49,33 @@ def making_models(config: TrainingConfig) -> Iterator[None]:
 @functools.cache
 def _strategy(cluster: str) -> tf.distribute.Strategy:
     """The strategy for what TF_CONFIG says; a process has one."""
-    try:
-        workers = json.loads(cluster or "{}").get("cluster", {}).get("worker", [])
-    except (ValueError, AttributeError) as error:
-        raise ConfigError(f"TF_CONFIG is {cluster!r:.80}: expected JSON of a cluster.") from error
-    if len(workers) > 1:
+    if workers_in(cluster) > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
+
+
+def workers_in(cluster: str) -> int:
+    """How many processes train together: a chief, if there is one, is one of them.
+
+    Args:
+        cluster: TF_CONFIG; empty: there is none.
+
+    Raises:
+        ConfigError: If it is no JSON of a cluster, or has processes that do not train.
+    """
+    try:
+        jobs = json.loads(cluster or "{}").get("cluster", {})
+        number = len(jobs.get("chief", ())) + len(jobs.get("worker", ()))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(f"TF_CONFIG is {cluster!r:.80}: expected JSON of a cluster.") from error
+    if others := jobs.keys() - {"chief", "worker"}:
+        raise ConfigError(
+            f"TF_CONFIG names {', '.join(sorted(others))}: expected a chief and workers alone, "
+            "which share every batch."
+        )
+    return number
 
 
 def model_dtype(config: TrainingConfig) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from xlm_core.errors import ConfigError, TrainingError
+from xlm_core.errors import TrainingError
 from xlm_core.objectives import Batch, TrainingBatches
 from xlm_core.objectives.randomness import generator_of
-from xlm_core.training.engine import Update
+from xlm_core.training.engine import Update, check_accumulate
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
 from xlm_core.training.main_rank import write_on_main
@@ -74,8 +74,7 @@ class TrainingRun:
         mean_of_ranks: bool = False,
         workers: int = 0,
     ) -> None:
-        if accumulate < 1:
-            raise ConfigError(f"accumulate is {accumulate}: expected a positive whole number.")
+        check_accumulate(accumulate)
         self.model, self.batches = model, batches
         self.learning_rate, self.clip_grad_norm = learning_rate, clip_grad_norm
         self.accumulate, self.mean_of_ranks, self.workers = accumulate, mean_of_ranks, workers

@@ -26,7 +26,7 @@ from xlm_core.objectives import Batch, TrainingBatches
 from xlm_core.objectives.batch import pieces
 from xlm_core.objectives.randomness import generator_of
 from xlm_core.training.config import PARALLELS
-from xlm_core.training.engine import Update
+from xlm_core.training.engine import Update, check_accumulate, check_clip_grad_norm
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
 from xlm_core.training.main_rank import write_on_main
@@ -110,14 +110,20 @@ class TrainingRun:
     ) -> None:
         if parallel not in PARALLELS:
             raise ConfigError(f"parallel is {parallel!r}: expected one of {', '.join(PARALLELS)}.")
-        if accumulate < 1:
-            raise ConfigError(f"accumulate is {accumulate}: expected a positive whole number.")
+        check_accumulate(accumulate)
+        check_clip_grad_norm(clip_grad_norm)
         with_objectives = WithObjectives(model, batches.tasks).train()
         if accelerator is None:
             # One process exchanges no gradients.
             unused = _started() > 1 and leaves_unused(with_objectives, batches.tasks)
             accelerator = accelerator_of(precision, find_unused_parameters=unused)
         self.accelerator = accelerator
+        if self.accelerator.gradient_accumulation_steps != 1:
+            raise ConfigError(
+                "the Accelerator accumulates gradients (gradient_accumulation_steps = "
+                f"{self.accelerator.gradient_accumulation_steps}), by which it would divide every "
+                "loss: leave it out, and give accumulate= here."
+            )
         if self.accelerator.mixed_precision == "fp16" and self.accelerator.device.type == "cpu":
             raise ConfigError(_NOT_ON_CPUS)
         if self.ranks != _started():
@@ -580,6 +586,8 @@ def _check_trainable(model: Any, optimizer: torch.optim.Optimizer) -> None:
             f"the optimizer has {len(optimized)} parameters that are not the model's: make it "
             "from this model's, after the model was moved or resized."
         )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError("the model has nothing to train: no parameter requires gradients.")
     if narrow:
         raise ConfigError(
             f"weights are in half precision, in which small updates vanish: {_some(narrow)}. Call "

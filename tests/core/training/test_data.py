@@ -180,6 +180,7 @@ def test_a_missing_tokenizer_is_named(folder: Path) -> None:
         ({"pad_index": 7}, "model.pad_index is 7, .* need 2"),
         ({"n_langs": 1}, "model.n_langs is 1, .* need 2"),
         ({"causal": True}, "model.causal is True, .* mlm, mt train a model with causal=False"),
+        ({"is_encoder_decoder": False}, "model.is_encoder_decoder is False, .* where it is True"),
     ],
 )
 def test_a_model_that_contradicts_the_data(
@@ -188,6 +189,19 @@ def test_a_model_that_contradicts_the_data(
     opened = data(folder, model=config().model | fields)
     with pytest.raises(ConfigError, match=words):
         opened.model_config()
+
+
+def test_depths_of_two_parts_are_for_translation_alone(
+    folder: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    depths = {"encoder_layers": 1, "decoder_layers": 2}
+    made = data(folder, model=config().model | depths).model_config()
+    assert (made.is_encoder_decoder, made.encoder_layers, made.decoder_layers) == (True, 1, 2)
+    assert not [each for each in recwarn if "decoder" in str(each.message)]
+    for name in depths:
+        masked = data(folder, model=config().model | {name: 1}, objectives={"mlm": ["en"]})
+        with pytest.raises(ConfigError, match=f"model.{name} is 1, and without mt"):
+            masked.model_config()
 
 
 def test_a_model_may_have_room_and_a_causal_one_is_told_by_its_objective(folder: Path) -> None:
@@ -249,3 +263,23 @@ def test_words_end_where_the_tokenizer_says(folder: Path) -> None:
     batch = opened.batches(opened.model_config()).global_batch(0)[0]
     labels = np.array([[*tokens, -100]])
     assert opened.words_in(replace(batch, task=task, labels=labels)) == 4
+
+
+def test_evaluations_read_what_fits_the_model(folder: Path) -> None:
+    """Whatever max_len; what fits no model is told before a run begins."""
+    valid = {"valid": {"en-fr": ["en", "long.fr"]}}
+    opened = data(folder, data=config().data.__dict__ | valid)
+    opened.check_evaluation(opened.model_config())
+    evaluated = dict(opened.evaluation(opened.model_config(), "valid"))
+    assert [sum(map(len, batches)) for batches in evaluated.values()] == [2, 2]  # TLM and MT
+    few = opened.model_config().copy(max_position_embeddings=9)
+    with pytest.raises(CorpusError, match="no pair of sentences with at most 7 tokens"):
+        opened.check_evaluation(few)
+
+
+def test_pairs_that_are_left_out_are_named(folder: Path) -> None:
+    tokenizer = XLMTokenizer.from_pretrained(folder / "tokenizer")
+    write(folder / "mixed.en", tokenizer, [[14], [14] * 9, []], "en")
+    train = {"en": "en", "fr": "fr", "en-fr": ["mixed.en", "fr"]}
+    with pytest.warns(XLMWarning, match=r"en-fr: 2 of 3 pairs are left out.* than 5 tokens"):
+        data(folder, data={"train": train})
