@@ -121,8 +121,11 @@ def test_what_cannot_be_assigned_is_refused(tmp_path: Path) -> None:
     [group] = both["param_groups"]
     two = [{**group, "params": group["params"][half::2]} for half in (0, 1)]
     split = {"state": both["state"], "param_groups": two}
+    endless = optimizer(content, ("encoder", "decoder"))
+    endless["state"][0]["step"] = float("inf")
     for wrong, words in (
         (split, "2 groups of parameters, expected 1"),
+        (endless, "damaged.*infinity"),
         (optimizer(content, ("encoder",)), "38 parameters, expected 96"),
         (optimizer(content, ("decoder", "encoder")), r"a moment of shape"),
     ):

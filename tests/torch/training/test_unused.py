@@ -27,7 +27,7 @@ MT = (*tasks_of("mt", ["en-fr"]),)
             XLMWithLMHeadModel,
             MASKED,
             {"asm": True, "asm_cutoffs": [20, 25], "asm_div_value": 2.0},
-            True,
+            False,
         ),
         (XLMWithLMHeadModel, tasks_of("clm", ["en"]), {"causal": True}, False),
         (XLMForConditionalGeneration, MT, {}, False),

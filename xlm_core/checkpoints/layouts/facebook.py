@@ -343,7 +343,7 @@ def _moments(layout: Layout, content: Mapping[str, Any], config: XLMConfig, sour
                     steps[name] = _step(states[number]["step"])
                     for key, moments in zip(("exp_avg", "exp_avg_sq"), both, strict=True):
                         moments[name] = _moment(states[number][key], tensor)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _damaged(name_of_it, error) from error
     first, second = (layout.canonical(moments, config, source) for moments in both)
     named = dict(zip(both[0], first, strict=True))
