@@ -11,8 +11,10 @@ files for evaluation, and makes vocabulary and corpora by the commands of the pr
 start from the same weights, have as many tokens in a batch and one schedule of learning rates. The
 project's train on its batches (streams, and pairs of similar length) by the engine of `xlm
 pretrain`; transformers' model in a plain loop over shuffled texts and pairs, of similar length in
-a batch, by its own sampler and collator and PyTorch's AdamW. `report` evaluates all of them by the
-same batches and the same code. Run one side at a time, with the machine to itself.
+a batch, by its own sampler and collator and PyTorch's AdamW, with the positions of TLM. `report`
+evaluates all of them by the same code on the same batches: running text and pairs as the project
+evaluates them, and single texts as the loop is trained on them. Run one side at a time, with the
+machine to itself. `--learning-rate` and `--warmup-updates` are for other settings of a side.
 """
 
 from __future__ import annotations
@@ -28,11 +30,13 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xlm_core.config import XLMConfig
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.data import TrainingData
 
@@ -132,22 +136,28 @@ def command(*arguments: str) -> None:
 # -- training --------------------------------------------------------------------------------------
 
 
-def train_ours(folder: Path, framework: str, seconds: float) -> None:
+def config_of(folder: Path, learning_rate: float, warmup: int) -> TrainingConfig:
+    """The file of the run, with these settings."""
+    config = TrainingConfig.from_toml(folder / "run.toml")
+    optimizer = replace(config.optimizer, learning_rate=learning_rate, warmup_updates=warmup)
+    return replace(config, optimizer=optimizer)
+
+
+def train_ours(folder: Path, framework: str, seconds: float, config: TrainingConfig) -> None:
     """By the engine that `xlm pretrain` uses."""
     from conversion.training.setup import set_up
 
-    config = TrainingConfig.from_toml(folder / "run.toml")
     engine = set_up(config, TrainingData.open(config), framework).engine
     clock = Clock(seconds)
     for update in engine.updates():
         mean = sum(update.losses.values()) / len(update.losses)
         if clock.is_over(mean, update.tokens):
             break
-    clock.write(folder / framework)
+    clock.write(folder / framework, config)
     engine.save_model(folder / framework / "model")
 
 
-def train_transformers(folder: Path, seconds: float) -> None:
+def train_transformers(folder: Path, seconds: float, config: TrainingConfig) -> None:
     """What transformers' users write: its model, its collator, PyTorch's AdamW."""
     import torch
     from transformers import (
@@ -158,7 +168,6 @@ def train_transformers(folder: Path, seconds: float) -> None:
     )
     from transformers.trainer_pt_utils import LengthGroupedSampler
 
-    config = TrainingConfig.from_toml(folder / "run.toml")
     data = TrainingData.open(config)
     start_of(config, data, folder / "start")
     model = XLMWithLMHeadModel.from_pretrained(folder / "start").train()
@@ -166,28 +175,30 @@ def train_transformers(folder: Path, seconds: float) -> None:
     tokenizer = XLMTokenizer.from_pretrained(folder / "tokenizer")
     collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
     examples = examples_of(data)
-    mean = sum(len(ids) for ids, _ in examples) / len(examples)
+    lengths = [len(each["input_ids"]) for each in examples]
 
-    def collate(batch: list[tuple[list[int], list[int]]]) -> dict[str, torch.Tensor]:
-        made = dict(collator([{"input_ids": ids} for ids, _ in batch]))
-        made["langs"] = torch.zeros_like(made["input_ids"])
-        for row, (_, langs) in zip(made["langs"], batch, strict=True):
-            row[: len(langs)] = torch.tensor(langs)
+    def collate(batch: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        made = dict(collator([{"input_ids": each["input_ids"]} for each in batch]))
+        for name in ("langs", "position_ids"):
+            made[name] = torch.zeros_like(made["input_ids"])
+            for row, each in zip(made[name], batch, strict=True):
+                row[: len(each[name])] = torch.tensor(each[name])
         made["attention_mask"] = made["input_ids"] != tokenizer.pad_token_id
         return made
 
-    size = round(TOKENS / mean)
-    sampler = LengthGroupedSampler(size, lengths=[len(ids) for ids, _ in examples])
+    size = round(TOKENS / (sum(lengths) / len(lengths)))
+    sampler = LengthGroupedSampler(size, lengths=lengths)
     loader: Any = torch.utils.data.DataLoader(
         examples,  # type: ignore[arg-type]
         batch_size=size,
         sampler=sampler,
         collate_fn=collate,
     )
+    rate, warmup = config.optimizer.learning_rate, config.optimizer.warmup_updates
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+        model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
     )
-    schedule = get_inverse_sqrt_schedule(optimizer, WARMUP, timescale=WARMUP)
+    schedule = get_inverse_sqrt_schedule(optimizer, warmup, timescale=warmup)
     clock = Clock(seconds)
     for batch in itertools.chain.from_iterable(itertools.repeat(loader)):
         loss = model(**batch).loss
@@ -198,7 +209,7 @@ def train_transformers(folder: Path, seconds: float) -> None:
         optimizer.zero_grad()
         if clock.is_over(float(loss.detach()), int(batch["attention_mask"].sum())):
             break
-    clock.write(folder / "transformers")
+    clock.write(folder / "transformers", config)
     model.save_pretrained(folder / "transformers" / "model")
 
 
@@ -210,22 +221,30 @@ def start_of(config: TrainingConfig, data: TrainingData, folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-def examples_of(data: TrainingData) -> list[tuple[list[int], list[int]]]:
-    """Ids and languages of each text, and of each pair with its two sentences in one row."""
-    eos, found = data.tokenizer.sep_token_id, []
-    for language, corpus in data.corpora["train"].items():
-        number = data.lang2id[language]
-        for at in range(len(corpus)):
-            ids = [eos, *corpus[at].tolist()[: LONGEST - 2], eos]
-            found.append((ids, [number] * len(ids)))
+def examples_of(data: TrainingData) -> list[dict[str, list[int]]]:
+    """Each text, and each pair with its two sentences in one row: ids, languages, positions."""
+    eos, found = data.model_config().eos_index, []
+    for language, ids in texts_of(data, "train"):
+        langs = [data.lang2id[language]] * len(ids)
+        found.append({"input_ids": ids, "langs": langs, "position_ids": [*range(len(ids))]})
     for languages, corpora in data.pairs["train"].items():
-        numbers = [data.lang2id[language] for language in languages]
         for at in range(len(corpora[0])):
-            parts = [corpus[at].tolist()[:100] for corpus in corpora]
-            ids = [eos, *parts[0], eos, eos, *parts[1], eos]
-            ends = len(parts[0]) + 2
-            found.append((ids, [numbers[0]] * ends + [numbers[1]] * (len(ids) - ends)))
+            row: dict[str, list[int]] = {"input_ids": [], "langs": [], "position_ids": []}
+            for language, corpus in zip(languages, corpora, strict=True):
+                ids = [eos, *corpus[at].tolist()[:100], eos]
+                row["input_ids"] += ids
+                row["langs"] += [data.lang2id[language]] * len(ids)
+                row["position_ids"] += range(len(ids))
+            found.append(row)
     return found
+
+
+def texts_of(data: TrainingData, split: str) -> Iterator[tuple[str, list[int]]]:
+    """Language and ids of each text, framed."""
+    eos = data.model_config().eos_index
+    for language, corpus in data.corpora[split].items():
+        for at in range(len(corpus)):
+            yield language, [eos, *corpus[at].tolist()[: LONGEST - 2], eos]
 
 
 class Clock:
@@ -250,10 +269,12 @@ class Clock:
             print(f"{passed:6.0f} s, update {len(self.losses)}, loss {mean:.3f}", flush=True)
         return passed > self.seconds
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, config: TrainingConfig) -> None:
         """Write what happened."""
         folder.mkdir(parents=True, exist_ok=True)
         found = {
+            "learning_rate": config.optimizer.learning_rate,
+            "warmup_updates": config.optimizer.warmup_updates,
             "seconds": time.perf_counter() - self.start,
             "updates": len(self.losses),
             "tokens": self.tokens,
@@ -278,7 +299,8 @@ def report(folder: Path) -> None:
         rate = found["tokens"] / found["seconds"]
         print(
             f"{side}: {found['updates']} updates, {found['tokens']:,} tokens in "
-            f"{found['seconds']:.0f} s ({rate:,.0f} a second)"
+            f"{found['seconds']:.0f} s ({rate:,.0f} a second), learning rate "
+            f"{found['learning_rate']:g} after {found['warmup_updates']} updates"
         )
     print("\nperplexity, masked accuracy (%)\n" + " " * 12 + "".join(f"{x:>20}" for x in sides))
     for task in figures[sides[0]]:
@@ -295,19 +317,39 @@ def evaluated(model: Path, data: TrainingData) -> dict[str, tuple[float, float]]
     from xlm_torch.training import tensors_of
 
     opened = XLMWithLMHeadModel.from_pretrained(model, dtype=torch.float32).eval()
+    config = data.model_config()
     found = {}
-    for task, batches in data.evaluation(data.model_config(), "valid"):
+    for name, batches in itertools.chain(
+        (
+            (task.name, map(tensors_of, batches))
+            for task, batches in data.evaluation(config, "valid")
+        ),
+        (single_texts(config, data, language) for language in LANGUAGES),
+    ):
         loss = predicted = correct = 0.0
-        for batch in batches:
+        for tensors in batches:
             with torch.inference_mode():
-                output = opened(**tensors_of(batch))
-            labels = torch.from_numpy(batch.labels)
-            counted = labels != -100
-            loss += float(output.loss) * batch.predicted
-            predicted += batch.predicted
-            correct += int((output.logits[counted].argmax(-1) == labels[counted]).sum())
-        found[task.name] = (math.exp(loss / predicted), 100 * correct / predicted)
+                output = opened(**tensors)
+            counted = tensors["labels"] != -100
+            labels = tensors["labels"][counted]
+            loss += float(output.loss) * len(labels)
+            predicted += len(labels)
+            correct += int((output.logits[counted].argmax(-1) == labels).sum())
+        found[name] = (math.exp(loss / predicted), 100 * correct / predicted)
     return found
+
+
+def single_texts(
+    config: XLMConfig, data: TrainingData, language: str
+) -> tuple[str, Iterator[dict[str, Any]]]:
+    """Texts of a language, each a row, masked as in training."""
+    from xlm_torch.training import ObjectiveCollator
+
+    collator = ObjectiveCollator(config, "mlm", language, seed=0)
+    texts = sorted((ids for own, ids in texts_of(data, "valid") if own == language), key=len)
+    rows = [{"input_ids": ids, "index": at} for at, ids in enumerate(texts)]
+    batches = (collator(rows[at : at + 32]) for at in range(0, len(rows), 32))
+    return f"texts-{language}", batches
 
 
 def main() -> None:
@@ -320,16 +362,20 @@ def main() -> None:
     parser.add_argument("do", choices=["prepare", *SIDES, "report"])
     parser.add_argument("--folder", type=Path, required=True, help="of texts, runs and results")
     parser.add_argument("--minutes", type=float, default=30, help="of training, for a side")
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="of a side")
+    parser.add_argument("--warmup-updates", type=int, default=WARMUP, help="of a side")
     options = parser.parse_args()
-    folder = options.folder.resolve()
+    folder, seconds = options.folder.resolve(), 60 * options.minutes
     if options.do == "prepare":
         prepare(folder)
     elif options.do == "report":
         report(folder)
-    elif options.do == "transformers":
-        train_transformers(folder, 60 * options.minutes)
     else:
-        train_ours(folder, options.do, 60 * options.minutes)
+        config = config_of(folder, options.learning_rate, options.warmup_updates)
+        if options.do == "transformers":
+            train_transformers(folder, seconds, config)
+        else:
+            train_ours(folder, options.do, seconds, config)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import itertools
+import math
 import os
 import resource
 import sys
@@ -17,16 +17,19 @@ from conversion.training.machine import fastest_product, operations_of
 from conversion.training.setup import RunParts, set_up
 from xlm_core.corpus import Corpus
 from xlm_core.objectives import Batch, Pairs
+from xlm_core.objectives.batch import pieces
 from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.data import TrainingData
 
-# Global batches that are looked at, and updates that are measured behind the first.
-_LOOKED_AT, _MEASURED = 20, 3
+# Global batches that are looked at, updates that are measured at least, and made at most.
+_LOOKED_AT, _MEASURED, _MOST_UPDATES = 20, 3, 40
 _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 # Numbers that a layer keeps of each token for the way back, in widths of the model: what goes into
 # its seven products and two normalisations, and out of its activation and its dropouts.
 _KEPT = 20
+# Bytes of logits that are kept for the way back at most: beyond, they are computed twice.
+_KEPT_LOGITS = 2**28
 # Updates whose draws of languages are counted; those of longer runs are in proportion.
 _COUNTED = 1_000_000
 # The most seconds that a length of time holds.
@@ -154,16 +157,12 @@ def dry_run(
         XLMError: As `pretrain`.
     """
     config = TrainingConfig.from_toml(Path(config_file))
-    RunFolder(config.output).check(config, resume=resume)
-    parts = set_up(config, TrainingData.open(config), framework_of(framework))
+    found = RunFolder(config.output).check(config, resume=resume)
+    data = TrainingData.open(config)
+    parts = set_up(config, data, framework_of(framework), resumed=found)
     engine = parts.engine
-    shapes, tokens_each = _first_batches(parts)
-    updates = engine.updates()
-    next(updates)
-    operations, begin = 0.0, time.perf_counter()
-    for update in itertools.islice(updates, _MEASURED):
-        operations += operations_of(update, parts.model_config)
-    seconds = (time.perf_counter() - begin) / _MEASURED
+    shapes, tokens_each, largest = _first_batches(parts)
+    seconds, operations = measured(parts)
     own = fastest_product(parts.framework, parts.library, config.precision)
     fastest = sum(engine.of_all_ranks(own))
     peak = int(max(engine.of_all_ranks(_peak(parts))))
@@ -180,10 +179,10 @@ def dry_run(
         updates=number,
         tokens=duration.tokens or round(number * tokens_each),
         passes=_passes(parts, number),
-        memory=_memory(parts, tokens_each / engine.ranks / config.optimizer.accumulate),
+        memory=_memory(parts, largest),
         peak=peak,
         seconds_per_update=seconds,
-        share=operations / (seconds * _MEASURED) / fastest,
+        share=operations / seconds / fastest,
     )
 
 
@@ -192,15 +191,55 @@ def _passes(parts: RunParts, updates: int) -> dict[str, float]:
     return {name: value * updates / counted for name, value in parts.passes(counted).items()}
 
 
-def _first_batches(parts: RunParts) -> tuple[list[Shapes], float]:
-    """Shapes of each task's batches, and tokens an update."""
+def measured(parts: RunParts) -> tuple[float, float]:
+    """Seconds and operations of an update, the mean.
+
+    The first update of a kind, or of several together, does not count: it makes graphs. Whole
+    iterations over the tasks are measured, which take different times.
+    """
+    kinds = {task.name: (task.objective, task.is_stream) for task in parts.config.tasks}
+    steps = len(parts.batches.schedule.slots)
+    iteration = steps // math.gcd(steps, parts.config.optimizer.accumulate)
+    seen: set[frozenset[tuple[str, bool]]] = set()
+    times: list[float] = []
+    operations: list[float] = []
+    updates = parts.engine.updates()
+    for _ in range(_MOST_UPDATES):
+        begin = time.perf_counter()
+        update = next(updates)
+        seconds = time.perf_counter() - begin
+        mixture = frozenset(kinds[name] for name in update.losses)
+        if mixture not in seen:
+            seen.add(mixture)
+            continue
+        times.append(seconds)
+        operations.append(operations_of(update, parts.model_config))
+        whole = len(times) % iteration == 0
+        if len(times) >= _MEASURED and whole and frozenset().union(*seen) >= {*kinds.values()}:
+            break
+    return sum(times) / len(times), sum(operations) / len(operations)
+
+
+@dataclass(frozen=True)
+class _Largest:
+    """What the largest forward pass of a rank has: tokens, and labels."""
+
+    tokens: int
+    labels: int
+
+
+def _first_batches(parts: RunParts) -> tuple[list[Shapes], float, _Largest]:
+    """Shapes of each task's batches, tokens an update, and the largest pass."""
     found: dict[str, list[Batch]] = {task.name: [] for task in parts.config.tasks}
     for step in range(_LOOKED_AT):
         for batch in parts.batches.global_batch(step):
             found[batch.task.name].append(batch)
-    tokens = sum(batch.tokens for batches in found.values() for batch in batches)
-    each = tokens / _LOOKED_AT * parts.config.optimizer.accumulate
-    return [Shapes.of(name, batches) for name, batches in found.items() if batches], each
+    whole = [batch for batches in found.values() for batch in batches]
+    each = sum(batch.tokens for batch in whole) / _LOOKED_AT * parts.config.optimizer.accumulate
+    # Each rank has its rows of every part, one after the other.
+    own = [batch.rows(*pieces(len(batch), parts.engine.ranks)[-1]) for batch in whole]
+    largest = _Largest(max(batch.tokens for batch in own), max(batch.predicted for batch in own))
+    return [Shapes.of(name, batches) for name, batches in found.items() if batches], each, largest
 
 
 def _texts(parts: RunParts) -> list[str]:
@@ -220,22 +259,21 @@ def _texts(parts: RunParts) -> list[str]:
     return lines
 
 
-def _memory(parts: RunParts, tokens: float) -> dict[str, int]:
-    """Bytes of one rank, estimated, by what they are for.
-
-    Args:
-        parts: Of the run.
-        tokens: That a rank computes together.
-    """
+def _memory(parts: RunParts, largest: _Largest) -> dict[str, int]:
+    """Bytes of one rank, estimated, by what they are for."""
     config, model = parts.config, parts.model_config
     weights = parts.parameters * (8 if config.precision == "float64" else 4)
-    layers = (model.encoder_layers or model.n_layers) + (model.decoder_layers or 0)
-    kept = tokens * layers * model.emb_dim * _KEPT * _BYTES[config.precision]
+    layers = model.n_layers
+    if model.is_encoder_decoder:
+        layers = max(model.encoder_layers or layers, model.decoder_layers or layers)
+    kept = largest.tokens * layers * model.emb_dim * _KEPT * _BYTES[config.precision]
+    logits = largest.labels * model.vocab_size * (8 if config.precision == "float64" else 4)
     return {
         "parameters": weights,
         "gradients": weights,
         "optimizer": 0 if config.optimizer.name == "sgd" else 2 * weights,
         "activations": int(kept),
+        "logits": min(logits, _KEPT_LOGITS),
     }
 
 

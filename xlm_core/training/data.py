@@ -139,6 +139,19 @@ class TrainingData:
                     f"model.{name} is {value!r:.80}, and the tokenizer and the languages of the "
                     f"data need {fields[name]!r:.80}: leave it out."
                 )
+        translates = any(task.objective == "mt" for task in self.config.tasks)
+        for name in () if translates else ("encoder_layers", "decoder_layers"):
+            if given.get(name) is not None:
+                raise ConfigError(
+                    f"model.{name} is {given[name]!r:.80}, and without mt there is no "
+                    "encoder-decoder: give n_layers."
+                )
+        if given.get("is_encoder_decoder", translates) != translates:
+            raise ConfigError(
+                f"model.is_encoder_decoder is {given['is_encoder_decoder']!r:.80}, and the "
+                f"objectives {', '.join(self.config.objectives)} train a model where it is "
+                f"{translates}: leave it out."
+            )
         clm = any(task.objective == "clm" for task in self.config.tasks)
         if given.get("causal", clm) != clm:
             raise ConfigError(
@@ -147,7 +160,8 @@ class TrainingData:
                 "out."
             )
         needed = {name: value for name, value in fields.items() if name not in named}
-        return XLMConfig(**{**needed, **given, "causal": clm})
+        config = XLMConfig(**{**needed, **given, "causal": clm, "is_encoder_decoder": translates})
+        return config.of_both_parts() if translates else config
 
     # -- batches ---------------------------------------------------------------------------------
 
@@ -251,6 +265,14 @@ class TrainingData:
                 counts[: self.vocab_size] += self._count(corpus)
             counts[self.tokenizer.all_special_ids] = 0
         return counts[:size]
+
+    @property
+    def counts_from(self) -> str:
+        """Where `counts` takes them from, in words."""
+        file = self.tokenizer_folder / _VOCABULARY
+        if file.is_file():
+            return f"words have their counts in {file}"
+        return f"words are counted in the texts to train on (there is no {file})"
 
     def unigram_entropy(self, task: Task) -> float:
         """The loss, in nats, of predicting a task's labels from how often each comes, and no more.

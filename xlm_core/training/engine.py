@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from xlm_core.errors import ConfigError
 from xlm_core.objectives import Batch
 from xlm_core.training.figures import Tally
 
@@ -85,3 +87,17 @@ class Engine(Protocol):
         Raises:
             CheckpointError: If it is damaged, or of another run.
         """
+
+
+def check_accumulate(accumulate: object) -> None:
+    """Raise `ConfigError` unless it is a number of global batches that can make one update."""
+    if type(accumulate) is not int or accumulate < 1:
+        raise ConfigError(f"accumulate is {accumulate!r:.80}: expected a positive whole number.")
+
+
+def check_clip_grad_norm(largest: float) -> None:
+    """Raise `ConfigError` unless gradients can be clipped to this norm; 0 is any norm."""
+    if math.isnan(largest) or largest < 0:
+        raise ConfigError(
+            f"clip_grad_norm is {largest}: expected the largest norm, a number from 0 (any norm)."
+        )

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -48,15 +49,33 @@ def making_models(config: TrainingConfig) -> Iterator[None]:
 @functools.cache
 def _strategy(cluster: str) -> tf.distribute.Strategy:
     """The strategy for what TF_CONFIG says; a process has one."""
-    try:
-        workers = json.loads(cluster or "{}").get("cluster", {}).get("worker", [])
-    except (ValueError, AttributeError) as error:
-        raise ConfigError(f"TF_CONFIG is {cluster!r:.80}: expected JSON of a cluster.") from error
-    if len(workers) > 1:
+    if workers_in(cluster) > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
+
+
+def workers_in(cluster: str) -> int:
+    """How many processes train together: a chief, if there is one, is one of them.
+
+    Args:
+        cluster: TF_CONFIG; empty: there is none.
+
+    Raises:
+        ConfigError: If it is no JSON of a cluster, or has processes that do not train.
+    """
+    try:
+        jobs = json.loads(cluster or "{}").get("cluster", {})
+        number = len(jobs.get("chief", ())) + len(jobs.get("worker", ()))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(f"TF_CONFIG is {cluster!r:.80}: expected JSON of a cluster.") from error
+    if others := jobs.keys() - {"chief", "worker"}:
+        raise ConfigError(
+            f"TF_CONFIG names {', '.join(sorted(others))}: expected a chief and workers alone, "
+            "which share every batch."
+        )
+    return number
 
 
 def model_dtype(config: TrainingConfig) -> str:
@@ -66,16 +85,21 @@ def model_dtype(config: TrainingConfig) -> str:
     )
 
 
-def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches) -> TrainingRun:
+def configured_run(
+    config: TrainingConfig, model: Any, batches: TrainingBatches, *, resumed: Path | None = None
+) -> TrainingRun:
     """A run that trains a model as a configuration says.
 
-    Of a training checkpoint of the original, it takes Adam's moments too; its `notes` say so.
+    If it starts from a training checkpoint of the original, it takes Adam's moments too; its
+    `notes` say so.
 
     Args:
         config: Its optimizer.
         model: A language model or an encoder-decoder, made within `making_models`, with weights
             of `model_dtype`.
         batches: What to train on.
+        resumed: The checkpoint of this run that it will go on from. It holds Adam's moments, and
+            what the run started from is not opened again.
 
     Raises:
         ConfigError: If these do not go together.
@@ -93,6 +117,7 @@ def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches)
         workers=config.readers,
     )
     start = config.start
-    if start.model is not None and (note := run.take_original_adam(start.model, match=start.match)):
-        run.notes += (note,)
+    if start.model is not None and resumed is None:
+        note = run.take_original_adam(start.model, match=start.match)
+        run.notes += (note,) if note else ()
     return run

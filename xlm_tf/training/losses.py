@@ -12,9 +12,18 @@ from xlm_core.errors import ConfigError, InputError
 from xlm_core.objectives import Batch, Task
 from xlm_core.training.figures import Tally
 from xlm_tf.language_model import TFXLMWithLMHeadModel
+from xlm_tf.training.callbacks import CheckpointCallback
 from xlm_tf.training.reading import is_of_passes
 from xlm_tf.training.updates import Updates, scored
 from xlm_tf.translation import TFXLMForConditionalGeneration
+
+# Arguments of Keras' `compile`, and their values that change nothing here.
+_OPTIONS: dict[str, tuple[Any, ...]] = {
+    "jit_compile": (False, None, "auto"),
+    "steps_per_execution": (1, None),
+    "auto_scale_loss": (True,),
+    **dict.fromkeys(("loss", "loss_weights", "metrics", "weighted_metrics"), (None,)),
+}
 
 
 @keras.saving.register_keras_serializable(package="xlm_models")
@@ -128,6 +137,7 @@ class TFWithObjectives(keras.Model):
         clip_grad_norm: float = 0.0,
         mean_of_ranks: bool = False,
         run_eagerly: bool = False,
+        **options: Any,
     ) -> None:
         """Say how weights are updated.
 
@@ -138,10 +148,19 @@ class TFWithObjectives(keras.Model):
                 0: any.
             mean_of_ranks: As in `TrainingRun`.
             run_eagerly: Without graphs, to look for errors.
+            options: Further ones of `keras.Model.compile`, as far as they change nothing: the
+                losses are those of the tasks, and XLA would compile every width of a batch anew.
 
         Raises:
-            ConfigError: If the optimizer cannot serve here.
+            ConfigError: If the optimizer cannot serve here, or for options that would change what
+                is done.
         """
+        for name, value in options.items():
+            if name not in _OPTIONS or value not in _OPTIONS[name]:
+                raise ConfigError(
+                    f"compile got {name}={value!r:.60}: expected an optimizer, clip_grad_norm, "
+                    "mean_of_ranks and run_eagerly; losses are those of the tasks."
+                )
         with self.distribute_strategy.scope():
             super().compile(optimizer=optimizer, run_eagerly=run_eagerly, jit_compile=False)
         self._updates = Updates(
@@ -212,6 +231,11 @@ class TFWithObjectives(keras.Model):
                 "fit got no steps_per_epoch: say how many updates an epoch has, because the "
                 "batches of dataset_of have no end."
             )
+        callbacks = options.get("callbacks") or ()
+        every = [*getattr(callbacks, "callbacks", keras.tree.flatten(callbacks))]
+        for callback in every:
+            if isinstance(callback, CheckpointCallback):
+                callback.stand_beside(every)
         return super().fit(x, **({"shuffle": False} | options))
 
     def make_train_function(self, force: bool = False) -> Callable[[Iterator[Any]], Any]:

@@ -9,14 +9,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from xlm_core.errors import ConfigError, TrainingError
+from xlm_core.errors import TrainingError
 from xlm_core.objectives import Batch, TrainingBatches
 from xlm_core.objectives.randomness import generator_of
-from xlm_core.training.engine import Update
+from xlm_core.training.engine import Update, check_accumulate
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
+from xlm_core.training.main_rank import write_on_main
 from xlm_core.training.moments import moments_to_take, text_of_taken
-from xlm_core.training.saved import state_of, write_on_main
+from xlm_core.training.saved import state_of
 from xlm_core.weights import Kind, name_of
 from xlm_tf.optimizers import OriginalAdam
 from xlm_tf.training.losses import TFWithObjectives
@@ -73,8 +74,7 @@ class TrainingRun:
         mean_of_ranks: bool = False,
         workers: int = 0,
     ) -> None:
-        if accumulate < 1:
-            raise ConfigError(f"accumulate is {accumulate}: expected a positive whole number.")
+        check_accumulate(accumulate)
         self.model, self.batches = model, batches
         self.learning_rate, self.clip_grad_norm = learning_rate, clip_grad_norm
         self.accumulate, self.mean_of_ranks, self.workers = accumulate, mean_of_ranks, workers

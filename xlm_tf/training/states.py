@@ -14,13 +14,19 @@ from xlm_core.errors import CheckpointError
 from xlm_core.training.saved import MODEL, RANDOM, read_run, run_written_whole
 
 
-def write_run(folder: str | os.PathLike[str], whole: Any, state: Mapping[str, Any]) -> None:
+def write_run(
+    folder: str | os.PathLike[str],
+    whole: Any,
+    state: Mapping[str, Any],
+    beside: Mapping[str, LazyTensor] | None = None,
+) -> None:
     """Write a folder from which a run goes on: whole, or not at all.
 
     Args:
         folder: Replaced if it exists.
         whole: A compiled `TFWithObjectives`.
         state: What the run does and where it stands, as JSON holds it.
+        beside: Tensors that `read_into` leaves where they are.
 
     Raises:
         CheckpointFileError: If it cannot be written.
@@ -28,6 +34,7 @@ def write_run(folder: str | os.PathLike[str], whole: Any, state: Mapping[str, An
     optimizer = whole.updates.optimizer
     described = {"class": type(optimizer).__name__, "variables": len(optimizer.variables)}
     tensors = {name: LazyTensor.of(_array(x)) for name, x in _variables(whole).items()}
+    tensors |= beside or {}
     with run_written_whole(folder, {**state, "optimizer": described}, tensors) as model:
         whole.model.save_pretrained(model)
 

@@ -14,8 +14,9 @@ import tensorflow as tf
 
 from xlm_core.errors import ConfigError, TrainingError
 from xlm_core.objectives import Batch
+from xlm_core.training.engine import check_clip_grad_norm
 from xlm_tf.losses import IGNORED
-from xlm_tf.optimizers import clipped, total_norm
+from xlm_tf.optimizers import OriginalAdam, clipped, total_norm
 from xlm_tf.training.reading import Pass, passes_of, piece_of, tensors_of
 
 # Bytes of logits that an evaluation makes at a time.
@@ -89,10 +90,7 @@ class Updates:
                 optimizer.build(self.variables)
 
     def _check(self) -> None:
-        if self.clip_grad_norm < 0:
-            raise ConfigError(
-                f"clip_grad_norm is {self.clip_grad_norm}: expected a number from 0 (any norm)."
-            )
+        check_clip_grad_norm(self.clip_grad_norm)
         for what, its in (
             ("model", self.whole.model.distribute_strategy),
             ("optimizer", self.inner_optimizer._distribution_strategy),
@@ -107,6 +105,13 @@ class Updates:
                 "the optimizer accumulates gradients (gradient_accumulation_steps), of which tasks "
                 "that use other variables would make wrong means: leave it out, and give "
                 "accumulate= to dataset_of or TrainingRun."
+            )
+        if not self.variables:
+            raise ConfigError("the model has nothing to train: no variable of it is trainable.")
+        if self.whole.model.variable_dtype in ("float16", "bfloat16"):
+            raise ConfigError(
+                f"weights are in half precision ({self.whole.model.variable_dtype}), in which "
+                "small updates vanish: give the model the policy mixed_bfloat16 or mixed_float16."
             )
         is_half = self.whole.model.compute_dtype == "float16"
         if is_half and not tf.config.list_logical_devices("GPU"):
@@ -231,9 +236,12 @@ class Updates:
             variables = [x for x, is_used in zip(self.variables, used, strict=True) if is_used]
 
             def on_device(mine: list[tf.Tensor]) -> None:
-                if self.clip_grad_norm:
-                    mine = clipped(mine, factor)
-                self.optimizer.apply(mine, variables)
+                if not self.clip_grad_norm:
+                    self.optimizer.apply(mine, variables)
+                elif isinstance(self.optimizer, OriginalAdam):
+                    self.optimizer.apply_times(factor, mine, variables)
+                else:
+                    self.optimizer.apply(clipped(mine, factor), variables)
 
             with _summed_already(self.inner_optimizer):
                 self.strategy.run(on_device, (self._per_replica(gradients),))

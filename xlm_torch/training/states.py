@@ -97,18 +97,19 @@ def check_optimizer_state(
         or [group.get("parameters") for group in groups] != own
     ):
         raise CheckpointError(f"{source} has the state of an optimizer of other parameters.")
-    shapes = {name: tuple(parameter.shape) for parameter, name in names.items()}
+    by_name = {name: parameter for parameter, name in names.items()}
     for name, tensor in tensors.items():
-        of = name.rpartition("/")[0]
-        if of not in shapes or tensor.shape not in ((), shapes[of]):
+        parameter = by_name.get(name.rpartition("/")[0])
+        if parameter is None or not _is_state_of(tensor.shape, parameter):
+            expected = "none" if parameter is None else tuple(parameter.shape)
             raise CheckpointError(
-                f"{source}: {name} has shape {tensor.shape}, expected {shapes.get(of, 'none')}."
+                f"{source}: {name} has shape {tensor.shape}, expected {expected}."
             )
     for name, values in numbers.items():
         plain = isinstance(values, dict) and all(
             type(value) in (int, float) and math.isfinite(value) for value in values.values()
         )
-        if name not in shapes or not plain:
+        if name not in by_name or not plain:
             raise CheckpointError(f"{source} is damaged: the numbers of {name!r:.80}.")
 
 
@@ -128,7 +129,7 @@ def fill_optimizer(
             state = torch.zeros_like(parameter, dtype=value.dtype).detach()
             fill(state, value)
         else:
-            state = value.clone()
+            state = value.clone().to(parameter.device if value.dim() else value.device)
         optimizer.state[parameter][key] = state
     for name, values in described["numbers"].items():
         optimizer.state[by_name[name]].update(values)
@@ -137,6 +138,20 @@ def fill_optimizer(
             if key in group and key != "params":
                 is_tuple = isinstance(group[key], tuple)
                 group[key] = tuple(value) if is_tuple and isinstance(value, list) else value
+
+
+def _is_state_of(shape: tuple[int, ...], parameter: Tensor) -> bool:
+    """Whether a state of this shape may be a parameter's: one number, as many, or sums of them.
+
+    Adafactor keeps sums over rows and columns, which are no shards where the parameter is one.
+    """
+    whole_shape = tuple(parameter.shape)
+    if shape in ((), whole_shape):
+        return True
+    are_sums = len(shape) == len(whole_shape) and all(
+        size in (1, most) for size, most in zip(shape, whole_shape, strict=True)
+    )
+    return are_sums and not hasattr(parameter, "device_mesh")
 
 
 def _states(optimizer: torch.optim.Optimizer) -> Iterator[tuple[nn.Parameter, str, Any]]:

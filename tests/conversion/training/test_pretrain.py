@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import re
 import signal
+import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,11 +20,14 @@ import torch
 import conversion.training.run as running
 from conversion.cli import main
 from conversion.training import dry_run, pretrain
+from conversion.training.dry_run import measured
 from conversion.training.machine import fastest_product, operations_of
 from tests.support.small_run import CAUSAL, OF_PAIRS, write_config, write_texts
 from xlm_core import XLMConfig, XLMTokenizer
 from xlm_core.corpus import Corpus, CorpusWriter
-from xlm_core.errors import XLMError
+from xlm_core.errors import CheckpointError, XLMError
+from xlm_core.objectives import tasks_of
+from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.engine import Update
 from xlm_torch import XLMForConditionalGeneration, XLMWithLMHeadModel
 
@@ -70,6 +77,7 @@ def test_a_run_leaves_what_the_page_says(translated: Path) -> None:
         *("curves.html", "translations"),
     }
     assert not (run / "translating").exists()
+    assert "all weights drawn" in (run / "log.txt").read_text().splitlines()[0]
     assert [entry.name for entry in (run / "checkpoints").iterdir()] == ["update-000008"]
     model = XLMForConditionalGeneration.from_pretrained(run / "model")
     assert model.config.lang2id == {"en": 0, "fr": 1}
@@ -161,6 +169,36 @@ def test_a_dry_run_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[st
     assert found.updates == 10**15
     assert "pairs are left out, empty or too long" in found.text()
     assert found.memory["optimizer"] == 2 * found.memory["parameters"]
+    # Parts of a batch are computed one after the other.
+    file.write_text(file.read_text().replace("bptt = 8", "bptt = 8\nparts = 3"))
+    in_parts = dry_run(file)
+    assert in_parts is not None
+    assert in_parts.tokens_per_update > 2.5 * found.tokens_per_update
+    assert in_parts.memory["activations"] < 1.5 * found.memory["activations"]
+
+
+def test_a_dry_run_measures_no_first_update() -> None:
+    """Keras makes a graph for each kind of update, which takes a thousand times as long."""
+    tasks = (*tasks_of("mlm", ["en", "fr", "en-fr"]), *tasks_of("mt", ["en-fr"]))
+    made: list[str] = []
+
+    def updates() -> Iterator[Any]:
+        for number in itertools.count():
+            task = tasks[number % len(tasks)]
+            kind = f"{task.objective} {task.is_stream}"
+            time.sleep(0.02 if kind not in made else 0)
+            made.append(kind)
+            yield SimpleNamespace(losses={task.name: 1.0}, tokens=10, predicted=2)
+
+    parts: Any = SimpleNamespace(
+        config=SimpleNamespace(tasks=tasks, optimizer=SimpleNamespace(accumulate=1)),
+        batches=SimpleNamespace(schedule=SimpleNamespace(slots=[None] * len(tasks))),
+        engine=SimpleNamespace(updates=updates),
+        model_config=XLMConfig(vocab_size=10, emb_dim=4, n_layers=1, n_heads=1),
+    )
+    seconds, operations = measured(parts)
+    assert seconds < 0.01
+    assert operations > 0
 
 
 @pytest.mark.parametrize(
@@ -185,14 +223,34 @@ def test_mistakes_are_told_before_anything_is_written(
     assert not (folder / "run").exists()
 
 
-def test_a_second_run_is_not_begun_in_the_folder_of_the_first(translated: Path) -> None:
+def test_a_second_run_is_not_begun_in_the_folder_of_the_first(
+    translated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = translated / "run.toml"
     with pytest.raises(XLMError, match="holds a run"):
         pretrain(file)
+    assert main(["pretrain", str(file)]) == 2
+    assert "go on with it by --resume, or give another name (output)" in capsys.readouterr().err
     other = translated / "other.toml"
     other.write_text(file.read_text().replace("seed = 3", "seed = 4"))
     with pytest.raises(XLMError, match=r"seed is 4 and was 3"):
         pretrain(other, resume=True)
+
+
+def test_a_run_has_its_folder_for_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a second run that looked at the folder before the first one began."""
+    file = change(write_config(folder), "updates = 8", "updates = 2")
+    run = RunFolder(folder / "run")
+    with run.held():
+        with pytest.raises(CheckpointError, match="run is in use: this process trains there"):
+            pretrain(folder / "run.toml")
+        with monkeypatch.context() as late:
+            late.setattr(RunFolder, "check_free", lambda self: None)
+            with pytest.raises(CheckpointError, match="in use"):
+                pretrain(file)
+        assert [entry.name for entry in run.path.iterdir()] == [".lock"]
+    assert pretrain(file).update == 2
+    run.check_free()
 
 
 def test_a_text_in_another_order_is_another_text(folder: Path) -> None:

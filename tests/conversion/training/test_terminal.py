@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from conversion.reports.html.curves import Curve, curves_plot
+from conversion.training import signals
 from conversion.training.signals import StopSignals
 from conversion.training.terminal import Shown
 from xlm_core import XLMConfig
@@ -70,6 +71,21 @@ def test_the_second_signal_ends_at_once(number: signal.Signals) -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
+
+
+def test_a_launcher_passes_on_what_came_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler ends every process, and torchrun then ends its own once more."""
+    now = [100.0]
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setattr(signals.time, "monotonic", lambda: now[0])
+    with StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        now[0] = 101.0
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+        now[0] = 106.0
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_curves_are_drawn_within_their_frame() -> None:

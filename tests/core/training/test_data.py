@@ -180,6 +180,7 @@ def test_a_missing_tokenizer_is_named(folder: Path) -> None:
         ({"pad_index": 7}, "model.pad_index is 7, .* need 2"),
         ({"n_langs": 1}, "model.n_langs is 1, .* need 2"),
         ({"causal": True}, "model.causal is True, .* mlm, mt train a model with causal=False"),
+        ({"is_encoder_decoder": False}, "model.is_encoder_decoder is False, .* where it is True"),
     ],
 )
 def test_a_model_that_contradicts_the_data(
@@ -188,6 +189,19 @@ def test_a_model_that_contradicts_the_data(
     opened = data(folder, model=config().model | fields)
     with pytest.raises(ConfigError, match=words):
         opened.model_config()
+
+
+def test_depths_of_two_parts_are_for_translation_alone(
+    folder: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    depths = {"encoder_layers": 1, "decoder_layers": 2}
+    made = data(folder, model=config().model | depths).model_config()
+    assert (made.is_encoder_decoder, made.encoder_layers, made.decoder_layers) == (True, 1, 2)
+    assert not [each for each in recwarn if "decoder" in str(each.message)]
+    for name in depths:
+        masked = data(folder, model=config().model | {name: 1}, objectives={"mlm": ["en"]})
+        with pytest.raises(ConfigError, match=f"model.{name} is 1, and without mt"):
+            masked.model_config()
 
 
 def test_a_model_may_have_room_and_a_causal_one_is_told_by_its_objective(folder: Path) -> None:

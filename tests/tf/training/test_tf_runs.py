@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -72,15 +73,22 @@ def fitted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
                 )
             },
         )
+        # Of which no epoch is better than the first.
+        stopping = keras.callbacks.EarlyStopping("loss", mode="min", min_delta=9.0, patience=3)
+        plateau = keras.callbacks.ReduceLROnPlateau("loss", mode="min", min_delta=9.0, patience=3)
         history = run.whole.fit(
             dataset_of(run.batches, first),
             steps_per_epoch=2,
             epochs=epochs,
             initial_epoch=first // 2,
-            callbacks=[evaluate, checkpoint],
+            callbacks=[evaluate, stopping, plateau, checkpoint],
             verbose=0,
         )
         found["history"] = history.history
+        found[f"counted by {checkpoint.folder.name}"] = [
+            (stopping.wait, stopping.best, stopping.best_epoch),
+            (plateau.wait, plateau.best),
+        ]
         found["update"] = checkpoint.update
         return run.whole
 
@@ -123,6 +131,12 @@ def test_fit_goes_on_exactly(fitted: dict[str, Any]) -> None:
     assert fitted["update"] == 4
     for one, two in zip(fitted["whole"].variables, fitted["halves"].variables, strict=True):
         assert np.array_equal(one.numpy(), two.numpy())
+
+
+def test_callbacks_of_keras_go_on_counting(fitted: dict[str, Any]) -> None:
+    expected = fitted["counted by whole"]
+    assert [wait for wait, *_ in expected] == [1, 1]
+    assert fitted["counted by halves"] == expected
 
 
 def test_figures_are_in_the_history(fitted: dict[str, Any]) -> None:
@@ -250,6 +264,18 @@ def test_what_cannot_be_is_refused(folder: Path) -> None:
         whole.compile(OriginalAdam(1e-3, gradient_accumulation_steps=2))
     with pytest.raises(ConfigError, match="clip_grad_norm is -1"):
         whole.compile(OriginalAdam(1e-3), clip_grad_norm=-1.0)
+    with pytest.raises(ConfigError, match="clip_grad_norm is nan"):
+        whole.compile(OriginalAdam(1e-3), clip_grad_norm=float("nan"))
+    for option in ({"jit_compile": True}, {"loss": "mse"}, {"metrics": ["accuracy"]}):
+        with pytest.raises(ConfigError, match=f"compile got {next(iter(option))}="):
+            whole.compile(OriginalAdam(1e-3), **option)
+    whole.compile(OriginalAdam(1e-3), loss=None, jit_compile=False)
+    model.trainable = False
+    with pytest.raises(ConfigError, match="nothing to train"):
+        whole.compile(OriginalAdam(1e-3))
+    model.trainable = True
+    with pytest.raises(ConfigError, match=r"half precision \(bfloat16\).*mixed_bfloat16"):
+        small_run(folder, tasks=MASKED_TASKS, config=ONE_LAYER, dtype="bfloat16")
     whole.compile(OriginalAdam(1e-3))
     with pytest.raises(InputError, match="expected what dataset_of"):
         whole.fit(tf.data.Dataset.from_tensors({"input_ids": [[1]]}))
@@ -325,6 +351,34 @@ def test_a_run_as_configured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
         making_models(configuration(values | {"parallel": "fsdp"}, data)),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("jobs", "number"),
+    [
+        ({}, 0),
+        ({"worker": ["a:1"]}, 1),
+        ({"worker": ["a:1", "b:1"]}, 2),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, 2),
+    ],
+)
+def test_a_chief_is_one_of_the_workers(jobs: dict[str, Any], number: int) -> None:
+    """Else each of the two would train alone, in one folder."""
+    assert configured.workers_in(json.dumps({"cluster": jobs})) == number
+
+
+@pytest.mark.parametrize(
+    ("cluster", "words"),
+    [
+        ("{", "expected JSON of a cluster"),
+        ("[]", "expected JSON of a cluster"),
+        ('{"cluster": {"worker": 2}}', "expected JSON of a cluster"),
+        ('{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}}', "names ps: expected a chief"),
+    ],
+)
+def test_other_clusters_are_refused(cluster: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        configured.workers_in(cluster)
 
 
 def configuration(values: dict[str, Any], sections: dict[str, Any]) -> TrainingConfig:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 
 from tests.support.shared import shared_path
 from tests.support.training_runs import (
@@ -221,12 +222,22 @@ def test_what_cannot_be_trained_is_refused(folder: Folder, monkeypatch: pytest.M
         made(lambda model: setattr(model, "adapter", torch.nn.Linear(2, 2)))
     with pytest.raises(ConfigError, match=r"transformer.embeddings is sparse"):
         made(lambda model: setattr(model.transformer.embeddings, "sparse", True))
+    with pytest.raises(ConfigError, match="nothing to train"):
+        made(lambda model: model.requires_grad_(False))
     with pytest.raises(ConfigError, match="MT-fr-en cannot train XLMWithLMHeadModel"):
         WithObjectives(XLMWithLMHeadModel(config), ALL_TASKS)
     with pytest.raises(ConfigError, match="CLM-en cannot train XLMForConditionalGeneration"):
         WithObjectives(XLMForConditionalGeneration(config), tasks_of("clm", ["en"]))
     with pytest.raises(ConfigError, match="parallel is 'deepspeed'"):
         small_run(folder, parallel="deepspeed")
+    for norm in (-1.0, float("nan")):  # which would turn gradients around, or vanish in a `min`
+        with pytest.raises(ConfigError, match=f"clip_grad_norm is {norm}"):
+            small_run(folder, clip_grad_norm=norm)
+    for number in (0, 1.5, True):
+        with pytest.raises(ConfigError, match=f"accumulate is {number}"):
+            small_run(folder, accumulate=number)
+    with pytest.raises(ConfigError, match=r"accumulates.*_steps = 4\).*give accumulate="):
+        small_run(folder, accelerator=Accelerator(cpu=True, gradient_accumulation_steps=4))
     with pytest.raises(ConfigError, match="in another precision already, and not in bfloat16"):
         runs.accelerator_of("bfloat16")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -277,7 +288,7 @@ def momentum(parameters: Any, lr: float) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
 
 
-@pytest.mark.parametrize("optimizer", [OriginalAdam, adamw, momentum])
+@pytest.mark.parametrize("optimizer", [OriginalAdam, adamw, momentum, torch.optim.Adafactor])
 def test_a_resumed_run_is_the_uninterrupted_one(
     folder: Folder, tmp_path: Path, optimizer: Any
 ) -> None:
@@ -343,7 +354,8 @@ def test_other_checkpoints_are_refused(folder: Folder, tmp_path: Path) -> None:
 
     refused("is of another run: tasks", small_run(folder))
     refused("of another run: accumulate 1", small_run(folder, tasks=MASKED_TASKS, accumulate=2))
-    refused("another run: settings", small_run(folder, tasks=MASKED_TASKS, settings={"bptt": 6}))
+    shorter = small_run(folder, tasks=MASKED_TASKS, settings={"bptt": 6})
+    refused(r"another run: settings.bptt 8 \(here 6\)\.$", shorter)
     refused(
         "OriginalAdam, and this run AdamW", small_run(folder, tasks=MASKED_TASKS, optimizer=adamw)
     )
