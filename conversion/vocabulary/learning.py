@@ -11,7 +11,7 @@ from typing import TextIO
 from conversion.line_by_line.output import check_absent
 from conversion.reports.progress import Line, bar
 from conversion.vocabulary.counting import LARGEST_SEED, Counted, TextOptions, count_words
-from xlm_core.errors import InputError, nearest
+from xlm_core.errors import InputError, TokenizerError, nearest
 from xlm_core.subwords import (
     codes_text,
     count_subwords,
@@ -80,7 +80,7 @@ def learn_bpe(
 
     Raises:
         InputError: If a file is missing or not UTF-8, or the output exists.
-        TokenizerError: If a language has no text, or a number cannot be.
+        TokenizerError: If a language has no text, nothing can be merged, or a number cannot be.
     """
     options = _checked(options)
     if merges < 1:
@@ -97,6 +97,11 @@ def learn_bpe(
         learned = learn_merges(counted.words, merges, smallest=smallest, progress=show)
     finally:
         line.clear()
+    if not learned:
+        raise TokenizerError(
+            f"no two letters stand together {smallest:,} times or more in the "
+            f"{len(counted.words):,} words: give more text, or a smaller number (--min-count)."
+        )
     with written_whole(target) as temporary:
         temporary.write_text(codes_text(learned), encoding="utf-8", newline="\n")
     return Learned(counted, len(learned))

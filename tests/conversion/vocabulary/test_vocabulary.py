@@ -73,6 +73,7 @@ def test_a_language_is_read_again_in_part(tmp_path: Path) -> None:
         (["en={text}", "--seed", "-1"], "seed is -1"),
         (["en={text}", "--seed", "99999999999999999999"], "seed is 9999"),
         (["en={text}", "--merges", "0"], "0 merges were asked for"),
+        (["en={text}", "--min-count", "9"], "no two letters stand together 9 times"),
     ],
 )
 def test_what_cannot_be_read_is_said(

@@ -101,6 +101,7 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
         ("learning_rate = 1", 'name = "adamw2"', "Did you mean 'adamw'"),
         ("[model]", '[start]\nmodel = "a"\nencoder = "b"\n[model]', "model and encoder"),
         ("seed = 3", "seed = ", "is no TOML"),
+        ("seed = 3", f"seed = {'[' * 5000}", "is no TOML"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, old: str, new: str, words: str) -> None:
