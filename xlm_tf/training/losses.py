@@ -16,7 +16,6 @@ from xlm_tf.training.reading import is_of_passes
 from xlm_tf.training.updates import Updates, scored
 from xlm_tf.translation import TFXLMForConditionalGeneration
 
-
 # Arguments of Keras' `compile`, and their values that change nothing here.
 _OPTIONS: dict[str, tuple[Any, ...]] = {
     "jit_compile": (False, None, "auto"),

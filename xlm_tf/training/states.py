@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,13 +15,19 @@ from xlm_core.errors import CheckpointError
 from xlm_core.training.saved import MODEL, RANDOM, read_run, run_written_whole
 
 
-def write_run(folder: str | os.PathLike[str], whole: Any, state: Mapping[str, Any]) -> None:
+def write_run(
+    folder: str | os.PathLike[str],
+    whole: Any,
+    state: Mapping[str, Any],
+    add_to_model: Callable[[Path], object] | None = None,
+) -> None:
     """Write a folder from which a run goes on: whole, or not at all.
 
     Args:
         folder: Replaced if it exists.
         whole: A compiled `TFWithObjectives`.
         state: What the run does and where it stands, as JSON holds it.
+        add_to_model: Writes into the model's folder what belongs beside it.
 
     Raises:
         CheckpointFileError: If it cannot be written.
@@ -30,6 +37,8 @@ def write_run(folder: str | os.PathLike[str], whole: Any, state: Mapping[str, An
     tensors = {name: LazyTensor.of(_array(x)) for name, x in _variables(whole).items()}
     with run_written_whole(folder, {**state, "optimizer": described}, tensors) as model:
         whole.model.save_pretrained(model)
+        if add_to_model is not None:
+            add_to_model(model)
 
 
 def read_into(
