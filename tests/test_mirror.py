@@ -21,6 +21,7 @@ ONLY_TORCH_FILES = {
     "fast/one_position.py": "a step in TensorFlow is a graph, in which calls cost nothing",
     "fast/dropout.py": "TensorFlow draws its random numbers fast itself",
     "training/clipping.py": "in TensorFlow a part of the graph of a step",
+    "training/unused.py": "of DistributedDataParallel",
     "training/sharding.py": "tf.distribute has copies of a model alone",
     "fast/memory.py": "TensorFlow keeps memory by itself",
     "fast/double_backward.py": "TensorFlow's custom gradients have derivatives themselves",
@@ -36,6 +37,7 @@ ONLY_TF_FILES = {
     "generation/steps.py": "as fast/graphs.py: a step of TensorFlow is a graph",
     "training/updates.py": "as fast/graphs.py: what Keras' fit and a run have in common",
     "training/callbacks.py": "of Keras' fit",
+    "training/counters.py": "of Keras' fit",
 }
 # The formulas and the heads are cut at the same places, private functions included.
 PRIVATE_TOO = (

@@ -22,13 +22,31 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None, site: int) -> tf.
 
     Args:
         x: float, any shape.
-        rate: In [0, 1).
+        rate: In [0, 1); rounded to a 65,536th, unless that is 0 or 1.
         seed: int64, shape (2,), drawn once per layer and call; None outside training.
         site: Tells the dropouts that share a seed apart.
     """
     if seed is None or rate == 0:
         return x
-    return tf.nn.experimental.stateless_dropout(x, rate, seed + site)
+    if not 0 < round(rate * VALUES) < VALUES:
+        return tf.nn.experimental.stateless_dropout(x, rate, seed + site)
+    return x * _dropout_factors(x, rate, seed + site)
+
+
+# A draw decides about dropping an entry by so many values.
+VALUES = 2**16
+
+
+def _dropout_factors(like: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
+    """What dropout multiplies by: 0 where an entry is dropped, else 1 / the share that stays.
+
+    Drawing is most of dropout's time: 64 bits serve four entries, half of what TensorFlow draws.
+    """
+    dropped, size = round(rate * VALUES), tf.size(like)
+    drawn = tf.random.stateless_uniform(((size + 3) // 4,), seed, None, None, tf.int64)
+    values = tf.reshape(tf.bitcast(drawn, tf.int16), (-1,))[:size]
+    stays = tf.reshape(values, tf.shape(like)) >= dropped - VALUES // 2
+    return tf.cast(stays, like.dtype) * (VALUES / (VALUES - dropped))
 
 
 def other_seed(seed: tf.Tensor | None) -> tf.Tensor | None:

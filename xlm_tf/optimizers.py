@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import BaseResourceVariable
 
 from xlm_core.errors import ConfigError
+from xlm_tf.fast import adam
 from xlm_tf.fast.rule import are_traced, only_formulas
 
 # Smaller variables are decayed through a copy: it is no more than this, and as fast.
@@ -172,6 +173,24 @@ class OriginalAdam(keras.optimizers.Optimizer):
         # Keras' variable rounds it to float32.
         self._given_rate = learning_rate if isinstance(learning_rate, float) else None
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        # What gradients are multiplied by in the update that is being made; None: nothing.
+        self._factor: tf.Tensor | None = None
+
+    def apply_times(self, factor: tf.Tensor, gradients: list[Any], variables: list[Any]) -> None:
+        """`apply` gradients that are multiplied by a factor, without a pass of its own over them.
+
+        Args:
+            factor: float, shape ().
+            gradients, variables: As in `apply`.
+        """
+        if tf.distribute.has_strategy() or only_formulas():
+            self.apply(clipped(gradients, factor), variables)
+            return
+        self._factor = factor
+        try:
+            self.apply(gradients, variables)
+        finally:
+            self._factor = None
 
     def build(self, variables: Iterable[Any]) -> None:
         """Make the moments and counts of these variables."""
@@ -202,11 +221,30 @@ class OriginalAdam(keras.optimizers.Optimizer):
         step = tf.cast(count.value, dtype)
         beta_1, beta_2 = (tf.constant(beta, dtype) for beta in (self.beta_1, self.beta_2))
         rate = self._rate(learning_rate, dtype)
-        if self.weight_decay and self._use_weight_decay(variable):
-            decay = tf.constant(self.weight_decay, dtype)
-            self.assign_sub(variable, tf.convert_to_tensor(variable) * decay * rate)
+        decay = float(self.weight_decay or 0) if self._use_weight_decay(variable) else 0.0
         gradient = tf.cast(tf.convert_to_tensor(gradient), dtype)
-        if _can_apply(variable, gradient):
+        can_apply = _can_apply(variable, gradient)
+        factor = None if self._factor is None else tf.cast(self._factor, dtype)
+        if can_apply and adam.is_worth_compiling(variable):
+            adam.update(
+                variable,
+                first.value,
+                second.value,
+                gradient,
+                factor=tf.ones((), dtype) if factor is None else factor,
+                rate=rate,
+                decay=decay,
+                betas=(beta_1, beta_2),
+                epsilon=self.epsilon,
+                step=step,
+            )
+            return
+        if factor is not None:
+            gradient = gradient * factor
+        if decay:
+            decayed = tf.convert_to_tensor(variable) * tf.constant(decay, dtype) * rate
+            self.assign_sub(variable, decayed)
+        if can_apply:
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
                 m=first.value.handle,
@@ -262,9 +300,19 @@ class OriginalAdam(keras.optimizers.Optimizer):
         largest = tf.constant(self.global_clipnorm, dtype)
         # Of a norm that is not finite every gradient becomes NaN, as in Keras.
         factor = largest * (1 / norm) + (norm - norm)
-        found = clipped(dense, tf.where(norm <= largest, tf.ones_like(norm), factor))
-        remaining = iter(found)
+        factor = tf.where(norm <= largest, tf.ones_like(norm), factor)
+        if not tf.distribute.has_strategy() and self._factor is None:
+            self._factor = factor  # `update_step` multiplies
+        else:
+            dense = clipped(dense, factor)
+        remaining = iter(dense)
         return [None if x is None else next(remaining) for x in grads]
+
+    def _backend_update_step(self, *arguments: Any) -> None:
+        try:
+            super()._backend_update_step(*arguments)
+        finally:
+            self._factor = None
 
     def _apply_weight_decay(self, variables: Iterable[Any]) -> None:
         # In `update_step`, where the learning rate has the variable's dtype.

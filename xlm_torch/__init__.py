@@ -30,6 +30,9 @@ from xlm_torch.texts.embeddings import encode, encode_each
 from xlm_torch.texts.filling import fill_mask
 from xlm_torch.texts.scoring import score
 from xlm_torch.translation import XLMForConditionalGeneration
+from xlm_torch.vector_math import settle_functions
+
+settle_functions()
 
 __all__ = [
     "MODEL_CLASSES",

@@ -21,7 +21,7 @@ from benchmarks.speed.plot import plot
 from benchmarks.speed.pool import ORIGINAL, PEERS_PYTHON, Pool
 from benchmarks.speed.report import as_json, heading, machine, table
 from benchmarks.speed.results import RowResult
-from benchmarks.speed.rows import Row, rows
+from benchmarks.speed.rows import Row, of_family, rows
 from benchmarks.speed.tasks import Shape
 
 SMALL = Shape(vocab_size=500, emb_dim=32, n_layers=2, n_heads=4)
@@ -42,6 +42,9 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
         choices=[*names, "growth"],
         metavar="NAME",
         help=f"some of {', '.join(names)}, growth",
+    )
+    parser.add_argument(
+        "--family", choices=["torch", "tf"], help="lanes of one framework alone, and their bars"
     )
     parser.add_argument("--rounds", type=int, help="at most so many for a row")
     parser.add_argument("--json", type=Path, help="write all figures here")
@@ -73,6 +76,8 @@ def effort_of(options: argparse.Namespace) -> Effort:
 
 def chosen(options: argparse.Namespace, table_of_rows: tuple[Row, ...]) -> list[Row]:
     """The rows that are named, else all; in a quick run, all but the long ones."""
+    if options.family:
+        table_of_rows = tuple(of_family(row, options.family) for row in table_of_rows)
     if options.rows:
         return [row for row in table_of_rows if row.name in options.rows]
     return [row for row in table_of_rows if not (options.quick and row.long)]
@@ -91,9 +96,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         with Pool(folder, options.peers_python, options.original) as pool:
             for name in contenders_of(todo[0], effort) if todo else ():
                 pool.of(name)  # imports its libraries meanwhile
-            # In a process of its own, whose memory ends with it.
-            build = [sys.executable, "-m", "benchmarks.speed.weights", str(folder)]
-            subprocess.run([*build, json.dumps(asdict(shape))], check=True)
+            if not all(row.task.kind == "update" for row in todo):  # which looks at no model
+                # In a process of its own, whose memory ends with it.
+                build = [sys.executable, "-m", "benchmarks.speed.weights", str(folder)]
+                subprocess.run([*build, json.dumps(asdict(shape))], check=True)
             for number, row in enumerate(todo, 1):
                 results.append(measure(row, pool, effort, todo[number:]))
                 print(table(results[-1]), flush=True)

@@ -25,7 +25,7 @@ PRODUCTS_OF = {lane.contender for lane in PRODUCTS}
 # in which much is made ready, and the calls of a small model may take so many seconds anyhow.
 SLOWEST, FIRST_CALL, ANY_CALL = 20, 60.0, 2.0
 # What has no answer to compare and no limit to keep to.
-ALONE = ("one row", "parts", "few rows", "rounding")
+ALONE = ("one row", "parts", "few rows", "rounding", "update")
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ EAGER = Lane("TFXLM", "TFXLM")
 FUNCTION = Lane("TFXLM, tf.function", "TFXLM", {"mode": "function"})
 XLA = Lane("TFXLM, XLA", "TFXLM", {"mode": "xla"})
 PRODUCTS = tuple(Lane(name, name) for name in ("products, PyTorch", "products, TensorFlow"))
+_OF_PYTORCH = ("foreach", "fused")
 PACKED = Lane("xlm_torch, packed", "xlm_torch", {"packed": True})
 
 
@@ -92,6 +93,24 @@ def own(ours: Lane, *others: Lane) -> tuple[Bar, ...]:
 
 def _named(lane: Lane, name: str, **options: Any) -> Lane:
     return Lane(f"{lane.name}, {name}", lane.contender, lane.options | options, lane.long)
+
+
+def of_family(row: Row, family: str) -> Row:
+    """A row with the lanes of one framework alone.
+
+    Args:
+        row: Any.
+        family: "torch" or "tf".
+    """
+    tensorflow = ("xlm_tf", "TFXLM", "products, TensorFlow")
+    lanes = tuple(x for x in row.lanes if (x.contender in tensorflow) == (family == "tf"))
+    names = {lane.name for lane in lanes}
+    return replace(
+        row,
+        lanes=lanes,
+        bars=tuple(bar for bar in row.bars if {bar.ours, bar.peer} <= names),
+        shares={name: share for name, share in row.shares.items() if name in names},
+    )
 
 
 def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
@@ -114,6 +133,8 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
     late, late_tf = (_named(lane, "after 490", prompt=490) for lane in (causal, causal_tf))
     early, early_tf = (_named(lane, "after 2", prompt=2) for lane in (causal, causal_tf))
     adamw = replace(_named(OURS, "PyTorch's AdamW", optimizer="adamw"), long=True)
+    foreach, fused = (_named(OURS, f"AdamW, {name}", optimizer=name) for name in _OF_PYTORCH)
+    narrow = replace(shape, vocab_size=2_000, emb_dim=min(shape.emb_dim, 64), n_layers=24)
     large = Shape(**{**shape.__dict__, "vocab_size": large_vocabulary})
     return (
         Row(
@@ -219,6 +240,20 @@ def rows(shape: Shape, large_vocabulary: int = 200_000) -> tuple[Row, ...]:
             bars(OURS, 1.8, PEER_4) + bars(OURS_TF, 1.6, FUNCTION),
             {OURS.name: (0.8, ""), OURS_TF.name: (0.8, "products, TensorFlow")},
             long=True,
+        ),
+        *(
+            Row(
+                name,
+                f"update by the original's Adam beside AdamW, {title}",
+                Task("update", 1, 1, shape=each),
+                (OURS, foreach, fused, OURS_TF, keras_adamw),
+                bars(OURS, 1.0, foreach) + own(OURS, fused) + own(OURS_TF, keras_adamw),
+                long=True,
+            )
+            for name, title, each in (
+                ("update", "all parameters of a language model", shape),
+                ("update-small", "those of 24 layers of width 64", narrow),
+            )
         ),
         Row(
             "memory",

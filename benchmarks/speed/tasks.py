@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -15,6 +16,8 @@ FIRST_WORD = 6  # ids below are special
 COMPARED_SENTENCES = 2
 # AdamW of every library; their defaults differ.
 LEARNING_RATE, BETAS, EPSILON, DECAY = 1e-5, (0.9, 0.999), 1e-8, 0.01
+# For so long a run of a task "update" makes updates: one alone may take less than a clock tells.
+SECONDS_OF_UPDATES = 0.2
 # Largest norm of all gradients together, where they are clipped.
 CLIP = 5.0
 
@@ -43,10 +46,11 @@ class Task:
 
     Attributes:
         kind: "encode", "loss" (language model, forward), "train" (one step of AdamW), "pretrain"
-            (such a step with the reading and masking of its batch), "memory" (of a step), "one
-            row" (the products of a decoder's step), "parts" (what a layer of int8 consists of),
-            "few rows" (products of a growing number of rows), "rounding" (of the products of a
-            layer), or "generate" (a token after prompts that fill the batch).
+            (such a step with the reading and masking of its batch), "update" (of all parameters
+            of the language model, alone), "memory" (of a step), "one row" (the products of a
+            decoder's step), "parts" (what a layer of int8 consists of), "few rows" (products of a
+            growing number of rows), "rounding" (of the products of a layer), or "generate" (a token
+            after prompts that fill the batch).
         batch, length: Of the padded batch.
         filled: Share of the batch that is no padding.
         labelled: Share of the tokens that have a label.
@@ -145,6 +149,31 @@ def _products_of_labelled(task: Task, rows: int) -> Products:
         products[each, 4 * width, width] += count
     products[labelled, width, task.shape.vocab_size] += 1
     return dict(+products)
+
+
+def sizes_of(task: Task) -> list[tuple[int, ...]]:
+    """Shapes of what an update of the language model changes, in PyTorch's orientation."""
+    from xlm_core import XLMConfig
+    from xlm_core.weights import tensors_of
+
+    specs = tensors_of(XLMConfig(**task.shape.config()), "XLMWithLMHeadModel")
+    return [spec.shape for spec in specs if spec.trainable and spec.tied_to is None]
+
+
+def gradients_of(task: Task) -> Iterator[np.ndarray]:
+    """float32, one for each of `sizes_of`."""
+    drawn = np.random.default_rng(0).standard_normal(2**20, dtype=np.float32)
+    for size in sizes_of(task):
+        yield np.resize(drawn, size)
+
+
+def seconds_of(update: Callable[[], object]) -> float:
+    """The time of one update, of several one after the other."""
+    start, made = time.perf_counter(), 0
+    while (passed := time.perf_counter() - start) < SECONDS_OF_UPDATES or not made:
+        update()
+        made += 1
+    return passed / made
 
 
 def bytes_of_update(task: Task) -> int:

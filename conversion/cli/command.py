@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             return run(options)
-        except (XLMError, OSError) as error:
+        except (XLMError, OSError, MemoryError) as error:
             message = _one_line(command.in_options(str(error))) or type(error).__name__
             if getattr(options, "json", False):
                 lines = getattr(options, "json_lines", False)

@@ -16,7 +16,7 @@ from conversion.opening.models import framework_of
 from conversion.training.machine import fastest_product, operations_of
 from conversion.training.setup import RunParts, set_up
 from xlm_core.corpus import Corpus
-from xlm_core.objectives import Batch
+from xlm_core.objectives import Batch, Pairs
 from xlm_core.objectives.batch import pieces
 from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.config import TrainingConfig
@@ -30,6 +30,10 @@ _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 _KEPT = 20
 # Bytes of logits that are kept for the way back at most: beyond, they are computed twice.
 _KEPT_LOGITS = 2**28
+# Updates whose draws of languages are counted; those of longer runs are in proportion.
+_COUNTED = 1_000_000
+# The most seconds that a length of time holds.
+_LONGEST = datetime.timedelta.max.total_seconds() // 1
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,8 @@ class DryRun:
 
     def text(self) -> str:
         """All of it, in lines."""
-        whole = datetime.timedelta(seconds=round(self.updates * self.seconds_per_update))
+        seconds = min(self.updates * self.seconds_per_update, _LONGEST)
+        whole = datetime.timedelta(seconds=round(seconds))
         speed = self.tokens_per_update / self.seconds_per_update
         passes = ", ".join(f"{name} {value:.2f}" for name, value in self.passes.items())
         memory = ", ".join(f"{name} {_megabytes(size)}" for name, size in self.memory.items())
@@ -152,8 +157,9 @@ def dry_run(
         XLMError: As `pretrain`.
     """
     config = TrainingConfig.from_toml(Path(config_file))
-    RunFolder(config.output).check(config, resume=resume)
-    parts = set_up(config, TrainingData.open(config), framework_of(framework))
+    found = RunFolder(config.output).check(config, resume=resume)
+    data = TrainingData.open(config)
+    parts = set_up(config, data, framework_of(framework), resumed=found)
     engine = parts.engine
     shapes, tokens_each, largest = _first_batches(parts)
     seconds, operations = measured(parts)
@@ -172,12 +178,17 @@ def dry_run(
         tokens_per_update=tokens_each,
         updates=number,
         tokens=duration.tokens or round(number * tokens_each),
-        passes=parts.passes(number),
+        passes=_passes(parts, number),
         memory=_memory(parts, largest),
         peak=peak,
         seconds_per_update=seconds,
         share=operations / seconds / fastest,
     )
+
+
+def _passes(parts: RunParts, updates: int) -> dict[str, float]:
+    counted = min(updates, _COUNTED)
+    return {name: value * updates / counted for name, value in parts.passes(counted).items()}
 
 
 def measured(parts: RunParts) -> tuple[float, float]:
@@ -242,6 +253,9 @@ def _texts(parts: RunParts) -> list[str]:
         for name, corpora in read:
             tokens = " and ".join(f"{corpus.info.tokens:,}" for corpus in corpora)
             lines.append(f"{split} {name}: {len(corpora[0]):,} sentences, {tokens} tokens")
+    for (first, second), both in data.pairs["train"].items():
+        if left_out := Pairs(*both, parts.config.batches.max_len).left_out:
+            lines.append(f"{first}-{second}: {left_out:,} pairs are left out, empty or too long")
     return lines
 
 

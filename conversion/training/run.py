@@ -33,6 +33,7 @@ from xlm_core.training.logs import (
     columns_of,
 )
 from xlm_core.training.loop import Loop
+from xlm_core.training.main_rank import found_by_main, write_on_main
 
 _EVALUATED = ("valid", "test")
 
@@ -60,27 +61,34 @@ def pretrain(
     """
     file = Path(config_file)
     config = TrainingConfig.from_toml(file)
-    RunFolder(config.output).check(config, resume=resume)
+    folder = RunFolder(config.output, keep=config.duration.keep)
+    folder.check_free()  # before a model takes memory from the run that goes on there
+    found = folder.check(config, resume=resume)
     data = TrainingData.open(config)
-    parts = set_up(config, data, framework_of(framework))
+    parts = set_up(config, data, framework_of(framework), resumed=found)
     engine = parts.engine
     folder = RunFolder(config.output, keep=config.duration.keep, add_to_model=parts.add_tokenizer)
     engine.of_all_ranks(0.0)  # all have checked the folder: now it may change
-    if engine.is_main:
-        folder.begin(file, config, resume=resume)
-    engine.of_all_ranks(0.0)
-    checkpoint = folder.newest()
-    update = 0 if checkpoint is None else folder.update_of(checkpoint)
-    own = fastest_product(parts.framework, parts.library, config.precision)
-    fastest = sum(engine.of_all_ranks(own))
     with ExitStack() as closing:
+
+        def begin() -> None:
+            closing.enter_context(folder.held())
+            folder.begin(file, config, resume=resume)
+
+        write_on_main(engine, begin)
+        checkpoint = folder.newest()
+        update = 0 if checkpoint is None else folder.update_of(checkpoint)
+        own = fastest_product(parts.framework, parts.library, config.precision)
+        fastest = sum(engine.of_all_ranks(own))
         listeners: list[Callable[[Event], None]] = []
         if engine.is_main:
             shown = Shown(stream, config.duration, parts.model_config, fastest)
             shown.write(parts.start)
+            lines = LineLog(folder.path / LINES)
+            lines.write(parts.start)
             logs: list[Shown | LineLog | TableLog | EventLog] = [
                 shown,
-                LineLog(folder.path / LINES),
+                lines,
                 TableLog(folder.path / TABLE, columns_of(config), update=update),
                 EventLog(folder.path / EVENTS, update=update),
             ]
@@ -138,13 +146,17 @@ class _Evaluation:
         if not self._names:
             return figures
         model = self._folder.save_model(engine, "translating")
-        found: Mapping[str, float] = {}
-        if self._bleu is not None:
-            found = self._bleu(model, engine.update)
-            shutil.rmtree(model)
+        found = found_by_main(engine, lambda: self._translated(model), failed="could not translate")
         for name in self._names:
-            figures[name] = engine.of_all_ranks(found.get(name, 0.0))[0]
+            figures[name] = engine.of_all_ranks((found or {}).get(name, 0.0))[0]
         return figures
+
+    def _translated(self, model: Path) -> dict[str, float]:
+        """The figures of its translations, on the main rank alone."""
+        assert self._bleu is not None
+        found = self._bleu(model, self._parts.engine.update)
+        shutil.rmtree(model)
+        return found
 
 
 class _PageAtEnd:

@@ -72,23 +72,29 @@ def _text_of(corpus: Corpus) -> str:
     return f"{corpus.described()}, vocabulary {corpus.info.vocab_digest[:12]}"
 
 
-def set_up(config: TrainingConfig, data: TrainingData, framework: str) -> RunParts:
+def set_up(
+    config: TrainingConfig, data: TrainingData, framework: str, *, resumed: Path | None = None
+) -> RunParts:
     """Make the model of a run and what trains it; every rank calls it.
 
     Args:
         config: The run's.
         data: Opened already, so that its mistakes are told before a framework is loaded.
         framework: A key of `FRAMEWORKS`.
+        resumed: The checkpoint of this run that it goes on from; what it started from is not
+            opened again.
 
     Raises:
         XLMError: If something is missing or does not go together.
     """
     training, library = training_of(framework)
     with training.making_models(config):
-        model, report = training.start_model(config, data, dtype=training.model_dtype(config))
+        dtype = training.model_dtype(config)
+        model, report = training.start_model(config, data, resumed=resumed, dtype=dtype)
     model_config: XLMConfig = model.config
     batches = data.batches(model_config)
-    engine: Engine = training.configured_run(config, model, batches)
+    data.check_evaluation(model_config)
+    engine: Engine = training.configured_run(config, model, batches, resumed=resumed)
     return RunParts(
         config=config,
         framework=framework,
@@ -96,7 +102,13 @@ def set_up(config: TrainingConfig, data: TrainingData, framework: str) -> RunPar
         data=data,
         model_config=model_config,
         parameters=model.num_parameters(),
-        start="\n".join([report.text(), *engine.notes]),
+        start="\n".join([report.text(), *engine.notes, *_smoothing(config, data)]),
         batches=batches,
         engine=engine,
     )
+
+
+def _smoothing(config: TrainingConfig, data: TrainingData) -> list[str]:
+    """A line of where the counts come from by which frequent words are predicted less often."""
+    alpha = config.batches.sample_alpha
+    return [f"batches.sample_alpha {alpha:g}: {data.counts_from}"] if alpha else []

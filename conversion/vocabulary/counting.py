@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -12,8 +13,10 @@ import numpy as np
 
 from conversion.line_by_line.progress import Progress
 from conversion.line_by_line.text_files import Reader
-from xlm_core.errors import InputError
+from xlm_core.errors import InputError, warn
 from xlm_core.subwords import WordCounts, sentences_to_read
+from xlm_core.tokenization.text.languages import KNOWN_LANGUAGES
+from xlm_core.tokenization.text.segmenters import SEGMENTERS
 
 _BATCH_LINES = 1000
 LARGEST_SEED = 2**32 - 1
@@ -74,6 +77,8 @@ def count_words(
         language: sum(1 for _ in _sentences(names, terminal)) for language, names in files.items()
     }
     read = sentences_to_read(sentences, options.alpha)
+    for language in files:
+        _warn_of_varieties(language)
     counts = WordCounts(options.mode, lowercase=options.lowercase)
     for number, (language, names) in enumerate(files.items()):
         generator = np.random.Generator(np.random.Philox(key=[options.seed, number]))
@@ -81,6 +86,16 @@ def count_words(
         for text, often in zip(_sentences(names, terminal), times, strict=True):
             counts.add(text, language, often)
     return Counted(counts.counts, sentences, read)
+
+
+def _warn_of_varieties(language: str) -> None:
+    """Warn of a name such as zh-tw, whose text no segmenter splits, for there is one of zh."""
+    base = re.split("[-_]", language.lower())[0]
+    if language not in KNOWN_LANGUAGES | SEGMENTERS.keys() and base in SEGMENTERS:
+        warn(
+            f"texts of {language!r} are split at blanks: the segmenter is that of {base!r}, by "
+            f"this name alone. Call the language {base}, or give texts with blanks between words."
+        )
 
 
 def _times(sentences: int, read: int, generator: np.random.Generator) -> Iterator[int]:

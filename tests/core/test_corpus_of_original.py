@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.small_tokenizer import write_original
+from tests.support.small_tokenizer import SPECIAL, write_original
 from xlm_core import CorpusError, XLMTokenizer
 from xlm_core.corpus import Corpus, convert_binarized
+from xlm_core.objectives import ObjectiveSettings
+from xlm_core.training.config import DataSettings, DurationSettings, TrainingConfig
+from xlm_core.training.data import TrainingData
 
 
 class Dictionary:
@@ -69,6 +72,36 @@ def test_sentences_and_vocabulary_are_kept(tmp_path: Path, original: Path) -> No
     assert [sentence.tolist() for sentence in cut] == [[14, 3, 3], [], [15]]
     with pytest.raises(CorpusError, match="exists"):
         convert_binarized(tmp_path / "train.en.pth", tmp_path / "cut", ["en"])
+
+
+@pytest.mark.usefixtures("named_as_there")
+def test_counts_for_sampling_are_the_vocabulary_s_or_the_text_s(
+    tmp_path: Path, original: Path
+) -> None:
+    """A corpus keeps no counts of the original's dictionary."""
+    tokenizer = binarized(tmp_path / "train.en.pth", original)
+    convert_binarized(tmp_path / "train.en.pth", tmp_path / "train.en", ["en"])
+    tokenizer.save_pretrained(tmp_path / "saved")
+    (tmp_path / "saved" / "vocab").unlink(missing_ok=True)
+    config = TrainingConfig(
+        output="run",
+        tokenizer="saved",
+        objectives={"mlm": ["en"]},
+        model={"emb_dim": 8, "n_layers": 1, "n_heads": 2},
+        batches=ObjectiveSettings(batch_size=1, bptt=4, sample_alpha=0.5),
+        data=DataSettings(train={"en": "train.en"}),
+        duration=DurationSettings(updates=1),
+    )
+    of_text = TrainingData.open(config, tmp_path)
+    assert "are counted in the texts to train on" in of_text.counts_from
+    counts = of_text.counts(of_text.vocab_size)
+    assert {i: n for i, n in enumerate(counts.tolist()) if n} == {14: 1, 15: 1, 16: 1}
+    [batch] = of_text.batches(of_text.model_config()).global_batch(0)
+    assert batch.predicted == 1
+    (tmp_path / "saved" / "vocab").write_bytes((original / "vocab").read_bytes())
+    listed = TrainingData.open(config, tmp_path)
+    assert listed.counts_from == f"words have their counts in {tmp_path / 'saved' / 'vocab'}"
+    assert {*listed.counts(listed.vocab_size)[len(SPECIAL) :]} == {9}
 
 
 @pytest.mark.usefixtures("named_as_there")

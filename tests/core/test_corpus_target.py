@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,18 @@ class TestTarget:
         with pytest.raises(CorpusError, match=message), CorpusWriter(path, tokenizer, []) as writer:
             writer.add_many(ids, lengths)
         assert not path.exists()
+
+    def test_a_full_disk_leaves_nothing_behind(self, path: Path, tokenizer: XLMTokenizer) -> None:
+        write(path, tokenizer)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        try:
+            with (
+                pytest.raises(OSError, match="too large"),
+                CorpusWriter(path, tokenizer, ["en"], overwrite=True) as writer,
+            ):
+                writer.add([20] * 9000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert os.listdir(path.parent) == ["train.en"]
+        assert len(Corpus.open(path)) == 6

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conversion.training import dry_run, pretrain
+from tests.support.original_checkpoints import golden, optimizer
 from tests.support.small_run import OF_PAIRS, write_config, write_texts
 from xlm_core.checkpoints.opening import open_checkpoint
+from xlm_core.containers.torch_files import write_torch
 from xlm_core.errors import CheckpointError
+from xlm_core.training.learning_rate import InverseSquareRoot
 
 TIMED = {"seconds", "tokens_per_second"}
 
@@ -73,6 +78,38 @@ def test_keras_goes_on_where_it_was(folder: Path) -> None:
     for name, tensor in torch.tensors.items():
         np.testing.assert_allclose(tf.tensors[name].read(), tensor.read(), atol=1e-8, rtol=0)
     file.write_text(text)
+
+
+@pytest.mark.parametrize("framework", ["torch", "tf"])
+def test_what_a_run_started_from_is_not_needed_again(tmp_path: Path, framework: str) -> None:
+    """A training checkpoint of the original, with Adam's moments: they are in our own by then."""
+    start = tmp_path / "start" / "checkpoint.pth"
+    content = golden("mono_one_language")
+    content["model_optimizer"] = optimizer(content, ("model",), num_updates=50)
+    start.parent.mkdir()
+    write_torch(start, content, legacy=True)
+    write_texts(tmp_path)
+    file = write_config(tmp_path, 'mlm = ["en"]')
+    text = file.read_text().replace("updates = 8", "updates = 1")
+    text = text[: text.index("[model]")] + text[text.index("[objectives]") :]
+    text = re.sub(r"\nfr = .*", "", text)
+    file.write_text(f'{text}\n[start]\nmodel = "{start}"\nmatch = "words"\n')
+    said = io.StringIO()
+    assert pretrain(file, framework=framework, stream=said).update == 1
+    assert "moments of 35 parameters are taken" in said.getvalue()
+    start.unlink()
+    file.write_text(file.read_text().replace("updates = 1", "updates = 2"))
+    said = io.StringIO()
+    assert pretrain(file, framework=framework, resume=True, stream=said).update == 2
+    assert "checkpoints/update-000001/model (its checkpoint)" in said.getvalue()
+    assert "moments" not in said.getvalue()
+    # The learning rate goes on behind the updates of the original.
+    [rate] = [row["learning_rate"] for row in rows_of(tmp_path / "run") if "learning_rate" in row]
+    assert rate == InverseSquareRoot(0.01, 4).at(51)
+    other = file.read_text().replace(str(start), f"{start}.other")
+    file.write_text(other)
+    with pytest.raises(CheckpointError, match=r"start.model is .*other' and was"):
+        pretrain(file, framework=framework, resume=True)
 
 
 @pytest.mark.full

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from xlm_core.containers.lazy_tensors import LazyTensor
 
+# What an opened checkpoint says, among `dropped`, of an optimizer in its file.
+OPTIMIZER_STATE = "optimizer state"
 # The last two parts of the names of parameters with a row for each word or language.
 _TABLES = {
     ("embeddings", "weight"),

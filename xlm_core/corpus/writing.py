@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -169,7 +170,8 @@ class CorpusWriter:
     def discard(self) -> None:
         """Remove what was written; the target stays as it was."""
         for file in self._files:
-            file.close()
+            with suppress(OSError):  # a full disk: what is left in the buffer is not wanted
+                file.close()
         self._files = []
         shutil.rmtree(self._part, ignore_errors=True)
 

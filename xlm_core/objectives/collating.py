@@ -21,7 +21,7 @@ from xlm_core.objectives.masking import Masking
 from xlm_core.objectives.randomness import generator_of
 from xlm_core.objectives.sentences import frame, join
 from xlm_core.objectives.settings import ObjectiveSettings, SpecialIds
-from xlm_core.objectives.tasks import check_objective
+from xlm_core.objectives.tasks import Task, check_objective
 
 Arrays = dict[str, npt.NDArray[np.int64]]
 
@@ -82,7 +82,7 @@ class Collator:
         self.masking = Masking(self.settings, self.ids, counts)
         self.seed, self.epoch = seed, 0
         self.pad_to_multiple_of = 1 if pad_to_multiple_of is None else pad_to_multiple_of
-        if self.pad_to_multiple_of < 1:
+        if not isinstance(self.pad_to_multiple_of, int) or self.pad_to_multiple_of < 1:
             raise ConfigError(
                 f"pad_to_multiple_of is {pad_to_multiple_of}: expected a positive whole number."
             )
@@ -92,6 +92,8 @@ class Collator:
             raise ConfigError(
                 f"{objective} got the languages {', '.join(names)}: expected {expected}."
             )
+        if names:
+            Task(objective, names)  # which refuses one language twice
         self._languages: tuple[int, ...] = ()
         if config.n_langs > 1:
             self._languages = tuple(language_id(config, name) for name in names)

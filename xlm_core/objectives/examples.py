@@ -107,7 +107,13 @@ class ExampleReader:
 
     def _ids(self, at: int, given: Mapping[str, Any], name: str) -> Ids:
         """int64, shape (tokens,)."""
-        ids = np.asarray(given[name])
+        try:
+            ids = np.asarray(given[name])
+        except ValueError:  # lists of different lengths
+            raise InputError(
+                f"example {at} has {name} of several texts or of something else, "
+                f"{given[name]!r:.80}: expected the ids of one text."
+            ) from None
         if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
             raise InputError(
                 f"example {at} has {name} of the shape {ids.shape} and type {ids.dtype}: expected "

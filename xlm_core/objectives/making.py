@@ -15,7 +15,7 @@ from xlm_core.errors import ConfigError, CorpusError, nearest
 from xlm_core.objectives.batch import IGNORED, Batch, Ids
 from xlm_core.objectives.masking import Masking
 from xlm_core.objectives.sentences import frame, join
-from xlm_core.objectives.settings import ObjectiveSettings, SpecialIds
+from xlm_core.objectives.settings import LARGEST, ObjectiveSettings, SpecialIds
 from xlm_core.objectives.tasks import Task
 
 
@@ -103,6 +103,12 @@ class BatchMaker:
         if bptt < 3:
             raise ConfigError(
                 f"bptt is {bptt}: expected at least 3, because neither end of a row is predicted."
+            )
+        rows = self.settings.stream_rows
+        if rows * bptt > LARGEST:
+            raise ConfigError(
+                f"a batch of {task.name} has {rows} rows of {bptt} tokens: expected at most "
+                f"{LARGEST} tokens. Make batch_size smaller."
             )
         if task.objective == "clm" and context >= bptt - 1:
             raise ConfigError(

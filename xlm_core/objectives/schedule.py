@@ -14,14 +14,14 @@ import numpy.typing as npt
 from xlm_core.errors import ConfigError, InputError
 from xlm_core.objectives.randomness import generator_of
 from xlm_core.objectives.sampling import language_probabilities
-from xlm_core.objectives.tasks import Task
+from xlm_core.objectives.tasks import Task, check_different
 
 Places = npt.NDArray[np.int64]
 
 # An iteration has at most so many steps of one kind.
 MOST_DRAWS = 5
-# Steps whose draws are made together.
-_BLOCK = 4096
+# Steps whose draws are made together, and at most how many draws: memory is bounded by them.
+_STEPS, _DRAWS = 4096, 1 << 18
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,6 @@ class Draw:
 
     task: Task
     use: int
-
-
-def _place_of(step: int) -> tuple[int, int]:
-    """The block of a step, and its place there.
-
-    Raises:
-        InputError: If there is no such step.
-    """
-    if step < 0:
-        raise InputError(f"step is {step}: expected a whole number from 0.")
-    return divmod(step, _BLOCK)
 
 
 class Schedule:
@@ -67,7 +56,7 @@ class Schedule:
         seed: Of the run.
 
     Raises:
-        ConfigError: If there are no tasks.
+        ConfigError: If there are no tasks, or one is given twice.
     """
 
     def __init__(
@@ -81,6 +70,7 @@ class Schedule:
     ) -> None:
         if not tasks:
             raise ConfigError("there is no task: give languages for clm, mlm, tlm or mt.")
+        check_different(tasks)
         self.tasks, self.parts, self.seed = tuple(tasks), parts, seed
         kinds = [
             [task for task in tasks if task.objective in objectives and task.is_stream == single]
@@ -95,6 +85,7 @@ class Schedule:
         self._ends = [np.cumsum(shares)[:-1] for _, shares in self.slots]
         places = {task: place for place, task in enumerate(self.tasks)}
         self._places = [np.array([places[task] for task in kind]) for kind, _ in self.slots]
+        self._steps = min(_STEPS, max(1, _DRAWS // parts))
         # Uses of each task before each block that was asked for.
         self._uses_before = [np.zeros(len(self.tasks), dtype=np.int64)]
         # The blocks that were asked for last.
@@ -102,7 +93,7 @@ class Schedule:
 
     def draws(self, step: int) -> tuple[Draw, ...]:
         """What each part of step `step`, counted from 0, works on."""
-        block, row = _place_of(step)
+        block, row = self._place_of(step)
         places, uses = self._block(block)
         return tuple(
             Draw(self.tasks[place], use)
@@ -111,16 +102,26 @@ class Schedule:
 
     def uses(self, step: int) -> dict[Task, int]:
         """How many batches of each task are taken before step `step`."""
-        block, row = _place_of(step)
+        block, row = self._place_of(step)
         before = self._before(block)
         taken = np.bincount(self._places_of(block)[:row].ravel(), minlength=len(self.tasks))
         return dict(zip(self.tasks, (before + taken).tolist(), strict=True))
 
+    def _place_of(self, step: int) -> tuple[int, int]:
+        """The block of a step, and its place there.
+
+        Raises:
+            InputError: If there is no such step.
+        """
+        if step < 0:
+            raise InputError(f"step is {step}: expected a whole number from 0.")
+        return divmod(step, self._steps)
+
     def _places_of(self, block: int) -> Places:
         """The places in `tasks` of a block's draws, int64, shape (steps, parts)."""
-        chances = generator_of(self.seed, "languages", block).random((_BLOCK, self.parts))
+        chances = generator_of(self.seed, "languages", block).random((self._steps, self.parts))
         places = np.empty(chances.shape, dtype=np.int64)
-        first = block * _BLOCK % len(self.slots)
+        first = block * self._steps % len(self.slots)
         for slot, (ends, where) in enumerate(zip(self._ends, self._places, strict=True)):
             rows = slice((slot - first) % len(self.slots), None, len(self.slots))
             places[rows] = where[np.searchsorted(ends, chances[rows], side="right")]

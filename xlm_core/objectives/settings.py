@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError
 
@@ -77,6 +79,9 @@ class ObjectiveSettings:
     multiple_of: int = 1
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            if isinstance(value := getattr(self, each.name), np.generic):
+                object.__setattr__(self, each.name, value.item())
         if self.batch_size is not None and self.tokens_per_batch is not None:
             raise ConfigError(
                 f"a batch is given both in sentences (batch_size={self.batch_size}) and in tokens "
@@ -110,12 +115,18 @@ class ObjectiveSettings:
         return max(1, (self.tokens_per_batch or 0) // self.bptt)
 
 
+# The largest whole number of a setting; no memory holds a batch of more.
+LARGEST = 2**31 - 1
+
+
 def _check(settings: ObjectiveSettings, expected: str, names: tuple[str, ...], fits: Any) -> None:
     for name in names:
         value = getattr(settings, name)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not (is_number and math.isfinite(value) and fits(value)):
             raise ConfigError(f"{name} is {value!r}: expected {expected}.")
+        if isinstance(value, int) and value > LARGEST:
+            raise ConfigError(f"{name} is {value}: expected at most {LARGEST}.")
 
 
 def _is_whole(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from xlm_core.errors import ConfigError, nearest
@@ -14,6 +14,10 @@ _LATER = {
     "bt": "back-translation",
     "pc": "parallel classification",
 }
+
+
+# What to do where a name has a dash that separates nothing.
+DASHES = " A dash stands between the two languages of a pair: write the language zh-tw as zh_tw."
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,19 @@ def tasks_of(objective: str, languages: Iterable[str] | str) -> tuple[Task, ...]
     Raises:
         ConfigError: For what is no task, or one given twice.
     """
+    check_objective(objective)
     tasks = []
     for text in (languages,) if isinstance(languages, str) else languages:
         parts = tuple(text.split("-"))
         masked_pair = objective == "mlm" and len(parts) == 2
+        if len(parts) > 2:
+            raise ConfigError(f"{objective} of {text!r}: expected a language or a pair.{DASHES}")
         tasks.append(Task("tlm" if masked_pair else objective, parts))
+    check_different(tasks)
+    return tuple(tasks)
+
+
+def check_different(tasks: Sequence[Task]) -> None:
+    """Raise `ConfigError` if a task is given twice: it would be drawn twice as often."""
     if twice := sorted({task.name for task in tasks if tasks.count(task) > 1}):
         raise ConfigError(f"tasks are given twice: {', '.join(twice)}.")
-    return tuple(tasks)

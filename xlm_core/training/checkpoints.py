@@ -4,6 +4,7 @@ RUN/config.toml                   what the run does
 RUN/checkpoints/update-000100/    from which it goes on
 RUN/best/                         the best model by the criterion of stopping
 RUN/model/                        the last one
+RUN/.lock                         held by the process that trains
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from typing import Any
 from xlm_core.errors import CheckpointError, ConfigError, XLMError
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.engine import Engine
+from xlm_core.training.locking import check_unlocked, locked
 from xlm_core.whole_files import folder_written_whole, written_whole
 
-CONFIG = "config.toml"
+CONFIG, LOCK = "config.toml", ".lock"
 # Models in it: the last one, and the best by the criterion of stopping.
 MODEL, BEST = "model", "best"
 # What may change when a run goes on: where it is, how long it takes, what it says meanwhile.
@@ -101,6 +103,25 @@ class RunFolder:
                 self._add_to_model(temporary)
         return target
 
+    # -- one run at a time -----------------------------------------------------------------------
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training in this folder; for one rank alone.
+
+        It ends with the block, or with the process, however that ends.
+
+        Raises:
+            CheckpointError: If another process trains here.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path / LOCK, str(self.path)):
+            yield
+
+    def check_free(self) -> None:
+        """Raise `CheckpointError` if a process trains here; any rank may ask."""
+        check_unlocked(self.path / LOCK, str(self.path))
+
     # -- the whole -------------------------------------------------------------------------------
 
     def begin(self, config_file: Path, config: TrainingConfig, *, resume: bool) -> Path | None:
@@ -135,7 +156,8 @@ class RunFolder:
         kept, newest = self.path / CONFIG, self.newest()
         if self.path.exists() and not self.path.is_dir():
             raise CheckpointError(f"{self.path} is a file: give the name of a folder (output).")
-        if self.path.is_dir() and not kept.exists() and any(self.path.iterdir()):
+        others = self.path.is_dir() and any(x.name != LOCK for x in self.path.iterdir())
+        if others and not kept.exists():
             raise CheckpointError(
                 f"{self.path} exists and is not the folder of a run (it has no {CONFIG}): give "
                 "another name (output)."
@@ -146,7 +168,7 @@ class RunFolder:
         if not resume:
             raise CheckpointError(
                 f"{self.path} holds a run, with the checkpoint {newest.name}: go on with it by "
-                "resume=True, or give another name (output)."
+                "resume=True (--resume), or give another name (output)."
             )
         try:
             check_same(config, TrainingConfig.from_toml(kept))
@@ -164,7 +186,8 @@ class RunFolder:
         if (self.path / BEST).is_dir() and not resume:
             raise CheckpointError(
                 f"{self.path} holds a run without a checkpoint, and its {BEST} model would be "
-                "overwritten: begin anew by resume=True, or give another name (output)."
+                "overwritten: begin anew by resume=True (--resume), or give another name "
+                "(output)."
             )
 
 
@@ -188,7 +211,7 @@ def check_same(config: TrainingConfig, kept: TrainingConfig) -> None:
     """
     found, before = _flat(config), _flat(kept)
     differing = [
-        f"{name} is {found.get(name)!r:.80} and was {before.get(name)!r:.80}"
+        f"{name} is {_shown(found.get(name))} and was {_shown(before.get(name))}"
         for name in sorted(found.keys() | before.keys())
         if name.partition(".")[0] not in MAY_CHANGE and found.get(name) != before.get(name)
     ]
@@ -197,6 +220,12 @@ def check_same(config: TrainingConfig, kept: TrainingConfig) -> None:
             f"{'; '.join(differing)}. Only {', '.join(MAY_CHANGE)} may change: give the file that "
             "it began with, or another output."
         )
+
+
+def _shown(value: Any) -> str:
+    """A value with its end: long paths differ there."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:90]} ... {text[-90:]}"
 
 
 def _flat(values: Any, where: str = "") -> dict[str, Any]:

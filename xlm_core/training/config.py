@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from xlm_core.errors import ConfigError, nearest
 from xlm_core.objectives import ObjectiveSettings, Task, tasks_of
+from xlm_core.objectives.tasks import DASHES, check_different
 from xlm_core.training.figures import figure_name
 
 Section = TypeVar("Section")
@@ -25,6 +26,8 @@ INTERVALS = {"evaluate_every": 1000, "save_every": 1000, "log_every": 50}
 PARALLELS = ("ddp", "fsdp")
 # What every framework's generators take.
 LARGEST_SEED = 2**32 - 1
+# The longest duration, in updates or tokens: floats count so far exactly, and no run gets there.
+LONGEST = 10**15
 
 
 @dataclass(frozen=True)
@@ -246,16 +249,21 @@ class TrainingConfig:
             raise ConfigError("neither start nor model is given: say what the weights start from.")
         if (self.duration.updates is None) == (self.duration.tokens is None):
             raise ConfigError("duration needs updates or tokens: give one of them.")
-        _positive("duration", self.duration.updates or self.duration.tokens or 0)
+        duration = "updates" if self.duration.tokens is None else "tokens"
+        number = getattr(self.duration, duration)
+        _positive(f"duration.{duration}", number)
+        if number > LONGEST:
+            raise ConfigError(f"duration.{duration} is {number}: expected at most {LONGEST}.")
         for name in (*INTERVALS, "keep"):
             _from_zero(f"duration.{name}", getattr(self.duration, name))
         self._check_data(tasks)
         criterion = self.stopping.criterion
         if criterion is not None and criterion.lstrip("_") not in self.figures():
             known = self.figures()
+            expected = f"expected one of {', '.join(known)}.{nearest(criterion, known)}"
             raise ConfigError(
                 f"stopping.criterion is {criterion!r}, which no evaluation of this run computes: "
-                f"expected one of {', '.join(known) or 'none'}.{nearest(criterion, known)}"
+                f"{expected if known else 'data.valid and data.test have no text of its tasks.'}"
             )
         if criterion is not None and not self.duration.evaluate_every:
             raise ConfigError(
@@ -275,7 +283,10 @@ class TrainingConfig:
                 paths = given if isinstance(given, list) else [given]
                 if not (two if "-" in name else isinstance(given, str)) or "" in paths:
                     expected = "the two corpora of a pair" if "-" in name else "one corpus"
-                    raise ConfigError(f"data.{split}.{name} is {given!r:.80}: expected {expected}.")
+                    hint = DASHES if "-" in name and isinstance(given, str) else ""
+                    raise ConfigError(
+                        f"data.{split}.{name} is {given!r:.80}: expected {expected}.{hint}"
+                    )
                 other = "-".join(reversed(name.split("-")))
                 if name < other and other in getattr(self.data, split):
                     raise ConfigError(
@@ -284,9 +295,10 @@ class TrainingConfig:
                     )
         for task in tasks:
             if not self.has_text("train", task):
+                unnamed = not task.is_stream and self.data.train.keys().isdisjoint(task.languages)
                 raise ConfigError(
                     f"{task.name} has no text to train on: data.train has "
-                    f"{', '.join(self.data.train) or 'nothing'}."
+                    f"{', '.join(self.data.train) or 'nothing'}.{DASHES if unnamed else ''}"
                 )
 
     @property
@@ -300,6 +312,7 @@ class TrainingConfig:
                     'and pairs, such as ["en", "en-fr"].'
                 )
             found += tasks_of(objective, languages)
+        check_different(found)  # "mlm" and "tlm" of a pair are one task
         return found
 
     def has_text(self, split: str, task: Task) -> bool:
@@ -352,7 +365,8 @@ def _section(kind: type[Section], values: Mapping[str, Any], where: str) -> Sect
     for name, value in values.items():
         if name not in known:
             raise ConfigError(
-                f"{where}{name} is unknown: {where or 'the file '}has {', '.join(known)}."
+                f"{where}{name} is unknown: {where.removesuffix('.') or 'the file'} has "
+                f"{', '.join(known)}."
                 f"{nearest(name, known)}"
             )
         hint = hints[name]

@@ -19,6 +19,7 @@ from xlm_core.errors import ConfigError, CorpusError, TokenizerFileError, neares
 from xlm_core.objectives import Batch, EvaluationBatches, Pairs, Task, TrainingBatches
 from xlm_core.objectives.batch import IGNORED
 from xlm_core.objectives.sources import PairOfCorpora, corpus_of, pair_of
+from xlm_core.objectives.tasks import DASHES
 from xlm_core.tokenization.files.vocabulary_files import (
     read_original_counts,
     vocabulary_of_words,
@@ -204,6 +205,20 @@ class TrainingData:
                 "</s>: choose a smaller batches.batch_size or batches.bptt."
             )
 
+    def check_evaluation(self, model_config: XLMConfig) -> None:
+        """Find before a run begins what an evaluation would find after many updates.
+
+        Args:
+            model_config: As in `batches`.
+
+        Raises:
+            ConfigError, CorpusError: If a text cannot be evaluated, such as pairs that are all
+                longer than the model has positions.
+        """
+        for split in ("valid", "test"):
+            for _ in self.evaluation(model_config, split):
+                pass  # texts are checked when batches are asked for, which are made when taken
+
     def evaluation(
         self, model_config: XLMConfig, split: str
     ) -> Iterator[tuple[Task, Iterable[Batch]]]:
@@ -250,6 +265,14 @@ class TrainingData:
                 counts[: self.vocab_size] += self._count(corpus)
             counts[self.tokenizer.all_special_ids] = 0
         return counts[:size]
+
+    @property
+    def counts_from(self) -> str:
+        """Where `counts` takes them from, in words."""
+        file = self.tokenizer_folder / _VOCABULARY
+        if file.is_file():
+            return f"words have their counts in {file}"
+        return f"words are counted in the texts to train on (there is no {file})"
 
     def unigram_entropy(self, task: Task) -> float:
         """The loss, in nats, of predicting a task's labels from how often each comes, and no more.
@@ -328,7 +351,7 @@ class _Opening:
             if len(languages) > 2 or len({*languages, ""}) <= len(languages):
                 raise ConfigError(
                     f'{where} names no language and no pair: expected a name such as "en" or '
-                    '"en-fr".'
+                    f'"en-fr".{DASHES}'
                 )
             paths = given if isinstance(given, list) else [given]
             opened = [
@@ -338,7 +361,9 @@ class _Opening:
             if len(opened) == 1:
                 corpora[name] = opened[0]
             else:
-                pairs[languages[0], languages[1]] = self._pair(opened, where)
+                # Evaluations read what the model has positions for, however long.
+                longest = self.config.batches.max_len if split == "train" else 0
+                pairs[languages[0], languages[1]] = self._pair(opened, where, longest)
             if not any(
                 name in ("-".join(task.languages), "-".join(reversed(task.languages)))
                 for task in self.config.tasks
@@ -392,12 +417,18 @@ class _Opening:
             )
         return corpus
 
-    def _pair(self, opened: list[Corpus], where: str) -> PairOfCorpora:
+    def _pair(self, opened: list[Corpus], where: str, longest: int) -> PairOfCorpora:
         first, second = opened
         try:
-            Pairs(first, second, self.config.batches.max_len)
+            pairs = Pairs(first, second, longest)
         except CorpusError as error:
             raise CorpusError(f"{where}: {error}") from error
+        if 2 * pairs.left_out > len(first):
+            limit = f" or longer than {longest} tokens (batches.max_len)" if longest else ""
+            warn(
+                f"{where}: {pairs.left_out:,} of {len(first):,} pairs are left out, because a "
+                f"sentence is empty{limit}."
+            )
         return first, second
 
 

@@ -103,11 +103,15 @@ class LineLog:
         line = line_of(event)
         if line is None:
             return
-        now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
-        self._file.write(f"{now} {line}\n")
-        self._file.flush()
+        self.write(line)
         if self._show is not None:
             self._show(line)
+
+    def write(self, text: str) -> None:
+        """Append lines that are no event: they are not shown."""
+        now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
+        self._file.writelines(f"{now} {line}\n" for line in text.splitlines())
+        self._file.flush()
 
     def close(self) -> None:
         """Close the file."""

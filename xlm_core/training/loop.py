@@ -312,7 +312,10 @@ class Loop:
                     f"(start.model = {str(self._saved / MODEL)!r}) with a lower learning rate."
                 )
             else:
-                kept = f"The last good checkpoint is {self._saved}: go on from it by resume=True."
+                kept = (
+                    f"The last good checkpoint is {self._saved}: go on from it by resume=True "
+                    "(--resume)."
+                )
             found = str(error).rstrip()
             if isinstance(error, OSError):
                 where = f" ({error.filename})" if error.filename else ""

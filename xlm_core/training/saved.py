@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,9 @@ from typing import Any
 from xlm_core.containers.json_files import read_object
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.containers.safetensors import read_safetensors, write_safetensors
-from xlm_core.errors import CheckpointError, CheckpointFileError, XLMError
+from xlm_core.errors import CheckpointError, CheckpointFileError
 from xlm_core.objectives import TrainingBatches
 from xlm_core.objectives.settings import SETTING_NAMES
-from xlm_core.training.engine import Engine
 from xlm_core.whole_files import folder_written_whole
 
 MODEL, OPTIMIZER, STATE = "model", "optimizer.safetensors", "training.json"
@@ -127,27 +126,3 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
                 f"{source / STATE} is damaged: {name} is {value!r:.40}, expected a whole number."
             )
     return SavedRun(source, state, tensors)
-
-
-def write_on_main(engine: Engine, write: Callable[[], object]) -> None:
-    """Write on the main rank; if that fails, every rank raises. All have to call it.
-
-    Args:
-        engine: Of this rank.
-        write: Writes.
-
-    Raises:
-        XLMError, OSError: On the main rank, what `write` raised.
-        CheckpointError: On the others.
-    """
-    failure: XLMError | OSError | None = None
-    if engine.is_main:
-        try:
-            write()
-        except (XLMError, OSError) as error:
-            failure = error
-    failed = sum(engine.of_all_ranks(float(failure is not None)))  # and wait for the main one
-    if failure is not None:
-        raise failure
-    if failed:
-        raise CheckpointError("the main process could not write: its error says why.")

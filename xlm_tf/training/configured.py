@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -84,16 +85,21 @@ def model_dtype(config: TrainingConfig) -> str:
     )
 
 
-def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches) -> TrainingRun:
+def configured_run(
+    config: TrainingConfig, model: Any, batches: TrainingBatches, *, resumed: Path | None = None
+) -> TrainingRun:
     """A run that trains a model as a configuration says.
 
-    Of a training checkpoint of the original, it takes Adam's moments too; its `notes` say so.
+    If it starts from a training checkpoint of the original, it takes Adam's moments too; its
+    `notes` say so.
 
     Args:
         config: Its optimizer.
         model: A language model or an encoder-decoder, made within `making_models`, with weights
             of `model_dtype`.
         batches: What to train on.
+        resumed: The checkpoint of this run that it will go on from. It holds Adam's moments, and
+            what the run started from is not opened again.
 
     Raises:
         ConfigError: If these do not go together.
@@ -111,6 +117,7 @@ def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches)
         workers=config.readers,
     )
     start = config.start
-    if start.model is not None and (note := run.take_original_adam(start.model, match=start.match)):
-        run.notes += (note,)
+    if start.model is not None and resumed is None:
+        note = run.take_original_adam(start.model, match=start.match)
+        run.notes += (note,) if note else ()
     return run

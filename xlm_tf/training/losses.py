@@ -12,6 +12,7 @@ from xlm_core.errors import ConfigError, InputError
 from xlm_core.objectives import Batch, Task
 from xlm_core.training.figures import Tally
 from xlm_tf.language_model import TFXLMWithLMHeadModel
+from xlm_tf.training.callbacks import CheckpointCallback
 from xlm_tf.training.reading import is_of_passes
 from xlm_tf.training.updates import Updates, scored
 from xlm_tf.translation import TFXLMForConditionalGeneration
@@ -55,7 +56,7 @@ class TFWithObjectives(keras.Model):
         for task in (tasks := tuple(tasks)):
             if task.objective not in allowed:
                 raise ConfigError(
-                    f"{task.name} cannot train a {type(model).__name__}: expected tasks of "
+                    f"{task.name} cannot train {type(model).__name__}: expected tasks of "
                     f"{', '.join(allowed)}."
                 )
         # Inputs are cast where they are used, as in the model itself.
@@ -230,6 +231,11 @@ class TFWithObjectives(keras.Model):
                 "fit got no steps_per_epoch: say how many updates an epoch has, because the "
                 "batches of dataset_of have no end."
             )
+        callbacks = options.get("callbacks") or ()
+        every = [*getattr(callbacks, "callbacks", keras.tree.flatten(callbacks))]
+        for callback in every:
+            if isinstance(callback, CheckpointCallback):
+                callback.stand_beside(every)
         return super().fit(x, **({"shuffle": False} | options))
 
     def make_train_function(self, force: bool = False) -> Callable[[Iterator[Any]], Any]:

@@ -16,8 +16,9 @@ from xlm_core.objectives.randomness import generator_of
 from xlm_core.training.engine import Update, check_accumulate
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
+from xlm_core.training.main_rank import write_on_main
 from xlm_core.training.moments import moments_to_take, text_of_taken
-from xlm_core.training.saved import state_of, write_on_main
+from xlm_core.training.saved import state_of
 from xlm_core.weights import Kind, name_of
 from xlm_tf.optimizers import OriginalAdam
 from xlm_tf.training.losses import TFWithObjectives
@@ -194,7 +195,9 @@ class TrainingRun:
             "ranks": self.ranks,
             "caller": dict(state or {}),
         }
-        write_on_main(self, lambda: write_run(folder, self.whole, described, add_to_model))
+        write_on_main(
+            self, lambda: write_run(folder, self.whole, described, add_to_model=add_to_model)
+        )
 
     def resume(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
         """Go on from a folder that `save` wrote, with any number of ranks.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from xlm_core.tokenization.tokenizer import XLMTokenizer
@@ -29,6 +30,7 @@ def start_model(
     data: TrainingData,
     *,
     base: str | os.PathLike[str] = ".",
+    resumed: Path | None = None,
     dtype: Any = None,
 ) -> tuple[Any, StartReport]:
     """The model of a run: an encoder-decoder if it translates, else a language model.
@@ -39,6 +41,8 @@ def start_model(
         config: Of the run; its section "start" says what the weights start from.
         data: Of the run: tokenizer and languages.
         base: What relative paths of checkpoints are relative to.
+        resumed: The checkpoint of this run that it goes on from. It holds the model, and what the
+            run started from is not opened again.
         dtype: Of the weights, or a policy of Keras; None: as `config.precision` says, float32
             for half types.
 
@@ -50,7 +54,7 @@ def start_model(
     """
     if dtype is None:
         dtype = "float64" if config.precision == "float64" else "float32"
-    return _model_of(starting_point(config, data, base), dtype)
+    return _model_of(starting_point(config, data, base, resumed=resumed), dtype)
 
 
 def start_from(

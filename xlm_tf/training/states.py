@@ -19,6 +19,7 @@ def write_run(
     folder: str | os.PathLike[str],
     whole: Any,
     state: Mapping[str, Any],
+    beside: Mapping[str, LazyTensor] | None = None,
     add_to_model: Callable[[Path], object] | None = None,
 ) -> None:
     """Write a folder from which a run goes on: whole, or not at all.
@@ -27,6 +28,7 @@ def write_run(
         folder: Replaced if it exists.
         whole: A compiled `TFWithObjectives`.
         state: What the run does and where it stands, as JSON holds it.
+        beside: Tensors that `read_into` leaves where they are.
         add_to_model: Writes into the model's folder what belongs beside it.
 
     Raises:
@@ -35,6 +37,7 @@ def write_run(
     optimizer = whole.updates.optimizer
     described = {"class": type(optimizer).__name__, "variables": len(optimizer.variables)}
     tensors = {name: LazyTensor.of(_array(x)) for name, x in _variables(whole).items()}
+    tensors |= beside or {}
     with run_written_whole(folder, {**state, "optimizer": described}, tensors) as model:
         whole.model.save_pretrained(model)
         if add_to_model is not None:

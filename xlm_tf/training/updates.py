@@ -16,7 +16,7 @@ from xlm_core.errors import ConfigError, TrainingError
 from xlm_core.objectives import Batch
 from xlm_core.training.engine import check_clip_grad_norm
 from xlm_tf.losses import IGNORED
-from xlm_tf.optimizers import clipped, total_norm
+from xlm_tf.optimizers import OriginalAdam, clipped, total_norm
 from xlm_tf.training.reading import Pass, passes_of, piece_of, tensors_of
 
 # Bytes of logits that an evaluation makes at a time.
@@ -236,9 +236,12 @@ class Updates:
             variables = [x for x, is_used in zip(self.variables, used, strict=True) if is_used]
 
             def on_device(mine: list[tf.Tensor]) -> None:
-                if self.clip_grad_norm:
-                    mine = clipped(mine, factor)
-                self.optimizer.apply(mine, variables)
+                if not self.clip_grad_norm:
+                    self.optimizer.apply(mine, variables)
+                elif isinstance(self.optimizer, OriginalAdam):
+                    self.optimizer.apply_times(factor, mine, variables)
+                else:
+                    self.optimizer.apply(clipped(mine, factor), variables)
 
             with _summed_already(self.inner_optimizer):
                 self.strategy.run(on_device, (self._per_replica(gradients),))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from xlm_core.objectives import TrainingBatches
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.memory import keep_freed_memory
 from xlm_torch.training.optimizing import learning_rate_of, optimizer_of
-from xlm_torch.training.run import TrainingRun, accelerator_of
+from xlm_torch.training.run import TrainingRun
 
 
 @contextmanager
@@ -27,15 +28,20 @@ def model_dtype(config: TrainingConfig) -> str:
     return "float64" if config.precision == "float64" else "float32"
 
 
-def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches) -> TrainingRun:
+def configured_run(
+    config: TrainingConfig, model: Any, batches: TrainingBatches, *, resumed: Path | None = None
+) -> TrainingRun:
     """A run that trains a model as a configuration says.
 
-    Of a training checkpoint of the original, it takes Adam's moments too; its `notes` say so.
+    If it starts from a training checkpoint of the original, it takes Adam's moments too; its
+    `notes` say so.
 
     Args:
         config: Its precision, optimizer, and what several processes share.
         model: A language model or an encoder-decoder, with weights of `model_dtype`.
         batches: What to train on.
+        resumed: The checkpoint of this run that it will go on from. It holds Adam's moments, and
+            what the run started from is not opened again.
 
     Raises:
         ConfigError: If these do not go together.
@@ -48,7 +54,7 @@ def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches)
         batches,
         optimizer_of(settings, model),
         learning_rate=learning_rate_of(settings),
-        accelerator=accelerator_of(config.precision),
+        precision=config.precision,
         clip_grad_norm=settings.clip_grad_norm,
         accumulate=settings.accumulate,
         mean_of_ranks=settings.mean_of_ranks,
@@ -58,6 +64,7 @@ def configured_run(config: TrainingConfig, model: Any, batches: TrainingBatches)
     if run.accelerator.device.type == "cpu":
         keep_freed_memory()
     start = config.start
-    if start.model is not None and (note := run.take_original_adam(start.model, match=start.match)):
-        run.notes += (note,)
+    if start.model is not None and resumed is None:
+        note = run.take_original_adam(start.model, match=start.match)
+        run.notes += (note,) if note else ()
     return run

@@ -40,7 +40,7 @@ class WithObjectives(nn.Module):
         for task in tasks:
             if task.objective not in allowed:
                 raise ConfigError(
-                    f"{task.name} cannot train a {type(model).__name__}: expected tasks of "
+                    f"{task.name} cannot train {type(model).__name__}: expected tasks of "
                     f"{', '.join(allowed)}."
                 )
         self.model = model

@@ -30,8 +30,9 @@ from xlm_core.training.config import PARALLELS
 from xlm_core.training.engine import Update, check_accumulate, check_clip_grad_norm
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
+from xlm_core.training.main_rank import write_on_main
 from xlm_core.training.moments import moments_to_take, text_of_taken
-from xlm_core.training.saved import RANDOM, read_run, run_written_whole, state_of, write_on_main
+from xlm_core.training.saved import RANDOM, read_run, run_written_whole, state_of
 from xlm_torch.optimizers import OriginalAdam, refuse_sparse
 from xlm_torch.pretrained import tensor_of
 from xlm_torch.training.clipping import clip_gradients
@@ -46,6 +47,7 @@ from xlm_torch.training.states import (
     optimizer_state,
     whole,
 )
+from xlm_torch.training.unused import leaves_unused
 
 # Bytes of logits that an evaluation makes at a time.
 LOGITS_OF_EVALUATION = 2**28
@@ -68,7 +70,9 @@ class TrainingRun:
         batches: What to train on.
         optimizer: Of all parameters of the model that require gradients. Others are left alone.
         learning_rate: Of each update; None: the optimizer's own.
-        accelerator: An `accelerate.Accelerator`; default: that of `accelerator_of`.
+        accelerator: An `accelerate.Accelerator`; default: that of `accelerator_of`, which looks
+            for unused parameters if tasks leave some.
+        precision: Of that default.
         clip_grad_norm: Largest norm of all gradients together; 0: any.
         accumulate: Steps of `batches` that make one update.
         mean_of_ranks: Take the mean of the parts' mean losses, whatever numbers of labels they
@@ -98,6 +102,7 @@ class TrainingRun:
         *,
         learning_rate: InverseSquareRoot | None = None,
         accelerator: Any = None,
+        precision: str = "float32",
         clip_grad_norm: float = 0.0,
         accumulate: int = 1,
         mean_of_ranks: bool = False,
@@ -108,7 +113,12 @@ class TrainingRun:
             raise ConfigError(f"parallel is {parallel!r}: expected one of {', '.join(PARALLELS)}.")
         check_accumulate(accumulate)
         check_clip_grad_norm(clip_grad_norm)
-        self.accelerator = accelerator or accelerator_of()
+        with_objectives = WithObjectives(model, batches.tasks).train()
+        if accelerator is None:
+            # One process exchanges no gradients.
+            unused = _started() > 1 and leaves_unused(with_objectives, batches.tasks)
+            accelerator = accelerator_of(precision, find_unused_parameters=unused)
+        self.accelerator = accelerator
         if self.accelerator.gradient_accumulation_steps != 1:
             raise ConfigError(
                 "the Accelerator accumulates gradients (gradient_accumulation_steps = "
@@ -135,7 +145,6 @@ class TrainingRun:
         self.batches = batches
         self.learning_rate, self.clip_grad_norm = learning_rate, clip_grad_norm
         self.accumulate, self.mean_of_ranks, self.workers = accumulate, mean_of_ranks, workers
-        with_objectives = WithObjectives(model, batches.tasks).train()
         _check_trainable(self.model, optimizer)
         self.is_sharded = parallel == "fsdp" and self.ranks > 1
         if self.is_sharded:
@@ -515,12 +524,15 @@ class TrainingRun:
         return gathered.cpu()
 
 
-def accelerator_of(precision: str = "float32") -> Any:
+def accelerator_of(precision: str = "float32", *, find_unused_parameters: bool = True) -> Any:
     """An `accelerate.Accelerator` for training on the tasks of XLM.
 
     Args:
         precision: "float32" or "float64", in which weights have to be; or what products are
             computed in beside weights in float32: "bfloat16", or on GPUs "float16".
+        find_unused_parameters: Whether several processes look in each step for parameters without
+            a gradient: steps of different tasks leave those of others without one. Where every
+            task uses all, PyTorch warns of looking.
 
     Raises:
         ConfigError: For float16 on a CPU, or if this process trains in another precision already.
@@ -536,8 +548,7 @@ def accelerator_of(precision: str = "float32") -> Any:
         raise MissingPackageError(
             f"training needs accelerate, which is not installed: {install_command('train')}."
         ) from error
-    # Steps of different tasks leave parameters of others without a gradient.
-    unused = accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)
+    unused = accelerate.DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters)
     options: dict[str, Any] = {"kwargs_handlers": [unused]}
     if not has_gpu:
         options["cpu"] = True  # else it would leave several processes alone

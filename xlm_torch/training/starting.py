@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ def start_model(
     data: TrainingData,
     *,
     base: str | os.PathLike[str] = ".",
+    resumed: Path | None = None,
     dtype: torch.dtype | str | None = None,
 ) -> tuple[Any, StartReport]:
     """The model of a run: an encoder-decoder if it translates, else a language model.
@@ -41,6 +43,8 @@ def start_model(
         config: Of the run; its section "start" says what the weights start from.
         data: Of the run: tokenizer and languages.
         base: What relative paths of checkpoints are relative to.
+        resumed: The checkpoint of this run that it goes on from. It holds the model, and what the
+            run started from is not opened again.
         dtype: Of the weights; None: as `config.precision` says, float32 for half types.
 
     Returns:
@@ -51,7 +55,7 @@ def start_model(
     """
     if dtype is None:
         dtype = "float64" if config.precision == "float64" else "float32"
-    return _model_of(starting_point(config, data, base), dtype)
+    return _model_of(starting_point(config, data, base, resumed=resumed), dtype)
 
 
 def start_from(

@@ -66,6 +66,11 @@ class TensorFlowSide(Side):
             return Prepared(lambda: self.memory_of_step(task, options))
         if task.kind == "generate":
             return Prepared(self.generating(task, options))
+        if task.kind == "update":
+            # It imports Keras 3, which has no place beside TFXLM's Keras 2.
+            updating = importlib.import_module("benchmarks.speed.sides.updating_tf")
+            prepared: Prepared = updating.prepared(task, options.get("optimizer", ""))
+            return prepared
         batch = task.first(options["sentences"]) if "sentences" in options else batch_of(task)
         if task.kind == "train":
             return self.training(task, batch, options)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.speed.protocol import Absent, Prepared, Side, memory_mb, reset_peak
-from benchmarks.speed.sides import pretraining_torch
+from benchmarks.speed.sides import pretraining_torch, updating_torch
 from benchmarks.speed.tasks import (
     BETAS,
     COMPARED_SENTENCES,
@@ -61,6 +61,8 @@ class TorchSide(Side):
             return Prepared(lambda: self.memory_of_step(task))
         if task.kind == "generate":
             return Prepared(self.generating(task, options))
+        if task.kind == "update":
+            return updating_torch.prepared(task, options.get("optimizer", ""))
         batch = task.first(options["sentences"]) if "sentences" in options else batch_of(task)
         if task.kind == "train":
             return self.training(task, batch, options)

@@ -25,8 +25,9 @@ from conversion.training.machine import fastest_product, operations_of
 from tests.support.small_run import CAUSAL, OF_PAIRS, write_config, write_texts
 from xlm_core import XLMConfig, XLMTokenizer
 from xlm_core.corpus import Corpus, CorpusWriter
-from xlm_core.errors import XLMError
+from xlm_core.errors import CheckpointError, XLMError
 from xlm_core.objectives import tasks_of
+from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.engine import Update
 from xlm_torch import XLMForConditionalGeneration, XLMWithLMHeadModel
 
@@ -76,6 +77,7 @@ def test_a_run_leaves_what_the_page_says(translated: Path) -> None:
         *("curves.html", "translations"),
     }
     assert not (run / "translating").exists()
+    assert "all weights drawn" in (run / "log.txt").read_text().splitlines()[0]
     assert [entry.name for entry in (run / "checkpoints").iterdir()] == ["update-000008"]
     # A run that goes wrong begins anew from the model of a checkpoint: its words are known there.
     saved = run / "checkpoints" / "update-000008" / "model"
@@ -164,9 +166,12 @@ def test_a_dry_run_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[st
         "nothing was written",
     ):
         assert words in text
+    # However long, and with pairs that are left out.
+    file = change(change(file, "updates = 8", f"updates = {10**15}"), "max_len = ", "max_len = 8 #")
     found = dry_run(file)
     assert found is not None
-    assert found.updates == 8
+    assert found.updates == 10**15
+    assert "pairs are left out, empty or too long" in found.text()
     assert found.memory["optimizer"] == 2 * found.memory["parameters"]
     # Parts of a batch are computed one after the other.
     file.write_text(file.read_text().replace("bptt = 8", "bptt = 8\nparts = 3"))
@@ -222,14 +227,34 @@ def test_mistakes_are_told_before_anything_is_written(
     assert not (folder / "run").exists()
 
 
-def test_a_second_run_is_not_begun_in_the_folder_of_the_first(translated: Path) -> None:
+def test_a_second_run_is_not_begun_in_the_folder_of_the_first(
+    translated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = translated / "run.toml"
     with pytest.raises(XLMError, match="holds a run"):
         pretrain(file)
+    assert main(["pretrain", str(file)]) == 2
+    assert "go on with it by --resume, or give another name (output)" in capsys.readouterr().err
     other = translated / "other.toml"
     other.write_text(file.read_text().replace("seed = 3", "seed = 4"))
     with pytest.raises(XLMError, match=r"seed is 4 and was 3"):
         pretrain(other, resume=True)
+
+
+def test_a_run_has_its_folder_for_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a second run that looked at the folder before the first one began."""
+    file = change(write_config(folder), "updates = 8", "updates = 2")
+    run = RunFolder(folder / "run")
+    with run.held():
+        with pytest.raises(CheckpointError, match="run is in use: this process trains there"):
+            pretrain(folder / "run.toml")
+        with monkeypatch.context() as late:
+            late.setattr(RunFolder, "check_free", lambda self: None)
+            with pytest.raises(CheckpointError, match="in use"):
+                pretrain(file)
+        assert [entry.name for entry in run.path.iterdir()] == [".lock"]
+    assert pretrain(file).update == 2
+    run.check_free()
 
 
 def test_a_text_in_another_order_is_another_text(folder: Path) -> None:

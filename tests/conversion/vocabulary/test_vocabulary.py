@@ -11,6 +11,7 @@ from conversion.cli.command import main
 from conversion.vocabulary import TextOptions
 from conversion.vocabulary.counting import count_words
 from xlm_core import XLMTokenizer
+from xlm_core.errors import XLMWarning
 
 EN = ["This is the house that Jack built.", "", "That is the cat.", "The cat is in the house."] * 5
 FR = ["Voilà la maison que Jacques a bâtie."] * 3
@@ -96,3 +97,11 @@ def test_other_folders_are_not_replaced(
     arguments = ["build-vocab", codes, "-o", str(tmp_path / "mine"), "--overwrite", *texts]
     assert main(arguments) == 2
     assert "thesis.tex" in capsys.readouterr().err
+
+
+def test_a_variety_that_is_not_segmented_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("一个人\n")
+    with pytest.warns(XLMWarning, match="'zh-tw' are split at blanks: .* Call the language zh"):
+        count_words({"zh-tw": [str(tmp_path / "text")]}, TextOptions())
+    for language in ("zh_yue", "en"):  # as published; nothing to segment
+        count_words({language: [str(tmp_path / "text")]}, TextOptions())

@@ -190,6 +190,7 @@ def test_languages_of_examples() -> None:
         ("mlm", {"text": "a"}, "example 0 has text: expected input_ids"),
         ("mlm", {"input_ids": [[1, 14]]}, r"shape \(1, 2\).*expected the ids of one text"),
         ("mlm", "text", "shape"),
+        ("mlm", ([1, 14], 0), "of several texts or of something else"),
         ("mlm", [1.0, 2.0], "type float64"),
         ("mlm", [], "no token"),
         ("mlm", [2, 2], "no token"),
@@ -221,13 +222,15 @@ def test_collators_and_lists_that_are_refused() -> None:
         ("mlm", "mlm", "de", "no language 'de'"),
         ("mlm", "mlm", ("en", "fr"), "expected one"),
         ("mlm", "tlm", "en", "expected two: of the sentence and of its translation"),
+        ("mlm", "tlm", ("en", "en"), "pairs a language with itself"),
         ("mlm", "ae", "en", "denoising"),
         ("mlm", "mml", "en", "unknown objective 'mml'.*mlm"),
     ):
         with pytest.raises(ConfigError, match=message):
             Collator(config(kind), objective, names)
-    with pytest.raises(ConfigError, match="pad_to_multiple_of is 0"):
-        collator(pad_to_multiple_of=0)
+    for multiple in (0, 2.5):
+        with pytest.raises(ConfigError, match=f"pad_to_multiple_of is {multiple}"):
+            collator(pad_to_multiple_of=multiple)
     with pytest.raises(InputError, match="one mapping of input_ids"):
         collator().arrays({"input_ids": [[1, 14]]})
     with pytest.raises(InputError, match="no example"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,7 @@ def test_languages_and_kinds_of_models_are_checked(corpus: Any) -> None:
         (config(causal=True), tasks_of("mlm", "en-fr"), "TLM-en-fr trains a model with causal=F"),
         (config(), tasks_of("clm", "en"), "CLM-en trains a model with causal=T"),
         (config(), (), "there is no task"),
+        (config(), [*tasks_of("mlm", "en"), *tasks_of("mlm", "en")], "given twice: MLM-en"),
     ):
         with pytest.raises(ConfigError, match=message):
             TrainingBatches(model, tasks, corpora=dict.fromkeys(("de", "en", "fr"), text),
@@ -204,3 +206,25 @@ def test_far_steps_of_a_schedule() -> None:
     schedule = Schedule(tasks, dict.fromkeys(tasks, 5), seed=1)
     assert sum(schedule.uses(50_001).values()) == 50_001
     assert schedule.draws(50_000)[0].use == schedule.uses(50_000)[schedule.draws(50_000)[0].task]
+
+
+def test_many_parts_take_no_memory() -> None:
+    """Draws are made in blocks, which are shorter for more parts."""
+    tasks = tasks_of("mlm", ["en", "fr"])
+    schedule = Schedule(tasks, dict.fromkeys(tasks, 5), parts=100_000, seed=1)
+    tracemalloc.start()
+    assert sum(schedule.uses(5).values()) == 500_000
+    assert len(schedule.draws(5)) == 100_000
+    assert tracemalloc.get_traced_memory()[1] < 1e8
+    tracemalloc.stop()
+
+
+def test_a_batch_that_no_memory_holds_is_refused(corpus: Any) -> None:
+    with pytest.raises(ConfigError, match="100000000 rows of 30 tokens: expected at most"):
+        training("mlm", corpus([14]), batch_size=10**8, bptt=30)
+
+
+def test_settings_of_numpy_are_numbers() -> None:
+    settings = ObjectiveSettings(bptt=np.int32(8), sample_alpha=np.float32(0.5))  # type: ignore[arg-type]
+    assert settings == ObjectiveSettings(bptt=8, sample_alpha=0.5)
+    assert type(settings.bptt) is int

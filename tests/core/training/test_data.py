@@ -263,3 +263,23 @@ def test_words_end_where_the_tokenizer_says(folder: Path) -> None:
     batch = opened.batches(opened.model_config()).global_batch(0)[0]
     labels = np.array([[*tokens, -100]])
     assert opened.words_in(replace(batch, task=task, labels=labels)) == 4
+
+
+def test_evaluations_read_what_fits_the_model(folder: Path) -> None:
+    """Whatever max_len; what fits no model is told before a run begins."""
+    valid = {"valid": {"en-fr": ["en", "long.fr"]}}
+    opened = data(folder, data=config().data.__dict__ | valid)
+    opened.check_evaluation(opened.model_config())
+    evaluated = dict(opened.evaluation(opened.model_config(), "valid"))
+    assert [sum(map(len, batches)) for batches in evaluated.values()] == [2, 2]  # TLM and MT
+    few = opened.model_config().copy(max_position_embeddings=9)
+    with pytest.raises(CorpusError, match="no pair of sentences with at most 7 tokens"):
+        opened.check_evaluation(few)
+
+
+def test_pairs_that_are_left_out_are_named(folder: Path) -> None:
+    tokenizer = XLMTokenizer.from_pretrained(folder / "tokenizer")
+    write(folder / "mixed.en", tokenizer, [[14], [14] * 9, []], "en")
+    train = {"en": "en", "fr": "fr", "en-fr": ["mixed.en", "fr"]}
+    with pytest.warns(XLMWarning, match=r"en-fr: 2 of 3 pairs are left out.* than 5 tokens"):
+        data(folder, data={"train": train})

@@ -214,6 +214,8 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(run: Run) -> None:
 
     with pytest.raises(TrainingError, match=r"update 6: .*written.*update-000003: .*resume"):
         run.go(engine, passes=fill, evaluations=False)
+    # The log is read by those who gave the option, and those who gave the argument.
+    assert run.of(Failed)[0].text.endswith("go on from it by resume=True (--resume).")
     folder = run.folder / "run" / "checkpoints"
     assert [path.name for path in folder.iterdir()] == ["update-000003"]
 

@@ -13,6 +13,7 @@ import pytest
 from conversion.convert import convert
 from tests.core.training.test_data import config
 from tests.support.layout_models import make, write_all
+from tests.support.original_checkpoints import golden, optimizer
 from tests.support.small_tokenizer import small_tokenizer
 from tests.support.starting import (
     COMMON,
@@ -25,6 +26,7 @@ from tests.support.starting import (
 )
 from xlm_core import XLMConfig, XLMTokenizer
 from xlm_core.checkpoints import Checkpoint, match_checkpoint, open_checkpoint
+from xlm_core.containers.torch_files import write_torch
 from xlm_core.corpus import CorpusWriter
 from xlm_core.errors import CheckpointError, ConfigError
 from xlm_core.training.data import TrainingData
@@ -359,6 +361,15 @@ def test_the_original_s_own_files(shared: Callable[[str], Path], other: XLMToken
     start = starting_point_from(other, model=path, match="words", lang2id=checkpoint.config.lang2id)
     assert start.report.copied["model"].words == len({*words} & {*other.get_vocab()})
     assert start.report.copied["model"].languages == tuple(checkpoint.config.lang2id or ())
+
+
+def test_parts_take_no_moments_and_say_so(tmp_path: Path, other: XLMTokenizer) -> None:
+    content = golden("mlm_langs")
+    content["model_optimizer"] = optimizer(content, ("model",))
+    write_torch(tmp_path / "checkpoint.pth", content, legacy=True)
+    start = starting_point_from(other, encoder=tmp_path / "checkpoint.pth", match="words")
+    said = f"of {tmp_path / 'checkpoint.pth'}, no moments of Adam are taken: it is a part."
+    assert said in start.report.text()
 
 
 def test_what_cannot_be_copied_by_name(folder: Path, tmp_path: Path, other: XLMTokenizer) -> None:

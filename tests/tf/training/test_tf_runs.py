@@ -73,15 +73,22 @@ def fitted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
                 )
             },
         )
+        # Of which no epoch is better than the first.
+        stopping = keras.callbacks.EarlyStopping("loss", mode="min", min_delta=9.0, patience=3)
+        plateau = keras.callbacks.ReduceLROnPlateau("loss", mode="min", min_delta=9.0, patience=3)
         history = run.whole.fit(
             dataset_of(run.batches, first),
             steps_per_epoch=2,
             epochs=epochs,
             initial_epoch=first // 2,
-            callbacks=[evaluate, checkpoint],
+            callbacks=[evaluate, stopping, plateau, checkpoint],
             verbose=0,
         )
         found["history"] = history.history
+        found[f"counted by {checkpoint.folder.name}"] = [
+            (stopping.wait, stopping.best, stopping.best_epoch),
+            (plateau.wait, plateau.best),
+        ]
         found["update"] = checkpoint.update
         return run.whole
 
@@ -124,6 +131,12 @@ def test_fit_goes_on_exactly(fitted: dict[str, Any]) -> None:
     assert fitted["update"] == 4
     for one, two in zip(fitted["whole"].variables, fitted["halves"].variables, strict=True):
         assert np.array_equal(one.numpy(), two.numpy())
+
+
+def test_callbacks_of_keras_go_on_counting(fitted: dict[str, Any]) -> None:
+    expected = fitted["counted by whole"]
+    assert [wait for wait, *_ in expected] == [1, 1]
+    assert fitted["counted by halves"] == expected
 
 
 def test_figures_are_in_the_history(fitted: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from xlm_core.checkpoints.layouts.base import Content, Layout, TextFiles
 from xlm_core.checkpoints.layouts.weights_file import WeightsFile
-from xlm_core.checkpoints.moments import Moments
+from xlm_core.checkpoints.moments import OPTIMIZER_STATE, Moments
 from xlm_core.checkpoints.original import Original, can_encode
 from xlm_core.checkpoints.original_params import params_of
 from xlm_core.checkpoints.others import refuse_fairseq, without_prefix
@@ -29,6 +29,8 @@ _KEPT = ("same_enc_dec", "share_inout_emb", "max_vocab", "min_count")
 _DICTIONARY = ("dico_id2word", "dico_word2id", "dico_counts")
 _XNLI_LABELS = ("contradiction", "neutral", "entailment")
 _HEAD = "proj.1."
+_ALONE = "Convert the file (`xlm convert`) to start from its weights alone."
+_POSITIONS = "position_embeddings.weight"
 
 
 class FacebookLayout(Layout):
@@ -147,7 +149,7 @@ def interpret(content: Mapping[str, Any], source: str) -> Content:
     ours = entries.pop("config", None)
     for name in [*entries]:
         if name.endswith("optimizer"):
-            dropped.append(f"optimizer state ({name})")
+            dropped.append(f"{OPTIMIZER_STATE} ({name})")
             del entries[name]
         elif not can_encode(entries[name]):
             dropped.append(name)
@@ -304,53 +306,75 @@ def _moments(layout: Layout, content: Mapping[str, Any], config: XLMConfig, sour
     """Adam's state under the names of its parameters: in the file, they are numbered.
 
     The optimizer was given the parameters of all modules that require gradients, in the order of
-    the modules' state dictionaries. Early versions had an optimizer for each module.
+    the modules' state dictionaries. Early versions had an optimizer for each module, of all its
+    parameters.
     """
-    updates: int | None = None
+    translates = "decoder" in content
+    whole = PARTS if translates else ("model",)
+    updates: list[int] = []
     steps: dict[str, int] = {}
     both: tuple[dict[str, LazyTensor], dict[str, LazyTensor]] = ({}, {})
-    whole = PARTS if "decoder" in content else ("model",)
     for entry, modules in (("model", whole), *((part, (part,)) for part in PARTS)):
         saved = content.get(f"{entry}_optimizer")
         if saved is None or any(module not in content for module in modules):
             continue
         weights = {
-            (f"{module}.{name}" if module in PARTS else name): tensor
+            (f"{module}.{name}" if translates else name): tensor
             for module in modules
             for name, tensor in _state(content[module], module, source, []).items()
-            if not _is_left_alone(name, config)
+            if not (name.endswith("pred_layer.proj.weight") and config.ties_output)
         }
+        name_of_it = f"{source}: {entry}_optimizer"
         try:
-            groups, states = saved["param_groups"], saved["state"]
-            order = [number for group in groups for number in group["params"]]
-            if len(order) != len(weights):
-                raise CheckpointError(
-                    f"{source}: {entry}_optimizer has {len(order)} parameters, expected "
-                    f"{len(weights)}."
-                )
-            counted = groups[0].get("num_updates")
-            updates = counted if type(counted) is int and counted >= 0 else updates
+            states, order, counted = _adam_of(saved)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _damaged(name_of_it, error) from error
+        if len(order) != len(weights) and config.sinusoidal_embeddings:
+            weights = {n: x for n, x in weights.items() if not n.endswith(_POSITIONS)}
+        if len(order) != len(weights):
+            raise CheckpointError(
+                f"{name_of_it} has {len(order)} parameters, expected {len(weights)}. {_ALONE}"
+            )
+        if type(counted) is int and counted >= 0:
+            updates.append(counted)
+        try:
             for number, (name, tensor) in zip(order, weights.items(), strict=True):
                 if number in states:
                     steps[name] = _step(states[number]["step"])
                     for key, moments in zip(("exp_avg", "exp_avg_sq"), both, strict=True):
                         moments[name] = _moment(states[number][key], tensor)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            if isinstance(error, CheckpointError):
-                raise
-            raise CheckpointError(
-                f"{source}: {entry}_optimizer is damaged, or none of Adam: {error!r:.120}."
-            ) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(name_of_it, error) from error
     first, second = (layout.canonical(moments, config, source) for moments in both)
     named = dict(zip(both[0], first, strict=True))
-    return Moments(updates, {named[name]: n for name, n in steps.items()}, first, second)
+    counts = {named[name]: number for name, number in steps.items()}
+    # Where each module has an optimizer, each counts its own: the most are the run's.
+    return Moments(max(updates, default=None), counts, first, second)
 
 
-def _is_left_alone(name: str, config: XLMConfig) -> bool:
-    """Whether the optimizer does not know a tensor: it is another's, or fixed."""
-    if name.endswith("pred_layer.proj.weight"):
-        return config.ties_output
-    return config.sinusoidal_embeddings and name.endswith("position_embeddings.weight")
+def _adam_of(saved: Any) -> tuple[Mapping[Any, Any], list[Any], Any]:
+    """States by number, the numbers in order, and updates; no states if it is none of Adam.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: If it is no state of an optimizer.
+    """
+    states, groups = saved["state"], saved["param_groups"]
+    if len(groups) != 1:  # whose parameters would be in another order than the model's
+        raise ValueError(f"{len(groups)} groups of parameters, expected 1")
+    [group] = groups
+    order = [*group["params"]]
+    if len({*order}) != len(order):
+        raise ValueError("parameters with the same number")
+    if not any("exp_avg_sq" in state for state in states.values()):
+        states = {}
+    return states, order, group.get("num_updates")
+
+
+def _damaged(what: str, error: Exception) -> CheckpointError:
+    found: CheckpointError = CheckpointError(
+        f"{what} is damaged, or not of the original's program: {error!r:.120}. {_ALONE}"
+    )
+    return found
 
 
 def _step(value: Any) -> int:

@@ -1,0 +1,61 @@
+"""What Keras' callbacks have counted, in a checkpoint and back."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from xlm_core.errors import CheckpointError, ConfigError, XLMWarning
+from xlm_tf.training import CheckpointCallback
+from xlm_tf.training.counters import count_on, counted
+
+Stopping = keras.callbacks.EarlyStopping
+
+
+def three() -> list[Any]:
+    """Two of a kind, which differ by nothing, and one that counts nothing."""
+    made = [Stopping("loss", mode="min", patience=5), keras.callbacks.CSVLogger("x"), Stopping()]
+    for each in (made[0], made[2]):
+        each.set_model(SimpleNamespace(weights=[np.zeros((2, 3)), np.zeros(())]))
+        each.on_train_begin()
+    return made
+
+
+def test_numbers_and_best_weights_go_on() -> None:
+    before, after = three(), three()
+    best = [np.arange(6.0).reshape(2, 3), np.asarray(7, np.uint32)]
+    before[0].wait, before[0].best, before[0].best_weights = 2, np.float32(0.5), best
+    before[0].best_epoch, before[2].wait = 4, 1
+    numbers, tensors = counted(before)
+    after[0].patience = 9  # which may change
+    count_on(after, json.loads(json.dumps(numbers)), tensors, "run")
+    assert (after[0].wait, after[0].best, after[0].best_epoch) == (2, 0.5, 4)
+    assert (after[0].patience, after[2].wait, after[2].best) == (9, 1, None)
+    for array, expected in zip(after[0].best_weights, best, strict=True):
+        np.testing.assert_array_equal(array, expected)
+    assert after[2].best_weights is None
+
+
+def test_what_does_not_go_together() -> None:
+    callbacks = three()
+    [name, _] = counted(callbacks)[0]
+    for wrong in ({"wait": "2"}, {"patience": 2}, [2]):
+        with pytest.raises(CheckpointError, match=r"run is damaged: .* EarlyStopping\(loss\)"):
+            count_on(callbacks, {name: wrong}, {}, "run")
+    _, tensors = counted([*callbacks[1:]])
+    callbacks[0].best_weights = [np.zeros(5)]
+    _, tensors = counted(callbacks)
+    with pytest.raises(CheckpointError, match="the weights of EarlyStopping"):
+        count_on(three(), {}, tensors, "run")
+    with pytest.warns(XLMWarning, match="a run that EarlyStopping had ended"):
+        count_on(callbacks, {name: {"stopped_epoch": 3}}, {}, "run")
+    batches: Any = None
+    checkpoint = CheckpointCallback("run", batches)
+    checkpoint.stand_beside([*callbacks, checkpoint])
+    with pytest.raises(ConfigError, match="CheckpointCallback stands before EarlyStopping"):
+        checkpoint.stand_beside([callbacks[0], checkpoint, *callbacks[1:]])
