@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,17 @@ class FakeEngine:
         Path(folder).mkdir(exist_ok=True)
         (Path(folder) / "weights").write_text(repr(self.weight))
 
-    def save(self, folder: str | os.PathLike[str], state: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        state: Mapping[str, Any] | None = None,
+        *,
+        add_to_model: Callable[[Path], object] | None = None,
+    ) -> None:
         with folder_written_whole(Path(folder)) as temporary:
             self.save_model(temporary)
+            if add_to_model is not None:
+                add_to_model(temporary)
             values = {"update": self.update, "tokens": self.tokens, "caller": state}
             (temporary / STATE).write_text(json.dumps(values))
 

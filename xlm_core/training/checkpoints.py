@@ -82,7 +82,7 @@ class RunFolder:
         """
         target = self.checkpoints / f"update-{engine.update:06}"
         with _full_disks_are_os_errors():
-            engine.save(target, state)
+            engine.save(target, state, add_to_model=self._add_to_model)
         if engine.is_main and self.keep:
             for old in self.all()[: -self.keep]:
                 shutil.rmtree(old)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from xlm_core.errors import ConfigError
@@ -70,12 +71,19 @@ class Engine(Protocol):
     def save_model(self, folder: str | os.PathLike[str]) -> None:
         """Write the model alone, as `save_pretrained` does."""
 
-    def save(self, folder: str | os.PathLike[str], state: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        state: Mapping[str, Any] | None = None,
+        *,
+        add_to_model: Callable[[Path], object] | None = None,
+    ) -> None:
         """Write a folder from which the run goes on exactly: whole, or not at all.
 
         Args:
             folder: Replaced if it exists.
             state: What the caller wants back, as JSON holds it.
+            add_to_model: Writes into the model's folder what belongs beside it, on the main rank.
         """
 
     def resume(self, folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -166,7 +167,13 @@ class TrainingRun:
         """Write the model alone, as `save_pretrained` does: every process has to call it."""
         write_on_main(self, lambda: self.model.save_pretrained(folder))
 
-    def save(self, folder: str | os.PathLike[str], state: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        state: Mapping[str, Any] | None = None,
+        *,
+        add_to_model: Callable[[Path], object] | None = None,
+    ) -> None:
         """Write a folder from which the run goes on exactly: whole, or not at all.
 
         It holds the model as `save_pretrained` writes it, under `model`, the optimizer's state and
@@ -175,6 +182,7 @@ class TrainingRun:
         Args:
             folder: Replaced if it exists.
             state: What the caller wants back, as JSON holds it.
+            add_to_model: Writes into the model's folder what belongs beside it, on the main rank.
 
         Raises:
             CheckpointError: On every process, if it cannot be written.
@@ -187,7 +195,9 @@ class TrainingRun:
             "ranks": self.ranks,
             "caller": dict(state or {}),
         }
-        write_on_main(self, lambda: write_run(folder, self.whole, described))
+        write_on_main(
+            self, lambda: write_run(folder, self.whole, described, add_to_model=add_to_model)
+        )
 
     def resume(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
         """Go on from a folder that `save` wrote, with any number of ranks.

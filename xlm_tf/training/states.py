@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ def write_run(
     whole: Any,
     state: Mapping[str, Any],
     beside: Mapping[str, LazyTensor] | None = None,
+    add_to_model: Callable[[Path], object] | None = None,
 ) -> None:
     """Write a folder from which a run goes on: whole, or not at all.
 
@@ -27,6 +29,7 @@ def write_run(
         whole: A compiled `TFWithObjectives`.
         state: What the run does and where it stands, as JSON holds it.
         beside: Tensors that `read_into` leaves where they are.
+        add_to_model: Writes into the model's folder what belongs beside it.
 
     Raises:
         CheckpointFileError: If it cannot be written.
@@ -37,6 +40,8 @@ def write_run(
     tensors |= beside or {}
     with run_written_whole(folder, {**state, "optimizer": described}, tensors) as model:
         whole.model.save_pretrained(model)
+        if add_to_model is not None:
+            add_to_model(model)
 
 
 def read_into(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -357,7 +358,13 @@ class TrainingRun:
         weights = self._weights()
         write_on_main(self, lambda: self.model.save_pretrained(folder, state_dict=weights))
 
-    def save(self, folder: str | os.PathLike[str], state: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        state: Mapping[str, Any] | None = None,
+        *,
+        add_to_model: Callable[[Path], object] | None = None,
+    ) -> None:
         """Write a folder from which the run goes on exactly: whole, or not at all.
 
         It holds the model as `save_pretrained` writes it, under `model`, the optimizer's state and
@@ -366,6 +373,7 @@ class TrainingRun:
         Args:
             folder: Replaced if it exists.
             state: What the caller wants back, as JSON holds it.
+            add_to_model: Writes into the model's folder what belongs beside it, on the main rank.
 
         Raises:
             CheckpointError: On every rank, if it cannot be written.
@@ -389,6 +397,8 @@ class TrainingRun:
         def write() -> None:
             with run_written_whole(folder, described, lazy_tensors(tensors)) as model:
                 self.model.save_pretrained(model, state_dict=weights)
+                if add_to_model is not None:
+                    add_to_model(model)
 
         write_on_main(self, write)
 

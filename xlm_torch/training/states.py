@@ -101,10 +101,8 @@ def check_optimizer_state(
     for name, tensor in tensors.items():
         parameter = by_name.get(name.rpartition("/")[0])
         if parameter is None or not _is_state_of(tensor.shape, parameter):
-            expected = "none" if parameter is None else tuple(parameter.shape)
-            raise CheckpointError(
-                f"{source}: {name} has shape {tensor.shape}, expected {expected}."
-            )
+            shape = "none" if parameter is None else tuple(parameter.shape)
+            raise CheckpointError(f"{source}: {name} has shape {tensor.shape}, expected {shape}.")
     for name, values in numbers.items():
         plain = isinstance(values, dict) and all(
             type(value) in (int, float) and math.isfinite(value) for value in values.values()

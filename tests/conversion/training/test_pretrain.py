@@ -79,6 +79,10 @@ def test_a_run_leaves_what_the_page_says(translated: Path) -> None:
     assert not (run / "translating").exists()
     assert "all weights drawn" in (run / "log.txt").read_text().splitlines()[0]
     assert [entry.name for entry in (run / "checkpoints").iterdir()] == ["update-000008"]
+    # A run that goes wrong begins anew from the model of a checkpoint: its words are known there.
+    saved = run / "checkpoints" / "update-000008" / "model"
+    tokenizers = [XLMTokenizer.from_pretrained(each) for each in (saved, run / "model")]
+    assert tokenizers[0].get_vocab() == tokenizers[1].get_vocab()
     model = XLMForConditionalGeneration.from_pretrained(run / "model")
     assert model.config.lang2id == {"en": 0, "fr": 1}
 
