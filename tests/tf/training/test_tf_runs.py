@@ -212,7 +212,7 @@ def test_another_text_is_refused(folder: Path, tmp_path: Path) -> None:
     run = small_run(folder, tasks=MLM, config=ONE_LAYER)
     run.save(tmp_path / "checkpoint")
     other = small_run(tmp_path / "other", tasks=MLM, config=ONE_LAYER)
-    with pytest.raises(CheckpointError, match=r"texts .*60 sentences.*here .*50 sentences"):
+    with pytest.raises(CheckpointError, match=r"texts.MLM-en .*60 sentences.*here .*50 sentences"):
         CheckpointCallback(tmp_path / "checkpoint", other.batches).resume(other.whole)
 
 
