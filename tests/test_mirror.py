@@ -249,6 +249,7 @@ ONLY_TF: dict[str, str] = {
     "optimizers.SMALLEST_IN_PARTS": "of AdamW",
     "training/collating.ObjectiveCollator.output_signature": "PyTorch asks for none",
     "training/collating.collated_dataset": "PyTorch has DataLoader",
+    "training/configured.workers_in": "torchrun says it in WORLD_SIZE",
     "optimizers.OriginalAdam.apply_times": "as optimizers.clipped",
     "optimizers.OriginalAdam.build": "what an optimizer of Keras has to define",
     "optimizers.OriginalAdam.get_config": "as above",
