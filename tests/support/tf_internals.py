@@ -246,7 +246,9 @@ def _without_scale(query: Any, key: Any, value: Any, attention_mask: Any, **_: A
     return tf.matmul(tf.nn.softmax(tf.where(attention_mask, scores, scores.dtype.min)), value)
 
 
-def _without_residual(layer: Any, x: Any, activation: str = "none", residual: Any = None) -> Any:
+def _without_residual(
+    layer: Any, x: Any, activation: str = "none", residual: Any = None, *, trained: bool = False
+) -> Any:
     return linears._ACTIVATIONS[activation](layer(x))
 
 

@@ -35,14 +35,18 @@ def linear_cross_entropy(
     labels = tf.cast(labels, tf.int32)
     rows = tf.maximum(tf.shape(hidden)[0], 1)
 
+    # Within a branch, gradients may be made of tensors of its own graph alone.
+    def own() -> list[tf.Tensor]:
+        return [tf.identity(x) for x in (hidden, weight, bias, labels)]
+
     def kept() -> tf.Tensor:
-        return _sum_of_losses(hidden, weight, bias, labels)
+        return _sum_of_losses(*own())
 
     def in_parts() -> tf.Tensor:
         # The gradient of a part of the matrix is a part as well.
         longer = tf.maximum(rows, hidden.shape[-1])
         words = tf.maximum(PART_OF_LOGITS // (_size_of(hidden.dtype) * longer), 1)
-        return _in_parts(hidden, weight, bias, labels, tf.minimum(words, bias.shape[0]))
+        return _in_parts(*own(), tf.minimum(words, bias.shape[0]))
 
     most = KEPT_LOGITS // (bias.shape[0] * _size_of(hidden.dtype))
     if keeps_logits:
