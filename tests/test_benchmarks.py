@@ -426,6 +426,7 @@ class TransformerModel(torch.nn.Module):
 """
 
 
+@pytest.mark.full
 def test_the_original_is_asked_in_its_own_way(tmp_path: Path) -> None:
     code = tmp_path / "checkout" / "xlm" / "model" / "transformer.py"
     code.parent.mkdir(parents=True)
@@ -448,7 +449,10 @@ def test_the_original_is_asked_in_its_own_way(tmp_path: Path) -> None:
 
 
 # The original is called when it prepares, too: both lanes of a process make two calls.
-@pytest.mark.parametrize("calls", [2, 4], ids=["its first", "a later"])
+@pytest.mark.parametrize(
+    "calls",
+    [pytest.param(2, id="its first", marks=pytest.mark.full), pytest.param(4, id="a later")],
+)
 def test_a_slow_lane_is_stopped_in_one_call(
     calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def test_a_row_falls_short_only_beyond_its_interval(new: list[float], short: boo
     assert ("SLOWER" in result.line()) is short
 
 
+@pytest.mark.full
 def test_both_take_turns(tmp_path: Path) -> None:
     chosen = {row.name: row for row in rows(TINY)}
     folder = tmp_path / "weights"

@@ -237,7 +237,10 @@ def test_heads(architecture: str, activations: bool) -> None:
             assert 1e-5 < norm < 0.2, name
 
 
-@pytest.mark.parametrize("architecture", ["XLMModel", "XLMForSequenceClassification"])
+@pytest.mark.parametrize(
+    "architecture",
+    ["XLMModel", pytest.param("XLMForSequenceClassification", marks=pytest.mark.full)],
+)
 def test_every_way_to_run_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, architecture: str
 ) -> None:

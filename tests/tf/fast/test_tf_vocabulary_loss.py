@@ -292,8 +292,17 @@ def test_derivatives_of_the_loss_by_itself(
     assert_all_close(found, expected, 1e-10)
 
 
-@pytest.mark.parametrize("where", ["eager", "as a graph", "in a function"])
-@pytest.mark.parametrize("kind", ["tied", "untied"])
+@pytest.mark.parametrize(
+    ("kind", "where"),
+    [
+        *(("tied", where) for where in ("eager", "as a graph", "in a function")),
+        ("untied", "eager"),
+        *(
+            pytest.param("untied", where, marks=pytest.mark.full)
+            for where in ("as a graph", "in a function")
+        ),
+    ],
+)
 def test_gradient_penalty(monkeypatch: pytest.MonkeyPatch, kind: str, where: str) -> None:
     if where == "as a graph":
         compile_every_width(monkeypatch)
