@@ -41,7 +41,7 @@ FUNCTIONS: tuple[Callable[[Tensor], Tensor], ...] = (
 def settle_functions() -> None:
     """Have MKL decide how it computes each function, in float32 and in float64.
 
-    It draws no random numbers, starts no threads, and takes less than a millisecond.
+    It draws no random numbers, starts no threads, and takes about two milliseconds.
     """
     if not torch.backends.mkl.is_available():
         return
