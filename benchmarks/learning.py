@@ -43,8 +43,8 @@ from xlm_core.training.data import TrainingData
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SOURCES = ("pydocs/pydocs.tsv.xz", "lohelp/lohelp.tsv.xz")
 LANGUAGES, PAIRS = ("en", "fr", "es"), (("en", "fr"), ("en", "es"))
-MERGES, TOKENS, LONGEST = 8000, 4096, 128
-LEARNING_RATE, WARMUP, CLIP = 1e-3, 300, 5.0
+MERGES, TOKENS, LONGEST = 8000, 2048, 128
+LEARNING_RATE, WARMUP, CLIP = 3e-3, 300, 5.0
 SIDES = ("torch", "tf", "transformers")
 CONFIG = f"""
 output = "{{folder}}/run"
@@ -54,10 +54,12 @@ tokenizer = "{{folder}}/tokenizer"
 mlm = ["en", "fr", "es", "en-fr", "en-es"]
 
 [model]
-emb_dim = 256
+emb_dim = 128
 n_layers = 4
 n_heads = 4
 max_position_embeddings = 512
+dropout = 0.0
+attention_dropout = 0.0
 
 [batches]
 tokens_per_batch = {TOKENS}

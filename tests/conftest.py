@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -25,16 +26,28 @@ hypothesis.settings.register_profile(
     "project",
     derandomize=True,
     deadline=None,
-    max_examples=200 if FULL else 30,
+    max_examples=200 if FULL else 20,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("project")
+
+_frozen: dict[str, Any] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("full") and not FULL:
             item.add_marker(pytest.mark.skip(reason="a long test: set XLM_FULL=1 to run it"))
+
+
+@pytest.fixture(autouse=True)
+def what_stays_is_no_garbage(request: pytest.FixtureRequest) -> None:
+    """What imports and earlier files left is looked through once, not by every collection."""
+    state = {"file": request.path, "modules": len(sys.modules) // 100}
+    if state != _frozen:
+        _frozen.update(state)
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture

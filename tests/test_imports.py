@@ -6,6 +6,7 @@ What a package loads is asked in a process of its own; what its files say is rea
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.import_graph import called
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = ("xlm_core", "xlm_torch", "xlm_tf", "conversion")
@@ -104,7 +107,7 @@ def imported(source: str) -> Iterator[tuple[str, bool]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative import"
             names = [node.module or ""]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Call) and called(node) == "import_module":
             names = [str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant)]
         for name in names:
             yield name.partition(".")[0], id(node) not in inside
@@ -180,12 +183,13 @@ def modules_named(source: str, known: Collection[str]) -> set[str]:
             inner = [f"{module}.{alias.name}" for alias in node.names]
             names = [name for name in inner if name in known]
             names += [module] * (len(names) < len(inner))
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Call) and called(node) == "import_module":
             names = [str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant)]
         found |= {name for name in names if name in known}
     return found
 
 
+@functools.cache
 def graph_of(package: str) -> dict[str, set[str]]:
     """Each module of a package -> the modules of the package that it imports."""
     sources = {module_of(file): file.read_text(encoding="utf-8") for file in files(package)}

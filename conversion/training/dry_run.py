@@ -217,6 +217,8 @@ def measured(parts: RunParts) -> tuple[float, float]:
         whole = len(times) % iteration == 0
         if len(times) >= _MEASURED and whole and frozenset().union(*seen) >= {*kinds.values()}:
             break
+    if not times:  # all of them were firsts, of tasks as many
+        times, operations = [seconds], [operations_of(update, parts.model_config)]
     return sum(times) / len(times), sum(operations) / len(operations)
 
 

@@ -47,9 +47,14 @@ def named_imports(source: str) -> Iterator[tuple[str, str]]:
             if node.level:
                 raise ValueError(f"line {node.lineno}: a relative import")
             yield from ((node.module or "", alias.name) for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Call) and called(node) == "import_module":
             name = node.args[0]
             yield (name.value if isinstance(name, ast.Constant) else "", "")
+
+
+def called(node: ast.Call) -> str:
+    """The last name of what is called."""
+    return str(getattr(node.func, "attr", getattr(node.func, "id", "")))
 
 
 def import_graph(root: Path, packages: Iterable[str] = PACKAGES) -> Graph:

@@ -28,6 +28,8 @@ HALVES = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 # Of the largest value; bfloat16 has 8 bits.
 BOUNDS = {"float16": 0.02, "bfloat16": 0.15}
 EACH = pytest.mark.parametrize("architecture", ARCHITECTURES)
+# One of each kind of loss: by token, by row, by span.
+SOON = ("XLMWithLMHeadModel", "XLMForSequenceClassification", "XLMForQuestionAnswering")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,13 @@ def test_a_row_without_any_token_is_finite(dtype: str, causal: bool) -> None:
 
 @pytest.mark.parametrize(
     ("architecture", "dtype"),
-    [*((name, "mixed_float16") for name in HEADS), ("XLMWithLMHeadModel", "mixed_bfloat16")],
+    [
+        *(
+            pytest.param(name, "mixed_float16", marks=[] if name in SOON else [pytest.mark.full])
+            for name in HEADS
+        ),
+        ("XLMWithLMHeadModel", "mixed_bfloat16"),
+    ],
 )
 def test_fit_under_a_mixed_policy(architecture: str, dtype: str) -> None:
     model = tiny_model(

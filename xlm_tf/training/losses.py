@@ -215,6 +215,11 @@ class TFWithObjectives(keras.Model):
                 f"fit got {', '.join(given) or 'further arguments by position'}: the batches of "
                 "dataset_of hold labels, and EvaluationCallback evaluates."
             )
+        if options.get("batch_size") is not None:
+            raise ConfigError(
+                f"fit got batch_size {options['batch_size']}: the sizes of the batches of "
+                "dataset_of are those of ObjectiveSettings."
+            )
         strategy = self.distribute_strategy
         if self.updates.workers > 1:
             raise ConfigError(

@@ -23,7 +23,7 @@ from xlm_core import XLMTokenizer
 from xlm_core.tokenization.text.pipeline import Pipeline
 
 # Of the blocks and lines, one in so many; XLM_FULL=1 takes all.
-EVERY = 1 if FULL else 8
+EVERY = 1 if FULL else 16
 SHOWN = 3
 
 
