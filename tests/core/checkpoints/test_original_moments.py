@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.original_checkpoints import golden, optimizer
 from xlm_core.checkpoints import Moments, open_checkpoint, open_moments
@@ -68,6 +71,54 @@ def test_an_optimizer_of_each_part(tmp_path: Path, prefix: str) -> None:
     assert found.updates == 90
     assert sorted(found.steps.values()) == sorted([*range(1, 39), *range(1, 59)])
     assert found.steps["decoder.position_embeddings.weight"] == 1
+
+
+class DynamicLossScaler:
+    """As apex's: attributes alone."""
+
+    def __init__(self) -> None:
+        self.cur_scale, self.cur_iter, self.last_overflow_iter = 2.0**32, 7, -1
+        self.scale_factor, self.scale_window = 2.0, 1000
+
+
+def test_an_optimizer_within_that_of_apex(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Early runs in fp16: weights in half precision, an object among the values."""
+    module = types.ModuleType("apex.fp16_utils.loss_scaler")
+    module.DynamicLossScaler = DynamicLossScaler  # type: ignore[attr-defined]
+    for name in ("apex", "apex.fp16_utils"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(DynamicLossScaler, "__module__", module.__name__)
+    content = golden(PAIR)
+    for part in ("encoder", "decoder"):
+        own = optimizer(content, (part,), num_updates=7)
+        content[f"{part}_optimizer"] = {
+            "loss_scaler": DynamicLossScaler(),
+            "dynamic_loss_scale": True,
+            "overflow": False,
+            "first_closure_call_this_step": True,
+            "optimizer_state_dict": own,
+            "fp32_from_fp16": [[*content[part].values()]],
+        }
+    path = tmp_path / "checkpoint.pth"
+    torch.save(in_torch(content), path)
+    found, weights = open_moments(path), open_checkpoint(path).tensors
+    assert found is not None
+    assert (found.updates, len(found.steps)) == (7, 38 + 58)
+    for name in found.steps:
+        np.testing.assert_array_equal(found.second[name].read(), weights[name].read() ** 2, name)
+
+
+def in_torch(value: Any) -> Any:
+    """The same with tensors of PyTorch."""
+    match value:
+        case LazyTensor():
+            return torch.from_numpy(value.read())
+        case dict():
+            return {name: in_torch(each) for name, each in value.items()}
+        case list():
+            return [in_torch(each) for each in value]
+    return value
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -358,6 +358,8 @@ def _adam_of(saved: Any) -> tuple[Mapping[Any, Any], list[Any], Any]:
     Raises:
         KeyError, TypeError, ValueError, AttributeError: If it is no state of an optimizer.
     """
+    # Early runs in fp16 wrapped it by apex's, which keeps it beside its scale of the loss.
+    saved = saved.get("optimizer_state_dict", saved)
     states, groups = saved["state"], saved["param_groups"]
     if len(groups) != 1:  # whose parameters would be in another order than the model's
         raise ValueError(f"{len(groups)} groups of parameters, expected 1")

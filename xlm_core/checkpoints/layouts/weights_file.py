@@ -17,6 +17,10 @@ from xlm_core.containers.torch_files import read_torch
 Container = Literal["safetensors", "hdf5", "torch"]
 # Where Keras and transformers write names: without these, tensors cannot be named.
 KERAS_NAMES = ("layer_names", "weight_names", "name")
+# What apex's optimizer, around that of the original's early runs in fp16, keeps as objects.
+_LOSS_SCALERS = frozenset(
+    f"apex.fp16_utils.loss_scaler.{name}" for name in ("LossScaler", "DynamicLossScaler")
+)
 
 
 class WeightsFile:
@@ -96,4 +100,4 @@ class WeightsFile:
     @cached_property
     def torch(self) -> Any:
         """The value in a file of `torch.save`."""
-        return read_torch(self.path)
+        return read_torch(self.path, namespaces=_LOSS_SCALERS)
