@@ -167,7 +167,7 @@ ONLY_TF: dict[str, str] = {
             *(
                 f"training/reading.{name}"
                 for name in (
-                    *("NAMES", "Pass", "dataset_of", "piece_of", "mark_of", "is_of_passes"),
+                    *("NAMES", "Pass", "dataset_of", "piece_of", "mark_of", "check_passes"),
                     "passes_of",
                 )
             ),

@@ -157,15 +157,18 @@ class OriginalAdam(keras.optimizers.Optimizer):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
-        weight_decay: float = 0.0,
+        weight_decay: float | None = 0.0,
         name: str = "original_adam",
         **options: Any,
     ) -> None:
-        if not (epsilon > 0 and weight_decay >= 0 and 0 <= beta_1 < 1 and 0 <= beta_2 < 1):
+        weight_decay = weight_decay or 0.0  # None, as Keras' own take it
+        rate = learning_rate if isinstance(learning_rate, float) else 0.0
+        betas = (beta_1, beta_2)
+        if not (rate >= 0 and epsilon > 0 and weight_decay >= 0 and all(0 <= b < 1 for b in betas)):
             raise ConfigError(
-                f"epsilon is {epsilon!r}, weight_decay {weight_decay!r} and betas "
-                f"{(beta_1, beta_2)!r}: expected numbers from 0, epsilon above 0, and betas below "
-                "1."
+                f"learning_rate is {learning_rate!r}, epsilon {epsilon!r}, weight_decay "
+                f"{weight_decay!r} and betas {betas!r}: expected numbers from 0, epsilon above 0, "
+                "and betas below 1."
             )
         super().__init__(
             learning_rate=learning_rate, weight_decay=weight_decay, name=name, **options
@@ -220,7 +223,9 @@ class OriginalAdam(keras.optimizers.Optimizer):
             variable: float, any shape.
             learning_rate: Scalar, which weights decay by too.
         """
-        place, dtype = self._get_variable_index(variable), variable.dtype
+        place = self._get_variable_index(variable)
+        # In half types beta_2 would be 1 and epsilon 0: nothing would change, or become NaN.
+        dtype = tf.float64 if variable.dtype == "float64" else tf.float32
         count, first, second = (
             each[place] for each in (self._counts, self._momentums, self._velocities)
         )
@@ -249,8 +254,8 @@ class OriginalAdam(keras.optimizers.Optimizer):
         if factor is not None:
             gradient = gradient * factor
         if decay:
-            decayed = tf.convert_to_tensor(variable) * tf.constant(decay, dtype) * rate
-            self.assign_sub(variable, decayed)
+            decayed = tf.cast(tf.convert_to_tensor(variable), dtype) * tf.constant(decay, dtype)
+            self.assign_sub(variable, decayed * rate)
         if can_apply:
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
@@ -266,11 +271,13 @@ class OriginalAdam(keras.optimizers.Optimizer):
                 use_locking=True,
             )
             return
-        self.assign(first, first * beta_1 + gradient * (1 - beta_1))
-        self.assign(second, second * beta_2 + tf.square(gradient) * (1 - beta_2))
+        m, v = (tf.cast(tf.convert_to_tensor(x), dtype) for x in (first, second))
+        m = m * beta_1 + gradient * (1 - beta_1)
+        v = v * beta_2 + tf.square(gradient) * (1 - beta_2)
+        self.assign(first, m)
+        self.assign(second, v)
         scaled = rate * tf.sqrt(1 - tf.pow(beta_2, step)) / (1 - tf.pow(beta_1, step))
-        denominator = tf.sqrt(tf.convert_to_tensor(second)) + self.epsilon
-        self.assign_sub(variable, scaled * first / denominator)
+        self.assign_sub(variable, scaled * m / (tf.sqrt(v) + self.epsilon))
 
     def take(self, variable: Any, updates: int, first: Any, second: Any) -> None:
         """Go on with what another run knew of a variable.
@@ -295,7 +302,9 @@ class OriginalAdam(keras.optimizers.Optimizer):
 
     def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         # By the norm of all, in fewer passes over them than Keras makes.
-        if not self.global_clipnorm or self.clipnorm or only_formulas():
+        # Keras takes numbers below 0 for none.
+        largest_norm = self.global_clipnorm or 0.0
+        if largest_norm <= 0 or self.clipnorm or only_formulas():
             found: list[Any] = super()._clip_gradients(grads)
             return found
         dense = [tf.convert_to_tensor(x) for x in grads if x is not None]
@@ -304,7 +313,7 @@ class OriginalAdam(keras.optimizers.Optimizer):
         # Keras' factor in the dtype of the gradients, so that float32 rounds alike.
         dtype = tf.float64 if any(x.dtype == tf.float64 for x in dense) else tf.float32
         norm = tf.cast(total_norm(dense), dtype)
-        largest = tf.constant(self.global_clipnorm, dtype)
+        largest = tf.constant(largest_norm, dtype)
         # Of a norm that is not finite every gradient becomes NaN, as in Keras.
         factor = largest * (1 / norm) + (norm - norm)
         factor = tf.where(norm <= largest, tf.ones_like(norm), factor)

@@ -42,14 +42,20 @@ class OriginalAdam(torch.optim.Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        if not (lr >= 0 and eps > 0 and weight_decay >= 0 and all(0 <= b < 1 for b in betas)):
-            raise ConfigError(
-                f"lr is {lr!r}, eps {eps!r}, weight_decay {weight_decay!r} and betas {betas!r}: "
-                "expected numbers from 0, eps above 0, and betas below 1."
-            )
         super().__init__(
             params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         )
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, as `torch.optim.Optimizer` does; values of their own are checked too."""
+        given = {**self.defaults, **param_group}
+        lr, betas, eps, decay = (given[name] for name in ("lr", "betas", "eps", "weight_decay"))
+        if not (lr >= 0 and eps > 0 and decay >= 0 and all(0 <= b < 1 for b in betas)):
+            raise ConfigError(
+                f"lr is {lr!r}, eps {eps!r}, weight_decay {decay!r} and betas {betas!r}: "
+                "expected numbers from 0, eps above 0, and betas below 1."
+            )
+        super().add_param_group(param_group)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -67,13 +73,15 @@ class OriginalAdam(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             refuse_sparse(group["params"])
-            by_step: dict[int, list[Tensor]] = {}
+            # The kernel takes tensors of one device and dtype.
+            alike: dict[tuple[int, Any, Any], list[Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     state = self._state_of(parameter)
                     state["step"] += 1
-                    by_step.setdefault(state["step"], []).append(parameter)
-            for step, parameters in by_step.items():
+                    key = (state["step"], parameter.device, parameter.dtype)
+                    alike.setdefault(key, []).append(parameter)
+            for (step, *_), parameters in alike.items():
                 self._update(parameters, step, group)
         return loss
 

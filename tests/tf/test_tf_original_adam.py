@@ -97,6 +97,44 @@ def test_a_learning_rate_that_is_set_counts() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    for wrong in ({"epsilon": 0}, {"beta_1": 1.0}, {"weight_decay": -0.1}):
+    values: list[dict[str, Any]] = [
+        {"epsilon": 0},
+        {"beta_1": 1.0},
+        {"weight_decay": -0.1},
+        {"learning_rate": -1e-3},
+        {"learning_rate": float("nan")},
+    ]
+    for wrong in values:
         with pytest.raises(ConfigError, match="expected numbers"):
             OriginalAdam(**wrong)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("decay", [0.1, None])
+def test_half_types_compute_in_float32(dtype: str, decay: float | None) -> None:
+    """In their own, beta_2 would be 1 and epsilon 0."""
+    draw = np.random.default_rng(0)
+    half = keras.Variable(draw.normal(size=4), dtype=dtype)
+    before = half.numpy().astype("float32")
+    exact = keras.Variable(half.numpy().astype("float32"), dtype="float32")
+    optimizers = [OriginalAdam(1e-2, weight_decay=decay) for _ in range(2)]
+    for optimizer, variable in zip(optimizers, (half, exact), strict=True):
+        optimizer.build([variable])
+        for step in range(1, 4):
+            gradient = tf.constant([0.0, 0.5, -0.25, 1.0]) * step
+            optimizer.apply([tf.cast(gradient, variable.dtype)], [variable])
+    found = half.numpy().astype("float32")
+    np.testing.assert_allclose(found, exact.numpy(), atol=3e-2 if dtype == "bfloat16" else 3e-3)
+    assert np.abs(found - before).max() > 0.01
+
+
+def test_norms_below_0_do_not_clip() -> None:
+    """As in Keras' own optimizers."""
+    found = []
+    for norm in (None, -1.0):
+        variable = keras.Variable(np.ones(3), dtype="float64")
+        optimizer = OriginalAdam(1e-2, global_clipnorm=norm)
+        optimizer.build([variable])
+        optimizer.apply([tf.constant([3.0, 4.0, 0.0], tf.float64)], [variable])
+        found.append(variable.numpy())
+    np.testing.assert_array_equal(*found)

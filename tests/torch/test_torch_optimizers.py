@@ -42,5 +42,23 @@ def test_steps_are_the_original_s() -> None:
 
 def test_what_cannot_be_is_refused() -> None:
     for wrong in ({"lr": -1}, {"eps": 0}, {"betas": (0.9, 1.0)}, {"weight_decay": -0.1}):
+        parameter = torch.zeros(1, requires_grad=True)
         with pytest.raises(ConfigError, match=next(iter(wrong))):
-            OriginalAdam([torch.zeros(1, requires_grad=True)], **wrong)
+            OriginalAdam([parameter], **wrong)
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            OriginalAdam([{"params": [parameter], **wrong}])
+
+
+def test_parameters_of_several_dtypes() -> None:
+    """Each as if it were alone: the kernels of GPUs take one dtype at a time."""
+    alone = []
+    together = [torch.ones(3, dtype=x, requires_grad=True) for x in (torch.float64, torch.float32)]
+    for each in together:
+        own = each.detach().clone().requires_grad_()
+        alone.append(own)
+        own.grad = torch.full_like(own, 0.5)
+        each.grad = own.grad.clone()
+        OriginalAdam([own], lr=1e-2).step()
+    OriginalAdam(together, lr=1e-2).step()
+    for each, own in zip(together, alone, strict=True):
+        assert torch.equal(each, own)

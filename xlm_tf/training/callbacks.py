@@ -136,8 +136,8 @@ class CheckpointCallback(keras.callbacks.Callback):
             )
         self._others = tuple(callbacks)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Let other callbacks go on with what they had counted: `fit` has reset them by now."""
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Let other callbacks go on with what they had counted: those before were reset by now."""
         if self._counted:
             count_on(self._others, self._counted, self._tensors, self.folder)
             self._counted, self._tensors = {}, {}

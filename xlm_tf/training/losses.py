@@ -8,12 +8,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from xlm_core.errors import ConfigError, InputError
+from xlm_core.errors import ConfigError
 from xlm_core.objectives import Batch, Task
 from xlm_core.training.figures import Tally
 from xlm_tf.language_model import TFXLMWithLMHeadModel
 from xlm_tf.training.callbacks import CheckpointCallback
-from xlm_tf.training.reading import is_of_passes
+from xlm_tf.training.reading import check_passes
 from xlm_tf.training.updates import Updates, scored
 from xlm_tf.translation import TFXLMForConditionalGeneration
 
@@ -225,12 +225,7 @@ class TFWithObjectives(keras.Model):
             raise ConfigError(
                 "Keras' fit does not serve several workers: train with TrainingRun, which does."
             )
-        if not is_of_passes(x, strategy):
-            raise InputError(
-                f"fit got a {type(x).__name__}: expected what dataset_of(batches"
-                + (", strategy=strategy" if strategy.num_replicas_in_sync > 1 else "")
-                + ") makes."
-            )
+        check_passes(x, strategy)
         if options.get("steps_per_epoch") is None:
             raise ConfigError(
                 "fit got no steps_per_epoch: say how many updates an epoch has, because the "
@@ -242,6 +237,16 @@ class TFWithObjectives(keras.Model):
             if isinstance(callback, CheckpointCallback):
                 callback.stand_beside(every)
         return super().fit(x, **({"shuffle": False} | options))
+
+    def train_on_batch(self, *args: Any, **options: Any) -> Any:
+        """Refused: an update has several passes, and `fit` makes them.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(
+            "Keras' train_on_batch does not serve tasks: train with fit, or with TrainingRun."
+        )
 
     def make_train_function(self, force: bool = False) -> Callable[[Iterator[Any]], Any]:
         """What makes a step of `fit`: it takes an element, and runs the graphs of its tasks."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xlm_core.errors import ConfigError
+from xlm_core.errors import ConfigError, InputError
 from xlm_core.objectives import Batch, Task, TrainingBatches
 from xlm_core.objectives.batch import IGNORED, pieces
 
@@ -153,14 +153,22 @@ def mark_of(tasks: Sequence[Task]) -> int:
     return zlib.crc32(",".join(task.name for task in tasks).encode())
 
 
-def is_of_passes(dataset: Any, strategy: tf.distribute.Strategy) -> bool:
-    """Whether a dataset is what `dataset_of` makes for this strategy."""
-    if isinstance(dataset, tf.distribute.DistributedDataset) != _is_distributed(strategy):
-        return False
+def check_passes(dataset: Any, strategy: tf.distribute.Strategy) -> None:
+    """Check that a dataset is what `dataset_of` makes for this strategy.
+
+    Raises:
+        InputError: For any other.
+    """
+    distributed = _is_distributed(strategy)
     spec = getattr(dataset, "element_spec", None)
-    return isinstance(spec, tuple) and all(
-        isinstance(each, dict) and each.keys() == {*NAMES, _ABOUT} for each in spec
-    )
+    if isinstance(dataset, tf.distribute.DistributedDataset) != distributed or not (
+        isinstance(spec, tuple)
+        and all(isinstance(each, dict) and each.keys() == {*NAMES, _ABOUT} for each in spec)
+    ):
+        own = ", strategy=strategy" if distributed else ""
+        raise InputError(
+            f"fit got a {type(dataset).__name__}: expected what dataset_of(batches{own}) makes."
+        )
 
 
 def passes_of(element: Any, strategy: tf.distribute.Strategy, tasks: Sequence[Task]) -> list[Pass]:

@@ -21,6 +21,8 @@ from xlm_tf.training.reading import Pass, passes_of, piece_of, tensors_of
 
 # Bytes of logits that an evaluation makes at a time.
 LOGITS_OF_EVALUATION = 2**28
+# A loss scale below this (it halves with every overflow) says that gradients are never finite.
+LOWEST_LOSS_SCALE = 2.0**-20
 # Of a variable that a task does not use there is none.
 Gradients = list[list[tf.Tensor | None]]
 
@@ -166,6 +168,8 @@ class Updates:
             found = f"the loss of {', '.join(bad)} is {sums[bad[0]][0]}"
         elif not (self.scales_loss or math.isfinite(norm)):
             found = f"the norm of the gradients is {norm}"
+        elif self.scales_loss and self._scale() < LOWEST_LOSS_SCALE:
+            found = "gradients are not finite, whatever the loss's scale,"
         else:
             return
         update = int(number_in(self.inner_optimizer.iterations))
@@ -176,7 +180,9 @@ class Updates:
         )
 
     def _scale(self) -> float:
-        return number_in(self.optimizer.dynamic_scale) if self.scales_loss else 1.0
+        if self.scales_loss:
+            return number_in(self.optimizer.dynamic_scale)
+        return float(self.optimizer.loss_scale_factor or 1.0)
 
     # -- graphs --------------------------------------------------------------------------------
 
@@ -188,9 +194,8 @@ class Updates:
             def on_device(x: Any, weight: tf.Tensor, own: tf.Tensor) -> Any:
                 with tf.GradientTape() as tape:
                     loss = self.whole.call(objective, x, training=True)
-                    scaled = loss * tf.cast(weight, loss.dtype)
-                    if self.scales_loss:
-                        scaled = self.optimizer.scale_loss(scaled)
+                    # By which `apply` divides gradients: `loss_scale_factor` too.
+                    scaled = self.optimizer.scale_loss(loss * tf.cast(weight, loss.dtype))
                 gradients = tape.gradient(scaled, [x.value for x in self.variables])
                 # Where there is no label, the loss of none may be anything.
                 counted = tf.where(own > 0, tf.cast(loss, tf.float64) * own, 0)

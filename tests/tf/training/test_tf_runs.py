@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -42,6 +43,7 @@ from xlm_tf.training import (
     model_dtype,
     optimizer_of,
 )
+from xlm_tf.training.reading import check_passes
 
 MLM = MASKED_TASKS[:1]
 ONE_LAYER: dict[str, Any] = {"n_layers": 1}
@@ -137,6 +139,31 @@ def test_callbacks_of_keras_go_on_counting(fitted: dict[str, Any]) -> None:
     expected = fitted["counted by whole"]
     assert [wait for wait, *_ in expected] == [1, 1]
     assert fitted["counted by halves"] == expected
+
+
+def test_a_fit_that_had_ended_restores_the_best_weights_again(folder: Path, tmp_path: Path) -> None:
+    """The script of docs/training.md once more: no epoch is left, and the best are not lost."""
+    for again in (False, True):
+        run = small_run(folder, tasks=MLM, config=ONE_LAYER)
+        checkpoint = CheckpointCallback(tmp_path / "run", run.batches)
+        first = checkpoint.resume(run.whole)
+        assert first == 2 * again
+        # Of which no epoch is better than the first.
+        stopping = keras.callbacks.EarlyStopping(
+            "loss", mode="min", min_delta=9.0, patience=3, restore_best_weights=True
+        )
+        run.whole.fit(
+            dataset_of(run.batches, first),
+            steps_per_epoch=1,
+            epochs=2,
+            initial_epoch=first,
+            callbacks=[stopping, checkpoint],
+            verbose=0,
+        )
+        if not again:
+            best = weights(run)
+    for name, array in weights(run).items():
+        np.testing.assert_array_equal(array, best[name], name)
 
 
 def test_figures_are_in_the_history(fitted: dict[str, Any]) -> None:
@@ -242,6 +269,31 @@ def test_keras_saves_and_opens_it(folder: Path, tmp_path: Path) -> None:
         assert np.array_equal(opened.model._arrays()[name], array), name
 
 
+def test_a_factor_of_the_loss_changes_nothing(folder: Path) -> None:
+    """Keras divides gradients by it again."""
+    found = []
+    for factor in (None, 1024.0):
+        optimizer = functools.partial(keras.optimizers.Adam, loss_scale_factor=factor)
+        run = small_run(folder, tasks=MLM, config=ONE_LAYER, optimizer=optimizer)
+        (update,) = run.updates(1)
+        found.append((update.gradient_norm, weights(run)))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-12)
+    for name, array in found[0][1].items():
+        np.testing.assert_allclose(found[1][1][name], array, rtol=0, atol=1e-12)
+
+
+def test_gradients_that_are_never_finite_end_a_run(folder: Path) -> None:
+    """A scale of the loss that has halved so often says so."""
+
+    def scaling(rate: float) -> keras.optimizers.Optimizer:
+        return keras.optimizers.LossScaleOptimizer(OriginalAdam(rate))
+
+    run = small_run(folder, tasks=MLM, config=ONE_LAYER, optimizer=scaling)
+    run.optimizer.dynamic_scale.assign(2.0**-21)
+    with pytest.raises(TrainingError, match="not finite, whatever the loss's scale"):
+        list(run.updates(1))
+
+
 def test_half_precision(folder: Path) -> None:
     """Weights stay in float32; float16 needs a GPU."""
     run = small_run(folder, tasks=MASKED_TASKS[:1], config=ONE_LAYER, dtype="mixed_bfloat16")
@@ -279,6 +331,11 @@ def test_what_cannot_be_is_refused(folder: Path) -> None:
     whole.compile(OriginalAdam(1e-3))
     with pytest.raises(InputError, match="expected what dataset_of"):
         whole.fit(tf.data.Dataset.from_tensors({"input_ids": [[1]]}))
+    with pytest.raises(ConfigError, match="train_on_batch does not serve tasks"):
+        whole.train_on_batch(next(iter(dataset_of(run.batches))))
+    one = tf.distribute.OneDeviceStrategy("CPU:0")
+    with pytest.raises(InputError, match=r"dataset_of\(batches, strategy=strategy\) makes"):
+        check_passes(dataset_of(run.batches), one)
     with pytest.raises(ConfigError, match="fit got class_weight"):
         whole.fit(dataset_of(run.batches), class_weight={0: 1.0})
     with pytest.raises(ConfigError, match=r"fit got batch_size 8: .*ObjectiveSettings"):
