@@ -73,6 +73,10 @@ def count_words(
     """
     if any("-" in names for names in files.values()):
         raise InputError("the standard input was given, but texts are read twice: give files.")
+    for names in files.values():
+        for name in names:
+            if Reader([name], _BATCH_LINES).total is None:
+                raise InputError(f"{name} is a pipe, but texts are read twice: give files.")
     sentences = {
         language: sum(1 for _ in _sentences(names, terminal)) for language, names in files.items()
     }
@@ -80,11 +84,18 @@ def count_words(
     for language in files:
         _warn_of_varieties(language)
     counts = WordCounts(options.mode, lowercase=options.lowercase)
+    changed = "{} changed while it was read: texts are read twice. Begin anew."
     for number, (language, names) in enumerate(files.items()):
         generator = np.random.Generator(np.random.Philox(key=[options.seed, number]))
         times = _times(sentences[language], read[language], generator)
-        for text, often in zip(_sentences(names, terminal), times, strict=True):
+        for text in _sentences(names, terminal):
+            if (often := next(times, None)) is None:
+                raise InputError(changed.format(", ".join(names)))
             counts.add(text, language, often)
+        if next(times, None) is not None:
+            raise InputError(changed.format(", ".join(names)))
+    for word in [each for each in counts.counts if each.split() != [each]]:
+        del counts.counts[word]  # of Thai, with no-break spaces: no line of the files can hold it
     return Counted(counts.counts, sentences, read)
 
 

@@ -86,6 +86,8 @@ def learn_bpe(
     if merges < 1:
         raise InputError(f"{merges} merges were asked for: expected at least 1.")
     target = _free(output, overwrite=overwrite)
+    if target.is_dir():
+        raise InputError(f"{target} is a folder: give the name of a file of codes.")
     counted = count_words(files, options, terminal=terminal)
     line = Line(terminal)
 
@@ -138,6 +140,8 @@ def build_vocabulary(
     """
     options = _checked(options)
     target = _free(output, overwrite=overwrite)
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target} is a file: give the name of a folder.")
     merges = read_merges(Path(codes), original=True)
     counted = count_words(files, options, terminal=terminal)
     pairs = sorted(merges.ranks().items(), key=lambda entry: entry[1])

@@ -61,8 +61,8 @@ def convert_binarized(
     most = len(words)
     if sentences.size and int(sentences.max()) >= most:
         raise CorpusError(f"{path} has the id {sentences.max()}, and {most} words: it is damaged.")
-    if (sentences[positions[:, 1]] != eos).any() or (
-        positions[1:, 0] != positions[:-1, 1] + 1
+    if (positions[1:, 0] != positions[:-1, 1] + 1).any() or (
+        sentences[positions[:, 1]] != eos
     ).any():
         raise CorpusError(f"{path} is damaged: a sentence does not end in </s> ({eos}).")
     with CorpusWriter(target, tokenizer, languages, overwrite=overwrite) as writer:

@@ -76,6 +76,9 @@ class BatchMaker:
             if task.is_stream:
                 needed, setting = self.settings.bptt, f"bptt is {self.settings.bptt}"
                 self._check_rows(task)
+                if self.settings.stream_rows >= (multiple := self.settings.multiple_of):
+                    needed += -needed % multiple
+                    setting += f", multiple_of {multiple}" if multiple > 1 else ""
             else:
                 # Positions of a causal pair run on, those of others begin anew.
                 needed = 2 * longest if task.objective == "clm" else longest

@@ -28,5 +28,6 @@ def generator_of(seed: int, *purpose: str | int) -> np.random.Generator:
         number = int(operator.index(seed))
     except TypeError:
         raise ConfigError(f"seed is {seed!r:.80}: expected a whole number.") from None
-    digest = hashlib.sha256(json.dumps([number, *purpose]).encode()).digest()
+    text = json.dumps([number, *purpose], default=operator.index)  # numpy's numbers too
+    digest = hashlib.sha256(text.encode()).digest()
     return np.random.Generator(np.random.Philox(key=np.frombuffer(digest[:16], "<u8")))

@@ -113,9 +113,9 @@ class Schedule:
         Raises:
             InputError: If there is no such step.
         """
-        if step < 0:
+        if not hasattr(step, "__index__") or step < 0:
             raise InputError(f"step is {step}: expected a whole number from 0.")
-        return divmod(step, self._steps)
+        return divmod(int(step), self._steps)
 
     def _places_of(self, block: int) -> Places:
         """The places in `tasks` of a block's draws, int64, shape (steps, parts)."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from xlm_core.config import XLMConfig
 from xlm_core.corpus import Corpus
-from xlm_core.errors import InputError
+from xlm_core.errors import ConfigError, InputError
 from xlm_core.objectives.batch import Batch, Ids, pieces
 from xlm_core.objectives.making import BatchMaker
 from xlm_core.objectives.masking import Masking
@@ -75,6 +75,12 @@ class TrainingBatches:
             if both not in read:
                 read[both] = Pairs(*both, settings.max_len)
             self._pairs[task] = read[both]
+            longest = int(read[both].lengths.max())
+            if task.objective == "clm" and settings.context_size >= longest - 1:
+                raise ConfigError(
+                    f"context_size is {settings.context_size}, and the longest pair has {longest} "
+                    f"tokens: expected less than {longest - 1}, or {task.name} predicts nothing."
+                )
         sentences = {
             task: len(self._streams[task].corpus) if task.is_stream else len(self._pairs[task])
             for task in self.tasks

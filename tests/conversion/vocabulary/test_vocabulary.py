@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,39 @@ def test_what_cannot_be_read_is_said(
     assert main(["learn-bpe", "-o", str(tmp_path / "codes"), "--merges", "3", *given]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "codes").exists()
+
+
+def test_what_is_read_once_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    given = ["--merges", "3", f"en={tmp_path / 'pipe'}"]
+    assert main(["learn-bpe", "-o", str(tmp_path / "codes"), *given]) == 2
+    assert "is a pipe, but texts are read twice" in capsys.readouterr().err
+
+
+def test_another_kind_of_output_is_refused(
+    tmp_path: Path, texts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is counted, and nothing is moved."""
+    (tmp_path / "folder").mkdir()
+    given = ["-o", str(tmp_path / "folder"), "--merges", "4", "--overwrite", *texts]
+    assert main(["learn-bpe", *given]) == 2
+    assert "folder is a folder: give the name of a file" in capsys.readouterr().err
+    codes = tmp_path / "codes"
+    assert main(["learn-bpe", "-o", str(codes), "--merges", "4", *texts]) == 0
+    before = codes.read_bytes()
+    capsys.readouterr()
+    assert main(["build-vocab", str(codes), "-o", str(codes), "--overwrite", *texts]) == 2
+    assert "codes is a file: give the name of a folder" in capsys.readouterr().err
+    assert codes.read_bytes() == before
+
+
+def test_words_with_blanks_are_not_counted(tmp_path: Path) -> None:
+    """PyThaiNLP makes them of no-break spaces; no line of a vocabulary can hold one."""
+    pytest.importorskip("pythainlp")
+    (tmp_path / "th").write_text("สวัสดี ครับ x\u00a0\u00a0yz\n" * 5, encoding="utf-8")
+    counted = count_words({"th": [str(tmp_path / "th")]}, TextOptions())
+    assert counted.words
+    assert not [word for word in counted.words if word.split() != [word]]
 
 
 def test_other_folders_are_not_replaced(

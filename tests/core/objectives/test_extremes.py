@@ -152,6 +152,11 @@ def test_a_large_sample_alpha_still_chooses() -> None:
         ("mlm", {"bptt": 2}, "bptt is 2: expected at least 3"),
         ("mlm", {"bptt": 33}, "needs 33 positions .bptt is 33., and the model has 32"),
         ("clm", {"bptt": 8, "context_size": 7}, "expected less than 7, or CLM-en predicts nothing"),
+        (
+            "mlm",
+            {"batch_size": 16, "bptt": 30, "multiple_of": 9},
+            "needs 36 positions .bptt is 30, multiple_of 9., and the model has 32",
+        ),
         ("ae", {}, "denoising"),
     ],
 )
@@ -160,6 +165,26 @@ def test_settings_that_predict_nothing_or_too_much(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         training(objective, corpus([14, 15, 16]), **settings)
+
+
+def test_pairs_that_predict_nothing(corpus: Any) -> None:
+    pair = corpus([14, 15]), corpus([14], name="other")
+    message = "context_size is 6, and the longest pair has 7 tokens: expected less than 6"
+    with pytest.raises(ConfigError, match=message):
+        training("clm", *pair, context_size=6)
+    assert training("clm", *pair, context_size=5).global_batch(0)[0].predicted == 1
+
+
+def test_numbers_of_steps(corpus: Any) -> None:
+    """Numpy's count as Python's own; others are named."""
+    run = training("mlm", corpus([14, 15, 16, 17]))
+    for number in (3, np.int64(3)):
+        [batch] = run.global_batch(number)
+        expected = run.global_batch(3)[0]
+        np.testing.assert_array_equal(batch.input_ids, expected.input_ids)
+    for wrong in (1.0, "1", None, -1):
+        with pytest.raises(InputError, match="expected a whole number from 0"):
+            run.global_batch(wrong)  # type: ignore[arg-type]
 
 
 def test_languages_and_kinds_of_models_are_checked(corpus: Any) -> None:
