@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conversion.opening.models import framework_of
-from conversion.training.machine import fastest_product, operations_of
+from conversion.training.machine import fastest_of_all, operations_of
 from conversion.training.setup import RunParts, set_up
 from xlm_core.corpus import Corpus
 from xlm_core.objectives import Batch, Pairs
@@ -163,8 +163,7 @@ def dry_run(
     engine = parts.engine
     shapes, tokens_each, largest = _first_batches(parts)
     seconds, operations = measured(parts)
-    own = fastest_product(parts.framework, parts.library, config.precision)
-    fastest = sum(engine.of_all_ranks(own))
+    fastest = fastest_of_all(engine, parts.framework, parts.library, config.precision)
     peak = int(max(engine.of_all_ranks(_peak(parts))))
     if not engine.is_main:
         return None
@@ -265,6 +264,7 @@ def _memory(parts: RunParts, largest: _Largest) -> dict[str, int]:
     """Bytes of one rank, estimated, by what they are for."""
     config, model = parts.config, parts.model_config
     weights = parts.parameters * (8 if config.precision == "float64" else 4)
+    shards = parts.engine.ranks if config.parallel == "fsdp" else 1
     layers = model.n_layers
     if model.is_encoder_decoder:
         layers = max(model.encoder_layers or layers, model.decoder_layers or layers)
@@ -273,7 +273,7 @@ def _memory(parts: RunParts, largest: _Largest) -> dict[str, int]:
     return {
         "parameters": weights,
         "gradients": weights,
-        "optimizer": 0 if config.optimizer.name == "sgd" else 2 * weights,
+        "optimizer": 0 if config.optimizer.name == "sgd" else 2 * weights // shards,
         "activations": int(kept),
         "logits": min(logits, _KEPT_LOGITS),
     }
@@ -282,6 +282,9 @@ def _memory(parts: RunParts, largest: _Largest) -> dict[str, int]:
 def _peak(parts: RunParts) -> float:
     if parts.framework == "torch" and parts.library.cuda.is_available():
         return float(parts.library.cuda.max_memory_allocated())
+    config = parts.library.config if parts.framework == "tf" else None
+    if config is not None and config.list_physical_devices("GPU"):
+        return float(config.experimental.get_memory_info("GPU:0")["peak"])
     found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(found if sys.platform == "darwin" else 1024 * found)
 

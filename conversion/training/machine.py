@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from xlm_core.config import XLMConfig
-from xlm_core.training.engine import Update
+from xlm_core.training.engine import Engine, Update
 
 # Rows and columns of the product that is measured, on a CPU and on an accelerator.
 _SIZES = {False: 1024, True: 8192}
@@ -29,6 +29,12 @@ def operations_of(update: Update, config: XLMConfig) -> float:
     ]
     mean = sum(layers) / max(len(layers), 1)
     return 6.0 * (mean * update.tokens + width * config.vocab_size * update.predicted)
+
+
+def fastest_of_all(engine: Engine, framework: str, library: Any, precision: str) -> float:
+    """`fastest_product` of all ranks together; a process of TensorFlow may have several devices."""
+    told = engine.of_all_ranks(fastest_product(framework, library, precision))
+    return sum(told) * engine.ranks / len(told)
 
 
 def fastest_product(framework: str, library: Any, precision: str) -> float:

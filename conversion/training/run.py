@@ -11,7 +11,7 @@ from typing import TextIO
 
 from conversion.opening.models import framework_of
 from conversion.training.bleu import BleuOfRun, Translated
-from conversion.training.machine import fastest_product
+from conversion.training.machine import fastest_of_all
 from conversion.training.page import PAGE, write_curves
 from conversion.training.setup import RunParts, set_up
 from conversion.training.signals import StopSignals
@@ -78,8 +78,7 @@ def pretrain(
         write_on_main(engine, begin)
         checkpoint = folder.newest()
         update = 0 if checkpoint is None else folder.update_of(checkpoint)
-        own = fastest_product(parts.framework, parts.library, config.precision)
-        fastest = sum(engine.of_all_ranks(own))
+        fastest = fastest_of_all(engine, parts.framework, parts.library, config.precision)
         listeners: list[Callable[[Event], None]] = []
         if engine.is_main:
             shown = Shown(stream, config.duration, parts.model_config, fastest)

@@ -37,21 +37,29 @@ class Shown:
 
     def __call__(self, event: Event) -> None:
         """Hear of an event."""
-        try:
-            if isinstance(event, Updated):
+        if isinstance(event, Updated):
+            try:
                 self._add(event)
-            # An error is told by the command itself.
-            elif not isinstance(event, Failed) and (line := line_of(event)) is not None:
-                self.write(line)
-        except BrokenPipeError:  # nobody reads any more: no reason to stop training
-            self._stream, self._line = None, Line(None)
+            except BrokenPipeError:
+                self._stop_showing()
+        # An error is told by the command itself.
+        elif not isinstance(event, Failed) and (line := line_of(event)) is not None:
+            self.write(line)
 
     def write(self, line: str) -> None:
         """Show a line."""
-        if self._stream is not None:
+        if self._stream is None:
+            return
+        try:
             self._line.clear()
             self._stream.write(f"{line}\n")
             self._stream.flush()
+        except BrokenPipeError:
+            self._stop_showing()
+
+    def _stop_showing(self) -> None:
+        """Nobody reads any more: no reason to stop training."""
+        self._stream, self._line = None, Line(None)
 
     def _add(self, event: Updated) -> None:
         if not self._line.is_shown:

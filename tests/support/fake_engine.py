@@ -26,6 +26,7 @@ class FakeEngine:
 
     ranks, is_main = 1, True
     notes: tuple[str, ...] = ()
+    updates_before = 0
 
     def __init__(self, losses: Iterable[float] = (3.0,), *, tokens: int = 10) -> None:
         self.losses, self.tokens_each = [*losses], tokens

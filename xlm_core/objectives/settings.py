@@ -123,10 +123,10 @@ def _check(settings: ObjectiveSettings, expected: str, names: tuple[str, ...], f
     for name in names:
         value = getattr(settings, name)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_number and isinstance(value, int) and value > LARGEST:
+            raise ConfigError(f"{name} is {value}: expected at most {LARGEST}.")
         if not (is_number and math.isfinite(value) and fits(value)):
             raise ConfigError(f"{name} is {value!r}: expected {expected}.")
-        if isinstance(value, int) and value > LARGEST:
-            raise ConfigError(f"{name} is {value}: expected at most {LARGEST}.")
 
 
 def _is_whole(value: Any) -> bool:

@@ -88,6 +88,7 @@ class OptimizerSettings:
     mean_of_ranks: bool = False
 
     def __post_init__(self) -> None:
+        _one_of("optimizer.name", self.name, OPTIMIZERS)
         _number("optimizer.learning_rate", self.learning_rate, above=0)
         _number("optimizer.eps", self.eps, above=0)
         for name in ("weight_decay", "warmup_init_lr", "clip_grad_norm"):
@@ -226,7 +227,6 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("parallel", self.parallel, PARALLELS)
-        _one_of("optimizer.name", self.optimizer.name, OPTIMIZERS)
         _one_of("start.match", self.start.match, MATCHES)
         _from_zero("readers", self.readers)
         _from_zero("seed", self.seed)
@@ -244,6 +244,14 @@ class TrainingConfig:
         if "model" in started and len(started) > 1:
             raise ConfigError(
                 f"start gives {' and '.join(started)}: give model alone, or the parts."
+            )
+        for name in started:
+            if not getattr(self.start, name):
+                raise ConfigError(f"start.{name} is empty: expected a checkpoint.")
+        if not started and self.start.match != "all":
+            raise ConfigError(
+                f"start.match is {self.start.match!r}, and start names no checkpoint: give "
+                "start.model, or start.encoder and start.decoder."
             )
         if not started and not self.model:
             raise ConfigError("neither start nor model is given: say what the weights start from.")
@@ -345,7 +353,7 @@ class TrainingConfig:
             values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, thousands of digits
             raise ConfigError(f"{path} is no TOML: {error}.") from error
         try:
             return _section(cls, values, "")
@@ -391,7 +399,10 @@ def _value(value: Any, hint: Any, where: str) -> Any:
         for each in (get_args(hint) if isinstance(hint, UnionType) else (hint,))
     ]
     if float in allowed and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"{where} is too large: expected a number.") from None
     if type(value) not in allowed:
         expected = " or ".join(_WORDS[each] for each in allowed if each is not NoneType)
         raise ConfigError(f"{where} is {value!r:.80}: expected {expected}.")

@@ -44,6 +44,8 @@ class Engine(Protocol):
     """Number of updates made."""
     tokens: int
     """Tokens read so far, by all ranks."""
+    updates_before: int
+    """Those of a run of the original that this one goes on from: the learning rate counts them."""
     notes: tuple[str, ...]
     """What is to be said of how the run begins."""
 

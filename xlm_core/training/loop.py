@@ -150,10 +150,14 @@ class Loop:
                     self._make_figures()
                 if duration.is_due("save_every", before, now):
                     self._save()
-            if duration.evaluate_every and self._evaluated != engine.update:
+            evaluated = duration.evaluate_every > 0 and self._evaluated != engine.update
+            if evaluated:
                 self._make_figures()
+            # What a checkpoint of this update knows of the best figure may be older than it.
             if duration.save_every and (
-                self._saved is None or self.folder.update_of(self._saved) != engine.update
+                evaluated
+                or self._saved is None
+                or self.folder.update_of(self._saved) != engine.update
             ):
                 self._save()
             path = self.folder.save_model(engine, MODEL)
@@ -208,7 +212,12 @@ class Loop:
     def _check_warmup(self) -> None:
         """Warn of a run whose learning rate never reaches what the configuration says."""
         settings, whole = self.config.optimizer, self.config.duration.updates
-        if settings.name == "adam_inverse_sqrt" and whole and whole < settings.warmup_updates:
+        before = self.engine.updates_before  # of the original: its warm-up is over, or nearly
+        if (
+            settings.name == "adam_inverse_sqrt"
+            and whole
+            and before + whole < settings.warmup_updates
+        ):
             self._tell(
                 Warned(
                     f"the run ends after {whole:,} updates, within its warm-up of "

@@ -363,6 +363,7 @@ def _matched(
             "a model with all of them."
         )
     _refuse_other_models(opened, overrides, match)
+    _refuse_other_ids(opened, wanted, overrides, match)
     if match == "words":
         fields = {
             "vocab_size": vocab_size_of(wanted.words()),
@@ -396,6 +397,27 @@ def _refuse_other_models(opened: Checkpoint, overrides: Mapping[str, Any], match
             for name in differ
         )
         raise ConfigError(f"{found}: leave it out, for a run that starts from a checkpoint.")
+
+
+def _refuse_other_ids(
+    opened: Checkpoint, wanted: _Wanted, overrides: Mapping[str, Any], match: str
+) -> None:
+    """Raise `ConfigError` if fields contradict the tokenizer or the languages of the run."""
+    alias = XLMConfig.attribute_map
+    given = {alias.get(name, name): value for name, value in overrides.items()}
+    needed = special_ids_of(wanted.tokenizer)
+    differ = [name for name in needed if given.get(name, needed[name]) != needed[name]]
+    if match == "words":
+        needed["n_langs"] = languages = _languages_by_name(opened.config, wanted)["n_langs"]
+        if type(given.get("n_langs")) is int and given["n_langs"] < languages:
+            differ.append("n_langs")
+    if differ:
+        found = "; ".join(
+            f"model.{name} is {given[name]!r:.80}, and the tokenizer and the languages of the run "
+            f"need {needed[name]!r}"
+            for name in differ
+        )
+        raise ConfigError(f"{found}: leave it out.")
 
 
 def _check_words(opened: Checkpoint, wanted: _Wanted) -> tuple[str, ...]:

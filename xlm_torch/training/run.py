@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
@@ -53,6 +54,8 @@ from xlm_torch.training.unused import leaves_unused
 LOGITS_OF_EVALUATION = 2**28
 # A loss scale below this (it halves with every overflow) says that gradients are never finite.
 LOWEST_LOSS_SCALE = 2.0**-20
+# Seconds that a process that reads batches has left, once it is asked to stop.
+_LEFT = 60
 _NOT_ON_CPUS = "float16 trains on GPUs alone: choose bfloat16 on this CPU."
 
 
@@ -301,7 +304,11 @@ class TrainingRun:
             )
             # A generator of its own: it would draw from that of dropout, once for each start.
             loader = torch.utils.data.DataLoader(
-                dataset, batch_size=None, num_workers=self.workers, generator=torch.Generator()
+                dataset,
+                batch_size=None,
+                num_workers=self.workers,
+                generator=torch.Generator(),
+                worker_init_fn=_leave_signals,
             )
             self._reader = iter(loader)
         return self._reader
@@ -606,6 +613,19 @@ def _check_trainable(model: Any, optimizer: torch.optim.Optimizer) -> None:
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and module.sparse:
             raise ConfigError(f"the gradient of {name} is sparse: expected dense ones.")
+
+
+def _leave_signals(_: int) -> None:
+    """Let a reader outlive what asks its run to stop, which torchrun sends to every process.
+
+    The run saves first, and its readers end with it; one that hangs ends a minute later.
+    """
+
+    def end_later(number: int, frame: Any) -> None:
+        signal.alarm(_LEFT)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end_later)
 
 
 def _some(names: list[str]) -> str:

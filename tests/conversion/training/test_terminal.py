@@ -59,6 +59,7 @@ def test_training_goes_on_if_nobody_reads() -> None:
     shown(Begun(0, 0))
     shown(Warned("odd"))
     shown.close()
+    Shown(Closed(), DurationSettings(updates=10), CONFIG).write("begins")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -122,6 +122,10 @@ def test_a_run_within_its_warmup_is_told(run: Run) -> None:
     again = Run(run.folder / "again")
     again.go(FakeEngine(), optimizer="warmup_updates = 8")
     assert again.of(Warned) == []
+    behind, engine = Run(run.folder / "behind"), FakeEngine()
+    engine.updates_before = 1  # of a run of the original
+    behind.go(engine, optimizer="warmup_updates = 9")
+    assert behind.of(Warned) == []
 
 
 def test_duration_and_intervals_count_tokens(run: Run) -> None:
@@ -151,6 +155,20 @@ def test_the_best_model_is_kept_and_patience_ends(run: Run) -> None:
     assert run.weights("best") == repr(other.weight)
     again = FakeEngine()
     assert run.go(again, duration=longer, stopping=stopping, resume=True).update == 8
+
+
+def test_a_longer_run_knows_what_its_last_evaluation_was(run: Run) -> None:
+    """One at the end, of an update whose checkpoint was written before."""
+    stopping = f"criterion = '{PPL}', patience = 5"
+    intervals = "save_every = 2, evaluate_every = 100"
+    run.figures = [9.0, 5.0, 7.0]
+    run.go(FakeEngine(), duration=f"updates = 4, {intervals}", stopping=stopping)
+    best = run.weights("best")
+    run.go(FakeEngine(), duration=f"updates = 6, {intervals}", stopping=stopping, resume=True)
+    assert [(event.update, event.is_best) for event in run.of(Evaluated)] == [(4, True), (6, False)]
+    assert run.weights("best") == best
+    run.go(FakeEngine(), duration=f"updates = 6, {intervals}", stopping=stopping, resume=True)
+    assert run.updates(Evaluated) == [4, 6]
 
 
 @pytest.mark.parametrize("stops_at", range(8))
