@@ -147,6 +147,7 @@ ONLY_TORCH: dict[str, str] = {
     "fast/vocabulary_loss.VocabularyLoss": "a function with a custom gradient, as above private",
     "quantization.QuantizedLinear.extra_repr": "what PyTorch prints of a module",
     "optimizers.OriginalAdam.step": "what an optimizer of PyTorch has to define",
+    "optimizers.OriginalAdam.add_param_group": "Keras' optimizers have one group",
     "training/collating.ObjectiveCollator.draw_seed": "Keras' seed sets Python's numbers too",
 }
 ONLY_TF: dict[str, str] = {
@@ -158,6 +159,7 @@ ONLY_TF: dict[str, str] = {
                     *("compile", "updates", "fit", "make_train_function", "get_metrics_result"),
                     *("reset_metrics", "make_test_function", "tally"),
                     *("get_config", "from_config", "get_compile_config", "compile_from_config"),
+                    "train_on_batch",
                 )
             ),
             *(

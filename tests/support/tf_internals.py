@@ -288,7 +288,7 @@ def compute_words_at_a_time(
     monkeypatch: pytest.MonkeyPatch, words: int | None, labelled: int
 ) -> None:
     """So many words at a time, for so many labelled tokens of float64; None: all."""
-    monkeypatch.setattr(vocabulary_loss, "KEPT_WIDTHS", 0)
+    monkeypatch.setattr(vocabulary_loss, "_KEPT_WIDTHS", 0)
     if words:
         set_logits_limits(monkeypatch, kept=0, part=words * 8 * labelled)
 

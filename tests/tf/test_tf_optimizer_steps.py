@@ -57,7 +57,7 @@ def _cases() -> Iterator[Any]:
         yield pytest.param(name, optimizer, plain, id=f"{name}-{optimizer}-{plain}", marks=marks)
 
 
-@pytest.mark.parametrize(("name", "optimizer", "plain"), _cases())
+@pytest.mark.parametrize(("name", "optimizer", "plain"), [*_cases()])
 def test_a_step_is_one_of_dense_gradients(name: str, optimizer: str, plain: bool) -> None:
     """Ids and positions come up several times, so their rows' gradients are sums."""
     architecture, values = MODELS[name]

@@ -150,7 +150,7 @@ class Loop:
                     self._make_figures()
                 if duration.is_due("save_every", before, now):
                     self._save()
-            evaluated = duration.evaluate_every > 0 and self._evaluated != engine.update
+            evaluated = bool(duration.evaluate_every) and self._evaluated != engine.update
             if evaluated:
                 self._make_figures()
             # What a checkpoint of this update knows of the best figure may be older than it.

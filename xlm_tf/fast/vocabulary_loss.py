@@ -12,7 +12,7 @@ from xlm_tf.losses import at_least_float32
 KEPT_LOGITS = 2**28
 PART_OF_LOGITS = 2**26
 # Logits of so many times the width are kept in any case: a layer keeps about as much.
-KEPT_WIDTHS = 8
+_KEPT_WIDTHS = 8
 
 
 def linear_cross_entropy(
@@ -51,7 +51,7 @@ def linear_cross_entropy(
         return _in_parts(*own(), tf.minimum(words, bias.shape[0]))
 
     most = KEPT_LOGITS // (bias.shape[0] * _size_of(hidden.dtype))
-    if keeps_logits or bias.shape[0] <= KEPT_WIDTHS * hidden.shape[-1]:
+    if keeps_logits or bias.shape[0] <= _KEPT_WIDTHS * hidden.shape[-1]:
         total = kept()
     else:
         total = tf.cond(rows <= most, kept, in_parts) if most else in_parts()

@@ -295,11 +295,15 @@ def test_derivatives_of_the_loss_by_itself(
 @pytest.mark.parametrize(
     ("kind", "where"),
     [
-        *(("tied", where) for where in ("eager", "as a graph", "in a function")),
-        ("untied", "eager"),
+        *((kind, "eager") for kind in ("tied", "untied")),
+        ("tied", "in a function"),
         *(
-            pytest.param("untied", where, marks=pytest.mark.full)
-            for where in ("as a graph", "in a function")
+            pytest.param(*each, marks=pytest.mark.full)
+            for each in (
+                ("tied", "as a graph"),
+                ("untied", "as a graph"),
+                ("untied", "in a function"),
+            )
         ),
     ],
 )
