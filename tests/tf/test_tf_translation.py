@@ -127,7 +127,7 @@ def test_calls_with_a_cache_are_one_call(width: int) -> None:
 
 
 def test_keras_trains_predicts_and_saves_it(tmp_path: Path) -> None:
-    model = small_model("float32")
+    model = small_model("float32", n_layers=1)
     apart = {name: x for name, x in ARRAYS.items() if name != "labels"}
     model.compile(optimizer=keras.optimizers.Adam(1e-2))
     losses = model.fit(ARRAYS, epochs=2, verbose=0).history["loss"]
@@ -147,7 +147,7 @@ def test_keras_trains_predicts_and_saves_it(tmp_path: Path) -> None:
 
 
 def test_a_saved_model_reads_sources_and_targets(tmp_path: Path) -> None:
-    model = small_model("float32")
+    model = small_model("float32", n_layers=1)
     batch = {name: x for name, x in BATCH.items() if name != "labels"}
     batch["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(BATCH["labels"])
     batch["attention_mask"] = tf.cast(batch["input_ids"] != 2, tf.int64)

@@ -10,7 +10,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from xlm_core.errors import TrainingError
 from xlm_core.objectives import Batch, TrainingBatches
 from xlm_core.objectives.randomness import generator_of
 from xlm_core.training.engine import Update, check_accumulate
@@ -130,11 +129,9 @@ class TrainingRun:
             )
             self._reader = iter(dataset)
         rate = self._learning_rate()
-        try:
-            made = self.whole.updates.make(next(self._reader))
-        except TrainingError:
-            self._reader = None  # which is one update ahead
-            raise
+        # Kept once the update is made: after an error it would be ahead of the updates.
+        reader, self._reader = self._reader, None
+        made = self.whole.updates.make(next(reader))
         done = Update(
             self.update,
             {name: loss / labels for name, (loss, labels) in made.sums.items()},
@@ -145,6 +142,7 @@ class TrainingRun:
         )
         self.update += 1
         self.tokens += done.tokens
+        self._reader = reader
         return done
 
     def _learning_rate(self) -> float:

@@ -61,7 +61,7 @@ class WithObjectives(nn.Module):
             float, shape (); with output_logits, a tuple of it and the logits.
         """
         if objective == "mt" or isinstance(self.model, XLMWithLMHeadModel):
-            output = self.model(**tensors, output_logits=output_logits)
+            output = self.model(**tensors, output_logits=output_logits, return_dict=True)
             return (output.loss, output.logits) if output_logits else output.loss
         loss, logits = self._of_encoder(tensors, wants_logits=output_logits)
         return (loss, logits) if output_logits else loss
@@ -83,6 +83,7 @@ class WithObjectives(nn.Module):
             **inputs,
             output_positions=None if wants_logits else encoder._labelled(labels),
             embedding_matrix=embedding_matrix,
+            return_dict=True,
         ).last_hidden_state
         scored: tuple[Tensor, Any] = encoder._scored(
             hidden, labels, matrix, wants_logits=wants_logits

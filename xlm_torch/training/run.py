@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
@@ -23,11 +24,12 @@ from xlm_core.errors import (
     MissingPackageError,
     TrainingError,
     XLMWarning,
+    nearest,
 )
 from xlm_core.objectives import Batch, TrainingBatches
 from xlm_core.objectives.batch import pieces
 from xlm_core.objectives.randomness import generator_of
-from xlm_core.training.config import PARALLELS
+from xlm_core.training.config import PARALLELS, PRECISIONS
 from xlm_core.training.engine import Update, check_accumulate, check_clip_grad_norm
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
@@ -54,8 +56,6 @@ from xlm_torch.training.unused import leaves_unused
 LOGITS_OF_EVALUATION = 2**28
 # A loss scale below this (it halves with every overflow) says that gradients are never finite.
 LOWEST_LOSS_SCALE = 2.0**-20
-# Seconds that a process that reads batches has left, once it is asked to stop.
-_LEFT = 60
 _NOT_ON_CPUS = "float16 trains on GPUs alone: choose bfloat16 on this CPU."
 
 
@@ -121,6 +121,10 @@ class TrainingRun:
             # One process exchanges no gradients.
             unused = _started() > 1 and leaves_unused(with_objectives, batches.tasks)
             accelerator = accelerator_of(precision, find_unused_parameters=unused)
+            if precision == "float64" and model.dtype != torch.float64:
+                raise ConfigError(
+                    f"precision is float64, and the weights are {model.dtype}: call model.double()."
+                )
         self.accelerator = accelerator
         if self.accelerator.gradient_accumulation_steps != 1:
             raise ConfigError(
@@ -195,7 +199,9 @@ class TrainingRun:
             yield self._next()
 
     def _next(self) -> Update:
-        local = [batch for _ in range(self.accumulate) for batch in next(self._batches())]
+        # Kept once the update is made: after an error it would be ahead of the updates.
+        reader, self._reader = self._batches(), None
+        local = [batch for _ in range(self.accumulate) for batch in next(reader)]
         rate = self._set_learning_rate()
         # Of each forward pass labels, whether there are any, and tokens.
         own = torch.tensor(
@@ -211,7 +217,7 @@ class TrainingRun:
                 # Gradients are the mean over ranks.
                 self.accelerator.backward(loss * (share * self.ranks))
             losses.append(loss.detach())
-        sums = self._over_ranks(torch.stack(losses).double().cpu() * own[:, 0])
+        sums = self._over_ranks(torch.stack(losses).cpu().double() * own[:, 0])
         means = self._means(local, sums, counts[:, 0])
         self._check_finite(means, rate)
         norm = self._clip(means, rate)
@@ -226,6 +232,7 @@ class TrainingRun:
         )
         self.update += 1
         self.tokens += done.tokens
+        self._reader = reader
         return done
 
     def _shares(self, own: Tensor, counts: Tensor) -> Tensor:
@@ -287,7 +294,6 @@ class TrainingRun:
 
     def _give_up(self, found: str, rate: float) -> None:
         self.optimizer.zero_grad()
-        self._reader = None  # which is one update ahead
         raise TrainingError(
             f"{found}, in update {self.update}, at a learning rate of {rate:.3g}: the weights are "
             "those of before. The learning rate may be too high, or the warm-up too short."
@@ -434,6 +440,8 @@ class TrainingRun:
         for parameter, name in names.items():
             if name not in weights or weights[name].shape != parameter.shape:
                 raise CheckpointError(f"{saved.folder} is of another model: {name} differs.")
+        if self.is_sharded:
+            self.wrapped.reshard()  # or what an evaluation left whole would go on
         for parameter, name in names.items():
             fill(parameter, weights[name])
         fill_optimizer(inner, names, optimizer, described)
@@ -542,9 +550,15 @@ def accelerator_of(precision: str = "float32", *, find_unused_parameters: bool =
             task uses all, PyTorch warns of looking.
 
     Raises:
-        ConfigError: For float16 on a CPU, or if this process trains in another precision already.
+        ConfigError: For an unknown precision, float16 on a CPU, or if this process trains in
+            another precision already.
         MissingPackageError: If Accelerate is not installed.
     """
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"precision is {precision!r}: expected one of {', '.join(PRECISIONS)}."
+            f"{nearest(precision, PRECISIONS)}"
+        )
     has_gpu = torch.accelerator.is_available()
     # Before Accelerate, which holds this process to the first precision that it was asked for.
     if precision == "float16" and not has_gpu:
@@ -618,14 +632,19 @@ def _check_trainable(model: Any, optimizer: torch.optim.Optimizer) -> None:
 def _leave_signals(_: int) -> None:
     """Let a reader outlive what asks its run to stop, which torchrun sends to every process.
 
-    The run saves first, and its readers end with it; one that hangs ends a minute later.
+    The run saves first, however long that takes, and its readers end when it does or says so.
     """
-
-    def end_later(number: int, frame: Any) -> None:
-        signal.alarm(_LEFT)
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, end_later)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_run_says, daemon=True).start()
+
+
+def _end_when_run_says() -> None:
+    """End this reader, as PyTorch's do, at a SIGTERM of its run; those of others are left out."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def _some(names: list[str]) -> str:

@@ -119,6 +119,7 @@ def fill_optimizer(
 ) -> None:
     """Give an optimizer what `optimizer_state` took, and nothing else."""
     by_name = {name: parameter for parameter, name in names.items()}
+    group_of = {p: group for group in optimizer.param_groups for p in group["params"]}
     optimizer.state.clear()
     for name, lazy in tensors.items():
         of, _, key = name.rpartition("/")
@@ -127,7 +128,10 @@ def fill_optimizer(
             state = torch.zeros_like(parameter, dtype=value.dtype).detach()
             fill(state, value)
         else:
-            state = value.clone().to(parameter.device if value.dim() else value.device)
+            # PyTorch counts updates on the CPU, but where a kernel reads the count.
+            group = group_of[parameter]
+            goes_along = value.dim() or group.get("fused") or group.get("capturable")
+            state = value.clone().to(parameter.device if goes_along else value.device)
         optimizer.state[parameter][key] = state
     for name, values in described["numbers"].items():
         optimizer.state[by_name[name]].update(values)
