@@ -36,6 +36,8 @@ def folder_written_whole(target: Path) -> Iterator[Path]:
     old folder or the new one, even if the process is killed. Elsewhere there is a moment between
     two renames at which it is absent and the old one stands beside it.
     """
+    if target.is_symlink():  # a link stays, and what it leads to is replaced
+        target = Path(os.path.realpath(target))
     temporary = _beside(target)
     _remove(temporary)  # of a process of the same number that was killed
     temporary.mkdir()

@@ -65,6 +65,7 @@ def open_tokenizer_of(
             tokenizer = _of_files(checkpoint, texts, codes, settings, input_is_bpe)
     if tokenizer.lang2id is None and checkpoint.config.lang2id:
         tokenizer.lang2id = dict(checkpoint.config.lang2id)
+        tokenizer.id2lang = {number: name for name, number in tokenizer.lang2id.items()}
     if len(tokenizer) > checkpoint.config.vocab_size:
         raise InputError(
             f"The tokenizer has {len(tokenizer):,} ids, and {checkpoint.source} has embeddings of "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from conversion.training.families import training_of
 from xlm_core.config import XLMConfig
-from xlm_core.corpus import Corpus
+from xlm_core.corpus import Corpus, vocabulary_digest
 from xlm_core.objectives import TrainingBatches
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.data import TrainingData
@@ -53,7 +54,12 @@ class RunParts:
     def identity(self) -> dict[str, Any]:
         """What makes it this run, beside its configuration: framework and texts."""
         data = self.data
+        config = self.model_config
         found: dict[str, Any] = {"framework": self.framework}
+        found["vocabulary"] = vocabulary_digest(data.tokenizer.get_vocab())[:12]
+        if self.config.batches.sample_alpha:
+            counts = data.counts(config.vocab_size).tobytes()
+            found["counts of words"] = hashlib.sha256(counts).hexdigest()[:12]
         for split in ("train", "valid", "test"):
             for name, corpus in data.corpora[split].items():
                 found[f"data.{split}.{name}"] = [_text_of(corpus)]
@@ -64,7 +70,11 @@ class RunParts:
     def add_tokenizer(self, folder: Path) -> None:
         """Write the tokenizer into the folder of a model."""
         tokenizer = self.data.tokenizer
-        tokenizer.lang2id = dict(self.model_config.lang2id or {}) or None
+        table = dict(self.model_config.lang2id or {})
+        tokenizer.lang2id = table or None
+        tokenizer.id2lang = {number: name for name, number in table.items()} or None
+        if table and tokenizer.lang not in table:  # what texts without a language are in
+            tokenizer.lang = next(iter(table))
         tokenizer.save_pretrained(folder)
 
 

@@ -159,6 +159,7 @@ def build_vocabulary(
             do_lowercase_and_remove_accent=options.lowercase,
             lang2id={language: number for number, language in enumerate(sorted(languages))},
             id2lang=dict(enumerate(sorted(languages))),
+            lang=languages[0] if len(languages) == 1 else "en",
         )
         tokenizer.save_pretrained(folder)
     known = sum(subwords.get(word, 0) for word in words.values())

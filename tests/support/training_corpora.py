@@ -11,6 +11,7 @@ from tests.support.small_tokenizer import small_tokenizer
 from xlm_core import XLMConfig
 from xlm_core.corpus import Corpus, CorpusWriter
 from xlm_core.objectives import ObjectiveSettings, TrainingBatches, tasks_of
+from xlm_core.training.learning_rate import InverseSquareRoot
 
 ROOT = Path(__file__).resolve().parents[2]
 LANGUAGES = ("en", "fr")
@@ -49,3 +50,17 @@ def small_config(**changes: Any) -> XLMConfig:
 
 ALL_TASKS = (*tasks_of("mlm", ["en", "en-fr"]), *tasks_of("mt", ["fr-en"]))
 MASKED_TASKS = tasks_of("mlm", ["en", "en-fr"])
+
+
+class InterruptedOnce(InverseSquareRoot):
+    """A learning rate at which Ctrl-C is pressed once, in this update."""
+
+    def __init__(self, update: int) -> None:
+        super().__init__(1e-2, 5)
+        self._update: int | None = update
+
+    def at(self, update: int) -> float:
+        if update == self._update:
+            self._update = None
+            raise KeyboardInterrupt
+        return super().at(update)

@@ -18,6 +18,7 @@ from tests.support.training_corpora import (
     ALL_TASKS,
     MASKED_TASKS,
     ROOT,
+    InterruptedOnce,
     small_batches,
     small_config,
     write_corpora,
@@ -31,6 +32,7 @@ from xlm_torch.training import TrainingRun
 __all__ = [
     "ALL_TASKS",
     "MASKED_TASKS",
+    "InterruptedOnce",
     "run_ranks",
     "small_batches",
     "small_config",

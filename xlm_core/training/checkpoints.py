@@ -140,8 +140,8 @@ class RunFolder:
                 run of another configuration.
         """
         newest = self.check(config, resume=resume)
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        for folder in (self.path, self.checkpoints):
+        self.path.mkdir(parents=True, exist_ok=True)
+        for folder in filter(Path.is_dir, (self.path, self.checkpoints)):
             for entry in folder.iterdir():
                 if _UNFINISHED.fullmatch(entry.name) and entry.is_dir():
                     shutil.rmtree(entry)  # of a process that was killed
@@ -149,6 +149,8 @@ class RunFolder:
         if not (kept.exists() and kept.samefile(config_file)):
             with written_whole(kept) as temporary:
                 temporary.write_bytes(config_file.read_bytes())
+        # Behind the file: without it, a folder that is not empty is none of a run.
+        self.checkpoints.mkdir(exist_ok=True)
         return newest
 
     def check(self, config: TrainingConfig, *, resume: bool) -> Path | None:

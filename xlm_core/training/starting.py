@@ -126,10 +126,10 @@ def starting_point(
     translates = any(task.objective == "mt" for task in config.tasks)
     given = {name: getattr(config.start, name) for name in ("model", *PARTS)}
     paths = {name: _path(path, base) for name, path in given.items() if path is not None}
-    if not paths:
-        return _drawn(data.model_config(), translates=translates, seed=config.seed)
     if resumed is not None:
         return _resumed(resumed, translates=translates)
+    if not paths:
+        return _drawn(data.model_config(), translates=translates, seed=config.seed)
     return starting_point_from(
         data.tokenizer,
         **paths,

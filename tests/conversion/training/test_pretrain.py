@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import os
 import re
@@ -116,6 +117,22 @@ def test_the_page_has_a_curve_of_everything(translated: Path) -> None:
     for title in ("MLM-en", "TLM-en-fr", "MT-en-fr", "en_mlm_ppl", "en-fr_mt_bleu"):
         assert title in titles
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_languages_in_an_order_of_their_own(folder: Path) -> None:
+    """The tokenizer of the model says so in both of its tables, and reads a language of theirs."""
+    file = change(write_config(folder), "n_heads = 2", "n_heads = 2\nlang2id = {fr = 0, en = 1}")
+    pretrain(change(file, "updates = 8", "updates = 1"))
+    for name in ("model", "checkpoints/update-000001/model"):
+        tokenizer = XLMTokenizer.from_pretrained(folder / "run" / name)
+        assert tokenizer.lang2id == {"fr": 0, "en": 1}
+        assert tokenizer.id2lang == {0: "fr", 1: "en"}
+    # What a resumed run reads are its own weights, whatever the tokenizer says by now.
+    change(file, "updates = 1", "updates = 2")
+    said = io.StringIO()
+    assert pretrain(file, resume=True, stream=said).update == 2
+    assert "update-000001/model (its checkpoint)" in said.getvalue()
+    assert "weights drawn" not in said.getvalue()
 
 
 def test_causal_models_have_figures_per_word(folder: Path) -> None:

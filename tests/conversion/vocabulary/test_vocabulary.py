@@ -50,6 +50,28 @@ def test_from_text_to_a_tokenizer(
     assert Path(codes).read_bytes() == before
 
 
+def test_a_tokenizer_of_one_language_is_in_that_language(tmp_path: Path) -> None:
+    """Texts that come without one are not split as English."""
+    (tmp_path / "fr").write_text("l'homme qu'on a vu\n" * 3, encoding="utf-8")
+    codes, folder, text = (str(tmp_path / name) for name in ("codes", "tokenizer", "fr"))
+    assert main(["learn-bpe", "-o", codes, "--merges", "20", f"fr={text}"]) == 0
+    assert main(["build-vocab", codes, "-o", folder, f"fr={text}"]) == 0
+    tokenizer = XLMTokenizer.from_pretrained(folder)
+    assert tokenizer.tokenize("l'homme") == tokenizer.tokenize("l'homme", lang="fr")
+
+
+def test_a_link_to_a_folder_stays(tmp_path: Path, texts: list[str]) -> None:
+    codes, (link, folder) = str(tmp_path / "codes"), (tmp_path / "link", tmp_path / "folder")
+    assert main(["learn-bpe", "-o", codes, "--merges", "20", *texts]) == 0
+    assert main(["build-vocab", codes, "-o", str(folder), *texts]) == 0
+    link.symlink_to(folder)
+    (folder / "vocab.json").write_text("old")
+    assert main(["build-vocab", codes, "-o", str(link), "--overwrite", *texts]) == 0
+    assert link.is_symlink()
+    assert XLMTokenizer.from_pretrained(folder).lang2id == {"en": 0, "fr": 1}
+    assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")]
+
+
 def test_a_language_is_read_again_in_part(tmp_path: Path) -> None:
     (tmp_path / "en").write_text("".join(f"word{n}\n" for n in range(90)))
     (tmp_path / "sw").write_text("".join(f"neno{n}\n" for n in range(10)))

@@ -262,7 +262,12 @@ def test_words_end_where_the_tokenizer_says(folder: Path) -> None:
     task = Task("clm", ("en",))
     batch = opened.batches(opened.model_config()).global_batch(0)[0]
     labels = np.array([[*tokens, -100]])
-    assert opened.words_in(replace(batch, task=task, labels=labels)) == 4
+    read = np.array([[ids["</s>"], *tokens]])
+    assert opened.words_in(replace(batch, task=task, input_ids=read, labels=labels)) == 4
+    # As the first batch of a text that is filled, in front: nothing that anybody wrote.
+    filled = np.array([[ids["</s>"]] * 3])
+    read, labels = np.hstack([filled, read]), np.hstack([filled, labels])
+    assert opened.words_in(replace(batch, task=task, input_ids=read, labels=labels)) == 4
 
 
 def test_evaluations_read_what_fits_the_model(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.fake_engine import FakeEngine
 from xlm_core.errors import CheckpointError, GenerationError, TrainingError
+from xlm_core.training import checkpoints
 from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.events import (
@@ -236,6 +238,21 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(run: Run) -> None:
     assert run.of(Failed)[0].text.endswith("go on from it by resume=True (--resume).")
     folder = run.folder / "run" / "checkpoints"
     assert [path.name for path in folder.iterdir()] == ["update-000003"]
+
+
+def test_a_full_disk_at_the_start_is_no_hindrance_later(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder with nothing in it, not even what a run is told by."""
+
+    def full(path: Path) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoints, "written_whole", full)
+    with pytest.raises(OSError, match="No space left"):
+        run.go(FakeEngine())
+    monkeypatch.undo()
+    assert run.go(FakeEngine()).reason == "done"
 
 
 def test_what_a_killed_process_left_is_removed(run: Run) -> None:

@@ -243,6 +243,25 @@ def test_another_text_is_refused(folder: Path, tmp_path: Path) -> None:
         CheckpointCallback(tmp_path / "checkpoint", other.batches).resume(other.whole)
 
 
+def test_an_update_that_was_interrupted_is_made_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On its own batches, not those that were read ahead."""
+    expected = list(small_run(folder, tasks=MLM, config=ONE_LAYER).updates(3))
+    run = small_run(folder, tasks=MLM, config=ONE_LAYER)
+    list(run.updates(1))
+
+    def interrupted(element: Any) -> Any:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.whole.updates, "make", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(run.updates(3))
+    assert run.update == 1
+    assert list(run.updates(3)) == expected[1:]
+
+
 def test_updates_without_a_label(folder: Path) -> None:
     """Small batches may have no word to predict: `fit` goes on, and says no loss until then."""
     few = {"batch_size": 1, "bptt": 3, "parts": 1}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import resource
 import shutil
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from tests.support.shared import shared_path
 from tests.support.training_runs import (
     ALL_TASKS,
     MASKED_TASKS,
+    InterruptedOnce,
     small_batches,
     small_config,
     small_run,
@@ -228,6 +232,10 @@ def test_what_cannot_be_trained_is_refused(folder: Folder, monkeypatch: pytest.M
         WithObjectives(XLMWithLMHeadModel(config), ALL_TASKS)
     with pytest.raises(ConfigError, match="CLM-en cannot train XLMForConditionalGeneration"):
         WithObjectives(XLMForConditionalGeneration(config), tasks_of("clm", ["en"]))
+    with pytest.raises(ConfigError, match=r"precision is 'bf16': expected one of .*bfloat16"):
+        small_run(folder, precision="bf16")
+    with pytest.raises(ConfigError, match=r"the weights are torch.float32: call model.double\(\)"):
+        small_run(folder, dtype=torch.float32, precision="float64")
     with pytest.raises(ConfigError, match="parallel is 'deepspeed'"):
         small_run(folder, parallel="deepspeed")
     for norm in (-1.0, float("nan")):  # which would turn gradients around, or vanish in a `min`
@@ -275,6 +283,37 @@ def test_numbers_that_are_not_finite_change_nothing(folder: Folder) -> None:
     assert all(torch.equal(after[name], before[name]) for name in before)
     # Who mends it goes on with the same batches.
     assert [u.losses for u in run.updates(3)] == [u.losses for u in expected[1:]]
+
+
+def test_an_update_that_was_interrupted_is_made_again(folder: Folder) -> None:
+    """On its own batches, not those that were read ahead."""
+    expected = list(small_run(folder, tasks=MASKED_TASKS).updates(4))
+    run = small_run(folder, tasks=MASKED_TASKS, learning_rate=InterruptedOnce(2))
+    with pytest.raises(KeyboardInterrupt):
+        list(run.updates(4))
+    assert run.update == 2
+    assert list(run.updates(4)) == expected[2:]
+
+
+def test_models_that_return_tuples_train_alike(folder: Folder) -> None:
+    options: dict[str, Any] = {"tasks": MASKED_TASKS}
+    expected = list(small_run(folder, **options).updates(1))
+    run = small_run(folder, config={"return_dict": False}, **options)
+    assert list(run.updates(1)) == expected
+
+
+def test_a_reader_outlives_what_stops_its_run(folder: Folder) -> None:
+    """torchrun sends SIGTERM to all processes: the run saves, and needs nobody killed for that."""
+    run = small_run(folder, tasks=MASKED_TASKS, workers=1)
+    list(run.updates(1))
+    [reader] = multiprocessing.active_children()
+    subprocess.run(["kill", "-TERM", str(reader.pid)], check=True)
+    time.sleep(0.2)
+    list(run.updates(3))
+    assert reader.is_alive()
+    reader.terminate()  # as Python itself does when it ends
+    reader.join(5)
+    assert reader.exitcode == 0
 
 
 # -- checkpoints -----------------------------------------------------------------------------------
