@@ -233,7 +233,10 @@ def _look_up(table: tf.Tensor, ids: tf.Tensor) -> Any:
     places = tf.reshape(tf.identity(ids), (-1,))
 
     def gradient(of_rows: tf.Tensor) -> tuple[tf.Tensor, None]:
-        return tf.math.unsorted_segment_sum(tf.reshape(of_rows, (-1, width)), places, rows), None
+        # A row of many tokens is a sum of as many, of which a half type would lose most.
+        wide = of_rows if of_rows.dtype == tf.float64 else tf.cast(of_rows, tf.float32)
+        summed = tf.math.unsorted_segment_sum(tf.reshape(wide, (-1, width)), places, rows)
+        return tf.cast(summed, of_rows.dtype), None
 
     return tf.gather(table, ids), gradient
 

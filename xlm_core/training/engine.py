@@ -105,9 +105,19 @@ def check_accumulate(accumulate: object) -> None:
         raise ConfigError(f"accumulate is {accumulate!r:.80}: expected a positive whole number.")
 
 
-def check_clip_grad_norm(largest: float) -> None:
-    """Raise `ConfigError` unless gradients can be clipped to this norm; 0 is any norm."""
-    if math.isnan(largest) or largest < 0:
+def check_learning_rate(rate: object) -> None:
+    """Raise `ConfigError` unless it is a learning rate by updates, or None."""
+    if rate is not None and not callable(getattr(rate, "at", None)):
         raise ConfigError(
-            f"clip_grad_norm is {largest}: expected the largest norm, a number from 0 (any norm)."
+            f"learning_rate is {rate!r:.80}: expected an InverseSquareRoot; one that stays is the "
+            "optimizer's own."
+        )
+
+
+def check_clip_grad_norm(largest: object) -> None:
+    """Raise `ConfigError` unless gradients can be clipped to this norm; 0 is any norm."""
+    if not isinstance(largest, (int, float)) or math.isnan(largest) or largest < 0:
+        raise ConfigError(
+            f"clip_grad_norm is {largest!r:.80}: expected the largest norm, a number from 0 (any "
+            "norm)."
         )

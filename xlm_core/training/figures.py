@@ -34,13 +34,13 @@ class Tally:
         loss: Of all labels.
         predicted: Number of labels.
         correct: How many of them had the highest logit.
-        words: How many of them end a word or a sentence; counted for causal models.
+        words: How many of them end a word or a sentence; None: that was not counted.
     """
 
     loss: float = 0.0
     predicted: int = 0
     correct: int = 0
-    words: int = 0
+    words: int | None = None
 
     def add(self, loss: float, predicted: int, correct: int) -> None:
         """Add the sums of one batch."""
@@ -56,7 +56,7 @@ class Tally:
     @property
     def word_perplexity(self) -> float:
         """exp of the loss a word, which can be compared between vocabularies."""
-        return _perplexity(self.loss, self.words)
+        return _perplexity(self.loss, self.words or 0)
 
     @property
     def accuracy(self) -> float:
@@ -76,7 +76,7 @@ def _perplexity(loss: float, number: int) -> float:
 def figures_of(split: str, tallies: Mapping[Task, Tally]) -> dict[str, float]:
     """Perplexity and accuracy of each task, and the means over languages.
 
-    Of causal models, the perplexity per word too.
+    Of causal models, the perplexity per word too, where words were counted.
 
     Args:
         split: "valid" or "test".
@@ -86,7 +86,7 @@ def figures_of(split: str, tallies: Mapping[Task, Tally]) -> dict[str, float]:
     for task, tally in tallies.items():
         figures[figure_name(split, task, "ppl")] = tally.perplexity
         figures[figure_name(split, task, "acc")] = tally.accuracy
-        if task.objective == "clm":
+        if task.objective == "clm" and tally.words is not None:
             figures[figure_name(split, task, "word_ppl")] = tally.word_perplexity
     for objective in ("clm", "mlm"):
         alone = [task for task in tallies if task.objective == objective and task.is_stream]

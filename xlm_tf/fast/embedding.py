@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from xlm_tf.fast.rule import are_unmodified, code_of
 from xlm_tf.layers import Embedding
+from xlm_tf.losses import at_least_float32
 
 _EMBEDDING = code_of(Embedding)
 
@@ -51,7 +52,10 @@ def _shared(weight: tf.Tensor) -> Any:
 
     def gradient(of_output: tf.Tensor, of_rows: Any) -> tf.Tensor:
         if isinstance(of_rows, tf.IndexedSlices):
-            return add_rows(of_output, of_rows.indices[:, None], of_rows.values)
+            # A row of many tokens is a sum of as many, of which a half type would lose most.
+            wide, rows = at_least_float32(of_output), at_least_float32(of_rows.values)
+            summed = add_rows(wide, of_rows.indices[:, None], rows)
+            return tf.cast(summed, of_output.dtype)
         return of_output + of_rows
 
     return (tf.identity(weight), tf.identity(weight)), gradient

@@ -29,6 +29,8 @@ class EvaluationCallback(keras.callbacks.Callback):
         batches: For each task what makes its batches anew, for example
             `lambda: evaluation.batches(task, corpora=corpora)` of an `EvaluationBatches`.
         every: Epochs from one evaluation to the next.
+        words_in: How many labels of a batch end a word, such as `TrainingData.words_in`: for the
+            perplexity per word of causal models, which is left out without it.
 
     Raises:
         ConfigError: If `every` is not positive.
@@ -40,17 +42,22 @@ class EvaluationCallback(keras.callbacks.Callback):
         batches: Mapping[Task, Callable[[], Iterable[Batch]]],
         *,
         every: int = 1,
+        words_in: Callable[[Batch], int] | None = None,
     ) -> None:
         super().__init__()
         if every < 1:
             raise ConfigError(f"every is {every}: expected a positive whole number.")
         self.split, self.batches, self.every = split, dict(batches), every
+        self.words_in = words_in
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluate, and add to `logs`."""
         if (epoch + 1) % self.every or logs is None:
             return
         tallies = {task: self.model.tally(make()) for task, make in self.batches.items()}
+        for task, tally in tallies.items():
+            if task.objective == "clm" and self.words_in is not None:
+                tally.words = sum(map(self.words_in, self.batches[task]()))
         logs.update(figures_of(self.split, tallies))
 
 

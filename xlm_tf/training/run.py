@@ -10,9 +10,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from xlm_core.errors import warn
 from xlm_core.objectives import Batch, TrainingBatches
 from xlm_core.objectives.randomness import generator_of
-from xlm_core.training.engine import Update, check_accumulate
+from xlm_core.training.engine import Update, check_accumulate, check_learning_rate
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
 from xlm_core.training.main_rank import write_on_main
@@ -75,6 +76,7 @@ class TrainingRun:
         workers: int = 0,
     ) -> None:
         check_accumulate(accumulate)
+        check_learning_rate(learning_rate)
         self.model, self.batches = model, batches
         self.learning_rate, self.clip_grad_norm = learning_rate, clip_grad_norm
         self.accumulate, self.mean_of_ranks, self.workers = accumulate, mean_of_ranks, workers
@@ -147,7 +149,8 @@ class TrainingRun:
 
     def _learning_rate(self) -> float:
         if self.learning_rate is not None:
-            return self.learning_rate.at(self.updates_before + self.update)
+            # Where float16 left updates out, there were fewer: the rate is that of the schedule.
+            return self.learning_rate.at(int(number_in(self.optimizer.iterations)))
         return number_in(self.optimizer.learning_rate)
 
     def evaluate(self, batches: Iterable[Batch]) -> Tally:
@@ -209,6 +212,11 @@ class TrainingRun:
         state = read_into(folder, self.whole, self._state())
         self.update, self.tokens = state["update"], state["tokens"]
         self.updates_before, self._reader = state["updates_before"], None
+        if state.get("ranks", self.ranks) != self.ranks:
+            warn(
+                f"the run was saved by {state['ranks']} ranks and goes on with {self.ranks}: its "
+                "batches are the same, and dropout is drawn otherwise."
+            )
         return dict(state.get("caller") or {})
 
     def take_original_adam(self, path: str | os.PathLike[str], *, match: str = "all") -> str:

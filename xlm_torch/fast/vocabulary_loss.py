@@ -99,7 +99,8 @@ class VocabularyLoss(torch.autograd.Function):
             return (*of_inputs, *_NO_GRADIENT)
 
         rows = torch.arange(len(labels), device=labels.device)
-        for_hidden = torch.zeros_like(hidden) if needed[0] else None
+        # A sum over the parts, in which a half type would round each time.
+        wide = torch.zeros_like(hidden, dtype=log_sum.dtype) if needed[0] else None
         for_weight = ctx.memory.empty_like(weight) if needed[1] else None
         for_bias = torch.empty_like(bias) if needed[2] else None
         for first in range(0, len(weight), ctx.words):
@@ -109,12 +110,13 @@ class VocabularyLoss(torch.autograd.Function):
             inside, here = _among(labels, first, scores)
             scores[rows[here], inside[here]] -= 1
             scores = (scores.mul_(gradient)).to(hidden.dtype)
-            if for_hidden is not None:
-                for_hidden += product(scores, weight[part].t())
+            if wide is not None:
+                wide += product(scores, weight[part].t())
             if for_bias is not None:
                 torch.sum(scores, 0, out=for_bias[part])
             if for_weight is not None:
                 product(scores.t(), hidden.t(), out=for_weight[part])
+        for_hidden = None if wide is None else wide.to(hidden.dtype)
         return (for_hidden, for_weight, for_bias, *_NO_GRADIENT)
 
 

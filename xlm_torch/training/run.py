@@ -30,7 +30,12 @@ from xlm_core.objectives import Batch, TrainingBatches
 from xlm_core.objectives.batch import pieces
 from xlm_core.objectives.randomness import generator_of
 from xlm_core.training.config import PARALLELS, PRECISIONS
-from xlm_core.training.engine import Update, check_accumulate, check_clip_grad_norm
+from xlm_core.training.engine import (
+    Update,
+    check_accumulate,
+    check_clip_grad_norm,
+    check_learning_rate,
+)
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
 from xlm_core.training.main_rank import write_on_main
@@ -116,6 +121,7 @@ class TrainingRun:
             raise ConfigError(f"parallel is {parallel!r}: expected one of {', '.join(PARALLELS)}.")
         check_accumulate(accumulate)
         check_clip_grad_norm(clip_grad_norm)
+        check_learning_rate(learning_rate)
         with_objectives = WithObjectives(model, batches.tasks).train()
         if accelerator is None:
             # One process exchanges no gradients.
@@ -163,6 +169,8 @@ class TrainingRun:
         # Where parameters are sharded, others stand in their place now.
         self._names = {p: name for name, p in self.model.named_parameters()}
         self.update = self.tokens = self.updates_before = 0
+        # Updates that float16 left out: as in the original, the learning rate does not count them.
+        self._skipped = 0
         self.notes: tuple[str, ...] = ()
         self._reader: Iterator[list[Batch]] | None = None
         rank = self.accelerator.process_index
@@ -222,6 +230,7 @@ class TrainingRun:
         self._check_finite(means, rate)
         norm = self._clip(means, rate)
         self.optimizer.step()
+        self._skipped += int(self.optimizer.step_was_skipped)
         done = Update(
             number=self.update,
             losses=means,
@@ -322,7 +331,8 @@ class TrainingRun:
     def _set_learning_rate(self) -> float:
         if self.learning_rate is not None:
             for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate.at(self.updates_before + self.update)
+                made = self.updates_before + self.update - self._skipped
+                group["lr"] = self.learning_rate.at(made)
         return float(self.optimizer.param_groups[0]["lr"])
 
     def _over_ranks(self, sums: Tensor) -> Tensor:
@@ -401,6 +411,7 @@ class TrainingRun:
             "update": self.update,
             "tokens": self.tokens,
             "updates_before": self.updates_before,
+            "skipped": self._skipped,
             "ranks": self.ranks,
             "optimizer": optimizer,
             "loss_scale": None if scaler is None else scaler.state_dict(),
@@ -447,6 +458,7 @@ class TrainingRun:
         fill_optimizer(inner, names, optimizer, described)
         self.update, self.tokens = saved.state["update"], saved.state["tokens"]
         self.updates_before = saved.state["updates_before"]
+        self._skipped = int(saved.state.get("skipped") or 0)
         self._reader = None
         if self.accelerator.scaler is not None and saved.state.get("loss_scale"):
             self.accelerator.scaler.load_state_dict(saved.state["loss_scale"])

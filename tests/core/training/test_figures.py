@@ -29,6 +29,10 @@ def test_sums_become_figures() -> None:
     assert figures["valid_en_mlm_acc"] == 100
     assert figures["valid_mlm_ppl"] == pytest.approx(4)  # pairs are not among the languages
     assert figures["valid_mlm_acc"] == 75
+    clm = Task("clm", ("en",))
+    assert "valid_en_clm_word_ppl" not in figures_of("valid", {clm: Tally(1.0, 1, 1)})
+    per_word = figures_of("valid", {clm: Tally(2 * math.log(5), 4, 1, words=2)})
+    assert per_word["valid_en_clm_word_ppl"] == pytest.approx(5)
     assert Tally(1e6, 1).perplexity == math.inf
     assert math.isnan(Tally().perplexity)
 

@@ -141,3 +141,21 @@ def test_embedding_reads_the_shared_matrix() -> None:
                 expected[word] += times * 2 * as_array(weight)[word]
         assert_close_to_largest(tf.convert_to_tensor(tape.gradient(total, weight)), expected, 1e-14)
     assert_equal(later, layer(ids))  # no longer
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_rows_of_many_tokens_are_summed_in_float32(shared: bool) -> None:
+    """A language's row is the sum over all tokens of a batch: bfloat16 would lose most of it."""
+    layer = Embedding(3, 4, dtype="mixed_bfloat16")
+    layer.build()
+    table = layer.embeddings.value
+    ids = tf.ones((8, 512), tf.int64)
+    upstream = tf.cast(0.1 + _random(8, 512, 4), tf.bfloat16)
+    with tf.GradientTape() as tape:
+        weight = tf.cast(table, tf.bfloat16)
+        rows = look_up_shared(layer, ids, weight)[0] if shared else layer(ids)
+        total = tf.reduce_sum(tf.cast(rows * upstream, tf.float32))
+    found = tf.convert_to_tensor(tape.gradient(total, table))
+    expected = np.zeros((3, 4))
+    expected[1] = as_array(tf.cast(upstream, tf.float64)).sum((0, 1))
+    assert_close_to_largest(tf.cast(found, tf.float64), expected, 2**-8)

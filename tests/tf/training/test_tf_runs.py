@@ -25,7 +25,7 @@ from xlm_core.checkpoints.moments import Moments
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.corpus import Corpus
 from xlm_core.errors import CheckpointError, ConfigError, InputError, TrainingError, XLMWarning
-from xlm_core.objectives import EvaluationBatches, ObjectiveSettings
+from xlm_core.objectives import EvaluationBatches, ObjectiveSettings, tasks_of
 from xlm_core.training import moments as taking
 from xlm_core.training.config import OptimizerSettings, TrainingConfig
 from xlm_core.training.learning_rate import InverseSquareRoot
@@ -164,6 +164,19 @@ def test_a_fit_that_had_ended_restores_the_best_weights_again(folder: Path, tmp_
             best = weights(run)
     for name, array in weights(run).items():
         np.testing.assert_array_equal(array, best[name], name)
+
+
+def test_words_are_counted_where_that_is_given(folder: Path) -> None:
+    run = small_run(folder, tasks=tasks_of("clm", ["en"]), config=ONE_LAYER)
+    [task] = run.batches.tasks
+    batches = {task: lambda: run.batches.global_batch(0)}
+    logs: list[dict[str, Any]] = [{}, {}]
+    for counting, found in zip((None, lambda batch: 2), logs, strict=True):
+        callback = EvaluationCallback("valid", batches, words_in=counting)
+        callback.set_model(run.whole)
+        callback.on_epoch_end(0, found)
+    assert "valid_en_clm_word_ppl" not in logs[0]
+    assert logs[1]["valid_en_clm_word_ppl"] > logs[1]["valid_en_clm_ppl"] > 1
 
 
 def test_figures_are_in_the_history(fitted: dict[str, Any]) -> None:
@@ -335,6 +348,10 @@ def test_what_cannot_be_is_refused(folder: Path) -> None:
         whole.compile(OriginalAdam(1e-3, gradient_accumulation_steps=2))
     with pytest.raises(ConfigError, match="clip_grad_norm is -1"):
         whole.compile(OriginalAdam(1e-3), clip_grad_norm=-1.0)
+    with pytest.raises(ConfigError, match="clip_grad_norm is None"):
+        whole.compile(OriginalAdam(1e-3), clip_grad_norm=None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"rate is 0\.001: expected an InverseSquareRoot"):
+        small_run(folder, tasks=MLM, config=ONE_LAYER, learning_rate=1e-3)
     with pytest.raises(ConfigError, match="clip_grad_norm is nan"):
         whole.compile(OriginalAdam(1e-3), clip_grad_norm=float("nan"))
     for option in ({"jit_compile": True}, {"loss": "mse"}, {"metrics": ["accuracy"]}):

@@ -238,6 +238,10 @@ def test_what_cannot_be_trained_is_refused(folder: Folder, monkeypatch: pytest.M
         small_run(folder, dtype=torch.float32, precision="float64")
     with pytest.raises(ConfigError, match="parallel is 'deepspeed'"):
         small_run(folder, parallel="deepspeed")
+    with pytest.raises(ConfigError, match=r"rate is 0\.0001: expected an InverseSquareRoot"):
+        small_run(folder, learning_rate=1e-4)
+    with pytest.raises(ConfigError, match="clip_grad_norm is None"):
+        small_run(folder, clip_grad_norm=None)
     for norm in (-1.0, float("nan")):  # which would turn gradients around, or vanish in a `min`
         with pytest.raises(ConfigError, match=f"clip_grad_norm is {norm}"):
             small_run(folder, clip_grad_norm=norm)
