@@ -42,10 +42,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def what_stays_is_no_garbage(request: pytest.FixtureRequest) -> None:
-    """What imports and earlier files left is looked through once, not by every collection."""
+    """What imports and earlier files left is looked through now and then, not every time."""
     state = {"file": request.path, "modules": len(sys.modules) // 100}
-    if state != _frozen:
-        _frozen.update(state)
+    if any(_frozen.get(name) != value for name, value in state.items()):
+        _frozen.update(state, times=_frozen.get("times", 0) + 1)
+        if _frozen["times"] % 8 == 0:  # or cycles that a file froze would stay for good
+            gc.unfreeze()
         gc.collect()
         gc.freeze()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import index
 from typing import NoReturn
 
 from xlm_core.config import XLMConfig
@@ -145,8 +146,18 @@ def prune(config: XLMConfig, heads_to_prune: Mapping[int, Iterable[int]]) -> dic
         ConfigError: For a layer or a head that does not exist, or a layer's last head; then the
             configuration is as before.
     """
+    try:  # of JSON, keys are text; of numpy and tensors, numbers have types of their own
+        asked = {
+            int(layer) if isinstance(layer, str) else index(layer): [*map(index, heads)]
+            for layer, heads in heads_to_prune.items()
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"the heads to prune are {heads_to_prune!r:.80}: expected a table from layer to a "
+            "list of heads."
+        ) from error
     merged: dict[int, list[int]] = {}
-    for table in (config.pruned_heads or {}, heads_to_prune):
+    for table in (config.pruned_heads or {}, asked):
         for layer, heads in table.items():
             named = layer + config.n_layers if -config.n_layers <= layer < 0 else layer
             merged[named] = sorted({*merged.get(named, ()), *heads})

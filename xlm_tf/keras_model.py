@@ -554,9 +554,12 @@ class KerasModel(Checkpointed, keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """What `from_config` rebuilds the model from."""
-        int8 = [x for x in self._flatten_layers() if isinstance(x, QuantizedLinear)]
+        layers = self._flatten_layers(include_self=False)
+        int8 = [x for x in layers if isinstance(x, QuantizedLinear)]
+        frozen = [place for place, layer in enumerate(layers) if not layer.trainable]
         return {
             **({"quantized": {"activations": int8[0].activations}} if int8 else {}),
+            **({"frozen": frozen} if frozen and not int8 else {}),
             "config": self.config.to_dict(),
             "name": self.name,
             "trainable": self.trainable,
@@ -581,8 +584,11 @@ class KerasModel(Checkpointed, keras.Model):
         options = {**config, **options}
         if isinstance(options.get("dtype"), dict):
             options["dtype"] = keras.saving.deserialize_keras_object(options["dtype"])
-        quantized = options.pop("quantized", None)
+        quantized, frozen = options.pop("quantized", None), options.pop("frozen", None)
         model = cls(XLMConfig.from_dict(options.pop("config")), **options)
+        if frozen is not None:  # parents come first, and set their layers too
+            for place, layer in enumerate(model._flatten_layers(include_self=False)):
+                layer.trainable = place not in frozen
         return model if quantized is None else quantize_model(model, **quantized)
 
     def __dir__(self) -> list[str]:

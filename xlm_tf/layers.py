@@ -118,9 +118,11 @@ class ParameterLayer(keras.layers.Layer):
     ) -> None:
         """Make (or make anew, in another shape) the variable `name`, of zeros; see `unfilled`."""
         self._tracker.unlock()
-        if getattr(self, name, None) is not None:
-            trainable = bool(getattr(self, name).trainable)
-            self._untrack_variable(getattr(self, name))
+        old = getattr(self, name, None)
+        if old is not None:
+            # Keras keeps what is frozen among what is trained, so that it can be set free again.
+            trainable = any(each is old for each in self._trainable_variables)
+            self._untrack_variable(old)
         variable = self.add_weight(
             name=name,
             shape=shape,
@@ -130,6 +132,8 @@ class ParameterLayer(keras.layers.Layer):
             autocast=self.autocasts,
         )
         setattr(self, name, variable)
+        if old is not None:
+            variable.trainable = old.trainable
         self.generation = next(_GENERATIONS)
         self._tracker.lock()
 

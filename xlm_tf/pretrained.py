@@ -21,6 +21,7 @@ from xlm_core.checkpoints import (
     save_checkpoint,
 )
 from xlm_core.checkpoints.finite_check import FiniteCheck
+from xlm_core.checkpoints.writing import warn_of_left_out
 from xlm_core.config import XLMConfig
 from xlm_core.errors import (
     CheckpointError,
@@ -182,6 +183,8 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
         path = name_of(spec, "keras", self.architecture)
         assert path is not None
         *steps, leaf = path.split("/")
+        if self.architecture == "XLMModel" and self.base_model is not self:  # a head of a user's
+            steps = [self.base_model_prefix, *steps]
         layer: Any = self
         for step in steps:
             layer = layer[int(step)] if step.isdigit() else getattr(layer, step)
@@ -494,6 +497,8 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
             name = name_of(spec, "torch", self.architecture)
             assert name is not None
             arrays[name] = self._fitting_array(spec, name)
+        written = {id(self.variable_of(spec)) for spec in self._owned_specs()}
+        warn_of_left_out(each.path for each in self.weights if id(each) not in written)
         return arrays
 
     # -- changing the model --------------------------------------------------------------------

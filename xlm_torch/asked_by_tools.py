@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from xlm_core.checkpoints import float_dtype_name
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, refuse_unknown_arguments
 
@@ -133,7 +134,7 @@ class AskedByTools(nn.Module):
         refuse_unknown_arguments("_from_config", options, ("dtype", "attn_implementation"))
         model = cls(config)
         model.set_attn_implementation(attention)
-        return model if dtype is None else model.to(dtype)
+        return model if dtype is None else model.to(getattr(torch, float_dtype_name(dtype, set())))
 
 
 def _require_grads(module: nn.Module, inputs: object, output: Tensor) -> None:

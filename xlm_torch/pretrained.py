@@ -169,6 +169,8 @@ class XLMPreTrainedModel(AskedByTools):
     def _name(self, spec: TensorSpec) -> str:
         name = name_of(spec, "torch", self.architecture)
         assert name is not None
+        if self.architecture == "XLMModel" and self.base_model is not self:  # a head of a user's
+            return f"{self.base_model_prefix}.{name}"
         return name
 
     def _parameter(self, spec: TensorSpec) -> Tensor:
@@ -405,6 +407,10 @@ class XLMPreTrainedModel(AskedByTools):
         with torch.device("meta"), _Unfilled():
             model = cls(checkpoint.config)
         wanted = _resolve_dtype(dtype, {tensor.dtype for _, tensor in match.found})
+        known = {model._name(spec) for spec in model.tensor_specs()}
+        named = (*model.named_parameters(), *model.named_buffers())
+        if any(tensor.is_meta and name not in known for name, tensor in named):
+            model = cls(checkpoint.config).to(wanted)  # a subclass fills layers of its own
         check = FiniteCheck(checkpoint.source)
 
         def read(entry: tuple[TensorSpec, LazyTensor]) -> Tensor:
@@ -495,7 +501,7 @@ class XLMPreTrainedModel(AskedByTools):
             tensor = self._parameter(spec)
             written.add(id(tensor))
             if spec.tied_to is None:
-                arrays[self._name(spec)] = _to_array(tensor)
+                arrays[str(name_of(spec, "torch", self.architecture))] = _to_array(tensor)
                 continue
             other = self._parameter(specs[spec.tied_to])
             if tensor is not other and not torch.equal(tensor, other):

@@ -152,11 +152,14 @@ def run_quietly(options: argparse.Namespace, run: Callable[..., Summary]) -> int
     except BrokenPipeError:
         leave_pipe()  # who reads the output has enough
         return PASSED
-    except BaseException:
+    except BaseException as error:
         from conversion.line_by_line.resuming import lines_left
+        from xlm_core.errors import InputError
 
         if not options.quiet and (lines := lines_left(options.output)):
-            print(f"{lines:,} lines are done: the same command goes on there", file=sys.stderr)
+            # What was refused is refused again, unless something else is changed first.
+            then = "" if isinstance(error, InputError) else ": the same command goes on there"
+            print(f"{lines:,} lines are done{then}", file=sys.stderr)
         raise
     if not options.quiet:
         print(summary.text(), file=sys.stderr)

@@ -233,6 +233,8 @@ def _run(
         "causal": model.causal,
         "languages": languages,
         "search": {k: v for k, v in asdict(search).items() if v is not None},
+        # What no option says, the model's folder may.
+        "generation_config": GenerationConfig.of_folder(checkpoint.file.parent).to_dict(),
         "texts": {
             **file_fingerprints(tokenizer=texts.tokenizer, codes=texts.codes),
             "mode": texts.mode,

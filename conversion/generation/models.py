@@ -42,7 +42,8 @@ class Writer:
 
     def __init__(self, opened: Opened, settings: Mapping[str, Any], *, pad: int, side: str) -> None:
         self._opened = opened
-        self._settings = dict(settings)
+        # Padding that the model's folder names otherwise would not be told from what was written.
+        self._settings = {**settings, "pad_token_id": pad}
         self._pad = pad
         self._side = side
         self._returned = int(settings.get("num_return_sequences", 1))

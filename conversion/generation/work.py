@@ -11,6 +11,7 @@ from conversion.generation.models import Rows, Writer
 from conversion.generation.options import Search, WrittenAs
 from conversion.generation.texts import Encoded, Texts
 from conversion.line_by_line.work import Line, Result, json_line
+from xlm_core.errors import GenerationError, InputError
 
 
 class WritingWork(ABC):
@@ -62,7 +63,11 @@ class WritingWork(ABC):
             return [self._result(item, Rows([[]], None)) for item in items]
         results: list[Result] = []
         for group in self._groups(items):
-            rows = self._writer.write([item.ids for item in group], **self._seed(group))
+            try:
+                rows = self._writer.write([item.ids for item in group], **self._seed(group))
+            except (GenerationError, InputError) as error:
+                lines = ", ".join(str(item.line.number) for item in group)
+                raise type(error)(f"{error} Counted from 0 among lines {lines}.") from error
             results += map(self._result, group, rows)
         return results
 

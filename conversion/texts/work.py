@@ -55,8 +55,8 @@ class TextWork(ABC):
         return line.text
 
     def size(self, item: Item) -> int:
-        """Number of ids."""
-        return len(item.row.ids)
+        """Number of ids; of a source and its translation, those of the longer."""
+        return max(len(row.ids) for row in _rows(item))
 
     @abstractmethod
     def run(self, items: Sequence[Item]) -> Sequence[Result]:
@@ -64,7 +64,7 @@ class TextWork(ABC):
 
     def result(self, item: Item, output: bytes) -> Result:
         """With what is counted: subwords that are unknown, and lines that were cut."""
-        cut = item.row.cut > 0
+        cut = self._cut(item) > 0
         return Result(output, {"unknown subwords": self._unknown(item), "lines cut": int(cut)})
 
     def json_of(self, item: Item, values: dict[str, Any]) -> bytes:
@@ -74,14 +74,21 @@ class TextWork(ABC):
                 "line": item.line.number,
                 "text": item.row.text,
                 "unknown": self._unknown(item),
-                "cut": item.row.cut,
+                "cut": self._cut(item),
                 **values,
             }
         )
 
     def _unknown(self, item: Item) -> int:
         unknown: Any = self._preparation.tokenizer.unk_token_id  # None is in no row
-        return item.row.content.count(unknown)
+        return sum(row.content.count(unknown) for row in _rows(item))
+
+    def _cut(self, item: Item) -> int:
+        return sum(row.cut for row in _rows(item))
+
+
+def _rows(item: Item) -> list[Row]:
+    return [item.row] if item.source is None else [item.row, item.source]
 
 
 class FillingWork(TextWork):

@@ -282,6 +282,7 @@ def set_logits_limits(monkeypatch: pytest.MonkeyPatch, *, kept: int, part: int) 
     """Bytes of logits that are kept for the backward pass, and that are computed at a time."""
     monkeypatch.setattr(vocabulary_loss, "KEPT_LOGITS", kept)
     monkeypatch.setattr(vocabulary_loss, "PART_OF_LOGITS", part)
+    monkeypatch.setattr(vocabulary_loss, "_KEPT_WIDTHS", 0)
 
 
 def compute_words_at_a_time(

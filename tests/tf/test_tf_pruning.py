@@ -142,6 +142,18 @@ def test_frozen_layers_stay_frozen() -> None:
     assert not model.trainable_variables
 
 
+def test_what_was_frozen_is_set_free_again() -> None:
+    """Layers made anew while they were frozen train with the others."""
+    model = tiny_model("XLMForTokenClassification")
+    number = len(model.trainable_variables)
+    model.transformer.trainable = False
+    model.prune_heads({0: [1]})
+    model.resize_token_embeddings(60)
+    assert len(model.trainable_variables) == 2
+    model.transformer.trainable = True
+    assert len(model.trainable_variables) == number
+
+
 def test_the_order_of_variables_does_not_change() -> None:
     """Optimizers and Keras' weight files go by it."""
     model = tiny_model("XLMForTokenClassification")

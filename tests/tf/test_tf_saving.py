@@ -23,8 +23,9 @@ from tests.tf.helpers import (
     tiny_labels,
     tiny_model,
 )
+from xlm_core import XLMConfig, XLMWarning
 from xlm_core.weights import ARCHITECTURES
-from xlm_tf import MODEL_CLASSES
+from xlm_tf import MODEL_CLASSES, TFXLMForTokenClassification
 
 # Keras' own business with numpy 2, in its writer of weights.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -148,6 +149,29 @@ def test_frozen_models_come_back_frozen(tmp_path: Path) -> None:
     model = tiny_model("XLMForTokenClassification")
     model.trainable = False
     assert not _through_keras(model, tmp_path).trainable_weights
+
+
+def test_frozen_encoders_come_back_frozen(tmp_path: Path) -> None:
+    model = tiny_model("XLMForTokenClassification")
+    model.transformer.trainable = False
+    for again in (_through_keras(model, tmp_path), copy.deepcopy(model)):
+        assert len(again.trainable_variables) == len(model.trainable_variables) == 2
+        again.transformer.trainable = True
+        assert len(again.trainable_variables) > 2
+
+
+def test_layers_of_a_subclass_are_named_when_saving(tmp_path: Path) -> None:
+    """As in PyTorch: no file holds them."""
+
+    class WithLayer(TFXLMForTokenClassification):
+        def __init__(self, config: XLMConfig) -> None:
+            super().__init__(config)
+            self.extra = keras.layers.Dense(3)
+            self.extra.build((None, 3))
+
+    model = WithLayer(tiny_model().config)
+    with pytest.warns(XLMWarning, match=r"not saved: .*kernel, .*bias: no class"):
+        model.save_pretrained(tmp_path)
 
 
 def test_a_functional_model_over_the_encoder(tmp_path: Path) -> None:

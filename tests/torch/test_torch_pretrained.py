@@ -16,9 +16,15 @@ import xlm_torch
 from tests.support.cases import Case, random_case
 from tests.support.parity import assert_all_close, assert_equal
 from tests.support.torch_reference import assert_same_outputs, our_model, pair, run
-from xlm_core import CheckpointError, ConfigError, UnknownArgumentError, XLMWarning
+from xlm_core import CheckpointError, ConfigError, UnknownArgumentError, XLMConfig, XLMWarning
 from xlm_core.weights import ARCHITECTURES
-from xlm_torch import MODEL_CLASSES, XLMModel, XLMWithLMHeadModel
+from xlm_torch import (
+    MODEL_CLASSES,
+    XLMForTokenClassification,
+    XLMModel,
+    XLMPreTrainedModel,
+    XLMWithLMHeadModel,
+)
 
 HEADS = [name for name in ARCHITECTURES if name != "XLMModel"]
 PLAIN = {"num_labels": 2, "problem_type": None, "asm": False}
@@ -248,3 +254,44 @@ def test_adapters_that_were_not_merged_are_named(tmp_path: Path) -> None:
     with pytest.warns(XLMWarning, match=r"not saved: .*lora_A.*merge_and_unload"):
         model.save_pretrained(tmp_path)
     adapted.merge_and_unload().save_pretrained(tmp_path)
+
+
+class _WithLayer(XLMForTokenClassification):
+    """A class of a user's, with a layer of its own."""
+
+    def __init__(self, config: XLMConfig) -> None:
+        super().__init__(config)
+        self.extra = torch.nn.Linear(3, 3)
+
+
+class _WithHead(XLMPreTrainedModel):
+    """What transformers' documentation shows: an encoder, and a head of one's own."""
+
+    def __init__(self, config: XLMConfig) -> None:
+        super().__init__(config)
+        self.transformer = XLMModel(config)
+        self.head = torch.nn.Linear(config.emb_dim, 2)
+        self.post_init()
+
+
+def test_layers_of_a_subclass_have_values(tmp_path: Path) -> None:
+    model = our_model(_case("XLMForTokenClassification"), torch.float32)
+    model.save_pretrained(tmp_path)
+    opened = _WithLayer.from_pretrained(tmp_path)
+    assert not any(tensor.is_meta for tensor in (*opened.parameters(), *opened.buffers()))
+    assert_equal(opened.classifier.weight, model.classifier.weight)
+    with pytest.warns(XLMWarning, match=r"not saved: extra\.weight, extra\.bias: no class"):
+        opened.save_pretrained(tmp_path / "again", state_dict=opened.state_dict())
+
+
+def test_a_head_of_one_s_own(tmp_path: Path) -> None:
+    encoder = our_model(_case("XLMModel"), torch.float32)
+    encoder.save_pretrained(tmp_path)
+    opened = _WithHead.from_pretrained(tmp_path)
+    assert_equal(opened.transformer.embeddings.weight, encoder.embeddings.weight)
+    assert not opened.head.weight.is_meta
+    opened.resize_token_embeddings(encoder.config.vocab_size + 3)
+    with pytest.warns(XLMWarning, match=r"not saved: head\.weight"):
+        opened.save_pretrained(tmp_path / "again")
+    again = XLMModel.from_pretrained(tmp_path / "again")
+    assert_equal(again.embeddings.weight, opened.transformer.embeddings.weight)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -125,3 +126,14 @@ def test_impossible_pruning_changes_nothing(heads: dict[int, list[int]], text: s
         model.prune_heads({1: [0], **heads})
     assert model.config.pruned_heads == {}
     assert_all_close(model.state_dict(), before, 0.0)
+
+
+def test_forms_of_the_table() -> None:
+    """Out of JSON, keys are text; of an argsort, heads are numpy's."""
+    expected, model = (our_model(_case()) for _ in range(2))
+    expected.prune_heads({1: [0, 3]})
+    model.prune_heads({"1": np.array([0, 3])})
+    assert model.config.pruned_heads == expected.config.pruned_heads
+    for wrong in ({1: 1}, [0], {1: [1.5]}, {"a": [1]}):
+        with pytest.raises(ConfigError, match="expected a table from layer to a list of heads"):
+            model.prune_heads(wrong)

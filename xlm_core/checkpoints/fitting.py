@@ -23,7 +23,7 @@ from xlm_core.weights import (
 )
 
 # Buffers that older transformers saved.
-_BUFFERS = ("position_ids", "transformer.position_ids")
+BUFFERS = ("position_ids", "transformer.position_ids")
 # With an adaptive softmax, transformers 4.57 saves this matrix beside the clusters.
 _STRAY = "pred_layer.proj.weight"
 # A fixed table that a file need not hold is made, up to this many numbers.
@@ -109,7 +109,7 @@ def fit_tensors(tensors: Mapping[str, LazyTensor], config: XLMConfig, architectu
         architecture: A key of `ARCHITECTURES`, or `ENCODER_DECODER`.
     """
     remaining = dict(tensors)
-    harmless = (*_BUFFERS, _STRAY) if config.asm else _BUFFERS
+    harmless = (*BUFFERS, _STRAY) if config.asm else BUFFERS
     ignored = [name for name in harmless if name in remaining]
     for name in ignored:
         del remaining[name]

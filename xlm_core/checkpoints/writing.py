@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from xlm_core.checkpoints.fitting import BUFFERS
 from xlm_core.checkpoints.layouts import LAYOUTS
 from xlm_core.checkpoints.layouts.base import Layout
 from xlm_core.checkpoints.layouts.sharded import ShardedLayout
@@ -124,6 +125,8 @@ def save_checkpoint(
     if architecture is None:
         named = {name: LazyTensor.of(array) for name, array in tensors.items()}
     else:
+        names = {str(name_of(x, "torch", architecture)) for x in tensors_of(config, architecture)}
+        warn_of_left_out(name for name in tensors if name not in names | {*BUFFERS})
         weights = Weights(config, architecture, _pairs(config, architecture, tensors))
         check_fits(weights, kept, size)
         named = kept.named(weights)

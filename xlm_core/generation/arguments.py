@@ -368,6 +368,9 @@ def _limits(
         lengths = np.minimum((1.5 * sources + 10).astype(np.int64), positions)
         lengths = np.maximum(lengths, np.minimum(prompts + 1, positions))
         said = "no length was given"
+    elif kind == "translation":  # inside a graph, which decides of the sources' own lengths
+        lengths = np.full_like(prompts, positions)
+        said = "no length was given"
     else:
         lengths = np.minimum(prompts + _NEW_TOKENS, positions)
         said = "no length was given"

@@ -56,7 +56,7 @@ class EvaluationBatches:
         # The original evaluates all sentences, but its models have no more positions than this.
         longest = config.max_position_embeddings // (2 if config.causal else 1) - 2
         self.settings = replace(
-            settings, max_len=max(longest, 1), group_by_size=True, max_batch_size=0
+            settings, max_len=max(longest, 1), group_by_size=True, max_batch_size=0, multiple_of=1
         )
         for name, value in (("every", every), ("most_pairs", most_pairs)):
             if value is not None and value < 1:

@@ -73,21 +73,24 @@ class BatchMaker:
             if self.config.n_langs > 1 or self.config.lang2id:
                 for language in task.languages:
                     self.language(language)
+            multiple = self.settings.multiple_of
             if task.is_stream:
                 needed, setting = self.settings.bptt, f"bptt is {self.settings.bptt}"
                 self._check_rows(task)
-                if self.settings.stream_rows >= (multiple := self.settings.multiple_of):
-                    needed += -needed % multiple
-                    setting += f", multiple_of {multiple}" if multiple > 1 else ""
+                rounds = self.settings.stream_rows >= multiple
             else:
                 # Positions of a causal pair run on, those of others begin anew.
                 needed = 2 * longest if task.objective == "clm" else longest
                 setting = f"max_len is {self.settings.max_len}"
+                rounds = task.objective == "clm"  # a batch of pairs has any number of rows
                 if not self.settings.max_len:
                     raise ConfigError(
                         f"{task.name}: max_len is 0, which lets sentences of any length in, and "
                         f"the model has {limit} positions: give a max_len."
                     )
+            if rounds and multiple > 1:
+                needed += -needed % multiple
+                setting += f", multiple_of {multiple}"
             if needed > limit:
                 raise ConfigError(
                     f"{task.name} needs {needed} positions ({setting}), and the model has {limit} "

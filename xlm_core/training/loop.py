@@ -299,9 +299,11 @@ class Loop:
             raise CheckpointError(
                 f"{checkpoint} does not say what it is about: it was not written by `xlm pretrain`."
             )
+        # What checkpoints of earlier versions did not note yet contradicts nothing.
+        later = {"vocabulary", "counts of words"} - identity.keys()
         differing = [
             f"{name} was {identity.get(name)!r:.80} and is {self._identity.get(name)!r:.80}"
-            for name in sorted(identity.keys() | self._identity.keys())
+            for name in sorted((identity.keys() | self._identity.keys()) - later)
             if identity.get(name) != self._identity.get(name)
         ]
         if differing:

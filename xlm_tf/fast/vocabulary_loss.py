@@ -30,9 +30,10 @@ def linear_cross_entropy(
         weight: float, shape (vocabulary, hidden).
         bias: float, shape (vocabulary,).
         labels: integer, shape (rows,), all in the vocabulary: pick the rows that count before.
-        keeps_logits: Keep the logits for the backward pass, as `may_keep_logits` allowed; else it
-            is asked once more when the number of rows is known, and without its leave the
-            vocabulary is gone through in parts, and once more in the backward pass.
+        keeps_logits: Keep the logits for the backward pass, as `may_keep_logits` allowed; those of
+            at most 8 words a unit of width always are. Else it is asked once more when the number
+            of rows is known, and without its leave the vocabulary is gone through in parts, and
+            once more in the backward pass.
     """
     labels = tf.cast(labels, tf.int32)
     rows = tf.maximum(tf.shape(hidden)[0], 1)
@@ -173,7 +174,7 @@ def _in_parts(
             of_bias = tf.reduce_sum(scores, axis=0)
             return (
                 first + words,
-                for_hidden + tf.matmul(scores, matrix),
+                for_hidden + tf.cast(tf.matmul(scores, matrix), for_hidden.dtype),
                 tf.raw_ops.InplaceUpdate(x=for_weight, i=places, v=of_matrix),
                 tf.raw_ops.InplaceUpdate(x=for_bias, i=places, v=of_bias),
             )
@@ -182,7 +183,7 @@ def _in_parts(
         # folded into a constant would not be that. Copies would cost more than the parts.
         empty = (
             0,
-            tf.zeros_like(hidden),
+            tf.zeros_like(hidden, dtype=zeros.dtype),  # a half type would round at each part
             tf.raw_ops.Empty(shape=tf.shape(weight), dtype=weight.dtype),
             tf.raw_ops.Empty(shape=tf.shape(bias), dtype=bias.dtype),
         )
@@ -204,7 +205,7 @@ def _in_parts(
                 first = inner.gradient(total, inputs, factor)
             return outer.gradient(first, [*inputs, factor], of_gradients)
 
-        return tuple(found[1:]), second
+        return (tf.cast(found[1], hidden.dtype), *found[2:]), second
 
     def gradient(upstream: tf.Tensor) -> tuple[Any, ...]:
         return (*gradients(hidden, weight, bias, upstream), None, None)

@@ -18,6 +18,7 @@ from xlm_core.generation import (
     Settled,
     refuse_no_choice,
     settle,
+    uniform_numbers,
 )
 from xlm_core.loading_arguments import PUBLISHED_FOLDER
 from xlm_core.outputs import GenerateOutput
@@ -279,7 +280,10 @@ class GenerationMixin(TFXLMPreTrainedModel):
             "steps": steps,
         }
         if settled.seed is not None:
-            tensors["numbers"] = tf.constant(random_numbers(settled))
+            # For as many steps as any row may take: how many each does is not known here.
+            most = self.config.max_position_embeddings
+            numbers = uniform_numbers(settled.seed, len(settled.rows(settled.limits)), most)
+            tensors["numbers"] = tf.constant(numbers)
         generated = self._rows_in_graph(tensors, decoding=beginning.decoding, **_options(settled))
         sequences = tf.concat((tf.repeat(begun, settled.copies, axis=0), generated), axis=1)
         if not settled.return_dict_in_generate:

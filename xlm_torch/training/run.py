@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import signal
@@ -323,7 +324,7 @@ class TrainingRun:
                 batch_size=None,
                 num_workers=self.workers,
                 generator=torch.Generator(),
-                worker_init_fn=_leave_signals,
+                worker_init_fn=functools.partial(_leave_signals, os.getpid()),
             )
             self._reader = iter(loader)
         return self._reader
@@ -641,7 +642,7 @@ def _check_trainable(model: Any, optimizer: torch.optim.Optimizer) -> None:
             raise ConfigError(f"the gradient of {name} is sparse: expected dense ones.")
 
 
-def _leave_signals(_: int) -> None:
+def _leave_signals(run: int, _: int) -> None:
     """Let a reader outlive what asks its run to stop, which torchrun sends to every process.
 
     The run saves first, however long that takes, and its readers end when it does or says so.
@@ -649,12 +650,12 @@ def _leave_signals(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_when_run_says, daemon=True).start()
+        threading.Thread(target=_end_when_run_says, args=(run,), daemon=True).start()
 
 
-def _end_when_run_says() -> None:
+def _end_when_run_says(run: int) -> None:
     """End this reader, as PyTorch's do, at a SIGTERM of its run; those of others are left out."""
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != run:  # no parent, with a fork server
         pass
     os._exit(0)
 

@@ -167,6 +167,17 @@ def test_settings_that_predict_nothing_or_too_much(
         training(objective, corpus([14, 15, 16]), **settings)
 
 
+def test_pairs_that_are_padded_beyond_the_positions(corpus: Any) -> None:
+    pair = corpus([14, 15]), corpus([14], name="other")
+    with pytest.raises(ConfigError, match=r"needs 36 positions .max_len is 13, multiple_of 9."):
+        training("clm", *pair, max_len=13, multiple_of=9)
+    settings = ObjectiveSettings(batch_size=16, bptt=30, multiple_of=9)  # evaluations round nothing
+    [batch] = EvaluationBatches(config(), settings).batches(
+        tasks_of("mlm", ["en"])[0], corpora={"en": pair[0]}
+    )
+    assert batch.predicted
+
+
 def test_pairs_that_predict_nothing(corpus: Any) -> None:
     pair = corpus([14, 15]), corpus([14], name="other")
     message = "context_size is 6, and the longest pair has 7 tokens: expected less than 6"

@@ -78,6 +78,17 @@ def test_a_call_under_xla_gives_the_same_ids(causal: Any) -> None:
     assert (by_xla[:, width:] == 2).all()
 
 
+def test_samples_of_a_graph_have_a_number_for_every_step(causal: Any) -> None:
+    """A row that begins with padding takes more steps than the shape of the prompts says."""
+    options = {"tgt_lang": "en", "max_length": 30, "min_length": 30, "do_sample": True, "seed": 3}
+
+    def call(input_ids: tf.Tensor, attention_mask: tf.Tensor) -> tf.Tensor:
+        return causal.generate(input_ids, attention_mask=attention_mask, **options)
+
+    found = tf.function(call, autograph=False)(**prompts()).numpy()
+    assert np.array_equal(found, causal.generate(**prompts(), **options).numpy())
+
+
 def test_a_greedy_decoder_is_served_without_the_package(causal: Any, tmp_path: Path) -> None:
     served = tf.Module()
     served.model = causal
