@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from operator import index
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError
@@ -146,10 +146,11 @@ def prune(config: XLMConfig, heads_to_prune: Mapping[int, Iterable[int]]) -> dic
         ConfigError: For a layer or a head that does not exist, or a layer's last head; then the
             configuration is as before.
     """
+    given: Any = heads_to_prune
     try:  # of JSON, keys are text; of numpy and tensors, numbers have types of their own
         asked = {
             int(layer) if isinstance(layer, str) else index(layer): [*map(index, heads)]
-            for layer, heads in heads_to_prune.items()
+            for layer, heads in given.items()
         }
     except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError(
