@@ -33,7 +33,12 @@ def main(folder: Path) -> None:
         assert all(torch.equal(found[name], resumed[name]) for name in found)
         norms = [update.gradient_norm for update in first + last]
         if run.is_main:
-            kept = {"weights": found, "norms": norms, "tally": vars(tally), "ranks": run.ranks}
+            kept = {
+                "weights": found,
+                "norms": norms,
+                "tally": [tally.loss, tally.predicted, tally.correct],
+                "ranks": run.ranks,
+            }
             torch.save(kept, folder / f"{parallel}.pt")
             print(parallel, type(run.wrapped).__name__)
 
