@@ -870,10 +870,20 @@ def _file_at(path: str | os.PathLike[str], files: FileArguments) -> Path:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
+                raise ConfigFileError(f"{file} is damaged: {name!r:.80} comes twice.")
+            found[name] = value
+        return found
+
     if not file.is_file():
         raise ConfigFileError(f"no config.json at {file}: give a folder that holds one, or a file.")
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=without_duplicates)
+    except ConfigFileError:
+        raise
     except (ValueError, RecursionError) as error:
         raise ConfigFileError(f"{file} is not valid JSON: {error}") from error
     except OSError as error:

@@ -53,9 +53,12 @@ def folder_written_whole(target: Path) -> Iterator[Path]:
             except BaseException:
                 os.rename(aside, target)
                 raise
-            _remove(aside)
-    finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except BaseException:
         _remove(temporary)
+        raise
+    # The new folder is in its place: what cannot be removed of the old one is left beside it.
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _beside(target: Path) -> Path:

@@ -47,6 +47,11 @@ def check_target(
             f"the target {target} looks like a file: {layout.name} needs the name of a folder"
             f"{also}."
         )
+    if not target.name:
+        raise CheckpointError(
+            f"the target {target} has no name of its own, so nothing can take its place as a "
+            "whole. Name a folder within it, or beside it."
+        )
     if target.is_symlink() and not target.exists():
         raise CheckpointError(f"the target {target} is a link to nothing. Remove it first.")
     above = nearest_folder(target)

@@ -265,3 +265,10 @@ def test_folder_is_made_and_old_file_replaced(tmp_path: Path) -> None:
     make_config(n_layers=1).save_pretrained(str(folder))
     assert XLMConfig.from_pretrained(folder) == make_config(n_layers=1)
     assert [path.name for path in folder.iterdir()] == ["config.json"]
+
+
+def test_a_key_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    """No shape depends on some of them, such as n_heads: one of the two would be a silent guess."""
+    (tmp_path / "config.json").write_text('{"model_type": "xlm", "n_heads": 2, "n_heads": 4}')
+    with pytest.raises(ConfigError, match=r"config\.json is damaged: 'n_heads' comes twice"):
+        XLMConfig.from_pretrained(tmp_path)

@@ -59,7 +59,8 @@ def params_of(
             result[name] = value
     for name in ("dropout", "attention_dropout", "lang2id", "id2lang"):
         value = getattr(config, name)
-        if name not in result and value is not None:
+        # What they say of a folder whose config.json has changed since is no longer true.
+        if value is not None and (name not in result or result[name] != value):
             result[name] = value
     # No parameter of the original, which is causal by the call: given where steps do not say it.
     if "causal" in result or config.causal != trained_causal(result):

@@ -241,7 +241,7 @@ def _cast(array: Array, dtype: str, source: str) -> Array:
     """Cast an array; a finite value beyond the range of the dtype is an error, not an infinity."""
     with np.errstate(over="ignore"):
         cast = array.astype(DTYPES[dtype])
-        narrows = cast.itemsize < array.itemsize and array.dtype.name in FLOAT_DTYPES
+        narrows = _largest(dtype) < _largest(array.dtype.name)
     if narrows and np.any(np.isfinite(array) & ~np.isfinite(cast)):
         largest = float(np.abs(array[np.isfinite(array)]).max())
         raise CheckpointError(
@@ -249,6 +249,11 @@ def _cast(array: Array, dtype: str, source: str) -> Array:
             f"beyond the range of {dtype}. Choose a wider dtype."
         )
     return cast
+
+
+def _largest(dtype: str) -> float:
+    """The largest finite value of a float dtype; 0 for others."""
+    return float(ml_dtypes.finfo(DTYPES[dtype]).max) if dtype in FLOAT_DTYPES else 0.0
 
 
 def bytes_of(array: Array) -> memoryview:

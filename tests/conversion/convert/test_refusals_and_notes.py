@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -101,6 +102,14 @@ class TestTarget:
         (tmp_path / "link").symlink_to(tmp_path / "absent")
         with pytest.raises(CheckpointError, match="is a link to nothing"):
             convert(source, tmp_path / "link", to="tf")
+
+    def test_the_current_folder(
+        self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        with pytest.raises(CheckpointError, match=r"the target \. has no name of its own"):
+            convert(source, Path(), to="torch")
 
     @pytest.mark.parametrize("where", ["same", "file", "parent", "linked"])
     def test_the_source_is_never_the_target(self, source: Path, tmp_path: Path, where: str) -> None:
@@ -202,6 +211,29 @@ class TestTensors:
         with pytest.raises(CheckpointError, match=f"beyond the range of {dtype}"):
             convert(place, tmp_path / "half", to="torch", dtype=dtype, check=False)
         assert not (tmp_path / "half").exists()
+
+    def test_values_of_bfloat16_beyond_float16(self, tmp_path: Path) -> None:
+        """Both have two bytes, and not one range."""
+        large = make(LM, "2 languages")
+        large = changed(large, "layer_norm_emb.bias", lambda a: a * 0 + 1e5)
+        place = written(tmp_path / "large", large)
+        convert(place, tmp_path / "bfloat16", to="torch", dtype="bfloat16")
+        with pytest.raises(CheckpointError, match="beyond the range of float16"):
+            convert(tmp_path / "bfloat16", tmp_path / "half", to="torch", dtype="float16")
+        assert not (tmp_path / "half").exists()
+
+    def test_languages_that_were_renamed_since(self, tmp_path: Path) -> None:
+        """config.json decides, as it does of every other field."""
+        made = make(LM, "2 languages")
+        write_folder(tmp_path / "model.pth", made, LAYOUTS["facebook"])
+        convert(tmp_path / "model.pth", tmp_path / "folder", to="safetensors")
+        file = tmp_path / "folder" / "config.json"
+        values = json.loads(file.read_text())
+        values |= {"lang2id": {"de": 0, "fr": 1}, "id2lang": {"0": "de", "1": "fr"}}
+        file.write_text(json.dumps(values | {"dropout": 0.3}))
+        convert(tmp_path / "folder", tmp_path / "again.pth", to="facebook")
+        again = open_checkpoint(tmp_path / "again.pth").config
+        assert (again.lang2id, again.dropout) == ({"de": 0, "fr": 1}, 0.3)
 
     def test_head(self, source: Path, tmp_path: Path) -> None:
         convert(source, tmp_path / "encoder", to="tf", head="TFXLMModel")

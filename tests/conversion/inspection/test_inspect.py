@@ -235,3 +235,11 @@ def test_nothing_large_is_read(tmp_path: Path) -> None:
     assert found.memory["float32"] > 2e9
     assert found.problems == ()
     assert most < 5e6
+
+
+def test_buffers_keep_no_layout_from_holding_a_model(tmp_path: Path) -> None:
+    def add(tensors: pairs.Tensors) -> None:
+        tensors["transformer.position_ids"] = np.arange(19)[None]
+
+    found = changed(tmp_path, add)
+    assert {name for name, reason in found.why_not.items() if reason is None} == {*LAYOUTS}
