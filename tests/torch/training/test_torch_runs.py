@@ -308,9 +308,10 @@ def test_models_that_return_tuples_train_alike(folder: Folder) -> None:
 
 def test_a_reader_outlives_what_stops_its_run(folder: Folder) -> None:
     """torchrun sends SIGTERM to all processes: the run saves, and needs nobody killed for that."""
+    before = {process.pid for process in multiprocessing.active_children()}
     run = small_run(folder, tasks=MASKED_TASKS, workers=1)
     list(run.updates(1))
-    [reader] = multiprocessing.active_children()
+    [reader] = [x for x in multiprocessing.active_children() if x.pid not in before]
     subprocess.run(["kill", "-TERM", str(reader.pid)], check=True)
     time.sleep(0.2)
     list(run.updates(3))
