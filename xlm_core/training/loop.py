@@ -36,6 +36,8 @@ from xlm_core.training.saved import STATE
 
 # Updates after the warm-up whose mean loss is compared with the entropy.
 _COMPARED = 50
+# So few of them do, where a run ends before.
+_LEAST_COMPARED = 10
 Passes = Callable[[int], Mapping[str, float]]
 Figures = Callable[[], Mapping[str, float]]
 
@@ -150,6 +152,8 @@ class Loop:
                     self._make_figures()
                 if duration.is_due("save_every", before, now):
                     self._save()
+            if _LEAST_COMPARED <= self._compared.updates < _COMPARED:
+                self._judge()
             evaluated = bool(duration.evaluate_every) and self._evaluated != engine.update
             if evaluated:
                 self._make_figures()
@@ -233,13 +237,20 @@ class Loop:
 
         Only the first updates after the warm-up are looked at.
         """
-        settings = self.config.optimizer
-        begin = settings.warmup_updates if settings.name == "adam_inverse_sqrt" else 1000
+        begin = self._begin_of_comparing()
         if not begin <= update.number < begin + _COMPARED:
             return
         self._compared.add(update, 0.0)
-        if self._compared.updates < _COMPARED:
-            return
+        if self._compared.updates == _COMPARED:
+            self._judge()
+
+    def _begin_of_comparing(self) -> int:
+        settings = self.config.optimizer
+        return settings.warmup_updates if settings.name == "adam_inverse_sqrt" else 1000
+
+    def _judge(self) -> None:
+        """Warn if the losses that were looked at are no better."""
+        settings, begin = self.config.optimizer, self._begin_of_comparing()
         high = {
             name: (loss, self._entropies[name])
             for name, loss in self._compared.means().items()

@@ -212,6 +212,7 @@ class TrainingRun:
         state = read_into(folder, self.whole, self._state())
         self.update, self.tokens = state["update"], state["tokens"]
         self.updates_before, self._reader = state["updates_before"], None
+        self.whole.updates.updates_before = self.updates_before
         if state.get("ranks", self.ranks) != self.ranks:
             warn(
                 f"the run was saved by {state['ranks']} ranks and goes on with {self.ranks}: its "
@@ -263,7 +264,7 @@ class TrainingRun:
                     ),
                 )
                 taken += 1
-        self.updates_before = moments.updates or 0
+        self.updates_before = updates.updates_before = moments.updates or 0
         inner.iterations.assign(self.updates_before)
         behind = self.updates_before if self.learning_rate is not None else 0
         return text_of_taken(path, taken, len(updates.variables), updates_before=behind)

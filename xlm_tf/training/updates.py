@@ -63,6 +63,7 @@ class Updates:
         variables: Those that are trained.
         workers, rank: Processes that share the model, and which of them this is.
         tokens: Read so far, by all devices of all processes.
+        updates_before: Those that the optimizer counts and this run did not make.
 
     Raises:
         ConfigError: If model, strategy and optimizer do not go together.
@@ -74,7 +75,7 @@ class Updates:
         self.whole, self.optimizer = whole, optimizer
         self.clip_grad_norm, self.mean_of_ranks = clip_grad_norm, mean_of_ranks
         self.strategy: tf.distribute.Strategy = whole.distribute_strategy
-        self.tokens = 0
+        self.tokens = self.updates_before = 0
         self.workers, self.rank = _workers_and_rank(self.strategy)
         self.variables = list(whole.trainable_variables)
         self.scales_loss = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -172,7 +173,7 @@ class Updates:
             found = "gradients are not finite, whatever the loss's scale,"
         else:
             return
-        update = int(number_in(self.inner_optimizer.iterations))
+        update = int(number_in(self.inner_optimizer.iterations)) - self.updates_before
         rate = number_in(self.inner_optimizer.learning_rate)
         raise TrainingError(
             f"{found} in update {update}, at a learning rate of {rate:.3g}: the weights are those "

@@ -317,11 +317,17 @@ def test_a_folder_of_something_else_is_left_alone(run: Run) -> None:
         run.go(FakeEngine(), resume=True)
 
 
-@pytest.mark.parametrize(("loss", "warned"), [(4.0, 1), (2.9, 0), (3.0, 1)])
-def test_losses_that_do_not_fall_are_named_once(run: Run, loss: float, warned: int) -> None:
+@pytest.mark.parametrize(
+    ("loss", "updates", "warned"),
+    [(4.0, 80, 1), (2.9, 80, 0), (3.0, 80, 1), (4.0, 20, 1), (4.0, 19, 0)],
+)
+def test_losses_that_do_not_fall_are_named_once(
+    run: Run, loss: float, updates: int, warned: int
+) -> None:
+    """After 50 updates behind the warm-up, or at the end of a shorter run."""
     run.go(
         FakeEngine([loss]),
-        duration="updates = 80, evaluate_every = 0",
+        duration=f"updates = {updates}, evaluate_every = 0",
         optimizer="warmup_updates = 10, learning_rate = 0.5",
         entropies={"MLM-en": 3.0},
         evaluations=False,
