@@ -107,12 +107,13 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
     def build(self, input_shape: Any = None) -> None:
         """Make the variables; constructors do it."""
         for layer in self._flatten_layers(include_self=False, recursive=False):
-            if not layer.built:
+            if not layer.built and not _wants_shape(layer):
                 layer.build()
 
     def post_init(self) -> None:
         """Make the variables and give them their initial values; ends each constructor."""
         self.build()
+        self._tracker.unlock()  # a subclass may add layers of its own
         if self._draw_initial:
             bare = self.base_model is self  # in a model with a head, the encoder inside is done
             self.init_weights(spec for spec in self.tensor_specs() if bare or not spec.in_encoder)
@@ -414,6 +415,9 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
         policy = _resolve_dtype(dtype, {tensor.dtype for _, tensor in match.found})
         with unfilled():
             model = cls(checkpoint.config, dtype=policy, initialize=False)
+        known = {id(model.variable_of(spec)) for spec in model._owned_specs()}
+        if any(id(each) not in known for each in model.weights):  # a subclass fills its own layers
+            model = cls(checkpoint.config, dtype=policy, initialize=False)
         check = FiniteCheck(checkpoint.source)
         # The largest first: a tensor is in memory twice while it is handed over.
         for spec, lazy in sorted(match.found, key=lambda entry: -entry[1].nbytes):
@@ -671,6 +675,15 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
         # Beyond what the generator draws, 32 bits each.
         own = tf.cast(replica.replica_id_in_sync_group, tf.int64) * 2**32
         return seed + tf.stack([own, tf.zeros_like(own)])
+
+
+def _wants_shape(layer: keras.layers.Layer) -> bool:
+    """Whether a layer, such as Keras' own, is built by its first call."""
+    parameters = inspect.signature(layer.build).parameters.values()
+    return any(
+        each.kind is each.POSITIONAL_OR_KEYWORD and each.default is each.empty
+        for each in parameters
+    )
 
 
 def _around_mean(old: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:

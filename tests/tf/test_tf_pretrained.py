@@ -17,13 +17,19 @@ from safetensors.numpy import load_file, save_file
 import xlm_tf
 import xlm_torch
 from tests.support.cases import Case, random_case
-from tests.support.parity import assert_all_close
+from tests.support.parity import assert_all_close, assert_equal
 from tests.support.tf_models import run_tf, tf_model
 from tests.support.torch_reference import our_model, run
 from tests.tf.helpers import HEADS, PLAIN, states, tiny_batch, tiny_model
-from xlm_core import CheckpointError, ConfigError, UnknownArgumentError, XLMWarning
+from xlm_core import CheckpointError, ConfigError, UnknownArgumentError, XLMConfig, XLMWarning
 from xlm_core.weights import ARCHITECTURES, name_of
-from xlm_tf import MODEL_CLASSES, TFXLMModel, TFXLMWithLMHeadModel
+from xlm_tf import (
+    MODEL_CLASSES,
+    TFXLMForTokenClassification,
+    TFXLMModel,
+    TFXLMPreTrainedModel,
+    TFXLMWithLMHeadModel,
+)
 
 BOUND = 2e-6
 
@@ -209,3 +215,49 @@ def test_opening_draws_no_weights_and_leaves_no_other_file(
     assert_all_close(states(again), states(model), 0.0)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["config.json", "model.safetensors"]
+
+
+class _WithLayer(TFXLMForTokenClassification):
+    """A class of a user's, with a layer of its own."""
+
+    def __init__(self, config: XLMConfig, **options: Any) -> None:
+        super().__init__(config, **options)
+        self.extra = keras.layers.Dense(3)
+        self.extra.build((None, 3))
+
+
+class _WithHead(TFXLMPreTrainedModel):
+    """An encoder, and a head of one's own."""
+
+    def __init__(self, config: XLMConfig, **options: Any) -> None:
+        super().__init__(config, **options)
+        self.transformer = TFXLMModel(config, **self.encoder_options())
+        self.head = keras.layers.Dense(2)
+        self.post_init()
+
+    def call(self, inputs: Any) -> Any:
+        return self.head(self.transformer(inputs).last_hidden_state)
+
+
+def test_layers_of_a_subclass_have_values(tmp_path: Path) -> None:
+    model = tiny_model("XLMForTokenClassification")
+    model.save_pretrained(tmp_path)
+    opened = _WithLayer.from_pretrained(tmp_path)
+    assert_equal(opened.classifier.kernel.numpy(), model.classifier.kernel.numpy())
+    kernel = opened.extra.kernel.numpy()
+    assert 0 < np.abs(kernel).max() < 2  # as Keras draws it
+    with pytest.warns(XLMWarning, match=r"not saved: .*kernel, .*bias: no class"):
+        opened.save_pretrained(tmp_path / "again")
+
+
+def test_a_head_of_one_s_own(tmp_path: Path) -> None:
+    encoder = tiny_model()
+    encoder.save_pretrained(tmp_path)
+    opened = _WithHead.from_pretrained(tmp_path)
+    table = opened.transformer.embeddings.embeddings.numpy()
+    assert_equal(table, encoder.embeddings.embeddings.numpy())
+    assert opened(tiny_batch()).shape[-1] == 2
+    with pytest.warns(XLMWarning, match=r"not saved: .*kernel, .*bias: no class"):
+        opened.save_pretrained(tmp_path / "again")
+    again = TFXLMModel.from_pretrained(tmp_path / "again")
+    assert_equal(again.embeddings.embeddings.numpy(), table)

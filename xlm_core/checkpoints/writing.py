@@ -125,6 +125,9 @@ def save_checkpoint(
     if architecture is None:
         named = {name: LazyTensor.of(array) for name, array in tensors.items()}
     else:
+        if architecture == "XLMModel" and "embeddings.weight" not in tensors:
+            # Of a user's class with a head of its own, whose encoder lies under the stem.
+            tensors = {name.removeprefix("transformer."): x for name, x in tensors.items()}
         names = {str(name_of(x, "torch", architecture)) for x in tensors_of(config, architecture)}
         warn_of_left_out(name for name in tensors if name not in names | {*BUFFERS})
         weights = Weights(config, architecture, _pairs(config, architecture, tensors))

@@ -44,7 +44,7 @@ FRAME_WARNINGS: dict[Kind, str] = {
         'tokenizer(texts, framing="sentence"), unless this one was trained otherwise.'
     ),
 }
-_NEW_TOKENS = 20  # transformers' default
+NEW_TOKENS = 20  # transformers' default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,7 +372,7 @@ def _limits(
         lengths = np.full_like(prompts, positions)
         said = "no length was given"
     else:
-        lengths = np.minimum(prompts + _NEW_TOKENS, positions)
+        lengths = np.minimum(prompts + NEW_TOKENS, positions)
         said = "no length was given"
     longest = int(lengths.max())
     if longest > positions:

@@ -20,6 +20,7 @@ from xlm_core.generation import (
     settle,
     uniform_numbers,
 )
+from xlm_core.generation.arguments import NEW_TOKENS
 from xlm_core.loading_arguments import PUBLISHED_FOLDER
 from xlm_core.outputs import GenerateOutput
 from xlm_tf.fast.graphs import compiled
@@ -398,7 +399,9 @@ def _limits_in_graph(
         lengths = tf.maximum(sources * 3 // 2 + 10, prompts + 1)
         longest = None
     else:
-        lengths, longest = prompts + int(settled.limits.max()), int(settled.limits.max())
+        # settled.limits goes by the width of the rows, in which only masked models count padding.
+        longest = int(settled.limits.max()) if beginning.kind == "masked" else NEW_TOKENS
+        lengths = prompts + longest
     limits = tf.minimum(lengths, positions) - prompts
     if longest is None:
         longest = positions - 1 if are_traced() else None

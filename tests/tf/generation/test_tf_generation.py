@@ -89,6 +89,21 @@ def test_samples_of_a_graph_have_a_number_for_every_step(causal: Any) -> None:
     assert np.array_equal(found, causal.generate(**prompts(), **options).numpy())
 
 
+def test_lengths_of_a_graph_count_no_padding(causal: Any) -> None:
+    """Without a length, each row gets 20 tokens, as outside."""
+    ids = np.full((2, 90), 2)
+    ids[0], ids[1, -4:] = np.random.default_rng(0).integers(6, VOCABULARY, 90), [7, 8, 9, 10]
+    given = {"input_ids": tf.constant(ids), "attention_mask": tf.constant(np.int64(ids != 2))}
+    options = {"tgt_lang": "en", "eos_token_id": 3}
+    expected = causal.generate(**given, **options).numpy()
+
+    def call(input_ids: tf.Tensor, attention_mask: tf.Tensor) -> tf.Tensor:
+        return causal.generate(input_ids, attention_mask=attention_mask, **options)
+
+    found = tf.function(call, autograph=False)(**given).numpy()
+    assert np.array_equal(found, expected)
+
+
 def test_a_greedy_decoder_is_served_without_the_package(causal: Any, tmp_path: Path) -> None:
     served = tf.Module()
     served.model = causal
