@@ -253,7 +253,9 @@ def _cast(array: Array, dtype: str, source: str) -> Array:
 
 def _largest(dtype: str) -> float:
     """The largest finite value of a float dtype; 0 for others."""
-    return float(ml_dtypes.finfo(DTYPES[dtype]).max) if dtype in FLOAT_DTYPES else 0.0
+    if dtype not in FLOAT_DTYPES:
+        return 0.0
+    return float(ml_dtypes.finfo(DTYPES[dtype]).max)  # type: ignore[no-untyped-call]
 
 
 def bytes_of(array: Array) -> memoryview:

@@ -65,6 +65,8 @@ class CorpusWriter:
         # A link stays, and what it leads to is replaced.
         self.path = Path(os.path.realpath(path))
         self._overwrite = overwrite
+        # A string alone is one language, and no list of its letters.
+        languages = [languages] if isinstance(languages, str) else list(languages)
         check_target(self.path, overwrite=overwrite)
         vocabulary = tokenizer.get_vocab()
         eos, unknown = tokenizer.sep_token_id, tokenizer.unk_token_id

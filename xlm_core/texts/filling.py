@@ -60,7 +60,7 @@ class MaskFilling:
         if mask is not None and (not isinstance(mask, str) or not mask):
             raise InputError(f"mask is {mask!r}: expected the text that stands for a mask.")
         check_natural("top_k", top_k, 1)
-        check_natural("batch_size", batch_size, 1)
+        check_natural("batch_size", batch_size, 1, required=True)
         size = forward.config.vocab_size
         if top_k is not None and top_k > size:
             raise InputError(f"top_k is {top_k}, but the vocabulary has {size} entries.")

@@ -72,7 +72,7 @@ class Scoring:
                 f"{forward.name} has no language model's output layer, which gives probabilities: "
                 "open the checkpoint as XLMWithLMHeadModel (TFXLMWithLMHeadModel)."
             )
-        check_natural("batch_size", batch_size, 1)
+        check_natural("batch_size", batch_size, 1, required=True)
         self._forward, self._preparation, self._batch_size = forward, preparation, batch_size
 
     def score(

@@ -745,7 +745,8 @@ class XLMTokenizer:
                 "which takes one whole row: give it all as token_ids_0."
             )
         special = set(self.all_special_ids)
-        return [int(token in special) for token in token_ids_0]
+        # A tensor's entries are equal to numbers, but no set finds them.
+        return [int(int(token) in special) for token in token_ids_0]
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """How many special tokens frame one sequence (2), or a pair (3)."""

@@ -92,3 +92,46 @@ def test_two_ids_for_one_added_token(tmp_path: Path) -> None:
     (folder / "added_tokens.json").write_text(json.dumps({"new": 3}))
     with pytest.raises(TokenizerError, match="contradict the vocabulary"):
         XLMTokenizer.from_pretrained(folder)
+
+
+def test_rows_of_a_batch_that_was_made_before_refuse_too(tmp_path: Path) -> None:
+    """As the batch does: their alignment would be another tokenizer's."""
+    tokenizer = small_tokenizer(tmp_path)
+    batch = tokenizer(["abc de", "fg"])
+    tokenizer.add_tokens(["abc de"])
+    for rows in (batch, batch[0], batch[:1]):
+        with pytest.raises(InputError, match="can no longer be told"):
+            rows.word_ids(0)
+    shorter = tokenizer("fg a")
+    shorter["input_ids"].pop()
+    with pytest.raises(InputError, match="can no longer be told"):
+        shorter.word_ids()
+
+
+def test_languages_that_are_set_are_saved(tmp_path: Path) -> None:
+    """Both tables of the file say the same, whichever was there before."""
+    for before in (None, {"en": 0, "fr": 1}):
+        tokenizer = small_tokenizer(tmp_path / "made")
+        tokenizer.lang2id = before
+        tokenizer.id2lang = before and {0: "en", 1: "fr"}
+        tokenizer.lang2id = {"en": 0, "fr": 1, "de": 2}
+        tokenizer.save_pretrained(tmp_path / "saved")
+        opened = XLMTokenizer.from_pretrained(tmp_path / "saved")
+        assert opened.lang2id == {"en": 0, "fr": 1, "de": 2}
+        assert opened.id2lang == {0: "en", 1: "fr", 2: "de"}
+
+
+def test_special_tokens_of_other_kinds_of_numbers(tmp_path: Path) -> None:
+    class ByIdentity(int):  # as the entries of a tensor of PyTorch
+        __hash__ = object.__hash__
+
+    tokenizer = small_tokenizer(tmp_path)
+    ids = [ByIdentity(token) for token in tokenizer("abc")["input_ids"]]
+    found = tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True)
+    assert found == [1, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["workers", "stride"])
+def test_numbers_that_have_to_be_given(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=rf"{name}=None: expected an integer of at least \d\.$"):
+        small_tokenizer(tmp_path)(["abc"], **{name: None})

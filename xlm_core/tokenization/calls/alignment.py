@@ -115,7 +115,10 @@ class LazyAlignment(Sequence[RowAlignment]):
                 None if pads is None else pads[index],
             )
             texts, ids = self._texts, self._ids[index]
-            return LazyAlignment(self._tokenizer, texts, rows, ids, self._frame, self._side)
+            chosen = LazyAlignment(self._tokenizer, texts, rows, ids, self._frame, self._side)
+            # As of the call, not of now: a change in between is seen in the rows taken as well.
+            chosen._text_encoder = self._text_encoder
+            return chosen
         index = range(len(self))[index]
         if index not in self._known:
             self._known[index] = self._compute(self.row(index), self._ids[index])
@@ -140,7 +143,12 @@ class LazyAlignment(Sequence[RowAlignment]):
             sequences += [number] * (stop - start) + [None] * len(after)
         aligned += [nowhere] * row.right
         sequences += [None] * row.right
-        assert len(aligned) == len(ids), "alignment and ids disagree"
+        if len(aligned) != len(ids):
+            raise InputError(
+                f"A row of this batch has {len(ids)} ids and had {len(aligned)} when the tokenizer "
+                "gave it: where its tokens came from can no longer be told. Change a copy of its "
+                "input_ids, or ask before."
+            )
         return RowAlignment(
             self._tokenizer.convert_ids_to_tokens(ids),
             [(start, end) for start, end, _ in aligned],

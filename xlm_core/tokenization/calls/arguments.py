@@ -179,13 +179,14 @@ def _strategy(name: str, value: Any, known: tuple[str, ...]) -> str | None:
     return str(value)
 
 
-def check_natural(name: str, value: Any, least: int) -> None:
-    """Refuse what is neither None nor an integer of at least `least`.
+def check_natural(name: str, value: Any, least: int, *, required: bool = False) -> None:
+    """Refuse what is neither None (unless `required`) nor an integer of at least `least`.
 
     Raises:
         InputError: For anything else.
     """
-    if value is not None and (
-        isinstance(value, bool) or not hasattr(value, "__index__") or value < least
-    ):
-        raise InputError(f"{name}={value!r}: expected an integer of at least {least}, or None.")
+    if value is None and not required:
+        return
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+        other = "" if required else ", or None"
+        raise InputError(f"{name}={value!r}: expected an integer of at least {least}{other}.")

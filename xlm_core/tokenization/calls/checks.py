@@ -33,8 +33,8 @@ def check_call(
     Raises:
         InputError: They do; the message says how to mend it.
     """
-    check_natural("stride", arguments.stride, 0)
-    check_natural("workers", arguments.workers, 1)
+    check_natural("stride", arguments.stride, 0, required=True)
+    check_natural("workers", arguments.workers, 1, required=True)
     if plan.truncation and plan.max_length is not None and plan.max_length < special:
         raise InputError(
             f"max_length is {plan.max_length}, but the special tokens alone need {special}: "

@@ -294,10 +294,11 @@ def config_of(
     }
     if config["eos_token"] is None:
         del config["eos_token"]
-    if config["lang2id"] is None or config["id2lang"] is None:
+    if config["lang2id"] is None:
         del config["lang2id"], config["id2lang"]
     else:
-        config["id2lang"] = {str(i): lang for i, lang in config["id2lang"].items()}
+        # The table that users set decides: files with two that differ open nowhere.
+        config["id2lang"] = {str(i): lang for lang, i in config["lang2id"].items()}
     # Of the others, what a reader would assume anyway is left out.
     for name, default in _LEFT_OUT.items():
         if config[name] == default:

@@ -69,7 +69,7 @@ class TokenizerPool(Generic[Tokenizer]):
     """
 
     def __init__(self, tokenizer: Tokenizer, workers: int) -> None:
-        check_natural("workers", workers, 1)
+        check_natural("workers", workers, 1, required=True)
         greeting = greeting_of(tokenizer)
         self._bound = _BATCHES_A_WORKER * workers
         self._split = tokenizer.split_special_tokens
