@@ -224,9 +224,8 @@ class TestTensors:
 
     def test_languages_that_were_renamed_since(self, tmp_path: Path) -> None:
         """config.json decides, as it does of every other field."""
-        made = make(LM, "2 languages")
-        write_folder(tmp_path / "model.pth", made, LAYOUTS["facebook"])
-        convert(tmp_path / "model.pth", tmp_path / "folder", to="safetensors")
+        original = written(tmp_path / "original", make(LM, "2 languages"), "facebook")
+        convert(original, tmp_path / "folder", to="safetensors")
         file = tmp_path / "folder" / "config.json"
         values = json.loads(file.read_text())
         values |= {"lang2id": {"de": 0, "fr": 1}, "id2lang": {"0": "de", "1": "fr"}}
