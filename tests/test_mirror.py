@@ -77,10 +77,7 @@ ONLY_TORCH: dict[str, str] = {
                     *("check_optimizer_state", "fill_optimizer"),
                 )
             ),
-            *(
-                f"training/run.{name}"
-                for name in ("LOGITS_OF_EVALUATION", "LOWEST_LOSS_SCALE", "accelerator_of")
-            ),
+            *(f"training/run.{name}" for name in ("LOGITS_OF_EVALUATION", "accelerator_of")),
             *(f"optimizers.{name}" for name in ("local_part", "refuse_sparse")),
         ),
         "the engine is Accelerate, of TensorFlow tf.distribute: see training/updates.py",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.foreign_classes import pickle_as
 from tests.support.small_tokenizer import SPECIAL, write_original
 from xlm_core import CorpusError, XLMTokenizer
 from xlm_core.corpus import Corpus, convert_binarized
@@ -32,12 +31,7 @@ class Dictionary:
 @pytest.fixture
 def named_as_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """The class is pickled under the original's name."""
-    module = types.ModuleType("xlm.data.dictionary")
-    module.Dictionary = Dictionary  # type: ignore[attr-defined]
-    for name in ("xlm", "xlm.data"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(Dictionary, "__module__", module.__name__)
+    pickle_as(monkeypatch, Dictionary, "xlm.data.dictionary")
 
 
 def binarized(path: Path, folder: Path, **changed: Any) -> XLMTokenizer:

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from xlm_core.errors import ConfigError
+from xlm_core.errors import ConfigError, warn
 from xlm_core.objectives import Batch
 from xlm_core.training.figures import Tally
+
+# A loss scale below this (it halves with every overflow) says that gradients are never finite.
+LOWEST_LOSS_SCALE = 2.0**-20
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,15 @@ def check_accumulate(accumulate: object) -> None:
     """Raise `ConfigError` unless it is a number of global batches that can make one update."""
     if type(accumulate) is not int or accumulate < 1:
         raise ConfigError(f"accumulate is {accumulate!r:.80}: expected a positive whole number.")
+
+
+def warn_of_other_ranks(saved: object, ranks: int) -> None:
+    """Warn if a checkpoint was saved by another number of ranks than go on from it."""
+    if saved != ranks:
+        warn(
+            f"the run was saved by {saved} ranks and goes on with {ranks}: its batches are the "
+            "same, and dropout is drawn otherwise."
+        )
 
 
 def check_learning_rate(rate: object) -> None:

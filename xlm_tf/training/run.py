@@ -10,10 +10,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from xlm_core.errors import warn
 from xlm_core.objectives import Batch, TrainingBatches
 from xlm_core.objectives.randomness import generator_of
-from xlm_core.training.engine import Update, check_accumulate, check_learning_rate
+from xlm_core.training.engine import (
+    Update,
+    check_accumulate,
+    check_learning_rate,
+    warn_of_other_ranks,
+)
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
 from xlm_core.training.main_rank import write_on_main
@@ -213,11 +217,7 @@ class TrainingRun:
         self.update, self.tokens = state["update"], state["tokens"]
         self.updates_before, self._reader = state["updates_before"], None
         self.whole.updates.updates_before = self.updates_before
-        if state.get("ranks", self.ranks) != self.ranks:
-            warn(
-                f"the run was saved by {state['ranks']} ranks and goes on with {self.ranks}: its "
-                "batches are the same, and dropout is drawn otherwise."
-            )
+        warn_of_other_ranks(state.get("ranks", self.ranks), self.ranks)
         return dict(state.get("caller") or {})
 
     def take_original_adam(self, path: str | os.PathLike[str], *, match: str = "all") -> str:

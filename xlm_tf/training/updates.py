@@ -14,15 +14,13 @@ import tensorflow as tf
 
 from xlm_core.errors import ConfigError, TrainingError
 from xlm_core.objectives import Batch
-from xlm_core.training.engine import check_clip_grad_norm
+from xlm_core.training.engine import LOWEST_LOSS_SCALE, check_clip_grad_norm
 from xlm_tf.losses import IGNORED
 from xlm_tf.optimizers import OriginalAdam, clipped, total_norm
 from xlm_tf.training.reading import Pass, passes_of, piece_of, tensors_of
 
 # Bytes of logits that an evaluation makes at a time.
 LOGITS_OF_EVALUATION = 2**28
-# A loss scale below this (it halves with every overflow) says that gradients are never finite.
-LOWEST_LOSS_SCALE = 2.0**-20
 # Of a variable that a task does not use there is none.
 Gradients = list[list[tf.Tensor | None]]
 

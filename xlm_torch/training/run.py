@@ -32,10 +32,12 @@ from xlm_core.objectives.batch import pieces
 from xlm_core.objectives.randomness import generator_of
 from xlm_core.training.config import PARALLELS, PRECISIONS
 from xlm_core.training.engine import (
+    LOWEST_LOSS_SCALE,
     Update,
     check_accumulate,
     check_clip_grad_norm,
     check_learning_rate,
+    warn_of_other_ranks,
 )
 from xlm_core.training.figures import Tally
 from xlm_core.training.learning_rate import InverseSquareRoot
@@ -60,8 +62,6 @@ from xlm_torch.training.unused import leaves_unused
 
 # Bytes of logits that an evaluation makes at a time.
 LOGITS_OF_EVALUATION = 2**28
-# A loss scale below this (it halves with every overflow) says that gradients are never finite.
-LOWEST_LOSS_SCALE = 2.0**-20
 _NOT_ON_CPUS = "float16 trains on GPUs alone: choose bfloat16 on this CPU."
 
 
@@ -524,13 +524,7 @@ class TrainingRun:
         return states
 
     def _resume_random(self, ranks: Any, tensors: Mapping[str, Any]) -> None:
-        if ranks != self.ranks:
-            warnings.warn(
-                f"the run was saved by {ranks} ranks and goes on with {self.ranks}: its batches "
-                "are the same, and dropout is drawn otherwise.",
-                XLMWarning,
-                stacklevel=3,
-            )
+        warn_of_other_ranks(ranks, self.ranks)
         rank = self.accelerator.process_index
         for name, own in self._random_states().items():
             kept = tensors.get(RANDOM + name)

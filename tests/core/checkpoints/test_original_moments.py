@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.foreign_classes import pickle_as
 from tests.support.original_checkpoints import golden, optimizer
 from xlm_core.checkpoints import Moments, open_checkpoint, open_moments
 from xlm_core.containers.lazy_tensors import LazyTensor
@@ -83,12 +82,7 @@ class DynamicLossScaler:
 
 def test_an_optimizer_within_that_of_apex(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Early runs in fp16: weights in half precision, an object among the values."""
-    module = types.ModuleType("apex.fp16_utils.loss_scaler")
-    module.DynamicLossScaler = DynamicLossScaler  # type: ignore[attr-defined]
-    for name in ("apex", "apex.fp16_utils"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(DynamicLossScaler, "__module__", module.__name__)
+    pickle_as(monkeypatch, DynamicLossScaler, "apex.fp16_utils.loss_scaler")
     content = golden(PAIR)
     for part in ("encoder", "decoder"):
         own = optimizer(content, (part,), num_updates=7)
