@@ -21,6 +21,7 @@ ONLY_TORCH_FILES = {
     "fast/one_position.py": "a step in TensorFlow is a graph, in which calls cost nothing",
     "fast/dropout.py": "in TensorFlow the formula of layers.py draws alike",
     "training/clipping.py": "in TensorFlow a part of the graph of a step",
+    "training/reading_processes.py": "of DataLoader",
     "training/unused.py": "of DistributedDataParallel",
     "training/sharding.py": "tf.distribute has copies of a model alone",
     "fast/memory.py": "TensorFlow keeps memory by itself",

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
-import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
@@ -49,6 +46,7 @@ from xlm_torch.pretrained import tensor_of
 from xlm_torch.training.clipping import clip_gradients
 from xlm_torch.training.losses import WithObjectives
 from xlm_torch.training.reading import GlobalBatches, tensors_of
+from xlm_torch.training.reading_processes import start_reading
 from xlm_torch.training.sharding import shard
 from xlm_torch.training.states import (
     check_optimizer_state,
@@ -318,15 +316,7 @@ class TrainingRun:
                 ranks=self.ranks,
                 whole_parts=False,
             )
-            # A generator of its own: it would draw from that of dropout, once for each start.
-            loader = torch.utils.data.DataLoader(
-                dataset,
-                batch_size=None,
-                num_workers=self.workers,
-                generator=torch.Generator(),
-                worker_init_fn=functools.partial(_leave_signals, os.getpid()),
-            )
-            self._reader = iter(loader)
+            self._reader = start_reading(dataset, self.workers)
         return self._reader
 
     def _set_learning_rate(self) -> float:
@@ -634,24 +624,6 @@ def _check_trainable(model: Any, optimizer: torch.optim.Optimizer) -> None:
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) and module.sparse:
             raise ConfigError(f"the gradient of {name} is sparse: expected dense ones.")
-
-
-def _leave_signals(run: int, _: int) -> None:
-    """Let a reader outlive what asks its run to stop, which torchrun sends to every process.
-
-    The run saves first, however long that takes, and its readers end when it does or says so.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_when_run_says, args=(run,), daemon=True).start()
-
-
-def _end_when_run_says(run: int) -> None:
-    """End this reader, as PyTorch's do, at a SIGTERM of its run; those of others are left out."""
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != run:  # no parent, with a fork server
-        pass
-    os._exit(0)
 
 
 def _some(names: list[str]) -> str:

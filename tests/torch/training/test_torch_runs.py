@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import resource
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -308,10 +309,20 @@ def test_models_that_return_tuples_train_alike(folder: Folder) -> None:
 
 def test_a_reader_outlives_what_stops_its_run(folder: Folder) -> None:
     """torchrun sends SIGTERM to all processes: the run saves, and needs nobody killed for that."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)  # as many a reader has from its first line on, any of which it may hit
+    try:
+        _send_sigterm_to_a_reader(folder)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _send_sigterm_to_a_reader(folder: Folder) -> None:
     before = {process.pid for process in multiprocessing.active_children()}
     run = small_run(folder, tasks=MASKED_TASKS, workers=1)
     list(run.updates(1))
     [reader] = [x for x in multiprocessing.active_children() if x.pid not in before]
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     subprocess.run(["kill", "-TERM", str(reader.pid)], check=True)
     time.sleep(0.2)
     list(run.updates(3))

@@ -1,0 +1,61 @@
+"""Processes that read the batches of a run, and outlive what asks it to stop."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.utils.data import DataLoader
+
+from xlm_core.objectives import Batch
+from xlm_torch.training.reading import GlobalBatches
+
+
+def start_reading(dataset: GlobalBatches, workers: int) -> Iterator[list[Batch]]:
+    """The steps of a run in order, read by this process or by `workers` others.
+
+    The readers outlive what asks a run to stop: it saves first, however long that takes.
+    """
+    # A generator of its own: it would draw from that of dropout, once for each start.
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        generator=torch.Generator(),
+        worker_init_fn=functools.partial(_leave_signals, os.getpid()),
+    )
+    with _without_sigterm():  # readers inherit it, with all the threads that they start
+        return iter(loader)
+
+
+@contextmanager
+def _without_sigterm() -> Iterator[None]:
+    """Hold back what would be a SIGTERM of this thread until the block's end."""
+    if not hasattr(signal, "sigwaitinfo"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _leave_signals(run: int, _: int) -> None:
+    """Leave SIGINT to the run, and SIGTERM too, which torchrun sends to every process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_run_says, args=(run,), daemon=True).start()
+
+
+def _end_when_run_says(run: int) -> None:
+    """End this reader, as PyTorch's do, at a SIGTERM of its run; those of others are left out."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != run:  # no parent, with a fork server
+        pass
+    os._exit(0)
