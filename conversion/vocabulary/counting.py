@@ -94,8 +94,9 @@ def count_words(
             counts.add(text, language, often)
         if next(times, None) is not None:
             raise InputError(changed.format(", ".join(names)))
-    for word in [each for each in counts.counts if each.split() != [each]]:
-        del counts.counts[word]  # of Thai, with no-break spaces: no line of the files can hold it
+    for word in [each for each in counts.counts if each.split() != [each] or "@@" in each]:
+        # Of Thai, with no-break spaces or the mark of subwords: the files cannot hold it.
+        del counts.counts[word]
     return Counted(counts.counts, sentences, read)
 
 

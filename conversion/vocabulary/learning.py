@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from conversion.line_by_line.output import check_absent
+from conversion.line_by_line.output import check_absent, is_device, real_path
 from conversion.reports.progress import Line, bar
 from conversion.vocabulary.counting import LARGEST_SEED, Counted, TextOptions, count_words
 from xlm_core.errors import InputError, TokenizerError, nearest
@@ -86,8 +86,8 @@ def learn_bpe(
     if merges < 1:
         raise InputError(f"{merges} merges were asked for: expected at least 1.")
     target = _free(output, overwrite=overwrite)
-    if target.is_dir():
-        raise InputError(f"{target} is a folder: give the name of a file of codes.")
+    if target.is_dir() or not is_device(target):
+        target = real_path(target)  # a link stays, and a folder is refused
     counted = count_words(files, options, terminal=terminal)
     line = Line(terminal)
 
@@ -104,8 +104,12 @@ def learn_bpe(
             f"no two letters stand together {smallest:,} times or more in the "
             f"{len(counted.words):,} words: give more text, or a smaller number (--min-count)."
         )
-    with written_whole(target) as temporary:
-        temporary.write_text(codes_text(learned), encoding="utf-8", newline="\n")
+    text = codes_text(learned).encode("utf-8")
+    if is_device(target):  # it is written to, and not replaced
+        target.write_bytes(text)
+    else:
+        with written_whole(target) as temporary:
+            temporary.write_bytes(text)
     return Learned(counted, len(learned))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,21 @@ def test_a_link_to_a_folder_stays(tmp_path: Path, texts: list[str]) -> None:
     assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")]
 
 
+def test_a_link_to_codes_stays_and_a_pipe_is_written_to(tmp_path: Path, texts: list[str]) -> None:
+    given = ["--merges", "20", "--overwrite", *texts]
+    codes, link, pipe = tmp_path / "codes", tmp_path / "link", tmp_path / "pipe"
+    codes.write_text("old")
+    link.symlink_to(codes)
+    assert main(["learn-bpe", "-o", str(link), *given]) == 0
+    assert link.is_symlink()
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(pipe.read_bytes)
+        assert main(["learn-bpe", "-o", str(pipe), *given]) == 0
+        assert found.result(60) == codes.read_bytes() != b"old"
+    assert pipe.is_fifo()
+
+
 def test_a_language_is_read_again_in_part(tmp_path: Path) -> None:
     (tmp_path / "en").write_text("".join(f"word{n}\n" for n in range(90)))
     (tmp_path / "sw").write_text("".join(f"neno{n}\n" for n in range(10)))
@@ -136,12 +152,16 @@ def test_another_kind_of_output_is_refused(
 
 
 def test_words_with_blanks_are_not_counted(tmp_path: Path) -> None:
-    """PyThaiNLP makes them of no-break spaces; no line of a vocabulary can hold one."""
+    """PyThaiNLP makes them of no-break spaces; no line of a vocabulary can hold one.
+
+    Nor does it split what begins like the mark of a subword that is continued.
+    """
     pytest.importorskip("pythainlp")
-    (tmp_path / "th").write_text("สวัสดี ครับ x\u00a0\u00a0yz\n" * 5, encoding="utf-8")
+    text = "สวัสดี ครับ x\u00a0\u00a0yz @@@@ @@\n"
+    (tmp_path / "th").write_text(text * 5, encoding="utf-8")
     counted = count_words({"th": [str(tmp_path / "th")]}, TextOptions())
     assert counted.words
-    assert not [word for word in counted.words if word.split() != [word]]
+    assert not [word for word in counted.words if word.split() != [word] or "@@" in word]
 
 
 def test_other_folders_are_not_replaced(
