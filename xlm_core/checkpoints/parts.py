@@ -200,7 +200,10 @@ def _languages(parts: list[_Part], given: Mapping[str, Any]) -> dict[str, Any]:
     if not parts[0].config.has_lang_embeddings:
         return {}
     if (table := given.get("lang2id")) is not None:
-        return {"lang2id": dict(table), "id2lang": None, "n_langs": max(table.values()) + 1}
+        # Of a part that names none, all rows stay where they are.
+        nameless = [part.config.n_langs for part in parts if part.config.lang2id is None]
+        count = max(max(table.values()) + 1, *nameless, 0)
+        return {"lang2id": dict(table), "id2lang": None, "n_langs": count}
     tables = [part.config.lang2id for part in parts]
     sizes = {part.config.n_langs for part in parts}
     if None in tables:

@@ -6,6 +6,7 @@ Source: none: the original only reloads models of the same vocabulary and langua
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from xlm_core.containers.lazy_tensors import Array, LazyTensor
 from xlm_core.containers.sources import read_bytes
 from xlm_core.errors import CheckpointError, TokenizerFileError
 from xlm_core.hub import is_hub_name
-from xlm_core.tokenization.files.folder import VOCAB_FILE
+from xlm_core.tokenization.files.folder import ADDED_TOKENS_FILE, VOCAB_FILE
 from xlm_core.tokenization.files.vocabulary_files import check_vocabulary, vocabulary_of_words
 from xlm_core.tokenization.tokenizer import XLMTokenizer
 from xlm_core.training.drawing import drawn_value
@@ -31,6 +32,8 @@ from xlm_core.weights import ENCODER_DECODER, TensorSpec, name_of, tensors_of
 LANGUAGE_MODEL = "XLMWithLMHeadModel"
 # Fields of a configuration that are ids of the vocabulary.
 SPECIAL_IDS = ("bos_index", "eos_index", "pad_index", "unk_index", "mask_index")
+# That of weights beside which nothing lies.
+NO_FILE = Path(os.devnull) / "none"
 _WORDS = (("embeddings", "weight"), ("proj", "weight"), ("proj", "bias"))
 _LANGUAGES = ("lang_embeddings", "weight")
 _POSITIONS = ("position_embeddings", "weight")
@@ -71,12 +74,18 @@ def words_of(checkpoint: Checkpoint) -> dict[str, int] | None:
     Raises:
         TokenizerError: If its files are damaged.
     """
-    if checkpoint.original is not None and checkpoint.original.words is not None:
-        return vocabulary_of_words(checkpoint.original.words)
-    if (held := checkpoint.text_files.get(VOCAB_FILE)) is not None:
+    words = None if checkpoint.original is None else checkpoint.original.words
+    held = checkpoint.text_files.get(VOCAB_FILE)
+    has_file = held is not None or (checkpoint.folder / VOCAB_FILE).is_file()
+    # A dictionary of another size is of before the vocabulary was resized.
+    if words is not None and (len(words) == checkpoint.config.vocab_size or not has_file):
+        return vocabulary_of_words(words)
+    if held is not None:
         vocabulary = json.loads(read_bytes(held, 0, held.size))
         check_vocabulary(vocabulary, f"{VOCAB_FILE} in {checkpoint.source}")
-        return dict(vocabulary)
+        added = checkpoint.text_files.get(ADDED_TOKENS_FILE)
+        more = {} if added is None else json.loads(read_bytes(added, 0, added.size))
+        return {**vocabulary, **more}
     if not Path(checkpoint.source).exists() and is_hub_name(checkpoint.source):
         try:
             found = XLMTokenizer.from_pretrained(checkpoint.source)
@@ -97,7 +106,7 @@ def rows_by_name(
 ) -> tuple[Checkpoint, Copied]:
     """A checkpoint with the rows of another vocabulary and of other languages.
 
-    Of every word that both vocabularies have, and of the special words by their roles, embedding
+    Of every word that both vocabularies have, and of other special words by their roles, embedding
     and output are copied; of every language that both have by name, its embedding. Everything else
     of these tables is drawn. Positions are copied as far as both have them.
 
@@ -176,6 +185,8 @@ def rows_by_name(
         original=Original(words=tuple(listed)),
         text_files={},
         beside=match.left_out,
+        # What the folder says of generation is in ids of its own vocabulary.
+        file=NO_FILE,
     )
     return made, copied
 

@@ -27,6 +27,7 @@ from xlm_core.training.data import TrainingData, special_ids_of
 from xlm_core.training.drawing import drawn_value
 from xlm_core.training.rows import (
     LANGUAGE_MODEL,
+    NO_FILE,
     SPECIAL_IDS,
     Copied,
     rows_by_name,
@@ -251,7 +252,7 @@ def _drawn(config: XLMConfig, *, translates: bool, seed: int) -> StartingPoint:
     if translates:
         config = config.of_both_parts()
     config = config.copy(architectures=[architecture])
-    empty = Checkpoint(config, {}, "the configuration")
+    empty = Checkpoint(config, {}, "the configuration", file=NO_FILE)
     return StartingPoint(
         replace(empty, tensors=_with_drawn({}, config, architecture, seed)[0]),
         StartReport(architecture),
@@ -464,7 +465,8 @@ def _with_languages(opened: Checkpoint, wanted: _Wanted) -> Checkpoint:
         # It looks at no language, so that names are all it lacks.
         return _renamed(opened, wanted)
     if own is None and config.n_langs == len(wanted.languages) == 1:
-        return _renamed(opened, wanted)
+        # A table of more, such as the tokenizer's, would ask for embeddings.
+        return _renamed(opened, replace(wanted, lang2id={wanted.languages[0]: 0}))
     if own is None:
         raise CheckpointError(
             f"{opened.source} has {_number(config.n_langs)}, and does not say which: give "

@@ -26,9 +26,11 @@ from tests.support.starting import (
 )
 from xlm_core import XLMConfig, XLMTokenizer
 from xlm_core.checkpoints import Checkpoint, match_checkpoint, open_checkpoint
+from xlm_core.checkpoints.original import Original
 from xlm_core.containers.torch_files import write_torch
 from xlm_core.corpus import CorpusWriter
 from xlm_core.errors import CheckpointError, ConfigError
+from xlm_core.generation.config import GenerationConfig
 from xlm_core.training.data import TrainingData
 from xlm_core.training.drawing import drawn_value
 from xlm_core.training.rows import words_of
@@ -244,6 +246,68 @@ def test_a_checkpoint_without_words_is_taken_at_its_size(
     assert "34 words are taken for the tokenizer's" in start.report.text()
     with pytest.raises(CheckpointError, match=r"brings no vocabulary, .*vocab\.json"):
         starting_point_from(same, model=tmp_path / "lm", match="words")
+
+
+def test_parts_of_nameless_languages_keep_their_rows(tmp_path: Path, same: XLMTokenizer) -> None:
+    table = {"en": 0, "fr": 3}
+    write_model(tmp_path / "lm", n_langs=5, lang2id=None)
+    for other in (tmp_path / "lm", write_model(tmp_path / "named")):
+        start = starting_point_from(
+            same, encoder=tmp_path / "lm", decoder=other, lang2id=table, fields={"lang2id": table}
+        )
+        assert (start.checkpoint.config.n_langs, start.checkpoint.config.lang2id) == (5, table)
+
+
+def test_one_nameless_language_among_those_of_a_tokenizer(
+    tmp_path: Path, same: XLMTokenizer
+) -> None:
+    write_model(tmp_path / "lm", n_langs=1, lang2id=None)
+    start = starting_point_from(same, model=tmp_path / "lm", lang2id=OLD, languages=["fr"])
+    assert (start.checkpoint.config.n_langs, start.checkpoint.config.lang2id) == (1, {"fr": 0})
+    assert not start.report.drawn
+
+
+@pytest.mark.parametrize("match", ["all", "words"])
+@pytest.mark.parametrize("layout", ["folder", "keras"])
+def test_words_that_were_added_are_known(tmp_path: Path, layout: str, match: str) -> None:
+    source = tmp_path / "lm"
+    write_model(source, vocab_size=35)
+    tokenizer = XLMTokenizer.from_pretrained(source)
+    listed = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
+    tokenizer.add_tokens(["zq"])
+    tokenizer.save_pretrained(source)
+    # As the original wrote them, before one was added.
+    (source / "facebook.json").write_text(Original(words=tuple(listed)).to_json())
+    if layout == "keras":
+        (source / "facebook.json").unlink()
+        convert(source, tmp_path / "lm.keras", to="keras")
+        source = tmp_path / "lm.keras"
+    start = starting_point_from(tokenizer, model=source, match=match, lang2id=OLD)
+    if match == "words":
+        assert "35 of 35 words copied" in start.report.text()
+    assert start.checkpoint.config.vocab_size == 35
+
+
+def test_settings_of_generation_are_of_the_checkpoint(
+    folder: Path, other: XLMTokenizer, same: XLMTokenizer, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Its ids are not those of other words, and drawn weights have no folder."""
+    write_model(tmp_path / "lm")
+    settings = {"eos_token_id": 7, "bad_words_ids": [[30]], "max_new_tokens": 5}
+    (tmp_path / "lm" / "generation_config.json").write_text(json.dumps(settings))
+    monkeypatch.chdir(tmp_path / "lm")
+
+    def beside(start: StartingPoint) -> GenerationConfig | None:
+        return GenerationConfig.of_folder(start.checkpoint.file.parent)
+
+    parts: dict[str, Any] = {"encoder": tmp_path / "lm", "decoder": tmp_path / "lm"}
+    assert "max_new_tokens" in repr(beside(starting_point_from(same, **parts, translates=True)))
+    empty = GenerationConfig.of_folder(folder)
+    changed = starting_point_from(other, **parts, translates=True, match="words")
+    assert beside(changed) == empty
+    small_tokenizer(tmp_path / "same", lang2id=OLD)
+    made, data = run_data(tmp_path, same)
+    assert beside(starting_point(made, data)) == empty
 
 
 def test_special_tokens_of_other_numbers(folder: Path, tmp_path: Path) -> None:
