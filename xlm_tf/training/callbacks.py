@@ -28,7 +28,9 @@ class EvaluationCallback(keras.callbacks.Callback):
         split: "valid" or "test".
         batches: For each task what makes its batches anew, for example
             `lambda: evaluation.batches(task, corpora=corpora)` of an `EvaluationBatches`.
-        every: Epochs from one evaluation to the next.
+        every: Epochs from one evaluation to the next. After the others there are no figures:
+            `ModelCheckpoint(save_best_only=True)` on one of them is refused then, because it
+            writes its file whenever there is none, and `CSVLogger` has the first epoch's columns.
         words_in: How many labels of a batch end a word, such as `TrainingData.words_in`: for the
             perplexity per word of causal models, which is left out without it.
 
@@ -49,6 +51,20 @@ class EvaluationCallback(keras.callbacks.Callback):
             raise ConfigError(f"every is {every}: expected a positive whole number.")
         self.split, self.batches, self.every = split, dict(batches), every
         self.words_in = words_in
+
+    def stand_beside(self, callbacks: Sequence[Any]) -> None:
+        """Raise `ConfigError` if one would take a model without figures for the best."""
+        for each in callbacks if self.every > 1 else ():
+            if (
+                isinstance(each, keras.callbacks.ModelCheckpoint)
+                and each.save_best_only
+                and each.monitor.startswith(f"{self.split}_")
+            ):
+                raise ConfigError(
+                    f"ModelCheckpoint keeps the best {each.monitor}, and there is one every "
+                    f"{self.every} epochs alone: it would replace its file after all others. "
+                    "Evaluate after each epoch, and make epochs longer (steps_per_epoch)."
+                )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluate, and add to `logs`."""
@@ -150,7 +166,18 @@ class CheckpointCallback(keras.callbacks.Callback):
             self._counted, self._tensors = {}, {}
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Count, and write if it is time."""
+        """Count, and write if it is time.
+
+        Raises:
+            ConfigError: If the dataset gave the batches of another update: a checkpoint would say
+                that batches were read which were not.
+        """
+        if (found := self.model.updates.last) != self.update:
+            raise ConfigError(
+                f"fit was given the batches of update {found}, and {self.update} updates were made "
+                "by what CheckpointCallback knows: give it dataset_of(batches, first), with what "
+                "resume returned, or in a further fit the callback's `update`."
+            )
         self.update += 1
         self._is_due = self.every is not None and self.update % self.every == 0
         is_last = batch + 1 == (self.params or {}).get("steps")

@@ -66,6 +66,11 @@ def collated_dataset(
     Raises:
         InputError: If there are no examples, or batch_size is not positive.
     """
+    if isinstance(examples, Mapping):
+        raise InputError(
+            f"collated_dataset got one mapping of {', '.join(map(str, examples))}: expected a list "
+            "of examples, each with the ids of one text."
+        )
     count = len(examples)
     if not count:
         raise InputError("there are no examples: expected at least one.")

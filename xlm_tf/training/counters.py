@@ -20,7 +20,13 @@ from xlm_core.errors import CheckpointError, XLMWarning
 _COUNTED: dict[type[Any], tuple[str, ...]] = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
-    keras.callbacks.ModelCheckpoint: ("best",),
+    keras.callbacks.ModelCheckpoint: (
+        "best",
+        "_batches_seen_since_last_saving",  # with save_freq=
+        "_last_batch_seen",
+    ),
+    # Whether weights and their averages have changed places.
+    keras.callbacks.SwapEMAWeights: ("_ema_weights_in_model",),
 }
 _WEIGHTS = "best_weights"  # of EarlyStopping, which puts them back at the end if asked to
 
@@ -31,7 +37,7 @@ def counting(callbacks: Iterable[Any]) -> dict[str, Any]:
     seen: Counter[str] = Counter()
     for callback in callbacks:
         if _attributes(callback):
-            name = f"{type(callback).__name__}({callback.monitor})"
+            name = f"{type(callback).__name__}({getattr(callback, 'monitor', '')})"
             found[f"{name}/{seen[name]}"] = callback
             seen[name] += 1
     return found

@@ -12,7 +12,7 @@ from xlm_core.errors import ConfigError
 from xlm_core.objectives import Batch, Task
 from xlm_core.training.figures import Tally
 from xlm_tf.language_model import TFXLMWithLMHeadModel
-from xlm_tf.training.callbacks import CheckpointCallback
+from xlm_tf.training.callbacks import CheckpointCallback, EvaluationCallback
 from xlm_tf.training.reading import check_passes
 from xlm_tf.training.updates import Updates, scored
 from xlm_tf.translation import TFXLMForConditionalGeneration
@@ -225,6 +225,7 @@ class TFWithObjectives(keras.Model):
             raise ConfigError(
                 "Keras' fit does not serve several workers: train with TrainingRun, which does."
             )
+        self.updates.check_variables()
         check_passes(x, strategy)
         if options.get("steps_per_epoch") is None:
             raise ConfigError(
@@ -234,7 +235,7 @@ class TFWithObjectives(keras.Model):
         callbacks = options.get("callbacks") or ()
         every = [*getattr(callbacks, "callbacks", keras.tree.flatten(callbacks))]
         for callback in every:
-            if isinstance(callback, CheckpointCallback):
+            if isinstance(callback, (CheckpointCallback, EvaluationCallback)):
                 callback.stand_beside(every)
         return super().fit(x, **({"shuffle": False} | options))
 

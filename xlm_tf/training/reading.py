@@ -42,6 +42,7 @@ class Pass:
         tokens: Tokens of all of them.
         parts: Of a global batch.
         labelled: How many devices, of all processes, have labels.
+        update: That it is of, counted from 0.
     """
 
     task: int
@@ -51,6 +52,7 @@ class Pass:
     tokens: int
     parts: int
     labelled: int
+    update: int
 
 
 def dataset_of(
@@ -105,7 +107,7 @@ def _dataset(
     """What the ranks `own` compute, in turn."""
     passes = accumulate * batches.settings.parts
     tensors = {name: tf.TensorSpec((None, None), tf.int64) for name in NAMES}
-    signature = ({**tensors, _ABOUT: tf.TensorSpec((7,), tf.int64)},) * passes
+    signature = ({**tensors, _ABOUT: tf.TensorSpec((8,), tf.int64)},) * passes
 
     def read() -> Iterator[Any]:
         update = first
@@ -113,7 +115,7 @@ def _dataset(
             steps = range(update * accumulate, (update + 1) * accumulate)
             whole = [part for step in steps for part in batches.global_batch(step)]
             for rank in own:
-                yield tuple(_element(part, batches, rank, ranks) for part in whole)
+                yield tuple(_element(part, batches, rank, ranks, update) for part in whole)
             update += 1
 
     dataset = tf.data.Dataset.from_generator(read, output_signature=signature)
@@ -122,7 +124,9 @@ def _dataset(
     return dataset.prefetch(2 * len(own))
 
 
-def _element(part: Batch, batches: TrainingBatches, rank: int, ranks: int) -> dict[str, Any]:
+def _element(
+    part: Batch, batches: TrainingBatches, rank: int, ranks: int, update: int
+) -> dict[str, Any]:
     """What one rank computes of a part of a global batch."""
     own = piece_of(part, rank, ranks)
     given = own.arguments()
@@ -135,6 +139,7 @@ def _element(part: Batch, batches: TrainingBatches, rank: int, ranks: int) -> di
         batches.settings.parts,
         sum(piece_of(part, each, ranks).predicted > 0 for each in range(ranks)),
         mark_of(batches.tasks),
+        update,
     )
     return {**{name: given.get(name, absent) for name in NAMES}, _ABOUT: np.array(about, np.int64)}
 
@@ -181,7 +186,7 @@ def passes_of(element: Any, strategy: tf.distribute.Strategy, tasks: Sequence[Ta
     for each in element:
         local = {name: strategy.experimental_local_results(x) for name, x in each.items()}
         about = np.stack([np.asarray(x) for x in local.pop(_ABOUT)])
-        task, _, of_all, tokens, parts, labelled, mark = map(int, about[0])
+        task, _, of_all, tokens, parts, labelled, mark, update = map(int, about[0])
         if mark != mark_of(tasks):
             raise ConfigError(
                 "the dataset is of other tasks than the model's, or of the same in another order: "
@@ -192,5 +197,5 @@ def passes_of(element: Any, strategy: tf.distribute.Strategy, tasks: Sequence[Ta
             {name: x[at] for name, x in local.items() if x[at].shape[1] > 0} for at in devices
         ]
         labels = about[:, 1].tolist()
-        found.append(Pass(task, tensors, labels, of_all, tokens, parts, labelled))
+        found.append(Pass(task, tensors, labels, of_all, tokens, parts, labelled, update))
     return found

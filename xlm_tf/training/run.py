@@ -130,6 +130,7 @@ class TrainingRun:
 
     def _next(self) -> Update:
         if self._reader is None:
+            self.whole.updates.check_variables()
             dataset = dataset_of(
                 self.batches, self.update, accumulate=self.accumulate, strategy=self.strategy
             )

@@ -61,6 +61,7 @@ class Updates:
         variables: Those that are trained.
         workers, rank: Processes that share the model, and which of them this is.
         tokens: Read so far, by all devices of all processes.
+        last: The update whose batches were the last, by their dataset; -1: there was none.
         updates_before: Those that the optimizer counts and this run did not make.
 
     Raises:
@@ -74,6 +75,7 @@ class Updates:
         self.clip_grad_norm, self.mean_of_ranks = clip_grad_norm, mean_of_ranks
         self.strategy: tf.distribute.Strategy = whole.distribute_strategy
         self.tokens = self.updates_before = 0
+        self.last = -1
         self.workers, self.rank = _workers_and_rank(self.strategy)
         self.variables = list(whole.trainable_variables)
         self.scales_loss = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -101,6 +103,12 @@ class Updates:
                     f"the {what} was made outside the scope of the strategy that trains: make "
                     "model, WithObjectives and optimizer all within strategy.scope()."
                 )
+        if hasattr(self.inner_optimizer, "optimizers"):
+            raise ConfigError(
+                f"the optimizer is a {type(self.inner_optimizer).__name__}, whose parts would sum "
+                "gradients over devices once more, and need those of all variables at every "
+                "update: give one optimizer."
+            )
         if self.inner_optimizer.gradient_accumulation_steps:
             raise ConfigError(
                 "the optimizer accumulates gradients (gradient_accumulation_steps), of which tasks "
@@ -117,6 +125,15 @@ class Updates:
         is_half = self.whole.model.compute_dtype == "float16"
         if is_half and not tf.config.list_logical_devices("GPU"):
             raise ConfigError("float16 trains on GPUs alone: choose bfloat16 on this CPU.")
+
+    def check_variables(self) -> None:
+        """Raise `ConfigError` if what is to be trained is no longer what the updates change."""
+        if [*map(id, self.whole.trainable_variables)] != [*map(id, self.variables)]:
+            raise ConfigError(
+                "the variables that are to be trained are others than before: since the model was "
+                "compiled, resizing or pruning replaced some, or some were frozen or set free. "
+                "Compile it again, with a new optimizer (or make a new TrainingRun)."
+            )
 
     # -- one update ----------------------------------------------------------------------------
 
@@ -148,6 +165,7 @@ class Updates:
         self._apply(summed, norm)
         tokens = sum(each.tokens for each in passes)
         self.tokens += tokens
+        self.last = passes[0].update
         return Made(sums, tokens, float(norm) / scale)
 
     def _weights(self, each: Pass, passes: Sequence[Pass]) -> list[float]:

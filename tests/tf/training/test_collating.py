@@ -89,3 +89,5 @@ def test_what_is_refused() -> None:
         collated_dataset([], collator)
     with pytest.raises(InputError, match="batch_size is 0"):
         collated_dataset(rows(), collator, batch_size=0)
+    with pytest.raises(InputError, match="one mapping of input_ids: expected a list"):
+        collated_dataset({"input_ids": [[1, 14, 1]]}, collator)  # type: ignore[arg-type]

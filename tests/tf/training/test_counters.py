@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from xlm_core.errors import CheckpointError, ConfigError, XLMWarning
-from xlm_tf.training import CheckpointCallback
+from xlm_tf.training import CheckpointCallback, EvaluationCallback
 from xlm_tf.training.counters import count_on, counted
 
 Stopping = keras.callbacks.EarlyStopping
@@ -41,6 +41,21 @@ def test_numbers_and_best_weights_go_on() -> None:
     assert after[2].best_weights is None
 
 
+def test_what_else_keras_counts() -> None:
+    """Averages that stand in the model's place, and updates since a file was saved."""
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    saving = keras.callbacks.ModelCheckpoint("x.keras", save_freq=1500)
+    swap._ema_weights_in_model, saving._batches_seen_since_last_saving = True, 1000
+    numbers, tensors = counted([swap, saving])
+    others = [
+        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
+        keras.callbacks.ModelCheckpoint("x.keras", save_freq=1500),
+    ]
+    count_on(others, json.loads(json.dumps(numbers)), tensors, "run")
+    assert others[0]._ema_weights_in_model
+    assert others[1]._batches_seen_since_last_saving == 1000
+
+
 def test_what_does_not_go_together() -> None:
     callbacks = three()
     [name, _] = counted(callbacks)[0]
@@ -54,6 +69,13 @@ def test_what_does_not_go_together() -> None:
         count_on(three(), {}, tensors, "run")
     with pytest.warns(XLMWarning, match="a run that EarlyStopping had ended"):
         count_on(callbacks, {name: {"stopped_epoch": 3}}, {}, "run")
+    best = keras.callbacks.ModelCheckpoint(
+        "x.keras", monitor="valid_mlm_ppl", mode="min", save_best_only=True
+    )
+    EvaluationCallback("valid", {}).stand_beside([best])
+    EvaluationCallback("test", {}, every=2).stand_beside([best])
+    with pytest.raises(ConfigError, match="there is one every 2 epochs alone"):
+        EvaluationCallback("valid", {}, every=2).stand_beside([best])
     batches: Any = None
     checkpoint = CheckpointCallback("run", batches)
     checkpoint.stand_beside([*callbacks, checkpoint])

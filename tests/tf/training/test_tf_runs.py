@@ -166,6 +166,36 @@ def test_a_fit_that_had_ended_restores_the_best_weights_again(folder: Path, tmp_
         np.testing.assert_array_equal(array, best[name], name)
 
 
+@pytest.mark.parametrize("change", ["resized", "frozen"])
+@pytest.mark.parametrize("by_fit", [False, True])
+def test_variables_that_are_others_than_before_are_refused(
+    folder: Path, change: str, by_fit: bool
+) -> None:
+    run = small_run(folder, tasks=MLM, config=ONE_LAYER)
+    model = run.whole.model
+    if change == "resized":
+        model.resize_token_embeddings(model.config.vocab_size + 1)
+    else:
+        model.transformer.trainable = False
+    data = dataset_of(run.batches)
+    fit = functools.partial(run.whole.fit, data, steps_per_epoch=1, verbose=0)
+    with pytest.raises(ConfigError, match=r"to be trained are others than before.*Compile it"):
+        fit() if by_fit else list(run.updates(1))
+
+
+def test_a_checkpoint_counts_the_updates_that_were_made(folder: Path, tmp_path: Path) -> None:
+    """Each `fit` begins its dataset anew: a second one has to be given where the first ended."""
+    run = small_run(folder, tasks=MLM, config=ONE_LAYER)
+    checkpoint = CheckpointCallback(tmp_path / "run", run.batches)
+    options: dict[str, Any] = {"steps_per_epoch": 2, "callbacks": [checkpoint], "verbose": 0}
+    data = dataset_of(run.batches)
+    run.whole.fit(data, **options)
+    with pytest.raises(ConfigError, match=r"batches of update 0, and 2 updates were made"):
+        run.whole.fit(data, **options, epochs=2, initial_epoch=1)
+    run.whole.fit(dataset_of(run.batches, checkpoint.update), **options, epochs=2, initial_epoch=1)
+    assert checkpoint.update == 4
+
+
 def test_words_are_counted_where_that_is_given(folder: Path) -> None:
     run = small_run(folder, tasks=tasks_of("clm", ["en"]), config=ONE_LAYER)
     [task] = run.batches.tasks
@@ -335,6 +365,17 @@ def test_half_precision(folder: Path) -> None:
     if not tf.config.list_logical_devices("GPU"):
         with pytest.raises(ConfigError, match="float16 trains on GPUs alone"):
             small_run(folder, tasks=MASKED_TASKS, config=ONE_LAYER, dtype="mixed_float16")
+
+
+def test_optimizers_for_parts_are_refused(folder: Path) -> None:
+    """Those of Keras would sum over devices once more, and want all gradients at every update."""
+    whole = small_run(folder, tasks=MLM, config=ONE_LAYER).whole
+    optimizers = keras.optimizers
+    parts = optimizers.MultiOptimizer(
+        optimizers.OptimizerMap(optimizers.SGD(0.1), {"transformer": optimizers.Adam(0.1)})
+    )
+    with pytest.raises(ConfigError, match=r"the optimizer is a MultiOptimizer.*give one optimizer"):
+        whole.compile(parts)
 
 
 def test_what_cannot_be_is_refused(folder: Path) -> None:
