@@ -104,6 +104,7 @@ ONLY_TORCH: dict[str, str] = {
         ),
         "transformers' TensorFlow models have none",
     ),
+    "language_model.XLMWithLMHeadModel._get_name": "asked by transformers' Trainer",
     "language_model._tie_again": "a Keras layer is handed the shared matrix",
     "language_model.WithOutputLayer._apply": "as above",
     "model.XLMModel._embeddings_dtype": "a Keras model has a dtype of its own",

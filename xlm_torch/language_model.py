@@ -252,6 +252,11 @@ class XLMWithLMHeadModel(GenerationMixin, WithOutputLayer, XLMModelWithHead):
         self._add_output(config)
         self.post_init()
 
+    def _get_name(self) -> str:
+        # transformers' Trainer shifts the labels that it smooths (label_smoothing_factor) if this
+        # is "XLMWithLMHeadModel", of masked models too. Here labels are never shifted.
+        return f"xlm_torch.{super()._get_name()}"
+
     def forward(
         self,
         input_ids: Tensor | None = None,

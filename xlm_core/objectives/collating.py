@@ -172,6 +172,13 @@ class Collator:
             "position_ids": np.pad(positions, sides, mode="edge"),
         }
         if self.config.n_langs > 1:
+            for at, each in enumerate(examples):
+                if each.langs is not None and each.decoder_langs is None:
+                    raise InputError(
+                        f"example {at} has langs, and no decoder_langs, the language of its "
+                        "translation: give both or none. transformers' Trainer keeps "
+                        "decoder_langs with remove_unused_columns=False."
+                    )
             one, two = (self._of_sentences(examples, which) for which in (0, 1))
             batch["langs"] = np.where(np.pad(is_second, sides, mode="edge"), two, one)
         return batch

@@ -71,6 +71,10 @@ class Schedule:
         if not tasks:
             raise ConfigError("there is no task: give languages for clm, mlm, tlm or mt.")
         check_different(tasks)
+        if not isinstance(parts, int) or parts < 1:
+            raise ConfigError(f"parts is {parts!r}: expected a positive whole number.")
+        if missing := [task.name for task in tasks if task not in sentences]:
+            raise ConfigError(f"sentences lacks {', '.join(missing)}: say how many each task has.")
         self.tasks, self.parts, self.seed = tuple(tasks), parts, seed
         kinds = [
             [task for task in tasks if task.objective in objectives and task.is_stream == single]

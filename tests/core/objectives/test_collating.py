@@ -205,7 +205,12 @@ def test_languages_of_examples() -> None:
         ("mt", {"input_ids": [14], "labels": [-100, 30]}, "has the id -100"),
         ("mt", {"input_ids": [14], "labels": [30] * 16}, "needs 17 positions"),
         ("tlm", {"input_ids": [14], "labels": [30] * 15}, "needs 17 positions"),
-        ("tlm", {"input_ids": [14, 15], "labels": [30], "langs": [0, 1]}, "several languages"),
+        (
+            "tlm",
+            {"input_ids": [14, 15], "labels": [30], "langs": [0, 1], "decoder_langs": 1},
+            "several languages",
+        ),
+        ("tlm", {"input_ids": [14], "labels": [30], "langs": 1}, "no decoder_langs.*Trainer keeps"),
     ],
 )
 def test_examples_that_are_refused(objective: str, example: Any, message: str) -> None:
@@ -235,6 +240,8 @@ def test_collators_and_lists_that_are_refused() -> None:
         collator().arrays({"input_ids": [[1, 14]]})
     with pytest.raises(InputError, match="no example"):
         collator().arrays([])
+    with pytest.raises(InputError, match=r"no decoder_langs.*remove_unused_columns=False"):
+        collator("tlm", languages=()).arrays([{"input_ids": [14], "labels": [15], "langs": 1}])
     with pytest.raises(InputError, match=r"has no langs, and the model has 2 languages"):
         collator(languages=()).arrays([[1, 14]])
     Collator(config("mt").part("encoder"), "mlm", "en").arrays([[1, 14]])

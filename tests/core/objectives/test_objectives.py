@@ -403,6 +403,18 @@ def test_impossible_settings_are_refused(given: dict[str, Any], words: str) -> N
         ObjectiveSettings(**given)
 
 
+def test_impossible_schedules_and_evaluations_are_refused() -> None:
+    tasks = tasks_of("mlm", ["en", "fr"])
+    with pytest.raises(ConfigError, match=r"sentences lacks MLM-fr"):
+        Schedule(tasks, {tasks[0]: 3})
+    for parts in (0, 1.5):
+        with pytest.raises(ConfigError, match=rf"parts is {parts}: expected a positive whole"):
+            Schedule(tasks, dict.fromkeys(tasks, 3), parts=parts)
+    for name, value in (("every", 0), ("every", 1.5), ("every", None), ("most_pairs", 2.5)):
+        with pytest.raises(ConfigError, match=rf"{name} is {value}: expected a positive whole"):
+            EvaluationBatches(XLMConfig(), **{name: value})
+
+
 def test_impossible_tasks_are_refused(corpora: dict[str, Corpus]) -> None:
     with pytest.raises(ConfigError, match="mlm of '': expected the name of a language"):
         tasks_of("mlm", [""])

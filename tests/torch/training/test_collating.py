@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,28 @@ def test_trainer(tmp_path: Path, objective: str) -> None:
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert losses[-1] < losses[0]
     assert np.isfinite(trainer.evaluate()["eval_loss"])
+
+
+@pytest.mark.parametrize("module", ["xlm_torch", "xlm_torch.for_transformers"])
+def test_labels_that_trainer_smooths_are_not_shifted(tmp_path: Path, module: str) -> None:
+    """It shifts those of classes that are causal by the table of their names."""
+    kind = importlib.import_module(module).XLMWithLMHeadModel
+    model = kind(XLMConfig(**SIZES, **LANGS)).eval()
+    batch = ObjectiveCollator(model.config, "mlm", "fr", seed=0)(rows())
+    trainer = transformers.Trainer(
+        model=model,
+        args=transformers.TrainingArguments(
+            output_dir=str(tmp_path), label_smoothing_factor=0.1, report_to=[], use_cpu=True
+        ),
+        train_dataset=rows(),  # type: ignore[arg-type]
+    )
+    with torch.no_grad():
+        logits = model(**{name: x for name, x in batch.items() if name != "labels"})["logits"]
+        found = trainer.compute_loss(model, {**batch})
+    expected = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), batch["labels"].flatten(), label_smoothing=0.1
+    )
+    torch.testing.assert_close(found, expected)
 
 
 def test_seq2seq_trainer(tmp_path: Path) -> None:
