@@ -77,7 +77,8 @@ def effort_of(options: argparse.Namespace) -> Effort:
 def chosen(options: argparse.Namespace, table_of_rows: tuple[Row, ...]) -> list[Row]:
     """The rows that are named, else all; in a quick run, all but the long ones."""
     if options.family:
-        table_of_rows = tuple(of_family(row, options.family) for row in table_of_rows)
+        of_one = (of_family(row, options.family) for row in table_of_rows)
+        table_of_rows = tuple(row for row in of_one if row.lanes)
     if options.rows:
         return [row for row in table_of_rows if row.name in options.rows]
     return [row for row in table_of_rows if not (options.quick and row.long)]

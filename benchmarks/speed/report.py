@@ -117,7 +117,9 @@ def times(result: RowResult, lane: LaneResult) -> str:
         task = result.row.task
         tokens = round(task.batch * task.length * task.filled)
         parts.append(f"{tokens / lane.median:.0f} tokens/s")
-        parts.append(f"input {lane.details['input'] / lane.median:.1%}")
+        reads = lane.details["input"] / lane.median
+        verdict = f" (below 5%: {'met' if reads < 0.05 else 'NOT met'})" if lane.ours else ""
+        parts.append(f"input {reads:.1%}{verdict}")
     parts.append(f"error {error:.1e}" if error is not None else "")
     parts.append(f"rms {lane.rms:.1e}" if lane.rms is not None else "")
     parts.append(f"peak {lane.peak_mb:.0f} MB" if lane.peak_mb else "")
