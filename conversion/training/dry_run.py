@@ -22,7 +22,7 @@ from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.data import TrainingData
 
-# Global batches that are looked at, updates that are measured at least, and made at most.
+# Global batches that are looked at at least, updates that are measured at least, and made at most.
 _LOOKED_AT, _MEASURED, _MOST_UPDATES = 20, 3, 40
 _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 # Numbers that a layer keeps of each token for the way back, in widths of the model: what goes into
@@ -208,8 +208,9 @@ def measured(parts: RunParts) -> tuple[float, float]:
         update = next(updates)
         seconds = time.perf_counter() - begin
         mixture = frozenset(kinds[name] for name in update.losses)
-        if mixture not in seen:
+        if mixture not in seen:  # whole iterations begin behind the last of the firsts
             seen.add(mixture)
+            times, operations = [], []
             continue
         times.append(seconds)
         operations.append(operations_of(update, parts.model_config))
@@ -232,11 +233,13 @@ class _Largest:
 def _first_batches(parts: RunParts) -> tuple[list[Shapes], float, _Largest]:
     """Shapes of each task's batches, tokens an update, and the largest pass."""
     found: dict[str, list[Batch]] = {task.name: [] for task in parts.config.tasks}
-    for step in range(_LOOKED_AT):
+    iteration = len(parts.batches.schedule.slots)
+    looked_at = -(-_LOOKED_AT // iteration) * iteration  # whole ones: their steps differ
+    for step in range(looked_at):
         for batch in parts.batches.global_batch(step):
             found[batch.task.name].append(batch)
     whole = [batch for batches in found.values() for batch in batches]
-    each = sum(batch.tokens for batch in whole) / _LOOKED_AT * parts.config.optimizer.accumulate
+    each = sum(batch.tokens for batch in whole) / looked_at * parts.config.optimizer.accumulate
     # Each rank has its rows of every part, one after the other.
     own = [batch.rows(*pieces(len(batch), parts.engine.ranks)[-1]) for batch in whole]
     largest = _Largest(max(batch.tokens for batch in own), max(batch.predicted for batch in own))

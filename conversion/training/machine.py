@@ -17,8 +17,9 @@ def operations_of(update: Update, config: XLMConfig) -> float:
     """Floating-point operations of an update's products with weights, there and back.
 
     Each token goes through the weights of its layers, each label through the output layer, each
-    weight is multiplied with three times, and a product is two operations. What attention computes
-    between positions is left out (of 256 tokens and a width of 1,024, a twenty-fifth).
+    weight is multiplied with three times, and a product is two operations. Behind the keys and
+    values of the last layer, language models compute labelled positions alone. What attention
+    computes between positions is left out (of 256 tokens and a width of 1,024, a twenty-fifth).
     """
     width = config.emb_dim
     encoder = 12 * width * width * (config.encoder_layers or config.n_layers)
@@ -28,7 +29,10 @@ def operations_of(update: Update, config: XLMConfig) -> float:
         (encoder + decoder) / 2 if name.startswith("MT") else encoder for name in update.losses
     ]
     mean = sum(layers) / max(len(layers), 1)
-    return 6.0 * (mean * update.tokens + width * config.vocab_size * update.predicted)
+    modelling = sum(not name.startswith("MT") for name in update.losses) / max(len(layers), 1)
+    skipped = 10 * width * width * modelling * max(update.tokens - update.predicted, 0)
+    products = mean * update.tokens - skipped + width * config.vocab_size * update.predicted
+    return 6.0 * products
 
 
 def fastest_of_all(engine: Engine, framework: str, library: Any, precision: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -16,10 +17,12 @@ from conversion.training.page import PAGE, write_curves
 from conversion.training.setup import RunParts, set_up
 from conversion.training.signals import StopSignals
 from conversion.training.terminal import Shown
+from xlm_core.errors import ConfigError
 from xlm_core.objectives.sources import pair_of
 from xlm_core.training.checkpoints import CONFIG, RunFolder
-from xlm_core.training.config import TrainingConfig
+from xlm_core.training.config import TrainingConfig, read_file
 from xlm_core.training.data import TrainingData
+from xlm_core.training.engine import Engine
 from xlm_core.training.evaluating import evaluate
 from xlm_core.training.events import Begun, Ended, Event, Failed
 from xlm_core.training.figures import figure_name
@@ -60,7 +63,8 @@ def pretrain(
         XLMError: If something is missing, does not go together, or goes wrong on the way.
     """
     file = Path(config_file)
-    config = TrainingConfig.from_toml(file)
+    content = read_file(file)  # once: it may be a pipe, or change while the model is made
+    config = TrainingConfig.from_bytes(content, str(file))
     folder = RunFolder(config.output, keep=config.duration.keep)
     folder.check_free()  # before a model takes memory from the run that goes on there
     found = folder.check(config, resume=resume)
@@ -68,12 +72,14 @@ def pretrain(
     parts = set_up(config, data, framework_of(framework), resumed=found)
     engine = parts.engine
     folder = RunFolder(config.output, keep=config.duration.keep, add_to_model=parts.add_tokenizer)
-    engine.of_all_ranks(0.0)  # all have checked the folder: now it may change
+    identity = parts.identity()
+    # All have checked the folder: now it may change.
+    _check_alike(engine, config, identity, None if found is None else found.name)
     with ExitStack() as closing:
 
         def begin() -> None:
             closing.enter_context(folder.held())
-            folder.begin(file, config, resume=resume)
+            folder.begin(file, config, resume=resume, content=content)
 
         write_on_main(engine, begin)
         checkpoint = folder.newest()
@@ -104,9 +110,31 @@ def pretrain(
             passes=parts.passes,
             entropies=parts.entropies() if engine.is_main else {},
             stop=stop,
-            identity=parts.identity(),
+            identity=identity,
         )
         return loop.run(checkpoint)
+
+
+# What of a configuration decides how a run goes; paths may be others on another machine.
+_ALIKE = (
+    *("seed", "precision", "parallel", "model", "objectives"),
+    *("batches", "optimizer", "duration", "stopping"),
+)
+
+
+def _check_alike(
+    engine: Engine, config: TrainingConfig, identity: Mapping[str, object], checkpoint: str | None
+) -> None:
+    """Raise `ConfigError` on every rank unless all do the same, from the same checkpoint."""
+    own = {name: getattr(config, name) for name in _ALIKE}
+    for what, value in (
+        ("configurations", own),
+        ("texts or vocabularies", identity),
+        ("checkpoints to go on from (output has to be one folder for all)", checkpoint),
+    ):
+        digest = hashlib.sha256(repr(value).encode()).hexdigest()[:12]  # which a float holds
+        if len({*engine.of_all_ranks(float(int(digest, 16)))}) > 1:
+            raise ConfigError(f"the processes of this run have different {what}.")
 
 
 class _Evaluation:

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from xlm_core.errors import CheckpointError, ConfigError, XLMError
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.engine import Engine
 from xlm_core.training.locking import check_unlocked, locked
+from xlm_core.training.main_rank import write_on_main
 from xlm_core.whole_files import folder_written_whole, written_whole
 
 CONFIG, LOCK = "config.toml", ".lock"
@@ -94,13 +95,20 @@ class RunFolder:
         Every rank calls it.
         """
         target = self.path / name
-        if not engine.is_main:
-            engine.save_model(target)
-            return target
-        with _full_disks_are_os_errors(), folder_written_whole(target) as temporary:
-            engine.save_model(temporary)
-            if self._add_to_model is not None:
-                self._add_to_model(temporary)
+        with _full_disks_are_os_errors(), ExitStack() as unfinished:
+            found = [target]
+
+            def begin() -> None:
+                found[0] = unfinished.enter_context(folder_written_whole(target))
+
+            def finish() -> None:
+                if self._add_to_model is not None:
+                    self._add_to_model(found[0])
+                unfinished.close()  # the folder gets its name
+
+            write_on_main(engine, begin)
+            engine.save_model(found[0])
+            write_on_main(engine, finish)
         return target
 
     # -- one run at a time -----------------------------------------------------------------------
@@ -124,13 +132,21 @@ class RunFolder:
 
     # -- the whole -------------------------------------------------------------------------------
 
-    def begin(self, config_file: Path, config: TrainingConfig, *, resume: bool) -> Path | None:
+    def begin(
+        self,
+        config_file: Path,
+        config: TrainingConfig,
+        *,
+        resume: bool,
+        content: bytes | None = None,
+    ) -> Path | None:
         """Make the folder, or find where the run in it stopped; for one rank alone.
 
         Args:
             config_file: Copied into the folder.
             config: What it says.
             resume: Whether to go on, if the folder holds a run.
+            content: What `config` was read from; None: what the file holds now.
 
         Returns:
             The checkpoint to go on from.
@@ -148,7 +164,7 @@ class RunFolder:
         kept = self.path / CONFIG
         if not (kept.exists() and kept.samefile(config_file)):
             with written_whole(kept) as temporary:
-                temporary.write_bytes(config_file.read_bytes())
+                temporary.write_bytes(config_file.read_bytes() if content is None else content)
         # Behind the file: without it, a folder that is not empty is none of a run.
         self.checkpoints.mkdir(exist_ok=True)
         return newest

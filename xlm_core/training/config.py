@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from xlm_core.errors import ConfigError, nearest
 from xlm_core.objectives import ObjectiveSettings, Task, tasks_of
+from xlm_core.objectives.settings import LARGEST
 from xlm_core.objectives.tasks import DASHES, check_different
 from xlm_core.training.figures import figure_name
 
@@ -93,8 +94,10 @@ class OptimizerSettings:
         _number("optimizer.eps", self.eps, above=0)
         for name in ("weight_decay", "warmup_init_lr", "clip_grad_norm"):
             _number(f"optimizer.{name}", getattr(self, name))
-        _positive("optimizer.warmup_updates", self.warmup_updates)
-        _positive("optimizer.accumulate", self.accumulate)
+        for name in ("warmup_updates", "accumulate"):
+            _positive(f"optimizer.{name}", number := getattr(self, name))
+            if number > LARGEST:
+                raise ConfigError(f"optimizer.{name} is {number}: expected at most {LARGEST}.")
         numbers = [beta for beta in self.betas if type(beta) in (int, float) and 0 <= beta < 1]
         if len(self.betas) != 2 or len(numbers) != 2:
             raise ConfigError(
@@ -235,11 +238,17 @@ class TrainingConfig:
                 f"seed is {self.seed}: expected a whole number from 0 to {LARGEST_SEED}."
             )
         for name in ("output", "tokenizer"):
-            if not getattr(self, name):
-                raise ConfigError(f"{name} is empty: expected the path of a folder.")
+            if not (path := getattr(self, name)) or "\0" in path:
+                found = repr(path) if path else "empty"
+                raise ConfigError(f"{name} is {found}: expected the path of a folder.")
         tasks = self.tasks  # which refuses what is none
         if not tasks:
             raise ConfigError("objectives names no language: give some for clm, mlm or mt.")
+        if {"clm", "mt"} <= {task.objective for task in tasks}:
+            raise ConfigError(
+                "objectives has clm and mt: an encoder-decoder is trained on mlm and mt. Train a "
+                "decoder on clm in a run of its own, and give it as start.decoder."
+            )
         started = [n for n in ("model", "encoder", "decoder") if getattr(self.start, n) is not None]
         if "model" in started and len(started) > 1:
             raise ConfigError(
@@ -349,16 +358,27 @@ class TrainingConfig:
             ConfigError: If it cannot be read, has unknown keys, or impossible values.
         """
         path = Path(path)
+        return cls.from_bytes(read_file(path), str(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, what: str) -> TrainingConfig:
+        """As `from_toml`, of a file that was read; `what` names it in messages."""
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
+            values = tomllib.loads(content.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, thousands of digits
-            raise ConfigError(f"{path} is no TOML: {error}.") from error
+            raise ConfigError(f"{what} is no TOML: {error}.") from error
         try:
             return _section(cls, values, "")
         except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from error
+            raise ConfigError(f"{what}: {error}") from error
+
+
+def read_file(path: Path) -> bytes:
+    """What a file holds; raises `ConfigError` if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def _section(kind: type[Section], values: Mapping[str, Any], where: str) -> Section:

@@ -6,6 +6,7 @@ import csv
 import datetime
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from xlm_core.containers.event_files import EventFile
@@ -115,7 +116,8 @@ class LineLog:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):  # what could not be written was told when it was
+            self._file.close()
 
 
 class TableLog:
@@ -148,7 +150,8 @@ class TableLog:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):  # what could not be written was told when it was
+            self._file.close()
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -196,7 +199,8 @@ class EventLog:
 
     def close(self) -> None:
         """Close the file."""
-        self._events.close()
+        with suppress(OSError):  # what could not be written was told when it was
+            self._events.close()
 
 
 def _tagged(numbers: Mapping[str, float]) -> dict[str, float]:

@@ -49,7 +49,8 @@ class Sums:
     Attributes:
         updates, tokens, seconds: Their number, what they read, how long they took.
         losses, times: By task: the sum of its losses, and the number of updates that it was in.
-        norm: Of the gradients' norms.
+        norm, norms: Of the gradients' norms, and their number. Those of updates that float16 left
+            out are not finite and do not count.
     """
 
     updates: int = 0
@@ -58,13 +59,16 @@ class Sums:
     losses: dict[str, float] = field(default_factory=dict)
     times: dict[str, int] = field(default_factory=dict)
     norm: float = 0.0
+    norms: int = 0
 
     def add(self, update: Update, seconds: float) -> None:
         """Add an update."""
         self.updates += 1
         self.tokens += update.tokens
         self.seconds += seconds
-        self.norm += update.gradient_norm or 0.0
+        if update.gradient_norm is not None and math.isfinite(update.gradient_norm):
+            self.norm += update.gradient_norm
+            self.norms += 1
         for name, loss in update.losses.items():
             self.losses[name] = self.losses.get(name, 0.0) + loss
             self.times[name] = self.times.get(name, 0) + 1
@@ -114,6 +118,7 @@ class Loop:
         self._since = 0.0
         self._saved: Path | None = None
         self._evaluated: int | None = None
+        self._warned = False  # of losses that do not fall: once in the whole run
 
     # -- the run -----------------------------------------------------------------------------------
 
@@ -150,10 +155,11 @@ class Loop:
                     self._log()
                 if duration.is_due("evaluate_every", before, now):
                     self._make_figures()
+                is_over = self._is_done() or self.stopping.is_over
+                if is_over and _LEAST_COMPARED <= self._compared.updates < _COMPARED:
+                    self._judge()  # before a checkpoint, which knows whether it was said
                 if duration.is_due("save_every", before, now):
                     self._save()
-            if _LEAST_COMPARED <= self._compared.updates < _COMPARED:
-                self._judge()
             evaluated = bool(duration.evaluate_every) and self._evaluated != engine.update
             if evaluated:
                 self._make_figures()
@@ -193,7 +199,7 @@ class Loop:
                 seconds=self._elapsed(),
                 losses={name: means[name] for name in self._tasks if name in means},
                 learning_rate=self._learning_rate,
-                gradient_norm=sums.norm / max(sums.updates, 1) if clips else None,
+                gradient_norm=sums.norm / sums.norms if clips and sums.norms else None,
                 tokens_per_second=sums.tokens / max(sums.seconds, 1e-9),
                 passes=dict(self._passes(engine.update)) if self._passes else {},
             )
@@ -244,9 +250,15 @@ class Loop:
         if self._compared.updates == _COMPARED:
             self._judge()
 
-    def _begin_of_comparing(self) -> int:
+    def _warmup_left(self) -> int:
+        """Updates of the warm-up that this run makes itself."""
         settings = self.config.optimizer
-        return settings.warmup_updates if settings.name == "adam_inverse_sqrt" else 1000
+        if settings.name != "adam_inverse_sqrt":
+            return 0
+        return max(settings.warmup_updates - self.engine.updates_before, 0)
+
+    def _begin_of_comparing(self) -> int:
+        return self._warmup_left() or 1000
 
     def _judge(self) -> None:
         """Warn if the losses that were looked at are no better."""
@@ -256,11 +268,12 @@ class Loop:
             for name, loss in self._compared.means().items()
             if loss >= self._entropies.get(name, math.inf)
         }
-        if high:
+        if high and not self._warned:
+            self._warned = True
             found = ", ".join(f"{name} {a:.2f} (entropy {b:.2f})" for name, (a, b) in high.items())
             tokens = self._compared.tokens / self._compared.updates
             warm = f", after {begin:,} updates"
-            if settings.name == "adam_inverse_sqrt":
+            if self._warmup_left():
                 warm += " of warm-up (optimizer.warmup_updates)"
             self._tell(
                 Warned(
@@ -282,6 +295,7 @@ class Loop:
             "compared": asdict(self._compared),
             "seconds": self._elapsed(),
             "evaluated": self._evaluated,
+            "warned": self._warned,
         }
         self._saved = self.folder.save(self.engine, state)
         self._tell(Saved(self._saved, self.engine.update))
@@ -295,6 +309,7 @@ class Loop:
         try:
             self._interval, self._compared = Sums(**state["interval"]), Sums(**state["compared"])
             self._seconds, self._evaluated = float(state["seconds"]), state["evaluated"]
+            self._warned = bool(state.get("warned"))
             if state["criterion"] == self.stopping.figure:
                 self.stopping.resume(state["stopping"])
         except (KeyError, TypeError, ValueError) as error:

@@ -123,8 +123,9 @@ class TrainingRun:
         check_learning_rate(learning_rate)
         with_objectives = WithObjectives(model, batches.tasks).train()
         if accelerator is None:
-            # One process exchanges no gradients.
-            unused = _started() > 1 and leaves_unused(with_objectives, batches.tasks)
+            # One process alone exchanges no gradients; by a launcher, on a CPU, it has a copy too.
+            launched = _started() > 1 or os.environ.get("LOCAL_RANK", "-1") != "-1"
+            unused = launched and leaves_unused(with_objectives, batches.tasks)
             accelerator = accelerator_of(precision, find_unused_parameters=unused)
             if precision == "float64" and model.dtype != torch.float64:
                 raise ConfigError(

@@ -23,7 +23,7 @@ from conversion.cli import main
 from conversion.training import dry_run, pretrain
 from conversion.training.dry_run import measured
 from conversion.training.machine import fastest_product, operations_of
-from tests.support.small_run import CAUSAL, OF_PAIRS, write_config, write_texts
+from tests.support.small_run import CAUSAL, MASKED, OF_PAIRS, write_config, write_texts
 from xlm_core import XLMConfig, XLMTokenizer
 from xlm_core.corpus import Corpus, CorpusWriter
 from xlm_core.errors import CheckpointError, XLMError
@@ -222,6 +222,39 @@ def test_a_dry_run_measures_no_first_update() -> None:
     assert operations > 0
 
 
+def test_a_dry_run_measures_whole_iterations() -> None:
+    """Translation takes longer than other tasks, and stands last in each iteration."""
+    tasks = (*tasks_of("mlm", ["en", "fr"]), *tasks_of("mt", ["en-fr"]))
+    tokens = {"MLM-en": 10, "MLM-fr": 10, "MT-en-fr": 40}
+    made = [
+        SimpleNamespace(losses={name: 1.0}, tokens=each, predicted=each)
+        for name, each in tokens.items()
+    ]
+    config = XLMConfig(vocab_size=10, emb_dim=4, n_layers=1, n_heads=1)
+    parts: Any = SimpleNamespace(
+        config=SimpleNamespace(tasks=tasks, optimizer=SimpleNamespace(accumulate=1)),
+        batches=SimpleNamespace(schedule=SimpleNamespace(slots=[None] * 3)),
+        engine=SimpleNamespace(updates=lambda: itertools.cycle(made)),
+        model_config=config,
+    )
+    seconds, operations = measured(parts)
+    assert operations == pytest.approx(sum(operations_of(each, config) for each in made) / 3)
+    assert seconds < 0.01
+
+
+def test_a_file_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a pipe gives, and the rest of a file that changes while a model is made."""
+    content = write_config(folder, MASKED).read_bytes()
+    reads, writes = os.pipe()
+    with os.fdopen(writes, "wb") as pipe:
+        pipe.write(content)
+    try:
+        pretrain(Path(f"/dev/fd/{reads}"))
+    finally:
+        os.close(reads)
+    assert (folder / "run" / "config.toml").read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -304,7 +337,7 @@ def test_nan_ends_a_run_and_keeps_its_checkpoint(
 def test_a_share_of_the_machine_is_counted() -> None:
     config = XLMConfig(vocab_size=100, emb_dim=8, n_layers=2, n_heads=2)
     update = Update(0, {"MLM-en": 1.0}, 3, 10, 0.1, None)
-    assert operations_of(update, config) == 6 * (2 * 12 * 64 * 10 + 8 * 100 * 3)
+    assert operations_of(update, config) == 6 * (2 * 12 * 64 * 10 - 10 * 64 * 7 + 8 * 100 * 3)
     mt = Update(0, {"MT-en-fr": 1.0}, 3, 10, 0.1, None)
     assert operations_of(mt, config) == 6 * (2 * 14 * 64 * 10 + 8 * 100 * 3)
     assert fastest_product("torch", torch, "float32") > 1e8

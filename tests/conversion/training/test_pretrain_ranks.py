@@ -11,10 +11,44 @@ import pytest
 import torch
 
 from conversion.training import pretrain
-from tests.support.small_run import MASKED, write_config, write_texts
+from tests.support.small_run import MASKED, OF_PAIRS, write_config, write_texts
 from xlm_torch import XLMWithLMHeadModel
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+def torchrun(folder: Path, processes: int, *command: str) -> subprocess.CompletedProcess[str]:
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.run(
+        [sys.executable, *launch, *command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def test_one_process_of_a_launcher_trains_tasks_of_other_parts(tmp_path: Path) -> None:
+    """Accelerate gives it a DistributedDataParallel, which wants to know of unused parameters."""
+    write_texts(tmp_path)
+    file = write_config(tmp_path, OF_PAIRS)
+    done = torchrun(tmp_path, 1, "-m", "conversion", "pretrain", str(file))
+    assert done.returncode == 0, done.stderr
+    assert "update 8: done" in done.stderr
+
+
+def test_processes_that_would_train_on_other_things_do_not(tmp_path: Path) -> None:
+    write_texts(tmp_path)
+    text = write_config(tmp_path, MASKED).read_text()
+    for rank, rate in enumerate((0.01, 0.02)):
+        own = text.replace("learning_rate = 0.01", f"learning_rate = {rate}")
+        (tmp_path / f"{rank}.toml").write_text(own)
+    command = 'exec "$0" -m conversion pretrain "$RANK.toml"'
+    done = torchrun(tmp_path, 2, "--no-python", "bash", "-c", command, sys.executable)
+    assert done.returncode == 1
+    assert "the processes of this run have different configurations" in done.stderr
+    assert not [*(tmp_path / "run").glob("*.csv")]
 
 
 def test_two_processes_make_the_run_of_one(tmp_path: Path) -> None:
@@ -25,16 +59,7 @@ def test_two_processes_make_the_run_of_one(tmp_path: Path) -> None:
     file.write_text(text)
     pretrain(file)
     file.write_text(text.replace('/run"', '/two"'))
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *launch, "-m", "conversion", "pretrain", str(file)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    done = torchrun(tmp_path, 2, "-m", "conversion", "pretrain", str(file))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("update 8: done") == 1
     assert "find_unused_parameters" not in done.stderr  # MLM and TLM use all of an encoder

@@ -71,6 +71,16 @@ def test_the_table_goes_on_where_the_run_does(tmp_path: Path) -> None:
     assert read_table(file) == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without /dev/full")
+def test_a_full_disk_is_told_once(tmp_path: Path) -> None:
+    """Closing tries to write the same again: that error would hide the one that names the rest."""
+    (tmp_path / "log").symlink_to("/dev/full")
+    log = LineLog(tmp_path / "log")
+    with pytest.raises(OSError, match="No space left"):
+        log(EVALUATED)
+    log.close()
+
+
 def test_checks_of_records_are_castagnolis() -> None:
     """The example of RFC 3720, B.4: 32 bytes of zero give 8a9136aa."""
     check = 0x8A9136AA

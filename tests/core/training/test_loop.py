@@ -225,6 +225,12 @@ def test_an_evaluation_that_fails_keeps_the_last_good_checkpoint(run: Run) -> No
     assert isinstance(run.events[-1], Failed)
 
 
+def test_updates_that_float16_leaves_out_have_no_norm(run: Run) -> None:
+    engine = FakeEngine([3.0, math.inf, 5.0, math.inf, math.inf])
+    run.go(engine, duration="updates = 6, log_every = 3", evaluations=False)
+    assert [event.gradient_norm for event in run.of(Logged)] == [2.0, None]
+
+
 def test_a_full_disk_keeps_the_last_good_checkpoint(run: Run) -> None:
     engine = FakeEngine()
 
@@ -338,3 +344,26 @@ def test_losses_that_do_not_fall_are_named_once(
     for event in found:
         for words in ("learning rate 0.5", "warmup_updates", "10 tokens an update", "MLM-en"):
             assert words in event.text
+
+
+def test_that_losses_do_not_fall_is_said_once_in_a_whole_run(run: Run) -> None:
+    options: dict[str, Any] = {"optimizer": "warmup_updates = 5", "entropies": {"MLM-en": 3.0}}
+    for updates, resume in ((20, False), (20, True), (80, True), (80, True)):
+        engine = FakeEngine([4.0])
+        run.go(engine, duration=f"updates = {updates}, save_every = 9", resume=resume, **options)
+    assert len(run.of(Warned)) == 1
+
+
+@pytest.mark.parametrize("before", [50_000, 3_990])
+def test_a_warm_up_that_another_run_made_is_not_waited_for(run: Run, before: int) -> None:
+    engine = FakeEngine([4.0])
+    engine.updates_before = before
+    run.go(
+        engine,
+        duration="updates = 1200, evaluate_every = 0",
+        optimizer="warmup_updates = 4000",
+        entropies={"MLM-en": 3.0},
+        evaluations=False,
+    )
+    [event] = run.of(Warned)
+    assert ("warmup_updates" in event.text) == (before < 4000)

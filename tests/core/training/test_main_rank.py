@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from xlm_core.errors import CheckpointError, CorpusError
 from xlm_core.training import main_rank
+from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.main_rank import found_by_main
 
 # Seconds after which a rank gives up waiting for another one.
@@ -37,20 +39,30 @@ class Rank:
         self.barrier.wait(LIMIT)
         return found
 
+    def save_model(self, folder: str | Path) -> None:
+        self.of_all_ranks(0.0)  # all ranks have shards
+        if self.is_main:
+            Path(folder).mkdir(exist_ok=True)
 
-def on_ranks(find: Callable[[], Any], number: int = 2) -> tuple[list[Any], list[Rank]]:
-    """What `found_by_main` returned or raised on each rank."""
+
+def each_rank(call: Callable[[Any], Any], number: int = 2) -> tuple[list[Any], list[Rank]]:
+    """What `call` returned or raised on each rank."""
     barrier, values = threading.Barrier(number), [0.0] * number
     ranks = [Rank(rank, values, barrier) for rank in range(number)]
 
     def run(rank: Any) -> Any:
         try:
-            return found_by_main(rank, find, failed="could not count")
-        except (CorpusError, CheckpointError) as error:
+            return call(rank)
+        except (CorpusError, CheckpointError, OSError) as error:
             return error
 
     with ThreadPoolExecutor(number) as pool:
         return [*pool.map(run, ranks)], ranks
+
+
+def on_ranks(find: Callable[[], Any], number: int = 2) -> tuple[list[Any], list[Rank]]:
+    """What `found_by_main` returned or raised on each rank."""
+    return each_rank(lambda rank: found_by_main(rank, find, failed="could not count"), number)
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +95,22 @@ def test_a_single_rank_needs_no_thread() -> None:
     assert found != threading.get_ident()  # that of `on_ranks`
     [rank] = on_ranks(lambda: None, 1)[1]
     assert rank.calls == 1
+
+
+@pytest.mark.parametrize("fails", ["folder", "tokenizer", "nothing"])
+def test_a_model_that_main_cannot_write_is_saved_by_nobody(tmp_path: Path, fails: str) -> None:
+    def add(_: Path) -> None:
+        if fails == "tokenizer":
+            raise OSError("No space left on device")
+
+    folder = tmp_path / "run"
+    folder.write_text("") if fails == "folder" else folder.mkdir()
+    run = RunFolder(folder, add_to_model=add)
+    (main, other), _ = each_rank(lambda rank: run.save_model(rank, "best"))
+    if fails == "nothing":
+        assert main == other == folder / "best"
+        assert [path.name for path in folder.iterdir()] == ["best"]
+        return
+    assert isinstance(main, OSError)
+    assert isinstance(other, CheckpointError)
+    assert folder.is_file() or not [*folder.iterdir()]
