@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _AT_FDCWD = -100
@@ -29,12 +30,13 @@ def written_whole(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def folder_written_whole(target: Path) -> Iterator[Path]:
+def folder_written_whole(target: Path, *, flushed: bool = False) -> Iterator[Path]:
     """As `written_whole`, for a folder, which replaces the one at `target` with all its files.
 
     Where the system can exchange two names in one step (Linux), `target` is at every moment the
     old folder or the new one, even if the process is killed. Elsewhere there is a moment between
-    two renames at which it is absent and the old one stands beside it.
+    two renames at which it is absent and the old one stands beside it; `put_back` mends that.
+    `flushed`: it is on the disk before the old one goes, so that one outlives a loss of power.
     """
     if target.is_symlink():  # a link stays, and what it leads to is replaced
         target = Path(os.path.realpath(target))
@@ -43,22 +45,41 @@ def folder_written_whole(target: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        if flushed:
+            _flush(temporary)
         if not target.exists():
             os.rename(temporary, target)
         elif not _exchange(temporary, target):
             aside = temporary.with_suffix(".old")
-            os.rename(target, aside)
             try:
+                os.rename(target, aside)
                 os.rename(temporary, target)
             except BaseException:
-                os.rename(aside, target)
+                if not target.exists():
+                    os.rename(aside, target)
                 raise
+            if flushed:
+                _sync(target.parent)
             shutil.rmtree(aside, ignore_errors=True)
     except BaseException:
         _remove(temporary)
         raise
+    if flushed:
+        _sync(target.parent)
     # The new folder is in its place: what cannot be removed of the old one is left beside it.
     shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put_back(target: Path) -> None:
+    """Give a folder its name again, if a process was killed that had renamed it to replace it."""
+    target = Path(os.path.realpath(target))
+    if target.exists() or not target.parent.is_dir():
+        return
+    name = re.compile(rf"\.{re.escape(target.name)}\.\d+\.old")
+    found = [each for each in target.parent.iterdir() if name.fullmatch(each.name)]
+    with suppress(OSError):  # another rank was first
+        if found:
+            os.rename(max(found, key=lambda each: each.stat().st_mtime), target)
 
 
 def _beside(target: Path) -> Path:
@@ -68,6 +89,27 @@ def _beside(target: Path) -> Path:
 def _remove(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
+
+
+def _flush(folder: Path) -> None:
+    for where, _, names in os.walk(folder, topdown=False):
+        for path in (*(os.path.join(where, name) for name in names), where):
+            _sync(path)
+
+
+def _sync(path: str | Path) -> None:
+    """Wait until a file or a folder is on the disk, where the system can tell."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _exchange(first: Path, second: Path) -> bool:

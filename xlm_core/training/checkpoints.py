@@ -18,12 +18,12 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from xlm_core.errors import CheckpointError, ConfigError, XLMError
+from xlm_core.errors import CheckpointError, ConfigError, XLMError, warn
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.engine import Engine
 from xlm_core.training.locking import check_unlocked, locked
 from xlm_core.training.main_rank import write_on_main
-from xlm_core.whole_files import folder_written_whole, written_whole
+from xlm_core.whole_files import folder_written_whole, put_back, written_whole
 
 CONFIG, LOCK = "config.toml", ".lock"
 # Models in it: the last one, and the best by the criterion of stopping.
@@ -31,6 +31,7 @@ MODEL, BEST = "model", "best"
 # What may change when a run goes on: where it is, how long it takes, what it says meanwhile.
 MAY_CHANGE = ("output", "readers", "duration", "stopping")
 _NAME = re.compile(r"update-(\d{6,})")
+_REPLACED = re.compile(r"\.(update-\d{6,}|best|model)\.\d+\.old")
 _UNFINISHED = re.compile(r"\.(?:update-\d{6,}|best|model|translating)\.\d+\.(?:tmp|old)")
 
 
@@ -85,8 +86,10 @@ class RunFolder:
         with _full_disks_are_os_errors():
             engine.save(target, state, add_to_model=self._add_to_model)
         if engine.is_main and self.keep:
-            for old in self.all()[: -self.keep]:
-                shutil.rmtree(old)
+            # Those behind it are of a run that went on from an earlier one.
+            older = [each for each in self.all() if self.update_of(each) <= engine.update]
+            for old in older[: -self.keep]:
+                _discard(old)
         return target
 
     def save_model(self, engine: Engine, name: str) -> Path:
@@ -99,7 +102,8 @@ class RunFolder:
             found = [target]
 
             def begin() -> None:
-                found[0] = unfinished.enter_context(folder_written_whole(target))
+                whole = folder_written_whole(target, flushed=name in (BEST, MODEL))
+                found[0] = unfinished.enter_context(whole)
 
             def finish() -> None:
                 if self._add_to_model is not None:
@@ -130,6 +134,13 @@ class RunFolder:
         """Raise `CheckpointError` if a process trains here; any rank may ask."""
         check_unlocked(self.path / LOCK, str(self.path))
 
+    def put_back(self) -> None:
+        """Give back their names to folders that a killed process was replacing; any rank may."""
+        for folder in filter(Path.is_dir, (self.path, self.checkpoints)):
+            for entry in [*folder.iterdir()]:
+                if match := _REPLACED.fullmatch(entry.name):
+                    put_back(folder / match[1])
+
     # -- the whole -------------------------------------------------------------------------------
 
     def begin(
@@ -155,12 +166,13 @@ class RunFolder:
             CheckpointError: If the folder holds a run and `resume` is False, something else, or a
                 run of another configuration.
         """
+        self.put_back()
         newest = self.check(config, resume=resume)
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in filter(Path.is_dir, (self.path, self.checkpoints)):
             for entry in folder.iterdir():
                 if _UNFINISHED.fullmatch(entry.name) and entry.is_dir():
-                    shutil.rmtree(entry)  # of a process that was killed
+                    shutil.rmtree(entry, ignore_errors=True)  # of a process that was killed
         kept = self.path / CONFIG
         if not (kept.exists() and kept.samefile(config_file)):
             with written_whole(kept) as temporary:
@@ -181,6 +193,14 @@ class RunFolder:
                 "another name (output)."
             )
         if newest is None:
+            if others:
+                try:
+                    TrainingConfig.from_toml(kept)
+                except ConfigError as error:
+                    raise CheckpointError(
+                        f"{self.path} exists and is not the folder of a run: {error} Give another "
+                        "name (output)."
+                    ) from error
             self._check_models(resume=resume)
             return None
         if not resume:
@@ -207,6 +227,20 @@ class RunFolder:
                 "overwritten: begin anew by resume=True (--resume), or give another name "
                 "(output)."
             )
+
+
+def _discard(old: Path) -> None:
+    """Take its name from a checkpoint, then remove it; what cannot be is left for `begin`."""
+    if old.is_symlink():
+        old.unlink()
+        return
+    unnamed = old.with_name(f".{old.name}.{os.getpid()}.tmp")
+    try:
+        os.rename(old, unnamed)
+    except OSError as error:
+        warn(f"{old} cannot be removed: {error.strerror or error}.")
+        return
+    shutil.rmtree(unnamed, ignore_errors=True)
 
 
 @contextmanager

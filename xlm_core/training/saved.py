@@ -17,7 +17,7 @@ from xlm_core.containers.safetensors import read_safetensors, write_safetensors
 from xlm_core.errors import CheckpointError, CheckpointFileError
 from xlm_core.objectives import TrainingBatches
 from xlm_core.objectives.settings import SETTING_NAMES
-from xlm_core.whole_files import folder_written_whole
+from xlm_core.whole_files import folder_written_whole, put_back
 
 MODEL, OPTIMIZER, STATE = "model", "optimizer.safetensors", "training.json"
 # Names of tensors that are states of random numbers, shape (ranks, size).
@@ -73,6 +73,20 @@ def state_of(batches: TrainingBatches, *, accumulate: int, mean_of_ranks: bool) 
     }
 
 
+def check_target(folder: str | os.PathLike[str]) -> None:
+    """Raise `CheckpointFileError` if a checkpoint there would replace what is none."""
+    target = Path(folder)
+    ours = {MODEL, OPTIMIZER, STATE}
+    entries = target.iterdir() if target.is_dir() else ()
+    others = sorted(x.name for x in entries if x.name not in ours and x.name[0] != ".")
+    if others or (target.exists() and not target.is_dir()):
+        found = f"holds {', '.join(others[:3])}" if others else "is a file"
+        raise CheckpointFileError(
+            f"{target} {found}, which is no part of a checkpoint and would be lost: give the name "
+            "of a folder for the checkpoint alone."
+        )
+
+
 @contextmanager
 def run_written_whole(
     folder: str | os.PathLike[str], state: Mapping[str, Any], tensors: Mapping[str, LazyTensor]
@@ -88,9 +102,10 @@ def run_written_whole(
         CheckpointFileError: If it cannot be written.
     """
     target = Path(folder)
+    check_target(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with folder_written_whole(target) as temporary:
+        with folder_written_whole(target, flushed=True) as temporary:
             write_safetensors(temporary / OPTIMIZER, tensors, {})
             text = json.dumps(dict(state), indent=2) + "\n"
             (temporary / STATE).write_text(text, encoding="utf-8")
@@ -112,6 +127,7 @@ def read_run(folder: str | os.PathLike[str]) -> SavedRun:
         CheckpointError: If it is absent or damaged.
     """
     source = Path(folder)
+    put_back(source)
     try:
         state = read_object(source / STATE)
         tensors, _ = read_safetensors(source / OPTIMIZER)
