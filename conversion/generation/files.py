@@ -77,6 +77,7 @@ def translate_files(
         written_lang=names["tgt_lang"],
         positions=checkpoint.config.max_position_embeddings,
         bare_may_continue=bare_words_may_continue(checkpoint),
+        of_original=checkpoint.original is not None,
     )
 
     def work_of(writer: Writer, written_as: WrittenAs) -> WritingWork:

@@ -55,6 +55,8 @@ class Texts:
         lang: Language of the lines.
         written_lang: Language of what the model writes.
         bare_may_continue: Of lines of subwords, see `ids_of_subwords`.
+        of_original: Whether the model is the original's, which has Romanian sources without
+            diacritics; those of a run are as `xlm tokenize` makes them.
         positions: Most ids of a line, the frame included; more are cut off: at the end of a
             sentence, at the beginning of a prompt.
     """
@@ -69,6 +71,7 @@ class Texts:
         written_lang: str,
         positions: int,
         bare_may_continue: bool = False,
+        of_original: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
         self._options = options
@@ -81,7 +84,8 @@ class Texts:
         self._silent = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
         self._special = set(tokenizer.all_special_tokens)
         # The original's own preprocessing of translations, which its tokenize.sh lacks.
-        self._romanian = lang == "ro" and tokenizer.mode == "original" and framing == "sentence"
+        is_source = framing == "sentence" and tokenizer.mode == "original"
+        self._romanian = of_original and is_source and lang == "ro"
         tokenizer.truncation_side = "left" if framing == "prompt" else "right"
         # Raises if a language needs a package that is not installed.
         if not options.input_is_bpe:

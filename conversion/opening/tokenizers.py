@@ -34,7 +34,7 @@ def open_tokenizer_of(
     """Open the tokenizer of a checkpoint: that of its folder, or of the original's dictionary.
 
     With the original's file, case, accents and Moses are those of the original's scripts: its mode
-    is "original", and it lowercases if its dictionary has no capital.
+    is "original", and it lowercases unless its dictionary has capitals (`are_cased`).
 
     Args:
         checkpoint: Of any layout.

@@ -66,6 +66,12 @@ def test_sentences_and_vocabulary_are_kept(tmp_path: Path, original: Path) -> No
     assert [sentence.tolist() for sentence in cut] == [[14, 3, 3], [], [15]]
     with pytest.raises(CorpusError, match="exists"):
         convert_binarized(tmp_path / "train.en.pth", tmp_path / "cut", ["en"])
+    with pytest.raises(CorpusError, match=r"first 16 ids of this tokenizer's 34 \(--max-vocab\)"):
+        Corpus.open(tmp_path / "cut", tokenizer)
+    XLMTokenizer.from_pretrained(original, max_vocab=16).save_pretrained(tmp_path / "tokenizer16")
+    Corpus.open(tmp_path / "cut", XLMTokenizer.from_pretrained(tmp_path / "tokenizer16"))
+    tokenizer.add_tokens(["added"])
+    Corpus.open(tmp_path / "train.en", tokenizer)
 
 
 @pytest.mark.usefixtures("named_as_there")
@@ -107,6 +113,7 @@ def test_counts_for_sampling_are_the_vocabulary_s_or_the_text_s(
         ({"sentences": np.array([14, 3, 9999, 1, 1, 15, 1], dtype=np.uint16)}, "the id 9999"),
         ({"sentences": np.zeros(7)}, "another form"),
         ({"dico": {"id2word": {5: "a"}}}, "another form"),
+        ({"dico": {"id2word": {0: "a", "b": "b", None: "c"}}}, "another form"),
     ],
 )
 def test_damaged_text_is_refused(

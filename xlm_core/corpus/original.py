@@ -93,7 +93,7 @@ def _read(
     words = dictionary.get("id2word") if isinstance(dictionary, dict) else None
     fits = (
         isinstance(words, dict)
-        and sorted(words) == list(range(len(words)))
+        and words.keys() == {*range(len(words))}
         and all(isinstance(word, str) for word in words.values())
         and isinstance(sentences, np.ndarray)
         and sentences.dtype in (np.uint16, np.int32)

@@ -92,6 +92,15 @@ class Corpus:
                 f"{vocab_size_of(tokenizer.get_vocab())} ids, digest {found[:12]}): its ids would "
                 "mean other subwords. Use the tokenizer that it was made with, or make it anew."
             )
+        # Added tokens apart: what is beyond was cut off, and is unknown in the text.
+        own = vocab_size_of(tokenizer.encoder)
+        if own > self.info.vocab_size:
+            raise CorpusError(
+                f"{self.path} was made with the first {self.info.vocab_size} ids of this "
+                f"tokenizer's {own} (--max-vocab): the others are unknown in its text, and would "
+                "stay untrained. Cut the tokenizer too: XLMTokenizer.from_pretrained(FOLDER, "
+                f"max_vocab={self.info.vocab_size}).save_pretrained(ANOTHER)."
+            )
 
     def described(self) -> str:
         """Sentences, tokens, and a digest by which another text can be told.
@@ -155,7 +164,13 @@ def _map(file: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
     if size != needed:
         what = "is truncated" if size < needed else "has more than its array"
         raise CorpusError(f"{file} {what}: {size} bytes, expected {needed}.")
-    mapped = np.memmap(file, dtype, "r", offset, shape)
+    try:
+        mapped = np.memmap(file, dtype, "r", offset, shape)
+    except OSError as error:
+        raise CorpusError(
+            f"{file} cannot be mapped: {error.strerror or error}. Each corpus keeps two files "
+            "open: ulimit -n says how many a process may have."
+        ) from error
     # A plain array over the same memory: views of it are cheaper to make.
     return mapped.view(np.ndarray)
 

@@ -43,6 +43,7 @@ from xlm_core.tokenization.files.folder import (
 )
 from xlm_core.tokenization.files.vocabulary_files import (
     Merges,
+    are_cased,
     check_vocabulary,
     original_vocabulary,
     read_merges,
@@ -1099,14 +1100,16 @@ class XLMTokenizer:
             codes: The merges, as fastBPE wrote them.
             vocabulary: The vocabulary file, or the word of each id (a checkpoint's `dico_id2word`).
             max_vocab: The `--max_vocab` that the model was trained with: 95000 for XNLI-15.
-            **arguments: Of `XLMTokenizer`; `mode` is "original" unless given.
+            **arguments: Of `XLMTokenizer`; unless given, `mode` is "original", and text keeps its
+                case and accents if the vocabulary has capitals (`are_cased`).
 
         Raises:
             TokenizerError: The files cannot be used.
         """
         encoder = original_vocabulary(vocabulary, max_vocab)
         merges = read_merges(Path(codes), original=True)
-        return cls(encoder, merges, **{"mode": "original", **arguments})
+        own = {"mode": "original", "do_lowercase_and_remove_accent": not are_cased(encoder)}
+        return cls(encoder, merges, **{**own, **arguments})
 
     def save_pretrained(
         self,

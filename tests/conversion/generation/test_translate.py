@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.conversion.generation.conftest import Translations
 from tests.conversion.small_checkpoints import write_checkpoint
 from tests.support.small_tokenizer import write_folder
 from xlm_core import XLMTokenizer
+from xlm_core.checkpoints.original import Original
 
 Write = Callable[..., Path]
 LANGUAGES = ("--src-lang", "en", "--tgt-lang", "fr")
@@ -216,6 +218,23 @@ class TestTexts:
         self.run(model, source, "--src-lang", "ro", "--no-detokenize")
         self.run(model, write(["abc"], "plain"), "--src-lang", "en")
         assert sent[0] == sent[1]
+
+    def test_romanian_of_a_run_is_as_it_was_trained(
+        self, model: Path, sent: list[list[int]], write: Write, tmp_path: Path
+    ) -> None:
+        """Only the original rids sources of their accents, whatever the tokenizer does."""
+        shutil.copytree(model, tmp_path / "run")
+        settings = json.loads((tmp_path / "run" / "tokenizer_config.json").read_text())
+        settings["do_lowercase_and_remove_accent"] = False
+        (tmp_path / "run" / "tokenizer_config.json").write_text(json.dumps(settings))
+        source = write(["ăbc"])
+        options = ("--src-lang", "ro", "--no-detokenize")
+        self.run(tmp_path / "run", source, *options)
+        (tmp_path / "run" / "facebook.json").write_text(Original().to_json())
+        self.run(tmp_path / "run", source, *options)
+        assert sent[0] != sent[1]
+        assert 3 in sent[0]  # the letter is unknown
+        assert 3 not in sent[1]
 
     def test_codes_of_a_file(
         self, one_case: Translations, sent: list[list[int]], tmp_path: Path, write: Write

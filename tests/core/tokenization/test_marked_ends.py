@@ -36,3 +36,6 @@ def test_they_stay_as_they_are() -> None:
 def test_capitals() -> None:
     assert are_cased([*SPECIAL_WORDS, "Low"])
     assert not are_cased([*SPECIAL_WORDS, "low", "<special1>"])
+    # As in the published vocabulary of 15 languages: its text lost ASCII capitals alone.
+    assert not are_cased([*SPECIAL_WORDS, "low</w>", "Москва"])
+    assert are_cased([*SPECIAL_WORDS, "Москва", "тест</w>"])

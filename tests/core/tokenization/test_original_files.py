@@ -56,6 +56,16 @@ def test_max_vocab(folder: Path, max_vocab: int | None) -> None:
     assert tokenizer.vocab_size == min(max_vocab or 22, 22)
 
 
+@pytest.mark.parametrize(("word", "cased"), [("Cat", True), ("Москва", False)])
+def test_text_is_lowercased_as_that_of_the_vocabulary(folder: Path, word: str, cased: bool) -> None:
+    (folder / "vocab_small").write_text(f"{WORDS}{word} 1\n", encoding="utf-8")
+    files = folder / "codes_small", folder / "vocab_small"
+    for made in (XLMTokenizer.from_facebook(*files), XLMTokenizer.from_pretrained(folder)):
+        assert made.do_lowercase_and_remove_accent != cased
+    given = XLMTokenizer.from_facebook(*files, do_lowercase_and_remove_accent=cased)
+    assert given.do_lowercase_and_remove_accent == cased
+
+
 def test_a_folder_of_the_original(folder: Path) -> None:
     tokenizer = XLMTokenizer.from_pretrained(folder, lang="de")
     assert tokenizer.mode == "original"
