@@ -44,13 +44,15 @@ class Pairs:
         kept = (lengths[0] > 0) & (lengths[1] > 0)
         if max_len:
             kept &= (lengths[0] <= max_len) & (lengths[1] <= max_len)
-        self.kept = np.flatnonzero(kept)
+        # In few bytes: every process holds these of all pairs.
+        self.kept = np.flatnonzero(kept).astype(_integers_to(len(first)))
         if not len(self.kept):
             limit = f" with at most {max_len} tokens" if max_len else ""
             raise CorpusError(f"{first.path} and {second.path} have no pair of sentences{limit}.")
         self.left_out = len(first) - len(self.kept)
         # Both sentences, each with </s> at both ends.
-        self.lengths = (lengths[0] + lengths[1])[self.kept] + 4
+        whole = (lengths[0] + lengths[1])[self.kept] + 4
+        self.lengths = whole.astype(_integers_to(int(whole.max())))
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -61,22 +63,28 @@ class Pairs:
         return [corpus[at] for at in self.kept[indices]]
 
 
+def _integers_to(largest: int) -> type[np.int32] | type[np.int64]:
+    return np.int32 if largest < 1 << 31 else np.int64
+
+
 def batches_of(
     lengths: Ids, settings: ObjectiveSettings, generator: np.random.Generator | None
 ) -> list[Ids]:
     """Which sentences make each batch of one pass.
 
     Args:
-        lengths: int64, shape (sentences,): what each costs.
+        lengths: int32 or int64, shape (sentences,): what each costs.
         settings: batch_size or tokens_per_batch, max_batch_size, group_by_size.
         generator: Orders sentences and batches; None: they keep their order, the sentences of a
             batch apart, if they are grouped by size.
 
     Returns:
-        The indices of each batch, int64.
+        The indices of each batch, int32 or int64.
     """
     count = len(lengths)
-    order = np.arange(count) if generator is None else generator.permutation(count)
+    order: Ids = np.arange(count, dtype=_integers_to(count))
+    if generator is not None:
+        generator.shuffle(order)  # as permutation(count) does
     if settings.group_by_size:
         order = order[np.argsort(lengths[order], kind="stable")]
     if settings.tokens_per_batch is None:

@@ -21,7 +21,12 @@ def corpus_of(task: Task, corpora: Mapping[str, Corpus]) -> Corpus:
     if language not in corpora:
         found = ", ".join(sorted(corpora)) or "none"
         raise CorpusError(f"{task.name} needs a corpus of {language!r}: found {found}.")
-    return corpora[language]
+    corpus = corpora[language]
+    if not isinstance(corpus, Corpus):
+        raise CorpusError(
+            f"the corpus of {language!r} is {corpus!r:.80}: expected a Corpus (Corpus.open)."
+        )
+    return corpus
 
 
 def pair_of(
@@ -33,11 +38,16 @@ def pair_of(
         CorpusError: If there are none.
     """
     first, second = task.languages
-    if (first, second) in pairs:
-        return pairs[first, second], False
-    if (second, first) in pairs:
-        return pairs[second, first], True
-    found = ", ".join("-".join(key) for key in sorted(pairs)) or "none"
+    for key in ((first, second), (second, first)):
+        if key in pairs:
+            both = pairs[key]
+            if len(both) != 2 or not all(isinstance(each, Corpus) for each in both):
+                raise CorpusError(
+                    f"the pair {'-'.join(key)} is {both!r:.80}: expected two corpora "
+                    "(Corpus.open), one of each language."
+                )
+            return (both[0], both[1]), key != task.languages
+    found = ", ".join(x if isinstance(x, str) else "-".join(x) for x in sorted(pairs)) or "none"
     raise CorpusError(
         f"{task.name} needs pairs of sentences in {first} and {second}: found {found}."
     )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from xlm_core.config import XLMConfig
 from xlm_core.corpus import Corpus
-from xlm_core.errors import ConfigError, InputError
+from xlm_core.errors import ConfigError, CorpusError, InputError
 from xlm_core.objectives.batch import Batch, Ids, pieces
 from xlm_core.objectives.making import BatchMaker
 from xlm_core.objectives.masking import Masking
@@ -81,6 +81,10 @@ class TrainingBatches:
                     f"context_size is {settings.context_size}, and the longest pair has {longest} "
                     f"tokens: expected less than {longest - 1}, or {task.name} predicts nothing."
                 )
+        _check_one_vocabulary(
+            [each.corpus for each in self._streams.values()]
+            + [corpus for pair in self._pairs.values() for corpus in pair.corpora]
+        )
         sentences = {
             task: len(self._streams[task].corpus) if task.is_stream else len(self._pairs[task])
             for task in self.tasks
@@ -214,6 +218,21 @@ class TrainingBatches:
         if task.is_stream:
             return generator.permutation(len(self._streams[task]))
         return batches_of(self._pairs[task].lengths, self.settings, generator)
+
+
+def _check_one_vocabulary(corpora: Sequence[Corpus]) -> None:
+    """Raise `CorpusError` if corpora of one number of words have different ones.
+
+    Of another number, words may have been added to the tokenizer in between.
+    """
+    seen: dict[int, Corpus] = {}
+    for corpus in corpora:
+        other = seen.setdefault(corpus.info.vocab_size, corpus)
+        if other.info.vocab_digest != corpus.info.vocab_digest:
+            raise CorpusError(
+                f"{other.path} and {corpus.path} were made with different vocabularies: make all "
+                "corpora with the same tokenizer."
+            )
 
 
 def _check_one_of(what: str, which: int, number: int) -> None:

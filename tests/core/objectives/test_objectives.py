@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -413,6 +415,26 @@ def test_impossible_schedules_and_evaluations_are_refused() -> None:
     for name, value in (("every", 0), ("every", 1.5), ("every", None), ("most_pairs", 2.5)):
         with pytest.raises(ConfigError, match=rf"{name} is {value}: expected a positive whole"):
             EvaluationBatches(XLMConfig(), **{name: value})
+
+
+def test_corpora_that_are_none_are_refused(corpora: dict[str, Corpus]) -> None:
+    en, fr = corpora["en"], corpora["fr"]
+    other = copy.copy(fr)
+    other.info = replace(fr.info, vocab_digest="other")
+    tlm, settings = tasks_of("tlm", ["en-fr"]), ObjectiveSettings(bptt=8, max_len=20)
+    given: Any
+    for tasks, given, words in (
+        (tasks_of("mlm", ["en"]), {"corpora": {"en": "path"}}, "is 'path': expected a Corpus"),
+        (tlm, {"pairs": {("en", "fr"): (en,)}}, "pair en-fr is .* expected two corpora"),
+        (tlm, {"pairs": {("en", "fr"): (en, None)}}, "pair en-fr is .* expected two corpora"),
+        (tlm, {"pairs": {"de-fr": (en, fr)}}, "found de-fr"),
+        (tasks_of("mlm", ["en", "fr"]), {"corpora": {"en": en, "fr": other}}, "different vocab"),
+    ):
+        with pytest.raises(CorpusError, match=words):
+            TrainingBatches(config(), tasks, settings=settings, **given)
+    given = {"pairs": {("en", "fr"): [en, fr]}}
+    found = TrainingBatches(config(), tlm, settings=settings, **given).global_batch(0)
+    assert len(found) == 1
 
 
 def test_impossible_tasks_are_refused(corpora: dict[str, Corpus]) -> None:
