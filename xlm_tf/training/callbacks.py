@@ -10,12 +10,15 @@ from typing import Any
 import keras
 
 from xlm_core.containers.lazy_tensors import LazyTensor
-from xlm_core.errors import CheckpointError, ConfigError
+from xlm_core.errors import CheckpointError, ConfigError, nearest
 from xlm_core.objectives import Batch, Task, TrainingBatches
-from xlm_core.training.figures import figures_of
-from xlm_core.training.saved import STATE, read_run, state_of
+from xlm_core.training.evaluating import check_finite
+from xlm_core.training.figures import Tally, figures_of
+from xlm_core.training.saved import check_target, read_run, state_of
+from xlm_core.whole_files import put_back
 from xlm_tf.training.counters import count_on, counted, counting
 from xlm_tf.training.states import read_into, write_run
+from xlm_tf.training.updates import number_in
 
 
 class EvaluationCallback(keras.callbacks.Callback):
@@ -53,7 +56,29 @@ class EvaluationCallback(keras.callbacks.Callback):
         self.words_in = words_in
 
     def stand_beside(self, callbacks: Sequence[Any]) -> None:
-        """Raise `ConfigError` if one would take a model without figures for the best."""
+        """Find before `fit` begins what would go wrong behind its first epoch.
+
+        Raises:
+            ConfigError: If a callback monitors what no evaluation computes, or would take a model
+                without figures for the best.
+            ConfigError, CorpusError: If a text cannot be evaluated.
+        """
+        for make in self.batches.values():
+            make()  # texts are checked when batches are asked for, which are made when taken
+        known: set[str] = set()
+        for each in (self, *callbacks):
+            if isinstance(each, EvaluationCallback) and each.split == self.split:
+                words = None if each.words_in is None else 0
+                known |= {*figures_of(self.split, {x: Tally(words=words) for x in each.batches})}
+        # Somebody's own callback may add figures of its own.
+        own = {type(each).__module__.partition(".")[0] for each in callbacks} - {"keras", "xlm_tf"}
+        for each in callbacks if known and not own else ():
+            monitor = str(getattr(each, "monitor", ""))
+            if monitor.startswith(f"{self.split}_") and monitor not in known:
+                raise ConfigError(
+                    f"{type(each).__name__} monitors {monitor!r}, which no evaluation computes: "
+                    f"expected one of {', '.join(sorted(known))}.{nearest(monitor, known)}"
+                )
         for each in callbacks if self.every > 1 else ():
             if (
                 isinstance(each, keras.callbacks.ModelCheckpoint)
@@ -72,6 +97,9 @@ class EvaluationCallback(keras.callbacks.Callback):
             return
         tallies = {task: self.model.tally(make()) for task, make in self.batches.items()}
         for task, tally in tallies.items():
+            updates = self.model.updates
+            made = int(number_in(updates.inner_optimizer.iterations)) - updates.updates_before
+            check_finite(self.split, task, tally.loss, made)
             if task.objective == "clm" and self.words_in is not None:
                 tally.words = sum(map(self.words_in, self.batches[task]()))
         logs.update(figures_of(self.split, tallies))
@@ -134,7 +162,9 @@ class CheckpointCallback(keras.callbacks.Callback):
         Raises:
             CheckpointError: If it is damaged, or of another run.
         """
-        if (self.folder / STATE).exists():
+        check_target(self.folder)
+        put_back(self.folder)
+        if self.folder.is_dir() and any(self.folder.iterdir()):
             state = read_into(self.folder, model, self._state(model))
             self.update, self.tokens = state["update"], state["tokens"]
             model.updates.tokens = self.tokens
@@ -161,6 +191,7 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Let other callbacks go on with what they had counted: those before were reset by now."""
+        check_target(self.folder)  # not after an epoch
         if self._counted:
             count_on(self._others, self._counted, self._tensors, self.folder)
             self._counted, self._tensors = {}, {}

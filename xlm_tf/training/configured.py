@@ -50,7 +50,10 @@ def making_models(config: TrainingConfig) -> Iterator[None]:
 def _strategy(cluster: str) -> tf.distribute.Strategy:
     """The strategy for what TF_CONFIG says; a process has one."""
     if workers_in(cluster) > 1:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except (ValueError, TypeError, RuntimeError) as error:  # no task, a wrong one, too late
+            raise ConfigError(f"TF_CONFIG is {cluster!r:.200}: {error}") from error
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from xlm_core.objectives import Batch, TrainingBatches
@@ -156,7 +157,10 @@ class TrainingRun:
         if self.learning_rate is not None:
             # Where float16 left updates out, there were fewer: the rate is that of the schedule.
             return self.learning_rate.at(int(number_in(self.optimizer.iterations)))
-        return number_in(self.optimizer.learning_rate)
+        # Keras rounds a number to float32; `OriginalAdam` computes with the one that was given.
+        rate = number_in(self.optimizer.learning_rate)
+        given = getattr(self.whole.updates.inner_optimizer, "_given_rate", None)
+        return given if given is not None and float(np.float32(given)) == rate else rate
 
     def evaluate(self, batches: Iterable[Batch]) -> Tally:
         """Sums over batches without dropout: the rows of each are shared by all ranks."""

@@ -76,6 +76,11 @@ def read_into(
             raise CheckpointError(
                 f"{saved.folder}: {name} has shape {shape}, expected {tuple(variable.shape)}."
             )
+        if (dtype := saved.tensors[name].dtype) != keras.backend.standardize_dtype(variable.dtype):
+            raise CheckpointError(
+                f"{saved.folder} is of a run with other dtypes: {name} is {dtype}, and here "
+                f"{keras.backend.standardize_dtype(variable.dtype)}."
+            )
     model = whole.model
     opened = type(model).from_pretrained(saved.folder / MODEL, dtype=model.dtype_policy)
     specs = model._owned_specs()

@@ -306,9 +306,9 @@ class Updates:
             return list(values)
 
         def compute(values: tf.Tensor) -> Any:
-            # Every device of a process gives its share.
-            own = values / (self.strategy.num_replicas_in_sync // self.workers)
-            return self._run(self._over_devices, [own] * len(self.local_ranks))[0]
+            # One device of a process gives them, because shares would be rounded.
+            others = [tf.zeros_like(values)] * (len(self.local_ranks) - 1)
+            return self._run(self._over_devices, [values, *others])[0]
 
         graph = self._graph("sums", compute, (tf.TensorSpec((None,), tf.float64),))
         found: list[float] = graph(tf.constant(values, tf.float64)).numpy().tolist()

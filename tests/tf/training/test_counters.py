@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from xlm_core.errors import CheckpointError, ConfigError, XLMWarning
+from xlm_core.objectives import Task
 from xlm_tf.training import CheckpointCallback, EvaluationCallback
 from xlm_tf.training.counters import count_on, counted
 
 Stopping = keras.callbacks.EarlyStopping
+TASK = Task("mlm", ("en",))
 
 
 def three() -> list[Any]:
@@ -76,6 +78,12 @@ def test_what_does_not_go_together() -> None:
     EvaluationCallback("test", {}, every=2).stand_beside([best])
     with pytest.raises(ConfigError, match="there is one every 2 epochs alone"):
         EvaluationCallback("valid", {}, every=2).stand_beside([best])
+    made: list[int] = []
+    figures = EvaluationCallback("valid", {TASK: lambda: made.append(1) or []})
+    figures.stand_beside([best, Stopping("valid_en_mlm_ppl", mode="min"), figures])
+    assert made  # texts are looked at before an epoch is trained
+    with pytest.raises(ConfigError, match=r"monitors 'valid_en_mlm_pll', .*Did you mean"):
+        figures.stand_beside([Stopping("valid_en_mlm_pll", mode="min"), figures])
     batches: Any = None
     checkpoint = CheckpointCallback("run", batches)
     checkpoint.stand_beside([*callbacks, checkpoint])

@@ -196,6 +196,27 @@ def test_a_checkpoint_counts_the_updates_that_were_made(folder: Path, tmp_path: 
     assert checkpoint.update == 4
 
 
+def test_an_evaluation_that_is_nan_ends_fit(folder: Path) -> None:
+    run = small_run(folder, tasks=MLM, config=ONE_LAYER)
+    evaluation = EvaluationBatches(small_config(), ObjectiveSettings(batch_size=4, bptt=8))
+    corpora = {"en": run.batches._streams[MLM[0]].corpus}
+    figures = {MLM[0]: lambda: evaluation.batches(MLM[0], corpora=corpora)}
+
+    class Break(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.model.model.transformer.embeddings.variables[0].assign_add(
+                np.full(self.model.model.transformer.embeddings.variables[0].shape, np.nan)
+            )
+
+    with pytest.raises(TrainingError, match="MLM-en on valid is nan, evaluated after 1 updates"):
+        run.whole.fit(
+            dataset_of(run.batches),
+            steps_per_epoch=1,
+            callbacks=[Break(), EvaluationCallback("valid", figures)],
+            verbose=0,
+        )
+
+
 def test_words_are_counted_where_that_is_given(folder: Path) -> None:
     run = small_run(folder, tasks=tasks_of("clm", ["en"]), config=ONE_LAYER)
     [task] = run.batches.tasks
@@ -365,6 +386,14 @@ def test_half_precision(folder: Path) -> None:
     if not tf.config.list_logical_devices("GPU"):
         with pytest.raises(ConfigError, match="float16 trains on GPUs alone"):
             small_run(folder, tasks=MASKED_TASKS, config=ONE_LAYER, dtype="mixed_float16")
+
+
+def test_the_learning_rate_that_was_given_is_told(folder: Path) -> None:
+    """Keras keeps it in float32, and `OriginalAdam` computes with it as it is."""
+    run = small_run(folder, tasks=MLM, config=ONE_LAYER, learning_rate=None)
+    assert next(run.updates()).learning_rate == 1e-3
+    run.optimizer.learning_rate = 0.5  # by a callback
+    assert next(run.updates()).learning_rate == 0.5
 
 
 def test_optimizers_for_parts_are_refused(folder: Path) -> None:
