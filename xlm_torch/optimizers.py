@@ -96,12 +96,13 @@ class OriginalAdam(torch.optim.Optimizer):
     def _update(self, parameters: list[Tensor], step: int, group: dict[str, Any]) -> None:
         """Update parameters that have been updated as often, this time included."""
         beta_1, beta_2 = group["betas"]
-        # The kernel counts in tensors, one for each parameter, on its device.
+        # The kernel counts in tensors, one for each parameter, on its device; on GPUs it reads them
+        # as float32, whatever they are.
         steps: dict[Any, Tensor] = {}
         for parameter in parameters:
             device = parameter.device
             if device not in steps:
-                steps[device] = torch.tensor(float(step), device=device)
+                steps[device] = torch.tensor(step, dtype=torch.float32, device=device)
         # Of parameters that are sharded, each process updates its part.
         torch._fused_adamw_(
             [local_part(parameter) for parameter in parameters],

@@ -36,6 +36,7 @@ from tests.support.torch_reference import flatten
 from tests.support.training_runs import small_run, write_corpora
 from xlm_core.weights import ARCHITECTURES
 from xlm_torch import MODEL_CLASSES, XLMModel
+from xlm_torch.fast.embedding import EmbeddingRows, share
 from xlm_torch.training import accelerator_of
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -247,6 +248,18 @@ def test_graphs_are_recorded(dtype: torch.dtype) -> None:
         for _ in range(3):
             again = compiled(**batch).last_hidden_state.clone()
         assert_close_to_largest(again.float(), found.float(), bound)
+
+
+@needs_gpu
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rows_of_many_tokens_are_summed_in_float32(dtype: torch.dtype) -> None:
+    """In half types a sum of ones ends at 256 or 2048; on CPUs PyTorch sums in float32 itself."""
+    weight = torch.zeros(40, 16, dtype=dtype, device="cuda", requires_grad=True)
+    output, matrix = share(weight)
+    rows = EmbeddingRows.apply(matrix, torch.full((8192,), 14, device="cuda"), None)
+    (output.float().sum() + rows.float().sum()).backward()
+    assert weight.grad is not None
+    assert (weight.grad[14] >= 8192).all()
 
 
 @needs_gpu

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xlm_torch.fast.rule import are_unmodified, code_of
+from xlm_torch.losses import at_least_float32
 
 _EMBEDDING = code_of(nn.Embedding)
 
@@ -74,7 +75,10 @@ class SharedMatrix(torch.autograd.Function):
             return of_rows.to_dense()
         if torch.is_grad_enabled():
             return of_output + of_rows.to_dense()
-        return of_output.index_add_(0, of_rows._indices()[0], of_rows._values())
+        # A row of many tokens is a sum of as many, of which a half type would lose most.
+        wide = at_least_float32(of_output)
+        wide.index_add_(0, of_rows._indices()[0], of_rows._values().to(wide.dtype))
+        return wide.to(of_output.dtype)
 
 
 class EmbeddingRows(torch.autograd.Function):

@@ -39,7 +39,8 @@ def clip_gradients(
     else:
         norm = float(torch.nn.utils.get_total_norm(gradients))
     if over_ranks is not None and any(a is not b for a, b in zip(gradients, given, strict=True)):
-        norm = float(over_ranks(torch.tensor(norm, dtype=torch.float64) ** 2)) ** 0.5
+        own = torch.tensor(norm, dtype=torch.float64, device="cpu")
+        norm = float(over_ranks(own**2)) ** 0.5
     # PyTorch's small number keeps all ways to the norm alike.
     factor = largest / (norm + 1e-6) if largest and math.isfinite(norm) else 1.0
     if factor < 1:

@@ -29,7 +29,9 @@ def start_reading(dataset: GlobalBatches, workers: int) -> Iterator[list[Batch]]
         generator=torch.Generator(),
         worker_init_fn=functools.partial(_leave_signals, os.getpid()),
     )
-    with _without_sigterm():  # readers inherit it, with all the threads that they start
+    # Readers inherit that signal, with all the threads that they start. And the DataLoader's own
+    # number is drawn on the CPU, whatever the default device is, as its generator is there.
+    with _without_sigterm(), torch.device("cpu"):
         return iter(loader)
 
 

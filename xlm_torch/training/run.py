@@ -123,10 +123,12 @@ class TrainingRun:
         check_learning_rate(learning_rate)
         with_objectives = WithObjectives(model, batches.tasks).train()
         if accelerator is None:
-            # One process alone exchanges no gradients; by a launcher, on a CPU, it has a copy too.
-            launched = _started() > 1 or os.environ.get("LOCAL_RANK", "-1") != "-1"
-            unused = launched and leaves_unused(with_objectives, batches.tasks)
-            accelerator = accelerator_of(precision, find_unused_parameters=unused)
+            accelerator = accelerator_of(precision, find_unused_parameters=False)
+            # One process alone exchanges no gradients; by a launcher (torchrun's and MPI's say so
+            # each in its way), on a CPU, it has a copy too.
+            if str(getattr(accelerator.distributed_type, "value", "")) != "NO":
+                unused = leaves_unused(with_objectives, batches.tasks)
+                accelerator.ddp_handler.find_unused_parameters = unused
             if precision == "float64" and model.dtype != torch.float64:
                 raise ConfigError(
                     f"precision is float64, and the weights are {model.dtype}: call model.double()."
@@ -213,17 +215,23 @@ class TrainingRun:
         rate = self._set_learning_rate()
         # Of each forward pass labels, whether there are any, and tokens.
         own = torch.tensor(
-            [[b.predicted, b.predicted > 0, b.tokens] for b in local], dtype=torch.float64
+            [[b.predicted, b.predicted > 0, b.tokens] for b in local],
+            dtype=torch.float64,
+            device="cpu",
         )
         counts = self._over_ranks(own)
         shares = self._shares(own, counts).tolist()
+        # Accelerate keeps these for the whole process: a loop that accumulated and was left half
+        # way would keep this optimizer from changing anything.
+        self.accelerator.sync_gradients = True
+        steps = self.accelerator.gradient_accumulation_steps  # which `backward` divides by
         self.optimizer.zero_grad()
         losses = []
         for place, (batch, share) in enumerate(zip(local, shares, strict=True)):
             with self._exchanging(place == len(local) - 1):
                 loss = self._loss(batch)
                 # Gradients are the mean over ranks.
-                self.accelerator.backward(loss * (share * self.ranks))
+                self.accelerator.backward(loss * (share * self.ranks * steps))
             losses.append(loss.detach())
         sums = self._over_ranks(torch.stack(losses).cpu().double() * own[:, 0])
         means = self._means(local, sums, counts[:, 0])
@@ -273,7 +281,7 @@ class TrainingRun:
         """The mean loss of each task."""
         means = {}
         for task in self.batches.tasks:
-            chosen = torch.tensor([batch.task == task for batch in local])
+            chosen = torch.tensor([batch.task == task for batch in local], device="cpu")
             if number := float(labels[chosen].sum()):
                 means[task.name] = float(sums[chosen].sum()) / number
         return means
@@ -338,7 +346,7 @@ class TrainingRun:
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> Tally:
         """Sums over batches without dropout: every rank has rows of each, all get the whole."""
-        sums = torch.zeros(3, dtype=torch.float64)
+        sums = torch.zeros(3, dtype=torch.float64, device="cpu")
         self.wrapped.eval()
         try:
             for batch in batches:
@@ -364,7 +372,8 @@ class TrainingRun:
         chosen = labels != -100
         correct = (logits.argmax(-1)[chosen] == labels[chosen]).sum()
         values = [float(loss) * batch.predicted, batch.predicted, int(correct)]
-        return torch.tensor(values if batch.predicted else [0, 0, 0], dtype=torch.float64)
+        counted = values if batch.predicted else [0, 0, 0]
+        return torch.tensor(counted, dtype=torch.float64, device="cpu")
 
     # -- checkpoints ---------------------------------------------------------------------------
 
@@ -394,7 +403,10 @@ class TrainingRun:
             CheckpointError: On every rank, if it cannot be written.
         """
         weights = self._weights()
-        tensors, optimizer = optimizer_state(self._inner_optimizer(), self._names)
+        # Every rank takes part, and the one that writes holds the whole.
+        tensors, optimizer = optimizer_state(
+            self._inner_optimizer(), self._names, kept=self.is_main
+        )
         for name, value in self._random_states().items():
             tensors[RANDOM + name] = self._gathered(value)
         scaler = self.accelerator.scaler
@@ -443,6 +455,11 @@ class TrainingRun:
         for parameter, name in names.items():
             if name not in weights or weights[name].shape != parameter.shape:
                 raise CheckpointError(f"{saved.folder} is of another model: {name} differs.")
+            if weights[name].dtype != parameter.dtype:
+                raise CheckpointError(
+                    f"{saved.folder} is of a run whose weights are {weights[name].dtype}, and here "
+                    f"they are {parameter.dtype}: {name}."
+                )
         if self.is_sharded:
             self.wrapped.reshard()  # or what an evaluation left whole would go on
         for parameter, name in names.items():
@@ -482,7 +499,8 @@ class TrainingRun:
         if moments is None:
             return why
         taken = 0
-        for parameter, name in self._names.items():
+        trained = {x: name for x, name in self._names.items() if x.requires_grad}
+        for parameter, name in trained.items():
             if moments.steps.get(name) and moments.first[name].shape == tuple(parameter.shape):
                 state = inner.state[parameter]
                 state["step"] = moments.steps[name]
@@ -492,7 +510,7 @@ class TrainingRun:
                 taken += 1
         self.updates_before = moments.updates or 0
         behind = self.updates_before if self.learning_rate is not None else 0
-        return text_of_taken(path, taken, len(self._names), updates_before=behind)
+        return text_of_taken(path, taken, len(trained), updates_before=behind)
 
     def _state(self) -> dict[str, Any]:
         return state_of(self.batches, accumulate=self.accumulate, mean_of_ranks=self.mean_of_ranks)
@@ -501,7 +519,7 @@ class TrainingRun:
         reshard = getattr(self.wrapped, "reshard", None)
         if reshard is not None:  # what an evaluation left whole
             reshard()
-        return {name: whole(x) for x, name in self._names.items()}
+        return {name: whole(x, kept=self.is_main) for x, name in self._names.items()}
 
     def _inner_optimizer(self) -> torch.optim.Optimizer:
         return getattr(self.optimizer, "optimizer", self.optimizer)
@@ -511,7 +529,7 @@ class TrainingRun:
     def _random_states(self) -> dict[str, Tensor]:
         states = {"cpu": torch.get_rng_state()}
         if self.accelerator.device.type == "cuda":
-            states["cuda"] = torch.cuda.get_rng_state()
+            states["cuda"] = torch.cuda.get_rng_state(self.accelerator.device)
         return states
 
     def _resume_random(self, ranks: Any, tensors: Mapping[str, Any]) -> None:
@@ -527,7 +545,10 @@ class TrainingRun:
                 )
             elif rank < kept.shape[0]:
                 state = torch.from_numpy(np.array(kept.read()[rank]))
-                (torch.cuda.set_rng_state if name == "cuda" else torch.set_rng_state)(state)
+                if name == "cuda":
+                    torch.cuda.set_rng_state(state, self.accelerator.device)
+                else:
+                    torch.set_rng_state(state)
 
     def _gathered(self, state: Tensor) -> Tensor:
         """The states of all ranks, uint8, shape (ranks, size)."""
@@ -575,6 +596,12 @@ def accelerator_of(precision: str = "float32", *, find_unused_parameters: bool =
     try:
         return accelerate.Accelerator(mixed_precision=mixed, **options)
     except ValueError as error:
+        if "already been initialized" not in str(error):
+            raise ConfigError(
+                "Accelerate cannot start with the environment of this process (LOCAL_RANK, "
+                "WORLD_SIZE, MASTER_ADDR and others, which torchrun sets; ACCELERATE_*): unset "
+                f"what is left over, or start with torchrun. ({error})"
+            ) from error
         raise ConfigError(
             f"this process trains in another precision already, and not in {precision}: use one "
             f"process for each. ({error})"
@@ -583,7 +610,11 @@ def accelerator_of(precision: str = "float32", *, find_unused_parameters: bool =
 
 def _started() -> int:
     """Number of processes that the launcher started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    found = os.environ.get("WORLD_SIZE", "1")
+    try:
+        return int(found)
+    except ValueError:
+        raise ConfigError(f"WORLD_SIZE is {found!r:.40}: expected a number of processes.") from None
 
 
 def _check_trainable(model: Any, optimizer: torch.optim.Optimizer) -> None:

@@ -18,10 +18,16 @@ from xlm_torch.pretrained import arrays_of, tensor_of
 Names = Mapping[nn.Parameter, str]
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor that may be sharded, whole and on the CPU: every rank has to ask for it."""
+def whole(tensor: Tensor, *, kept: bool = True) -> Tensor:
+    """A tensor that may be sharded, whole and on the CPU: every rank has to ask for it.
+
+    Args:
+        tensor: The tensor.
+        kept: Whether this rank wants it; one that does not gets an empty one.
+    """
     gather = getattr(tensor, "full_tensor", None)
-    return (tensor if gather is None else gather()).detach().cpu()
+    found: Tensor = (tensor if gather is None else gather()).detach()
+    return found.cpu() if kept else found.new_empty(0)
 
 
 def fill(target: Tensor, value: Tensor) -> None:
@@ -47,9 +53,14 @@ def lazy_tensors(tensors: Mapping[str, Tensor]) -> dict[str, LazyTensor]:
 
 
 def optimizer_state(
-    optimizer: torch.optim.Optimizer, names: Names
+    optimizer: torch.optim.Optimizer, names: Names, *, kept: bool = True
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What an optimizer knows: its tensors as "parameter/state", and the rest as JSON holds it.
+
+    Args:
+        optimizer: The optimizer.
+        names: Of its parameters.
+        kept: As in `whole`.
 
     Raises:
         ConfigError: If it knows what is neither a tensor nor a number.
@@ -59,7 +70,7 @@ def optimizer_state(
     for parameter, key, value in _states(optimizer):
         name = names[parameter]
         if isinstance(value, Tensor):
-            tensors[f"{name}/{key}"] = whole(value)
+            tensors[f"{name}/{key}"] = whole(value, kept=kept)
         elif isinstance(value, (int, float)):
             numbers.setdefault(name, {})[key] = value
         else:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import re
 import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -305,6 +308,69 @@ def test_models_that_return_tuples_train_alike(folder: Folder) -> None:
     expected = list(small_run(folder, **options).updates(1))
     run = small_run(folder, config={"return_dict": False}, **options)
     assert list(run.updates(1)) == expected
+
+
+def test_loops_that_accumulated_leave_no_trace(folder: Folder) -> None:
+    """Accelerate keeps it for the process whether gradients are to be used, and their number."""
+    from accelerate.state import GradientState
+
+    options: dict[str, Any] = {"tasks": MASKED_TASKS}
+    run = small_run(folder, **options)
+    expected = list(run.updates(2))
+    weights = {name: x.clone() for name, x in run.model.state_dict().items()}
+    state = GradientState()
+    run = small_run(folder, **options)
+    state._set_sync_gradients(False)
+    before = dict(state.plugin_kwargs)
+    try:
+        state.plugin_kwargs.update(num_steps=4)
+        assert list(run.updates(2)) == expected
+    finally:
+        state.plugin_kwargs.clear()
+        state.plugin_kwargs.update(before)
+    for name, x in run.model.state_dict().items():
+        assert torch.equal(x, weights[name]), name
+
+
+def test_a_default_device_is_no_business_of_a_run(folder: Folder) -> None:
+    options: dict[str, Any] = {"tasks": MASKED_TASKS, "workers": 1}
+    expected = list(small_run(folder, **options).updates(2))
+    run = small_run(folder, **options)
+    with torch.device("meta"):
+        assert list(run.updates(2)) == expected
+        run.save(folder / "of a default device")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("WORLD_SIZE", "", "WORLD_SIZE is '': expected a number of processes"),
+        ("LOCAL_RANK", "0", r"cannot start with the environment of this process.*torchrun"),
+    ],
+)
+def test_what_launchers_left_over_is_named(name: str, value: str, words: str) -> None:
+    """In a process of its own: Accelerate begins once."""
+    code = (
+        "from xlm_core import ConfigError\n"
+        "from xlm_torch.training import run\n"
+        "try:\n    run._started(); run.accelerator_of()\n"
+        "except ConfigError as error:\n    print(error)\n"
+    )
+    left = ("WORLD_SIZE", "LOCAL_RANK", "RANK", "MASTER_ADDR", "MASTER_PORT")
+    environment = {key: x for key, x in os.environ.items() if key not in left} | {name: value}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert re.search(words, done.stdout)
+
+
+def test_a_run_in_another_dtype_is_refused(folder: Folder, tmp_path: Path) -> None:
+    run = small_run(folder, tasks=MASKED_TASKS)
+    run.save(tmp_path / "run")
+    other = small_run(folder, tasks=MASKED_TASKS)
+    other.model.float()
+    with pytest.raises(CheckpointError, match=r"whose weights are torch.float64, .*torch.float32"):
+        other.resume(tmp_path / "run")
 
 
 def test_a_reader_outlives_what_stops_its_run(folder: Folder) -> None:
