@@ -17,9 +17,9 @@ def operations_of(update: Update, config: XLMConfig) -> float:
     """Floating-point operations of an update's products with weights, there and back.
 
     Each token goes through the weights of its layers, each label through the output layer, each
-    weight is multiplied with three times, and a product is two operations. Behind the keys and
-    values of the last layer, language models compute labelled positions alone. What attention
-    computes between positions is left out (of 256 tokens and a width of 1,024, a twenty-fifth).
+    weight is multiplied with three times, and a product is two operations. Behind the attention of
+    the last layer, language models compute labelled positions alone. What attention computes
+    between positions is left out (of 256 tokens and a width of 1,024, a twenty-fifth).
     """
     width = config.emb_dim
     encoder = 12 * width * width * (config.encoder_layers or config.n_layers)
@@ -30,7 +30,7 @@ def operations_of(update: Update, config: XLMConfig) -> float:
     ]
     mean = sum(layers) / max(len(layers), 1)
     modelling = sum(not name.startswith("MT") for name in update.losses) / max(len(layers), 1)
-    skipped = 10 * width * width * modelling * max(update.tokens - update.predicted, 0)
+    skipped = 9 * width * width * modelling * max(update.tokens - update.predicted, 0)
     products = mean * update.tokens - skipped + width * config.vocab_size * update.predicted
     return 6.0 * products
 

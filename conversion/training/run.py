@@ -67,6 +67,7 @@ def pretrain(
     config = TrainingConfig.from_bytes(content, str(file))
     folder = RunFolder(config.output, keep=config.duration.keep)
     folder.check_free()  # before a model takes memory from the run that goes on there
+    folder.put_back()
     found = folder.check(config, resume=resume)
     data = TrainingData.open(config)
     parts = set_up(config, data, framework_of(framework), resumed=found)
@@ -108,7 +109,7 @@ def pretrain(
             evaluate=_Evaluation(parts, folder),
             listeners=listeners,
             passes=parts.passes,
-            entropies=parts.entropies() if engine.is_main else {},
+            entropies=parts.entropies,
             stop=stop,
             identity=identity,
         )

@@ -14,6 +14,7 @@ from xlm_core.objectives import TrainingBatches
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.data import TrainingData
 from xlm_core.training.engine import Engine
+from xlm_core.training.loop import check_identity
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def set_up(
     batches = data.batches(model_config)
     data.check_evaluation(model_config)
     engine: Engine = training.configured_run(config, model, batches, resumed=resumed)
-    return RunParts(
+    parts = RunParts(
         config=config,
         framework=framework,
         library=library,
@@ -116,6 +117,9 @@ def set_up(
         batches=batches,
         engine=engine,
     )
+    if resumed is not None:  # before logs in the run's folder change; and of a dry run too
+        check_identity(resumed, parts.identity())
+    return parts
 
 
 def _smoothing(config: TrainingConfig, data: TrainingData) -> list[str]:

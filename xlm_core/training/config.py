@@ -103,6 +103,8 @@ class OptimizerSettings:
             raise ConfigError(
                 f"optimizer.betas is {self.betas!r:.80}: expected two numbers, from 0 and below 1."
             )
+        # PyTorch's AdamW takes no whole number, as which 0 may stand in a file.
+        object.__setattr__(self, "betas", [float(beta) for beta in numbers])
         # What an optimizer does not have would change nothing, in silence.
         unused = {
             "adam_inverse_sqrt": (),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +82,7 @@ class TrainingData:
                 vocabulary, or if two of a pair do not belong together.
             ConfigError: If the languages contradict each other.
         """
+        _allow_open_files()
         folder = Path(base) / config.tokenizer
         try:
             tokenizer = XLMTokenizer.from_pretrained(folder)
@@ -216,6 +218,9 @@ class TrainingData:
                 longer than the model has positions.
         """
         for split in ("valid", "test"):
+            both = [each for pair in self.pairs[split].values() for each in pair]
+            for corpus in (*self.corpora[split].values(), *both):
+                self._count(corpus)  # its ids, which opening does not read
             for _ in self.evaluation(model_config, split):
                 pass  # texts are checked when batches are asked for, which are made when taken
 
@@ -251,6 +256,13 @@ class TrainingData:
             int64, shape (size,); 0 for special tokens.
         """
         counts = np.zeros(max(size, self.vocab_size), dtype=np.int64)
+        counts[: self.vocab_size] = self._seen
+        return counts[:size]
+
+    @cached_property
+    def _seen(self) -> Counts:
+        """See `counts`; int64, shape (vocab_size,)."""
+        counts = np.zeros(self.vocab_size, dtype=np.int64)
         file = self.tokenizer_folder / _VOCABULARY
         if file.is_file():
             seen = read_original_counts(file)
@@ -262,9 +274,9 @@ class TrainingData:
             read = [*self.corpora["train"].values()]
             read += [each for both in self.pairs["train"].values() for each in both]
             for corpus in {each.path: each for each in read}.values():
-                counts[: self.vocab_size] += self._count(corpus)
+                counts += self._count(corpus)
             counts[self.tokenizer.all_special_ids] = 0
-        return counts[:size]
+        return counts
 
     @property
     def counts_from(self) -> str:
@@ -334,12 +346,28 @@ def special_ids_of(tokenizer: XLMTokenizer) -> dict[str, int]:
     return {name: i for name, i in found.items() if i is not None}
 
 
+# Two for each corpus, and what a framework opens.
+_MOST_FILES = 1 << 16
+
+
+def _allow_open_files() -> None:
+    """Let this process and its readers have as many files open as the system allows."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 class _Opening:
     """Opens the corpora of a run, each folder once."""
 
     def __init__(self, config: TrainingConfig, tokenizer: XLMTokenizer, base: Path) -> None:
         self.config, self.tokenizer, self.base = config, tokenizer, base
         self._opened: dict[Path, Corpus] = {}
+        self._known: set[tuple[int, str]] = set()  # vocabularies that are the tokenizer's
 
     def split(self, split: str) -> tuple[dict[str, Corpus], dict[tuple[str, str], PairOfCorpora]]:
         """The corpora and the pairs of a split.
@@ -393,6 +421,12 @@ class _Opening:
                 f"of {language}. Were two of them swapped? If the text is {language}, make it anew "
                 f"with --lang {language}."
             )
+        if _written(language) not in map(_written, found):
+            warn(
+                f"{where}: {path} was split into words as {', '.join(found)}, and texts that the "
+                f"trained model is given as {language} will be split by the rules of that name. "
+                f"Call the language {found[0]}, or make the corpus anew with --lang {language}."
+            )
         return corpus
 
     def _open(self, path: Path) -> Corpus:
@@ -411,7 +445,12 @@ class _Opening:
                 f"{path} is no corpus (a folder with {INFO_FILE}): make one of text by "
                 "`xlm tokenize --to corpus`, or of the original's .pth by `xlm import-corpus`."
             )
-        corpus = self._opened[path] = Corpus.open(path, self.tokenizer)
+        corpus = Corpus.open(path)
+        vocabulary = corpus.info.vocab_size, corpus.info.vocab_digest
+        if vocabulary not in self._known:  # once: a large one takes a while
+            corpus.check_tokenizer(self.tokenizer)
+            self._known.add(vocabulary)
+        self._opened[path] = corpus
         if corpus.info.mode != self.tokenizer.mode:
             warn(
                 f"{path} was split into words as in mode {corpus.info.mode!r}, and the tokenizer "
@@ -437,7 +476,12 @@ class _Opening:
 
 def _base_of(language: str) -> str:
     """A language's name without what follows: "zh" of "zh_yue"."""
-    return language.replace("_", "-").partition("-")[0].lower()
+    return _written(language).partition("-")[0]
+
+
+def _written(language: str) -> str:
+    """A language's name in one spelling: "zh-tw" of "zh_TW"."""
+    return language.replace("_", "-").lower()
 
 
 def _languages(config: TrainingConfig, tokenizer: XLMTokenizer) -> dict[str, int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xlm_core.containers.json_files import read_object
-from xlm_core.errors import CheckpointError, TrainingError, XLMError
+from xlm_core.errors import CheckpointError, ConfigError, TrainingError, XLMError, nearest
 from xlm_core.training.checkpoints import BEST, MODEL, RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.engine import Engine, Update
@@ -32,6 +32,7 @@ from xlm_core.training.events import (
     Warned,
 )
 from xlm_core.training.figures import Stopping
+from xlm_core.training.main_rank import found_by_main
 from xlm_core.training.saved import STATE
 
 # Updates after the warm-up whose mean loss is compared with the entropy.
@@ -78,6 +79,35 @@ class Sums:
         return {name: loss / self.times[name] for name, loss in self.losses.items()}
 
 
+def check_identity(checkpoint: Path, own: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError` if a checkpoint is of something else than a run; writes nothing.
+
+    Args:
+        checkpoint: To go on from.
+        own: What the run is about, as `Loop` gets it.
+    """
+    if (checkpoint / STATE).is_file():  # else it is damaged, as the engine says
+        _compare_identity(checkpoint, read_object(checkpoint / STATE).get("caller"), own)
+
+
+def _compare_identity(checkpoint: Path, state: Any, own: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError` if a checkpoint is of something else than this run."""
+    identity = state.get("identity") if isinstance(state, dict) else None
+    if not isinstance(identity, dict):
+        raise CheckpointError(
+            f"{checkpoint} does not say what it is about: it was not written by `xlm pretrain`."
+        )
+    # What checkpoints of earlier versions did not note yet contradicts nothing.
+    later = {"vocabulary", "counts of words"} - identity.keys()
+    differing = [
+        f"{name} was {identity.get(name)!r:.80} and is {own.get(name)!r:.80}"
+        for name in sorted((identity.keys() | own.keys()) - later)
+        if identity.get(name) != own.get(name)
+    ]
+    if differing:
+        raise CheckpointError(f"{checkpoint} is of another run: {'; '.join(differing)}.")
+
+
 class Loop:
     """Runs an engine as a configuration says.
 
@@ -88,7 +118,8 @@ class Loop:
         evaluate: Computes the figures of an evaluation; every rank calls it, and all get the same.
         listeners: Hear what happens, on the main rank alone.
         passes: Of each task over its text, before an update.
-        entropies: Of each task's labels, in nats.
+        entropies: Of each task's labels, in nats; or what finds them, which the main rank calls
+            unless a checkpoint has them.
         stop: Whether this process was asked to stop.
         identity: What the run is about, as JSON holds it, such as the sizes of its corpora; a
             checkpoint of another one is refused.
@@ -103,7 +134,7 @@ class Loop:
         evaluate: Figures | None = None,
         listeners: Iterable[Listener] = (),
         passes: Passes | None = None,
-        entropies: Mapping[str, float] | None = None,
+        entropies: Mapping[str, float] | Figures | None = None,
         stop: Callable[[], bool] = lambda: False,
         identity: Mapping[str, Any] | None = None,
     ) -> None:
@@ -111,8 +142,15 @@ class Loop:
         self._tasks = [task.name for task in config.tasks]
         self._evaluate, self._passes, self._stop = evaluate, passes, stop
         self._listeners = tuple(listeners) if engine.is_main else ()
-        self._entropies, self._identity = dict(entropies or {}), dict(identity or {})
+        self._find_entropies = entropies if callable(entropies) else None
+        self._entropies = {} if callable(entropies) else dict(entropies or {})
+        self._identity = dict(identity or {})
         self.stopping = Stopping(config.stopping.criterion, config.stopping.patience)
+        if self.stopping.figure is not None and evaluate is None:
+            raise ConfigError(
+                f"stopping.criterion is {config.stopping.criterion!r}, and nothing is evaluated: "
+                "give evaluate=, or no criterion."
+            )
         self._interval, self._compared = Sums(), Sums()
         self._seconds = self._learning_rate = 0.0
         self._since = 0.0
@@ -138,6 +176,9 @@ class Loop:
         """
         if checkpoint is not None:
             self._resume(checkpoint)
+        if self._find_entropies is not None and not self._entropies:  # which reads all text
+            found = found_by_main(self.engine, self._find_entropies, failed="could not count words")
+            self._entropies = dict(found or {})
         engine, duration = self.engine, self.config.duration
         self._since = time.perf_counter()
         with self._names_the_last_checkpoint():
@@ -156,6 +197,8 @@ class Loop:
                 if duration.is_due("evaluate_every", before, now):
                     self._make_figures()
                 is_over = self._is_done() or self.stopping.is_over
+                if is_over and duration.evaluate_every and self._evaluated != engine.update:
+                    self._make_figures()  # before a checkpoint, which replaces the last good one
                 if is_over and _LEAST_COMPARED <= self._compared.updates < _COMPARED:
                     self._judge()  # before a checkpoint, which knows whether it was said
                 if duration.is_due("save_every", before, now):
@@ -210,6 +253,11 @@ class Loop:
         if self._evaluate is None:
             return
         figures = dict(self._evaluate())
+        if (figure := self.stopping.figure) is not None and figure not in figures:
+            raise ConfigError(
+                f"stopping.criterion is {figure!r}, which the evaluation does not compute: it has "
+                f"{', '.join(figures) or 'none'}.{nearest(figure, figures)}"
+            )
         if not figures:  # no task has text to evaluate
             return
         is_best = self.stopping.is_better(figures)
@@ -296,20 +344,22 @@ class Loop:
             "seconds": self._elapsed(),
             "evaluated": self._evaluated,
             "warned": self._warned,
+            "entropies": self._entropies,
         }
         self._saved = self.folder.save(self.engine, state)
         self._tell(Saved(self._saved, self.engine.update))
 
     def _resume(self, checkpoint: Path) -> None:
         # Before the engine reads it, to whom a checkpoint of another framework is just damaged.
-        if (checkpoint / STATE).is_file():
-            self._check_identity(checkpoint, read_object(checkpoint / STATE).get("caller"))
+        check_identity(checkpoint, self._identity)
         state = self.engine.resume(checkpoint)
-        self._check_identity(checkpoint, state)
+        _compare_identity(checkpoint, state, self._identity)
         try:
             self._interval, self._compared = Sums(**state["interval"]), Sums(**state["compared"])
             self._seconds, self._evaluated = float(state["seconds"]), state["evaluated"]
             self._warned = bool(state.get("warned"))
+            if self._find_entropies is not None:
+                self._entropies = dict(state.get("entropies") or {})
             if state["criterion"] == self.stopping.figure:
                 self.stopping.resume(state["stopping"])
         except (KeyError, TypeError, ValueError) as error:
@@ -317,23 +367,6 @@ class Loop:
                 f"{checkpoint} is damaged: the state of its run cannot be read ({error!r:.200})."
             ) from error
         self._saved = checkpoint
-
-    def _check_identity(self, checkpoint: Path, state: Any) -> None:
-        """Raise `CheckpointError` if a checkpoint is of something else than this run."""
-        identity = state.get("identity") if isinstance(state, dict) else None
-        if not isinstance(identity, dict):
-            raise CheckpointError(
-                f"{checkpoint} does not say what it is about: it was not written by `xlm pretrain`."
-            )
-        # What checkpoints of earlier versions did not note yet contradicts nothing.
-        later = {"vocabulary", "counts of words"} - identity.keys()
-        differing = [
-            f"{name} was {identity.get(name)!r:.80} and is {self._identity.get(name)!r:.80}"
-            for name in sorted((identity.keys() | self._identity.keys()) - later)
-            if identity.get(name) != self._identity.get(name)
-        ]
-        if differing:
-            raise CheckpointError(f"{checkpoint} is of another run: {'; '.join(differing)}.")
 
     @contextmanager
     def _names_the_last_checkpoint(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xlm_core.corpus import Corpus
+from xlm_core.errors import CorpusError
 
 Counts = npt.NDArray[np.int64]
 
@@ -24,10 +25,19 @@ def count_ids(corpus: Corpus, size: int) -> Counts:
 
     Returns:
         int64, shape (size,).
+
+    Raises:
+        CorpusError: If an id is none of the vocabulary.
     """
     counts = np.zeros(size, dtype=np.int64)
     for first in range(0, len(corpus.sentences), _BLOCK):
-        counts += np.bincount(corpus.sentences[first : first + _BLOCK], minlength=size)
+        block = corpus.sentences[first : first + _BLOCK]
+        if not 0 <= block.min() <= block.max() < size:
+            raise CorpusError(
+                f"{corpus.path} is damaged: its ids go from {block.min()} to {block.max()}, and "
+                f"the vocabulary has {size}. Make it anew."
+            )
+        counts += np.bincount(block, minlength=size)
     counts[corpus.info.eos_id] -= len(corpus)
     return counts
 

@@ -316,8 +316,14 @@ def test_a_text_in_another_order_is_another_text(folder: Path) -> None:
     with CorpusWriter(folder / "train.en", tokenizer, ["en"]) as corpus:
         for sentence in reversed(sentences):
             corpus.add(sentence.tolist())
+    run = folder / "run"
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    change(file, "updates = 3", "updates = 4")
     with pytest.raises(XLMError, match=r"of another run: data.train.en was .*; data.train.en-fr"):
-        pretrain(change(file, "updates = 3", "updates = 4"), resume=True)
+        pretrain(file, resume=True)
+    with pytest.raises(XLMError, match=r"of another run: data.train.en was"):
+        dry_run(file, resume=True)
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 
 def test_nan_ends_a_run_and_keeps_its_checkpoint(
@@ -337,7 +343,7 @@ def test_nan_ends_a_run_and_keeps_its_checkpoint(
 def test_a_share_of_the_machine_is_counted() -> None:
     config = XLMConfig(vocab_size=100, emb_dim=8, n_layers=2, n_heads=2)
     update = Update(0, {"MLM-en": 1.0}, 3, 10, 0.1, None)
-    assert operations_of(update, config) == 6 * (2 * 12 * 64 * 10 - 10 * 64 * 7 + 8 * 100 * 3)
+    assert operations_of(update, config) == 6 * (2 * 12 * 64 * 10 - 9 * 64 * 7 + 8 * 100 * 3)
     mt = Update(0, {"MT-en-fr": 1.0}, 3, 10, 0.1, None)
     assert operations_of(mt, config) == 6 * (2 * 14 * 64 * 10 + 8 * 100 * 3)
     assert fastest_product("torch", torch, "float32") > 1e8

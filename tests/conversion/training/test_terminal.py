@@ -34,7 +34,7 @@ class Closed(io.StringIO):
 def test_a_bar_says_how_far_and_how_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     terminal = Terminal()
-    operations = 6 * (2 * 12 * 64 * 1000 - 10 * 64 * 997 + 8 * 100 * 3)
+    operations = 6 * (2 * 12 * 64 * 1000 - 9 * 64 * 997 + 8 * 100 * 3)
     shown = Shown(terminal, DurationSettings(updates=10), CONFIG, fastest=operations * 16)
     shown(UPDATED)
     assert (

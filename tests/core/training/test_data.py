@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -149,7 +150,8 @@ def test_corpora_that_cannot_be(folder: Path, train: dict[str, Any], words: str)
 def test_a_variety_of_a_language_is_that_language(folder: Path) -> None:
     tokenizer = small_tokenizer(folder / "tokenizer")
     write(folder / "zh", tokenizer, [[14]], "zh")
-    opened = data(folder, objectives={"mlm": ["zh_yue"]}, data={"train": {"zh_yue": "zh"}})
+    with pytest.warns(XLMWarning, match=r"split into words as zh, .* given as zh_yue"):
+        opened = data(folder, objectives={"mlm": ["zh_yue"]}, data={"train": {"zh_yue": "zh"}})
     assert opened.lang2id == {"zh_yue": 0}
     assert opened.model_config().n_langs == 1
 
@@ -239,6 +241,22 @@ def test_counting_leaves_separators_out(folder: Path) -> None:
     assert counts[30] == 2
 
 
+def test_ids_that_no_word_has_are_named_before_a_run(folder: Path) -> None:
+    """Opening a corpus does not read them."""
+    tokenizer = XLMTokenizer.from_pretrained(folder / "tokenizer")
+    write(folder / "damaged.en", tokenizer, [[14, 15], [16]], "en")
+    ids = np.load(folder / "damaged.en" / "sentences.npy")
+    ids[1] = 60_000
+    np.save(folder / "damaged.en" / "sentences.npy", ids)
+    train = data(folder, objectives={"clm": ["en"]}, data={"train": {"en": "damaged.en"}})
+    message = r"damaged.en is damaged: its ids go from 1 to 60000, and the vocabulary has 34"
+    with pytest.raises(CorpusError, match=message):
+        train.unigram_entropy(Task("clm", ("en",)))
+    valid = data(folder, data=config().data.__dict__ | {"valid": {"en": "damaged.en"}})
+    with pytest.raises(CorpusError, match=message):
+        valid.check_evaluation(valid.model_config())
+
+
 def test_entropy_of_labels(folder: Path) -> None:
     assert entropy_of([3, 3]) == pytest.approx(math.log(2))
     assert entropy_of([0, 5]) == 0
@@ -280,6 +298,23 @@ def test_evaluations_read_what_fits_the_model(folder: Path) -> None:
     few = opened.model_config().copy(max_position_embeddings=9)
     with pytest.raises(CorpusError, match="no pair of sentences with at most 7 tokens"):
         opened.check_evaluation(few)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="a system without /proc")
+def test_more_corpora_than_files_may_be_open(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    table = {f"x{at}": at for at in range(40)}
+    tokenizer = small_tokenizer(tmp_path / "tokenizer", lang2id=table)
+    for name in table:
+        write(tmp_path / name, tokenizer, [[14, 15]], name)
+    train = {name: name for name in table}
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 30, hard))
+    try:
+        given: dict[str, Any] = {"objectives": {"mlm": [*table]}, "data": {"train": train}}
+        assert len(data(tmp_path, **given).corpora["train"]) == 40
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_pairs_that_are_left_out_are_named(folder: Path) -> None:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.fake_engine import FakeEngine
-from xlm_core.errors import CheckpointError, GenerationError, TrainingError
+from xlm_core.errors import (
+    CheckpointError,
+    ConfigError,
+    GenerationError,
+    TrainingError,
+    XLMWarning,
+)
+from xlm_core.objectives import Task
 from xlm_core.training import checkpoints
 from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.config import TrainingConfig
+from xlm_core.training.evaluating import evaluate
 from xlm_core.training.events import (
     Begun,
     Ended,
@@ -26,6 +36,7 @@ from xlm_core.training.events import (
     Updated,
     Warned,
 )
+from xlm_core.training.figures import Tally
 from xlm_core.training.loop import Loop
 from xlm_core.training.saved import STATE
 
@@ -40,6 +51,7 @@ duration = {{ {duration} }}
 stopping = {{ {stopping} }}
 """
 PPL = "valid_en_mlm_ppl"
+TASK = Task("mlm", ("en",))
 
 
 class Run:
@@ -225,6 +237,50 @@ def test_an_evaluation_that_fails_keeps_the_last_good_checkpoint(run: Run) -> No
     assert isinstance(run.events[-1], Failed)
 
 
+def test_an_evaluation_that_is_nan_keeps_the_last_good_checkpoint(run: Run) -> None:
+    """Of weights that are bad, which a checkpoint would hold in place of the last good ones."""
+    options: dict[str, Any] = {"duration": "updates = 4, evaluate_every = 2, save_every = 2"}
+
+    class Bad(FakeEngine):
+        def evaluate(self, batches: Any) -> Tally:
+            return Tally(math.nan if self.update > bad_after else 2.0, 1, 1)
+
+    for bad_after in (2, 3):
+        engine = Bad()
+        figures = functools.partial(evaluate, engine, {"valid": [(TASK, [])]}, lambda _: 0)
+        run.folder = run.folder / f"{bad_after}"
+        if bad_after == 3:  # the last evaluation, between intervals
+            options["duration"] = "updates = 4, evaluate_every = 3, save_every = 2"
+        message = r"MLM-en on valid is nan, evaluated after 4 updates.*update-000002"
+        with pytest.raises(TrainingError, match=message):
+            run.go(engine, evaluate=figures, **options)
+        kept = RunFolder(run.folder / "run").all()
+        assert [path.name for path in kept] == ["update-000002"]
+
+
+def test_a_criterion_that_nothing_computes_is_refused(run: Run) -> None:
+    for figures, words in (
+        (None, "and nothing is evaluated: give evaluate="),
+        (lambda: {"valid_en_mlm_acc": 1.0}, "which the evaluation does not compute: it has valid"),
+    ):
+        with pytest.raises((ConfigError, TrainingError), match=words):
+            run.go(FakeEngine(), stopping=f'criterion = "{PPL}"', evaluate=figures)
+
+
+def test_texts_are_counted_once_in_a_whole_run(run: Run) -> None:
+    counted: list[int] = []
+
+    def count() -> dict[str, float]:
+        counted.append(1)
+        return {"MLM-en": 3.0}
+
+    for updates, resume in ((3, False), (6, True)):
+        engine = FakeEngine()
+        run.go(engine, duration=f"updates = {updates}", resume=resume, entropies=count)
+    assert [event.entropies for event in run.of(Begun)] == [{"MLM-en": 3.0}] * 2
+    assert len(counted) == 1
+
+
 def test_updates_that_float16_leaves_out_have_no_norm(run: Run) -> None:
     engine = FakeEngine([3.0, math.inf, 5.0, math.inf, math.inf])
     run.go(engine, duration="updates = 6, log_every = 3", evaluations=False)
@@ -267,6 +323,68 @@ def test_what_a_killed_process_left_is_removed(run: Run) -> None:
     left.mkdir()
     run.go(FakeEngine(), duration="updates = 4, save_every = 1", resume=True)
     assert not left.exists()
+
+
+def test_what_a_killed_process_was_replacing_gets_its_name_back(run: Run) -> None:
+    """Where names cannot be exchanged, one that is replaced is without a name for a moment."""
+    run.go(FakeEngine(), duration="updates = 3, save_every = 1", stopping=f'criterion = "{PPL}"')
+    folder = run.folder / "run"
+    names = ("best", "model", "checkpoints/update-000003")
+    for name in names:
+        place = folder / name
+        place.rename(place.with_name(f".{place.name}.17.old"))
+        place.with_name(f".{place.name}.17.tmp").mkdir()
+    ended = run.go(
+        FakeEngine(),
+        duration="updates = 4, save_every = 1",
+        stopping=f'criterion = "{PPL}"',
+        resume=True,
+    )
+    assert (ended.update, run.of(Begun)[-1].update) == (4, 3)
+    assert (folder / "best").is_dir()
+    assert not [*folder.rglob(".*.17.*")]
+
+
+def test_a_checkpoint_that_cannot_be_removed_does_not_end_a_run(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.go(FakeEngine(), duration="updates = 2, save_every = 1")
+    saved = run.folder / "run" / "checkpoints"
+    moved = tmp_path / "elsewhere"
+    (saved / "update-000002").rename(moved)
+    (saved / "update-000002").symlink_to(moved)
+    run.go(FakeEngine(), duration="updates = 3, save_every = 1", resume=True)
+    assert [entry.name for entry in saved.iterdir()] == ["update-000003"]
+    assert (moved / STATE).exists()  # the link goes, and not what it leads to
+
+    rename = os.rename
+
+    def refuse(source: Any, target: Any) -> None:
+        if Path(source).name == "update-000003":
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.warns(XLMWarning, match="update-000003 cannot be removed: Operation not permitted"):
+        ended = run.go(FakeEngine(), duration="updates = 4, save_every = 1", resume=True)
+    assert ended.reason == "done"
+
+
+def test_a_removal_that_is_cut_off_leaves_no_torn_checkpoint(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[str] = []
+
+    def cut_off(path: Any, **_: Any) -> None:
+        removed.append(Path(path).name)
+
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", cut_off)
+    run.go(FakeEngine(), duration="updates = 4, save_every = 2")
+    saved = run.folder / "run" / "checkpoints"
+    assert [entry.name for entry in sorted(saved.iterdir()) if entry.name[0] != "."] == [
+        "update-000004"
+    ]
+    assert f".update-000002.{os.getpid()}.tmp" in removed
 
 
 def test_all_checkpoints_are_kept(run: Run) -> None:
@@ -314,6 +432,31 @@ def test_a_checkpoint_of_other_corpora_is_refused(run: Run) -> None:
     run.go(FakeEngine(), identity={"train en": 5})
     with pytest.raises(CheckpointError, match="train en was 5 and is 6"):
         run.go(FakeEngine(), identity={"train en": 6}, resume=True)
+
+
+def test_another_s_configuration_is_left_alone(run: Run) -> None:
+    folder = run.folder / "run"
+    folder.mkdir()
+    content = {"config.toml": 'baseURL = "https://example.org"\n', "figures.csv": "mine", "a": ""}
+    for name, text in content.items():
+        (folder / name).write_text(text)
+    with pytest.raises(CheckpointError, match=r"is not the folder of a run: .*baseURL is unknown"):
+        run.go(FakeEngine())
+    assert {path.name: path.read_text() for path in folder.iterdir()} == content
+
+
+def test_checkpoints_behind_the_one_that_a_run_goes_on_from(run: Run) -> None:
+    """Their numbers are larger than those of new ones, which stay."""
+    run.go(FakeEngine(), duration="updates = 9, save_every = 3", keep=0)
+    engine = FakeEngine()
+    folder = RunFolder(run.folder / "run")
+    engine.resume(folder.all()[0])
+    assert [folder.update_of(folder.save(engine, {})) for _ in engine.updates(5)] == [4, 5]
+    assert [path.name for path in folder.all()] == [
+        "update-000005",
+        "update-000006",
+        "update-000009",
+    ]
 
 
 def test_a_folder_of_something_else_is_left_alone(run: Run) -> None:

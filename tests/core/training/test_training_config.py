@@ -125,6 +125,13 @@ def test_mistakes_are_named(tmp_path: Path, old: str, new: str, words: str) -> N
         read(tmp_path, FILE.replace(old, new))
 
 
+def test_whole_numbers_are_numbers(tmp_path: Path) -> None:
+    """PyTorch's AdamW takes no others than floats."""
+    betas = read(tmp_path, FILE.replace("learning_rate = 1", "betas = [0, 0.98]")).optimizer.betas
+    assert betas == [0.0, 0.98]
+    assert [type(beta) for beta in betas] == [float, float]
+
+
 def test_a_mark_of_byte_order_is_no_text(tmp_path: Path) -> None:
     assert read(tmp_path, f"\ufeff{FILE}").seed == 3
 
