@@ -66,12 +66,19 @@ class EvaluationCallback(keras.callbacks.Callback):
         for make in self.batches.values():
             make()  # texts are checked when batches are asked for, which are made when taken
         known: set[str] = set()
+        always: set[str] = set()  # after each epoch
         for each in (self, *callbacks):
             if isinstance(each, EvaluationCallback) and each.split == self.split:
                 words = None if each.words_in is None else 0
-                known |= {*figures_of(self.split, {x: Tally(words=words) for x in each.batches})}
+                names = {*figures_of(self.split, {x: Tally(words=words) for x in each.batches})}
+                known |= names
+                always |= names if each.every == 1 else set()
         # Somebody's own callback may add figures of its own.
-        own = {type(each).__module__.partition(".")[0] for each in callbacks} - {"keras", "xlm_tf"}
+        own = any(
+            isinstance(each, keras.callbacks.LambdaCallback)
+            or type(each).__module__.partition(".")[0] not in ("keras", "xlm_tf")
+            for each in callbacks
+        )
         for each in callbacks if known and not own else ():
             monitor = str(getattr(each, "monitor", ""))
             if monitor.startswith(f"{self.split}_") and monitor not in known:
@@ -84,6 +91,8 @@ class EvaluationCallback(keras.callbacks.Callback):
                 isinstance(each, keras.callbacks.ModelCheckpoint)
                 and each.save_best_only
                 and each.monitor.startswith(f"{self.split}_")
+                and each.monitor not in always
+                and (each.monitor in known or not own)
             ):
                 raise ConfigError(
                     f"ModelCheckpoint keeps the best {each.monitor}, and there is one every "
@@ -164,7 +173,8 @@ class CheckpointCallback(keras.callbacks.Callback):
         """
         check_target(self.folder)
         put_back(self.folder)
-        if self.folder.is_dir() and any(self.folder.iterdir()):
+        # What has a dot before its name is no part of a checkpoint, for `check_target` too.
+        if self.folder.is_dir() and any(x.name[0] != "." for x in self.folder.iterdir()):
             state = read_into(self.folder, model, self._state(model))
             self.update, self.tokens = state["update"], state["tokens"]
             model.updates.tokens = self.tokens
@@ -195,6 +205,10 @@ class CheckpointCallback(keras.callbacks.Callback):
         if self._counted:
             count_on(self._others, self._counted, self._tensors, self.folder)
             self._counted, self._tensors = {}, {}
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Have the batches of another update refused before they change weights."""
+        self.model.updates.expected = self.update
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Count, and write if it is time.

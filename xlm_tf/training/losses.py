@@ -237,6 +237,7 @@ class TFWithObjectives(keras.Model):
         for callback in every:
             if isinstance(callback, (CheckpointCallback, EvaluationCallback)):
                 callback.stand_beside(every)
+        self.updates.expected = None  # until a CheckpointCallback says
         return super().fit(x, **({"shuffle": False} | options))
 
     def train_on_batch(self, *args: Any, **options: Any) -> Any:

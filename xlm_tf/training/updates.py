@@ -62,6 +62,7 @@ class Updates:
         workers, rank: Processes that share the model, and which of them this is.
         tokens: Read so far, by all devices of all processes.
         last: The update whose batches were the last, by their dataset; -1: there was none.
+        expected: The one whose batches have to come next; None: any.
         updates_before: Those that the optimizer counts and this run did not make.
 
     Raises:
@@ -76,6 +77,7 @@ class Updates:
         self.strategy: tf.distribute.Strategy = whole.distribute_strategy
         self.tokens = self.updates_before = 0
         self.last = -1
+        self.expected: int | None = None
         self.workers, self.rank = _workers_and_rank(self.strategy)
         self.variables = list(whole.trainable_variables)
         self.scales_loss = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -141,11 +143,17 @@ class Updates:
         """Make an update of an element of `dataset_of`.
 
         Raises:
-            ConfigError: If it is of other tasks.
+            ConfigError: If it is of other tasks, or of another update than is expected.
             TrainingError: If a loss or the norm of the gradients is NaN or infinite; the weights
                 are those of before.
         """
         passes = passes_of(element, self.strategy, self.whole.tasks)
+        if self.expected not in (None, passes[0].update):  # before any weight changes
+            raise ConfigError(
+                f"fit was given the batches of update {passes[0].update}, and {self.expected} "
+                "updates were made by what CheckpointCallback knows: give it dataset_of(batches, "
+                "first), with what resume returned, or in a further fit the callback's `update`."
+            )
         sums: dict[str, tuple[float, int]] = {}
         total: Gradients | None = None
         losses = []

@@ -84,6 +84,11 @@ def test_what_does_not_go_together() -> None:
     assert made  # texts are looked at before an epoch is trained
     with pytest.raises(ConfigError, match=r"monitors 'valid_en_mlm_pll', .*Did you mean"):
         figures.stand_beside([Stopping("valid_en_mlm_pll", mode="min"), figures])
+    rarely = EvaluationCallback("valid", {TASK: list}, every=5)
+    best = keras.callbacks.ModelCheckpoint("x.keras", monitor="valid_mlm_ppl", save_best_only=True)
+    rarely.stand_beside([figures, rarely, best])  # which is computed after each epoch
+    own = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None)
+    figures.stand_beside([own, Stopping("valid_bleu", mode="max")])
     batches: Any = None
     checkpoint = CheckpointCallback("run", batches)
     checkpoint.stand_beside([*callbacks, checkpoint])

@@ -190,8 +190,11 @@ def test_a_checkpoint_counts_the_updates_that_were_made(folder: Path, tmp_path: 
     options: dict[str, Any] = {"steps_per_epoch": 2, "callbacks": [checkpoint], "verbose": 0}
     data = dataset_of(run.batches)
     run.whole.fit(data, **options)
+    before = weights(run)
     with pytest.raises(ConfigError, match=r"batches of update 0, and 2 updates were made"):
         run.whole.fit(data, **options, epochs=2, initial_epoch=1)
+    for name, array in weights(run).items():
+        np.testing.assert_array_equal(array, before[name], name)
     run.whole.fit(dataset_of(run.batches, checkpoint.update), **options, epochs=2, initial_epoch=1)
     assert checkpoint.update == 4
 
