@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 import signal
 import threading
@@ -29,6 +30,16 @@ def start_reading(dataset: GlobalBatches, workers: int) -> Iterator[list[Batch]]
         generator=torch.Generator(),
         worker_init_fn=functools.partial(_leave_signals, os.getpid()),
     )
+    if workers and hasattr(signal, "sigwaitinfo"):
+        from multiprocessing import forkserver, resource_tracker
+
+        # Before: the tracker lets SIGTERM through again when it starts, and what a fork server is
+        # started with, all processes of this one would inherit, which could not be terminated.
+        method = multiprocessing.get_start_method()
+        if method != "fork":
+            resource_tracker.ensure_running()
+        if method == "forkserver":
+            forkserver.ensure_running()
     # Readers inherit that signal, with all the threads that they start. And the DataLoader's own
     # number is drawn on the CPU, whatever the default device is, as its generator is there.
     with _without_sigterm(), torch.device("cpu"):
