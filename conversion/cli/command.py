@@ -40,9 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     options, unknown = parser().parse_known_args(arguments)
     command: Parser = options.parser
-    if hasattr(options, "inputs") and all(each == "-" or each[:1] != "-" for each in unknown):
+    several = next((name for name in ("inputs", "files") if hasattr(options, name)), None)
+    if several and all(each == "-" or each[:1] != "-" for each in unknown):
         # Names of files that come after an option, which argparse leaves over.
-        options.inputs = [*options.inputs, *unknown]
+        setattr(options, several, [*getattr(options, several), *unknown])
         unknown = []
     if unknown:
         command.refuse(unknown)

@@ -16,7 +16,7 @@ from conversion.line_by_line.text_files import Reader
 from xlm_core.errors import InputError, warn
 from xlm_core.subwords import WordCounts, sentences_to_read
 from xlm_core.tokenization.text.languages import KNOWN_LANGUAGES
-from xlm_core.tokenization.text.segmenters import SEGMENTERS
+from xlm_core.tokenization.text.segmenters import SEGMENTERS, segmenter_for
 
 _BATCH_LINES = 1000
 LARGEST_SEED = 2**32 - 1
@@ -77,6 +77,9 @@ def count_words(
         for name in names:
             if Reader([name], _BATCH_LINES).total is None:
                 raise InputError(f"{name} is a pipe, but texts are read twice: give files.")
+    for language in files:
+        if (segmenter := segmenter_for(language)) is not None:
+            segmenter.split("")  # what it needs is missed before hours of reading
     sentences = {
         language: sum(1 for _ in _sentences(names, terminal)) for language, names in files.items()
     }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from conversion.cli.command import main
-from conversion.vocabulary import TextOptions
+from conversion.vocabulary import TextOptions, counting
 from conversion.vocabulary.counting import count_words
 from xlm_core import XLMTokenizer
 from xlm_core.errors import XLMWarning
@@ -125,6 +126,30 @@ def test_what_cannot_be_read_is_said(
     assert main(["learn-bpe", "-o", str(tmp_path / "codes"), "--merges", "3", *given]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "codes").exists()
+
+
+def test_a_missing_segmenter_is_told_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(counting, "_sentences", lambda names, *_: read.extend(names) or [])
+    monkeypatch.setitem(sys.modules, "rjieba", None)
+    for language in ("en", "zh"):
+        (tmp_path / language).write_text("a text\n")
+    given = [f"{language}={tmp_path / language}" for language in ("en", "zh")]
+    assert main(["learn-bpe", "-o", str(tmp_path / "codes"), "--merges", "3", *given]) == 2
+    error = capsys.readouterr().err
+    assert "rjieba" in error
+    assert "as a language of another name: zh_split" in error
+    assert not read
+
+
+def test_files_may_stand_after_options(tmp_path: Path, texts: list[str]) -> None:
+    first, *others = texts
+    for name, given in (("one", texts), ("two", [first, "--merges", "20", *others])):
+        more = [] if name == "two" else ["--merges", "20"]
+        assert main(["learn-bpe", *given, *more, "-o", str(tmp_path / name)]) == 0
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_what_is_read_once_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

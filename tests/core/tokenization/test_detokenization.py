@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from xlm_core.errors import InputError, UnknownLanguageError
+from xlm_core.tokenization.text.detokenization import Detokenizer
 
 
 @pytest.mark.parametrize(
@@ -54,3 +56,11 @@ def test_refused(make_tokenizer: Callable[..., Any]) -> None:
     for wrong in ([1, 2], None, b"a"):
         with pytest.raises(InputError, match="detokenize takes a text or a list of words"):
             tokenizer.detokenize(wrong)
+
+
+def test_korean_of_lowercased_text_is_composed() -> None:
+    """Removing accents leaves the letters of syllables apart, and nothing else composed them."""
+    text = "안녕 하세요 세계"
+    apart = unicodedata.normalize("NFD", text).split()
+    assert Detokenizer("ko").join(apart) == text
+    assert Detokenizer("en").join(apart) != text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from unicodedata import normalize
 
 # Languages that are written without blanks between words.
 UNSPACED_LANGUAGES = frozenset(
@@ -49,11 +50,15 @@ class Detokenizer:
         # It takes a moment to load, and few programs detokenize.
         from sacremoses import MosesDetokenizer
 
+        # Where accents were removed, syllables are letters by themselves (NFD).
+        self._composes = language == "ko"
         self._unspaced = language in UNSPACED_LANGUAGES
         self._moses = MosesDetokenizer(lang="" if language == "cs" else language)
 
     def join(self, words: Sequence[str]) -> str:
         """The text of words, as a tokenizer's `words` splits them."""
+        if self._composes:
+            words = [normalize("NFC", word) for word in words]
         # The tokenizer escapes nothing, so there is nothing to unescape.
         joined = str(self._moses.detokenize(words, unescape=False))
         return _BLANK.sub("", joined) if self._unspaced else joined

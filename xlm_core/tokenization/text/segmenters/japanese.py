@@ -45,7 +45,7 @@ class Japanese(Segmenter):
         if not path.is_file():
             raise InputError(
                 f"Japanese needs a model for KyTea, and there is no file {path}. Install KyTea "
-                "(https://github.com/neubig/kytea), which brings one, or give the path of a model "
-                "as XLMTokenizer(..., kytea_model=PATH)."
+                "(https://github.com/neubig/kytea), which brings one, put a model there, or give "
+                "its path as XLMTokenizer(..., kytea_model=PATH)."
             )
         return Mykytea.Mykytea(f"-model {path}")

@@ -50,7 +50,9 @@ class Segmenter(ABC):
         error: MissingPackageError = MissingPackageError(
             f"Texts in {self.language!r} are split into words by {self.package}, which is not "
             f"installed. Install it with {install_command(self.language)}, or split the text "
-            "yourself and pass the words with is_split_into_words=True."
+            "yourself and pass the words with is_split_into_words=True (to learn-bpe, build-vocab "
+            f"and tokenize, with blanks between them, as a language of another name: "
+            f"{self.language}_split)."
         )
         return error
 
