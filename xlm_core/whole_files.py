@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 _AT_FDCWD = -100
@@ -40,8 +41,7 @@ def folder_written_whole(target: Path, *, flushed: bool = False) -> Iterator[Pat
     """
     if target.is_symlink():  # a link stays, and what it leads to is replaced
         target = Path(os.path.realpath(target))
-    temporary = _beside(target)
-    _remove(temporary)  # of a process of the same number that was killed
+    temporary = _free_beside(target)
     temporary.mkdir()
     try:
         yield temporary
@@ -84,6 +84,17 @@ def put_back(target: Path) -> None:
 
 def _beside(target: Path) -> Path:
     return target.with_name(f".{target.name}.{os.getpid()}.tmp")
+
+
+def _free_beside(target: Path) -> Path:
+    """As `_beside`; another number, that of no process, where a folder cannot be removed."""
+    for number in count(os.getpid(), 1 << 22):
+        temporary = target.with_name(f".{target.name}.{number}.tmp")
+        # Of a process of the same number that was killed, or of what was replaced before.
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not (temporary.exists() or temporary.with_suffix(".old").exists()):
+            break
+    return temporary
 
 
 def _remove(folder: Path) -> None:

@@ -83,6 +83,23 @@ def test_a_folder_is_on_the_disk_before_the_old_one_goes(
     assert steps.index("removed") == 4
 
 
+def test_what_cannot_be_removed_stands_in_nobody_s_way(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, where a file that another process has open stays under another name."""
+    remove = whole_files.shutil.rmtree
+
+    def leave(path: Any, ignore_errors: bool = False) -> None:
+        if Path(path).exists() and not ignore_errors:
+            raise OSError("Device or resource busy")
+
+    monkeypatch.setattr(whole_files.shutil, "rmtree", leave)
+    for text in ("one", "two", "three"):
+        write(target, text)
+        assert read(target) == text
+    monkeypatch.setattr(whole_files.shutil, "rmtree", remove)
+
+
 def test_a_name_is_given_back(target: Path) -> None:
     target.rename(target.with_name(".folder.17.old"))
     put_back(target)
