@@ -6,6 +6,7 @@ takes both sides from the ids of the corpora too.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -140,6 +141,8 @@ class BleuOfRun:
             limits=self._limits,
             overwrite=True,
         )
+        # Keras' layers hold themselves: models of several evaluations would stay in memory.
+        gc.collect()
         reference = self._file(each, "reference")
         return evaluate(str(translations), [str(reference)], tokenized=True).bleu.score
 

@@ -98,7 +98,8 @@ class Corpus:
             raise CorpusError(
                 f"{self.path} was made with the first {self.info.vocab_size} ids of this "
                 f"tokenizer's {own} (--max-vocab): the others are unknown in its text, and would "
-                "stay untrained. Cut the tokenizer too: XLMTokenizer.from_pretrained(FOLDER, "
+                "stay untrained. Cut the tokenizer too, from the original's files (which `xlm "
+                "build-vocab` writes as well): XLMTokenizer.from_facebook(CODES, VOCAB, "
                 f"max_vocab={self.info.vocab_size}).save_pretrained(ANOTHER)."
             )
 

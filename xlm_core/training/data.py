@@ -181,6 +181,7 @@ class TrainingData:
         if parts is not None:
             settings = replace(settings, parts=parts)
         self._warn_of_short_texts()
+        self._warn_of_empty_lines()
         return TrainingBatches(
             model_config,
             self.config.tasks,
@@ -206,6 +207,22 @@ class TrainingData:
                 f"{', '.join(short)}, and a batch of running text {whole:,}, of which the rest is "
                 "</s>: choose a smaller batches.batch_size or batches.bptt."
             )
+
+    def _warn_of_empty_lines(self) -> None:
+        """Warn of running text of which `</s>` alone are a part: lines that keep pairs aligned."""
+        streams = {task.languages[0] for task in self.config.tasks if task.is_stream}
+        for split in SPLITS:
+            found = []
+            for name, corpus in self.corpora[split].items():
+                empty = int(np.count_nonzero(corpus.positions[:, 0] == corpus.positions[:, 1]))
+                if name in streams and empty > max(99, len(corpus.sentences) // 100):
+                    found.append(f"{empty:,} of {len(corpus):,} in {name}")
+            if found:
+                warn(
+                    f"data.{split} has empty lines ({', '.join(found)}): each is a </s> of running "
+                    "text, which is learned and makes perplexity and accuracy look better. Make "
+                    "the corpus of a language without them, and of a pair with them."
+                )
 
     def check_evaluation(self, model_config: XLMConfig) -> None:
         """Find before a run begins what an evaluation would find after many updates.

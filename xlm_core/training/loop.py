@@ -206,8 +206,9 @@ class Loop:
             evaluated = bool(duration.evaluate_every) and self._evaluated != engine.update
             if evaluated:
                 self._make_figures()
-            # What a checkpoint of this update knows of the best figure may be older than it.
-            if duration.save_every and (
+            # What a checkpoint of this update knows of the best figure may be older than it. Behind
+            # one of an interruption, without intervals, `resume` would make all of this again.
+            if (duration.save_every or self._saved is not None) and (
                 evaluated
                 or self._saved is None
                 or self.folder.update_of(self._saved) != engine.update
@@ -355,6 +356,8 @@ class Loop:
         state = self.engine.resume(checkpoint)
         _compare_identity(checkpoint, state, self._identity)
         try:
+            for sums in (state["interval"], state["compared"]):
+                sums.setdefault("norms", sums["updates"])  # which earlier versions did not count
             self._interval, self._compared = Sums(**state["interval"]), Sums(**state["compared"])
             self._seconds, self._evaluated = float(state["seconds"]), state["evaluated"]
             self._warned = bool(state.get("warned"))
@@ -362,7 +365,7 @@ class Loop:
                 self._entropies = dict(state.get("entropies") or {})
             if state["criterion"] == self.stopping.figure:
                 self.stopping.resume(state["stopping"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{checkpoint} is damaged: the state of its run cannot be read ({error!r:.200})."
             ) from error

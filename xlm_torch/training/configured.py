@@ -47,7 +47,6 @@ def configured_run(
         ConfigError: If these do not go together.
         MissingPackageError: If Accelerate is not installed.
     """
-    keep_freed_memory()
     settings = config.optimizer
     run = TrainingRun(
         model,

@@ -455,7 +455,8 @@ class TrainingRun:
         for parameter, name in names.items():
             if name not in weights or weights[name].shape != parameter.shape:
                 raise CheckpointError(f"{saved.folder} is of another model: {name} differs.")
-            if weights[name].dtype != parameter.dtype:
+            # Of several dtypes, which frozen weights may make, all were opened as float32.
+            if parameter.requires_grad and weights[name].dtype != parameter.dtype:
                 raise CheckpointError(
                     f"{saved.folder} is of a run whose weights are {weights[name].dtype}, and here "
                     f"they are {parameter.dtype}: {name}."

@@ -104,6 +104,21 @@ def test_a_text_that_fills_little_of_a_batch_is_named(folder: Path) -> None:
         opened.batches(opened.model_config())
 
 
+def test_empty_lines_of_running_text_are_named(folder: Path) -> None:
+    """They keep the lines of a pair together, and are words of a stream."""
+    tokenizer = XLMTokenizer.from_pretrained(folder / "tokenizer")
+    write(folder / "aligned.en", tokenizer, [[14] * 5, *([[]] * 100)], "en")
+    given: dict[str, Any] = {"data": {"train": {"en": "aligned.en"}}, "objectives": {"mlm": ["en"]}}
+    opened = data(folder, **given)
+    with pytest.warns(XLMWarning, match=r"data.train has empty lines \(100 of 101 in en\)"):
+        opened.batches(opened.model_config())
+    write(folder / "other.fr", tokenizer, [[17]] * 101, "fr")
+    pairs = {"en-fr": ["aligned.en", "other.fr"]}
+    with pytest.warns(XLMWarning, match="100 of 101 pairs are left out"):
+        opened = data(folder, data={"train": pairs}, objectives={"mt": ["en-fr"]})
+    opened.batches(opened.model_config())
+
+
 def test_languages_are_those_of_the_tokenizer_if_it_has_all(folder: Path) -> None:
     table = {"de": 0, "en": 1, "fr": 2}
     write_folder(folder / "named", lang2id=table)

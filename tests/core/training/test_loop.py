@@ -258,6 +258,28 @@ def test_an_evaluation_that_is_nan_keeps_the_last_good_checkpoint(run: Run) -> N
         assert [path.name for path in kept] == ["update-000002"]
 
 
+def test_norms_of_an_earlier_version_are_means(run: Run) -> None:
+    """Its checkpoints have the sum of all updates of an interval, and not how many these were."""
+    run.go(FakeEngine(), duration="updates = 3, log_every = 5")
+    [saved] = RunFolder(run.folder / "run").all()
+    state = json.loads((saved / STATE).read_text())
+    del state["caller"]["interval"]["norms"]
+    (saved / STATE).write_text(json.dumps(state))
+    run.go(FakeEngine(), duration="updates = 5, log_every = 5", resume=True)
+    assert run.of(Logged)[-1].gradient_norm == 1.5
+
+
+def test_a_run_that_was_interrupted_once_is_over_at_its_end(run: Run) -> None:
+    """Without intervals of checkpoints too: that of the interruption would train the rest again."""
+    engine = FakeEngine()
+    options: dict[str, Any] = {"duration": "updates = 8, save_every = 0", "evaluations": False}
+    ended = run.go(engine, stop=lambda: engine.update == 4, **options)
+    assert (ended.reason, ended.update) == ("interrupted", 4)
+    for begins in (4, 8, 8):
+        assert run.go(FakeEngine(), resume=True, **options).reason == "done"
+        assert run.of(Begun)[-1].update == begins
+
+
 def test_a_criterion_that_nothing_computes_is_refused(run: Run) -> None:
     for figures, words in (
         (None, "and nothing is evaluated: give evaluate="),
