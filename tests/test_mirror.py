@@ -156,7 +156,7 @@ ONLY_TF: dict[str, str] = {
                 f"training/losses.WithObjectives.{name}"
                 for name in (
                     *("compile", "updates", "fit", "make_train_function", "get_metrics_result"),
-                    *("reset_metrics", "make_test_function", "tally"),
+                    *("reset_metrics", "make_test_function", "make_predict_function", "tally"),
                     *("get_config", "from_config", "get_compile_config", "compile_from_config"),
                     "train_on_batch",
                 )

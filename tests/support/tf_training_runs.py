@@ -125,6 +125,17 @@ def fitted_alone(
     return loss, {name: x.copy() for name, x in model._arrays().items()}
 
 
+def odd_run(folder: Path, strategy: tf.distribute.Strategy | None = None) -> TrainingRun:
+    """Of five rows a batch, from the weights in `folder`."""
+    return small_run(
+        folder,
+        tasks=DEVICE_TASKS,
+        settings={"batch_size": 5, "parts": 1},
+        strategy=strategy,
+        start=folder / "start" / "model",
+    )
+
+
 def main(mode: str, folder: Path, rank: str) -> None:
     """What a process of `run_processes` does."""
     if mode == "mirrored":
@@ -161,6 +172,10 @@ def main(mode: str, folder: Path, rank: str) -> None:
         batches = dataset_of(run.batches, strategy=strategy)
         run.whole.fit(batches, steps_per_epoch=4, verbose=0)
         np.savez(folder / "fitted.npz", **weights(run))
+        # Whose rows no two devices share alike, from the first batch on.
+        run = odd_run(folder, strategy)
+        run.whole.fit(dataset_of(run.batches, strategy=strategy), steps_per_epoch=2, verbose=0)
+        np.savez(folder / "odd.npz", **weights(run))
     (folder / f"{mode}-{rank}.json").write_text(json.dumps(found), encoding="utf-8")
 
 

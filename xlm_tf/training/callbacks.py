@@ -208,7 +208,8 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Have the batches of another update refused before they change weights."""
-        self.model.updates.expected = self.update
+        parts = self.batches.settings.parts * self.accumulate
+        self.model.updates.expected = self.update, parts
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Count, and write if it is time.

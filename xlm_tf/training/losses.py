@@ -240,6 +240,11 @@ class TFWithObjectives(keras.Model):
         self.updates.expected = None  # until a CheckpointCallback says
         return super().fit(x, **({"shuffle": False} | options))
 
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # It is built. Under a strategy Keras would take the mean over all devices' first batches,
+        # to see their shape, which fails where one has a row more than another.
+        pass
+
     def train_on_batch(self, *args: Any, **options: Any) -> Any:
         """Refused: an update has several passes, and `fit` makes them.
 
@@ -284,6 +289,12 @@ class TFWithObjectives(keras.Model):
         raise ConfigError(
             "Keras' evaluate does not serve tasks: call tally(batches), or give fit an "
             "EvaluationCallback."
+        )
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        """Refused: its model predicts."""
+        raise ConfigError(
+            "Keras' predict does not serve tasks: call predict of its model (`.model.predict`)."
         )
 
     def tally(self, batches: Iterable[Batch]) -> Tally:

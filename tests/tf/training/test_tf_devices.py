@@ -11,6 +11,7 @@ import pytest
 from tests.support.tf_training_runs import (
     DEVICE_TASKS,
     fitted_alone,
+    odd_run,
     run_processes,
     small_run,
     trained,
@@ -57,6 +58,9 @@ def test_two_devices(folder: Path, alone: Any) -> None:
     assert_as_alone(found, alone[0])
     assert_weights(folder / "mirrored-0.npz", alone[1])
     assert_weights(folder / "fitted.npz", alone[1])
+    odd = odd_run(folder)
+    list(odd.updates(2))
+    assert_weights(folder / "odd.npz", weights(odd))
     assert found["losses again"] == found["losses"][2:]
     assert found["seeds"][0] != found["seeds"][1], "both drop the same"
     assert (found["ranks"], found["values"]) == (2, [1.0])

@@ -196,6 +196,10 @@ def test_a_checkpoint_counts_the_updates_that_were_made(folder: Path, tmp_path: 
     for name, array in weights(run).items():
         np.testing.assert_array_equal(array, before[name], name)
     run.whole.fit(dataset_of(run.batches, checkpoint.update), **options, epochs=2, initial_epoch=1)
+    with pytest.raises(ConfigError, match=r"has 4 parts, and CheckpointCallback was told of 2"):
+        run.whole.fit(dataset_of(run.batches, checkpoint.update, accumulate=2), **options)
+    with pytest.raises(ConfigError, match=r"call predict of its model"):
+        run.whole.predict(data, steps=1)
     assert checkpoint.update == 4
 
 
@@ -274,7 +278,7 @@ def test_a_loss_that_is_nan_changes_nothing(folder: Path, tmp_path: Path) -> Non
     before = bias.numpy()
     bias.assign(np.full(before.shape, np.nan))
     kept = weights(run)
-    with pytest.raises(TrainingError, match=r"nan in update 1, at a learning rate of 0\.002"):
+    with pytest.raises(TrainingError, match=r"nan in update 2, at a learning rate of 0\.002"):
         list(run.updates(2))
     for name, array in weights(run).items():
         assert np.array_equal(array, kept[name], equal_nan=True)
