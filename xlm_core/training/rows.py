@@ -138,7 +138,9 @@ def rows_by_name(
     architecture = ENCODER_DECODER if class_of(checkpoint) == ENCODER_DECODER else LANGUAGE_MODEL
     match = match_checkpoint(checkpoint, architecture, quiet=True)
     found = {spec.path: (spec, tensor) for spec, tensor in match.found}
-    config = old.copy(**{**fields, "id2lang": None, "architectures": [architecture]})
+    config = old.copy(
+        **{**_spread_of(checkpoint), **fields, "id2lang": None, "architectures": [architecture]}
+    )
     config = config.copy(**_ids_in_use(old, config, own, words))
     copy_words = _word_rows(old, config, own, words)
     known = (old.lang2id or {}) if old.has_lang_embeddings else {}
@@ -189,6 +191,14 @@ def rows_by_name(
         file=NO_FILE,
     )
     return made, copied
+
+
+def _spread_of(checkpoint: Checkpoint) -> dict[str, float]:
+    """How far drawn embeddings of the original lie apart, which its files do not say."""
+    original = checkpoint.original
+    if original is None or "embed_init_std" in original.params:
+        return {}
+    return {"embed_init_std": checkpoint.config.emb_dim**-0.5}
 
 
 def _name(spec: TensorSpec, architecture: str) -> str:

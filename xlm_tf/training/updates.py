@@ -77,7 +77,7 @@ class Updates:
         self.strategy: tf.distribute.Strategy = whole.distribute_strategy
         self.tokens = self.updates_before = 0
         self.last = -1
-        self.expected: int | None = None
+        self.expected: tuple[int, int] | None = None
         self.workers, self.rank = _workers_and_rank(self.strategy)
         self.variables = list(whole.trainable_variables)
         self.scales_loss = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -148,11 +148,17 @@ class Updates:
                 are those of before.
         """
         passes = passes_of(element, self.strategy, self.whole.tasks)
-        if self.expected not in (None, passes[0].update):  # before any weight changes
+        update, number = self.expected or (passes[0].update, len(passes))
+        if update != passes[0].update:  # before any weight changes
             raise ConfigError(
-                f"fit was given the batches of update {passes[0].update}, and {self.expected} "
+                f"fit was given the batches of update {passes[0].update}, and {update} "
                 "updates were made by what CheckpointCallback knows: give it dataset_of(batches, "
                 "first), with what resume returned, or in a further fit the callback's `update`."
+            )
+        if number != len(passes):
+            raise ConfigError(
+                f"an update of the dataset has {len(passes)} parts, and CheckpointCallback was "
+                f"told of {number}: give both the same batches and the same accumulate."
             )
         sums: dict[str, tuple[float, int]] = {}
         total: Gradients | None = None
@@ -200,8 +206,8 @@ class Updates:
         update = int(number_in(self.inner_optimizer.iterations)) - self.updates_before
         rate = number_in(self.inner_optimizer.learning_rate)
         raise TrainingError(
-            f"{found} in update {update}, at a learning rate of {rate:.3g}: the weights are those "
-            "of before. The learning rate may be too high, or the warm-up too short."
+            f"{found} in update {update + 1}, at a learning rate of {rate:.3g}: the weights are "
+            "those of before. The learning rate may be too high, or the warm-up too short."
         )
 
     def _scale(self) -> float:

@@ -312,8 +312,8 @@ class TrainingRun:
     def _give_up(self, found: str, rate: float) -> None:
         self.optimizer.zero_grad()
         raise TrainingError(
-            f"{found}, in update {self.update}, at a learning rate of {rate:.3g}: the weights are "
-            "those of before. The learning rate may be too high, or the warm-up too short."
+            f"{found}, in update {self.update + 1}, at a learning rate of {rate:.3g}: the weights "
+            "are those of before. The learning rate may be too high, or the warm-up too short."
         )
 
     def _batches(self) -> Iterator[list[Batch]]:

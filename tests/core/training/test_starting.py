@@ -352,6 +352,16 @@ def test_rows_by_word_and_by_language(folder: Path, other: XLMTokenizer, name: s
     assert "languages copied: en, fr; drawn: de" in start.report.text()
 
 
+def test_new_rows_beside_those_of_the_original(
+    folder: Path, other: XLMTokenizer, tmp_path: Path
+) -> None:
+    """It draws them by the width, and its files do not say so: another layout, the same run."""
+    convert(folder / "lm", tmp_path / "lm.pth", to="facebook")
+    for fields, expected in (({}, 12**-0.5), ({"embed_init_std": 0.5}, 0.5)):
+        start = starting_point_from(other, model=tmp_path / "lm.pth", match="words", fields=fields)
+        assert start.checkpoint.config.embed_init_std == pytest.approx(expected)
+
+
 def test_parts_by_words(folder: Path, other: XLMTokenizer) -> None:
     start = starting_point_from(
         other, encoder=folder / "lm", decoder=folder / "pair", match="words", translates=True

@@ -278,7 +278,7 @@ def test_numbers_that_are_not_finite_change_nothing(folder: Folder) -> None:
     with torch.no_grad():
         kept = bias.clone()
         bias[0] = torch.nan
-    with pytest.raises(TrainingError, match=r"the loss of [\w, -]+ is nan, in update 1, at a"):
+    with pytest.raises(TrainingError, match=r"the loss of [\w, -]+ is nan, in update 2, at a"):
         list(run.updates(2))
     with torch.no_grad():
         bias.copy_(kept)
