@@ -197,6 +197,14 @@ class KerasModel(Checkpointed, keras.Model):
                     "was first used, resizing or pruning replaced some, or some became trainable. "
                     "Compile the model again, with a new optimizer."
                 )
+            inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+            averages = getattr(inner, "use_ema", False)
+            if averages and known and len(known) != len(self.trainable_variables):
+                raise ConfigError(
+                    "the optimizer keeps averages (use_ema) of variables that are no longer "
+                    "trained, and at its end Keras' fit would put them in the place of others. "
+                    "Compile the model again, with a new optimizer."
+                )
         return super().make_train_function(force)
 
     def make_test_function(self, force: bool = False) -> Any:
@@ -208,6 +216,19 @@ class KerasModel(Checkpointed, keras.Model):
         """The graph of a step of `predict`, made anew after resizing or pruning."""
         self._drop_old_graphs()
         return super().make_predict_function(force)
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # Of several devices Keras would take the mean over their first batches, to see its shape:
+        # ids become floats, and it fails where one device has a row more than another.
+        strategy = self._distribute_strategy
+        if strategy is not None:
+            if iterator is not None:
+                _, _, batches = next(iter(iterator))
+                data_batch = keras.tree.map_structure(
+                    lambda x: strategy.experimental_local_results(x)[0], next(batches)
+                )
+            with self._step(data_batch, None) as prepared:
+                super()._maybe_symbolic_build(data_batch=prepared)
 
     def _parts(self) -> tuple[Any, ...]:
         """Each encoder of this model, or the model itself if it is one."""

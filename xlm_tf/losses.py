@@ -34,16 +34,21 @@ def negative_log_likelihood(
 
 
 def mean_squared_error(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Mean of the squared differences; both float, of one shape."""
+    """Mean of the squared differences, 0 of none; both float, of one shape."""
     predictions = at_least_float32(predictions)
-    return tf.reduce_mean(tf.square(predictions - tf.cast(targets, predictions.dtype)))
+    return _mean(tf.square(predictions - tf.cast(targets, predictions.dtype)))
 
 
 def binary_cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Mean binary cross-entropy of independent yes/no logits; both of one shape."""
+    """Mean binary cross-entropy of independent yes/no logits, 0 of none; both of one shape."""
     logits = at_least_float32(logits)
     targets = tf.cast(targets, logits.dtype)
-    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits))
+    return _mean(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits))
+
+
+def _mean(losses: tf.Tensor) -> tf.Tensor:
+    # Under a strategy, a device has no row where the last batch has fewer than there are devices.
+    return tf.where(tf.size(losses) > 0, tf.reduce_mean(losses), tf.zeros((), losses.dtype))
 
 
 # -- label by label, for weights -------------------------------------------------------------------

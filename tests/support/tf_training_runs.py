@@ -18,7 +18,11 @@ import tensorflow as tf
 from tests.support.training_corpora import ALL_TASKS, ROOT, small_batches, small_config
 from xlm_core.objectives import Task
 from xlm_core.training.learning_rate import InverseSquareRoot
-from xlm_tf import TFXLMForConditionalGeneration, TFXLMWithLMHeadModel
+from xlm_tf import (
+    TFXLMForConditionalGeneration,
+    TFXLMForSequenceClassification,
+    TFXLMWithLMHeadModel,
+)
 from xlm_tf.optimizers import OriginalAdam
 from xlm_tf.training import TrainingRun, dataset_of
 from xlm_tf.training.updates import number_in
@@ -125,6 +129,30 @@ def fitted_alone(
     return loss, {name: x.copy() for name, x in model._arrays().items()}
 
 
+def fitted_heads(strategy: tf.distribute.Strategy) -> dict[str, list[float]]:
+    """Classifiers behind two steps of Keras' `fit`, of five rows and of one: their histories."""
+    found: dict[str, list[float]] = {}
+    ids = np.arange(14, 38).reshape(6, 4)
+    kinds = {
+        "classes": ({"num_labels": 3}, ids[:, 0] % 3, {"metrics": ["accuracy"]}),
+        "regression": ({"num_labels": 1}, ids[:, 0] / 38, {}),
+        "loss of Keras": (
+            {"num_labels": 3},
+            ids[:, 0] % 3,
+            {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
+        ),
+    }
+    for name, (config, labels, options) in kinds.items():
+        with strategy.scope():
+            made = small_config(n_layers=1, n_langs=1, lang2id=None, **config)
+            model = TFXLMForSequenceClassification(made)
+            model.compile(keras.optimizers.SGD(0.1), jit_compile=False, **options)
+        data = tf.data.Dataset.from_tensor_slices((ids, labels)).batch(5)
+        history = model.fit(data, verbose=0, shuffle=False).history
+        found |= {f"{name}: {key}": values for key, values in history.items()}
+    return found
+
+
 def odd_run(folder: Path, strategy: tf.distribute.Strategy | None = None) -> TrainingRun:
     """Of five rows a batch, from the weights in `folder`."""
     return small_run(
@@ -166,6 +194,7 @@ def main(mode: str, folder: Path, rank: str) -> None:
         found["numbers"] = [number_in(x) for x in (scaling.dynamic_scale, scaling.learning_rate)]
         found["fit"], arrays = fitted_alone(strategy)
         np.savez(folder / "fitted-alone.npz", **arrays)
+        found["heads"] = fitted_heads(strategy)
         run.resume(folder / f"{mode}-checkpoint")
         found["losses again"] = [update.losses for update in run.updates(4)]
         run.resume(folder / "start")

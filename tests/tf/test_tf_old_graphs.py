@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -55,6 +56,19 @@ def test_training_goes_on_after_another_compile() -> None:
     before = np.asarray(model.transformer.attentions[0].q_lin.kernel)
     model.train_on_batch(features)
     assert np.abs(np.asarray(model.transformer.attentions[0].q_lin.kernel) - before).max() > 0
+
+
+def test_averages_go_to_their_own_variables() -> None:
+    """Keras puts them back by place, which are others once a layer is frozen."""
+    model = tiny_model(ARCHITECTURE)
+    features = tiny_batch() | tiny_labels(ARCHITECTURE)
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True)
+    model.compile(optimizer, jit_compile=False)
+    model.fit(features, verbose=0)
+    model.transformer.attentions[0].trainable = False
+    model.compile(optimizer, jit_compile=False)
+    with pytest.raises(ConfigError, match=r"keeps averages \(use_ema\)"):
+        model.fit(features, verbose=0)
 
 
 def test_an_output_that_was_left_behind_is_not_saved(tmp_path: Path) -> None:

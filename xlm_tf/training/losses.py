@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from xlm_core.errors import ConfigError
@@ -232,6 +233,9 @@ class TFWithObjectives(keras.Model):
                 "fit got no steps_per_epoch: say how many updates an epoch has, because the "
                 "batches of dataset_of have no end."
             )
+        steps = options["steps_per_epoch"]
+        if not isinstance(steps, (int, np.integer)) or steps < 1:  # Keras takes 0 for no end
+            raise ConfigError(f"steps_per_epoch is {steps!r}: expected a positive whole number.")
         callbacks = options.get("callbacks") or ()
         every = [*getattr(callbacks, "callbacks", keras.tree.flatten(callbacks))]
         for callback in every:

@@ -90,6 +90,15 @@ class Updates:
             raise ConfigError(
                 "the optimizer does not know all variables that are to be trained: give a new one."
             )
+        if (
+            optimizer.built
+            and self.inner_optimizer.use_ema
+            and len(self.inner_optimizer._trainable_variables) != len(self.variables)
+        ):  # at its end Keras' fit goes by their places
+            raise ConfigError(
+                "the optimizer keeps averages (use_ema) of other variables than are to be trained: "
+                "give a new one."
+            )
         with self.strategy.scope():
             if not optimizer.built:
                 optimizer.build(self.variables)

@@ -395,6 +395,24 @@ def test_half_precision(folder: Path) -> None:
             small_run(folder, tasks=MASKED_TASKS, config=ONE_LAYER, dtype="mixed_float16")
 
 
+@pytest.mark.parametrize("steps", [0, -1, 1e3, None])
+def test_epochs_have_a_number_of_updates(folder: Path, steps: Any) -> None:
+    """Keras takes 0 for no end, and batches have none."""
+    run = small_run(folder, tasks=MLM, config=ONE_LAYER)
+    with pytest.raises(ConfigError, match="steps_per_epoch"):
+        run.whole.fit(dataset_of(run.batches), steps_per_epoch=steps, verbose=0)
+
+
+def test_averages_of_other_variables_are_refused(folder: Path) -> None:
+    """At its end `fit` goes by their places."""
+    whole = small_run(folder, tasks=MLM, config=ONE_LAYER).whole
+    optimizer = OriginalAdam(1e-3, use_ema=True)
+    whole.compile(optimizer)
+    whole.model.transformer.attentions[0].trainable = False
+    with pytest.raises(ConfigError, match="averages"):
+        whole.compile(optimizer)
+
+
 def test_the_learning_rate_that_was_given_is_told(folder: Path) -> None:
     """Keras keeps it in float32, and `OriginalAdam` computes with it as it is."""
     run = small_run(folder, tasks=MLM, config=ONE_LAYER, learning_rate=None)
