@@ -137,7 +137,7 @@ class BleuOfRun:
             src_lang=source_language,
             tgt_lang=target_language,
             search=self._search,
-            texts=self._options(),
+            texts=self._options(model),
             limits=self._limits,
             overwrite=True,
         )
@@ -146,8 +146,12 @@ class BleuOfRun:
         reference = self._file(each, "reference")
         return evaluate(str(translations), [str(reference)], tokenized=True).bleu.score
 
-    def _options(self) -> TextOptions:
-        return TextOptions(tokenizer=self._tokenizer_folder, input_is_bpe=True, detokenize=False)
+    def _options(self, model: str | os.PathLike[str] | None = None) -> TextOptions:
+        # A run's model brings the tokenizer that it began with, whatever its folder holds now.
+        words = XLMTokenizer.vocab_files_names["vocab_file"]
+        brings = model is not None and (Path(model) / words).is_file()
+        tokenizer = model if brings else self._tokenizer_folder
+        return TextOptions(tokenizer=tokenizer, input_is_bpe=True, detokenize=False)
 
     def _file(self, each: Translated, what: str) -> Path:
         return self.folder / f"{each.name}.{what}"

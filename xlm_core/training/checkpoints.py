@@ -186,6 +186,11 @@ class RunFolder:
         kept, newest = self.path / CONFIG, self.newest()
         if self.path.exists() and not self.path.is_dir():
             raise CheckpointError(f"{self.path} is a file: give the name of a folder (output).")
+        if self.path.is_symlink() and not self.path.exists():
+            raise CheckpointError(f"{self.path} is a link to nothing: give another name (output).")
+        for parent in self.path.parents:
+            if parent.is_file():
+                raise CheckpointError(f"{parent} is a file: {self.path} cannot be in it (output).")
         others = self.path.is_dir() and any(x.name != LOCK for x in self.path.iterdir())
         if others and not kept.exists():
             raise CheckpointError(

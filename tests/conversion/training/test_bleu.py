@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,24 @@ def measured(run: Path, folder: Path, **more: Any) -> dict[str, float]:
     ]
     bleu = BleuOfRun(folder, run / "tokenizer", small_config(), wanted, **more)
     return bleu(run / "model", 7)
+
+
+def test_a_tokenizer_that_changes_is_not_the_run_s(run: Path, tmp_path: Path) -> None:
+    """A run's model brings the one that it began with."""
+    shutil.copytree(run, tmp_path / "run")
+    tokenizer = XLMTokenizer.from_pretrained(run / "tokenizer")
+    tokenizer.save_pretrained(tmp_path / "run" / "model")
+    expected = measured(tmp_path / "run", tmp_path / "before", framework="torch")
+    wanted = [Translated("valid", MT, pair(run))]
+    place, begun = tmp_path / "after", tmp_path / "run" / "tokenizer"
+    bleu = BleuOfRun(place, begun, small_config(), wanted, framework="torch")
+    words = list(json.loads((begun / "vocab.json").read_text()))
+    swapped = {word: i for i, word in enumerate([*words[:14], *words[:13:-1]])}
+    (begun / "vocab.json").write_text(json.dumps(swapped))
+    assert bleu(tmp_path / "run" / "model", 7).items() <= expected.items()
+    name = "valid.en-fr.update-000007"
+    before, after = ((tmp_path / at / name).read_text() for at in ("before", "after"))
+    assert before == after
 
 
 def test_the_lines_are_those_of_translate_and_the_figure_that_of_evaluate(

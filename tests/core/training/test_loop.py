@@ -456,6 +456,15 @@ def test_a_checkpoint_of_other_corpora_is_refused(run: Run) -> None:
         run.go(FakeEngine(), identity={"train en": 6}, resume=True)
 
 
+def test_places_that_no_folder_can_have_are_named(run: Run) -> None:
+    (run.folder / "file").write_text("")
+    (run.folder / "link").symlink_to(run.folder / "nothing")
+    config: Any = None
+    for name, words in (("file/run", "file is a file: .*run cannot be in it"), ("link", "nothing")):
+        with pytest.raises(CheckpointError, match=words):
+            RunFolder(run.folder / name).check(config, resume=False)
+
+
 def test_another_s_configuration_is_left_alone(run: Run) -> None:
     folder = run.folder / "run"
     folder.mkdir()
