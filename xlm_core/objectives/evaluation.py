@@ -58,10 +58,9 @@ class EvaluationBatches:
         self.settings = replace(
             settings, max_len=max(longest, 1), group_by_size=True, max_batch_size=0, multiple_of=1
         )
-        for name, value in (("every", every), ("most_pairs", most_pairs)):
-            if name == "most_pairs" and value is None:
-                continue
-            if value is None or not hasattr(value, "__index__") or value < 1:
+        numbers = {"every": every} | ({} if most_pairs is None else {"most_pairs": most_pairs})
+        for name, value in numbers.items():
+            if not hasattr(value, "__index__") or value < 1:
                 raise ConfigError(f"{name} is {value!r}: expected a positive whole number.")
         self.every, self.most_pairs = every, most_pairs
         self._masking = Masking(replace(self.settings, sample_alpha=0.0), SpecialIds.of(config))

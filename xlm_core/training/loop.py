@@ -194,11 +194,10 @@ class Loop:
                 now = engine.update, engine.tokens
                 if duration.is_due("log_every", before, now):
                     self._log()
-                if duration.is_due("evaluate_every", before, now):
-                    self._make_figures()
-                is_over = self._is_done() or self.stopping.is_over
-                if is_over and duration.evaluate_every and self._evaluated != engine.update:
+                is_last = bool(duration.evaluate_every) and self._is_done()
+                if is_last or duration.is_due("evaluate_every", before, now):
                     self._make_figures()  # before a checkpoint, which replaces the last good one
+                is_over = self._is_done() or self.stopping.is_over
                 if is_over and _LEAST_COMPARED <= self._compared.updates < _COMPARED:
                     self._judge()  # before a checkpoint, which knows whether it was said
                 if duration.is_due("save_every", before, now):

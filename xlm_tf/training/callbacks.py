@@ -18,7 +18,7 @@ from xlm_core.training.saved import check_target, read_run, state_of
 from xlm_core.whole_files import put_back
 from xlm_tf.training.counters import count_on, counted, counting
 from xlm_tf.training.states import read_into, write_run
-from xlm_tf.training.updates import number_in
+from xlm_tf.training.updates import check_update
 
 
 class EvaluationCallback(keras.callbacks.Callback):
@@ -106,9 +106,7 @@ class EvaluationCallback(keras.callbacks.Callback):
             return
         tallies = {task: self.model.tally(make()) for task, make in self.batches.items()}
         for task, tally in tallies.items():
-            updates = self.model.updates
-            made = int(number_in(updates.inner_optimizer.iterations)) - updates.updates_before
-            check_finite(self.split, task, tally.loss, made)
+            check_finite(self.split, task, tally.loss, self.model.updates.made)
             if task.objective == "clm" and self.words_in is not None:
                 tally.words = sum(map(self.words_in, self.batches[task]()))
         logs.update(figures_of(self.split, tallies))
@@ -218,12 +216,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             ConfigError: If the dataset gave the batches of another update: a checkpoint would say
                 that batches were read which were not.
         """
-        if (found := self.model.updates.last) != self.update:
-            raise ConfigError(
-                f"fit was given the batches of update {found}, and {self.update} updates were made "
-                "by what CheckpointCallback knows: give it dataset_of(batches, first), with what "
-                "resume returned, or in a further fit the callback's `update`."
-            )
+        check_update(self.model.updates.last, self.update)
         self.update += 1
         self._is_due = self.every is not None and self.update % self.every == 0
         is_last = batch + 1 == (self.params or {}).get("steps")

@@ -41,6 +41,16 @@ class Made:
     gradient_norm: float
 
 
+def check_update(found: int, made: int) -> None:
+    """Raise `ConfigError` unless the batches of `found` follow on `made` updates."""
+    if found != made:
+        raise ConfigError(
+            f"fit was given the batches of update {found}, and {made} updates were made by what "
+            "CheckpointCallback knows: give it dataset_of(batches, first), with what resume "
+            "returned, or in a further fit the callback's `update`."
+        )
+
+
 class Updates:
     """Makes updates of a model's weights.
 
@@ -62,7 +72,7 @@ class Updates:
         workers, rank: Processes that share the model, and which of them this is.
         tokens: Read so far, by all devices of all processes.
         last: The update whose batches were the last, by their dataset; -1: there was none.
-        expected: The one whose batches have to come next; None: any.
+        expected: The one whose batches have to come next, and of how many parts; None: any.
         updates_before: Those that the optimizer counts and this run did not make.
 
     Raises:
@@ -137,6 +147,11 @@ class Updates:
         if is_half and not tf.config.list_logical_devices("GPU"):
             raise ConfigError("float16 trains on GPUs alone: choose bfloat16 on this CPU.")
 
+    @property
+    def made(self) -> int:
+        """Number of updates that this run made."""
+        return int(number_in(self.inner_optimizer.iterations)) - self.updates_before
+
     def check_variables(self) -> None:
         """Raise `ConfigError` if what is to be trained is no longer what the updates change."""
         if [*map(id, self.whole.trainable_variables)] != [*map(id, self.variables)]:
@@ -158,12 +173,7 @@ class Updates:
         """
         passes = passes_of(element, self.strategy, self.whole.tasks)
         update, number = self.expected or (passes[0].update, len(passes))
-        if update != passes[0].update:  # before any weight changes
-            raise ConfigError(
-                f"fit was given the batches of update {passes[0].update}, and {update} "
-                "updates were made by what CheckpointCallback knows: give it dataset_of(batches, "
-                "first), with what resume returned, or in a further fit the callback's `update`."
-            )
+        check_update(passes[0].update, update)  # before any weight changes
         if number != len(passes):
             raise ConfigError(
                 f"an update of the dataset has {len(passes)} parts, and CheckpointCallback was "
@@ -212,10 +222,9 @@ class Updates:
             found = "gradients are not finite, whatever the loss's scale,"
         else:
             return
-        update = int(number_in(self.inner_optimizer.iterations)) - self.updates_before
         rate = number_in(self.inner_optimizer.learning_rate)
         raise TrainingError(
-            f"{found} in update {update + 1}, at a learning rate of {rate:.3g}: the weights are "
+            f"{found} in update {self.made + 1}, at a learning rate of {rate:.3g}: the weights are "
             "those of before. The learning rate may be too high, or the warm-up too short."
         )
 
