@@ -418,7 +418,7 @@ class TFXLMPreTrainedModel(AskedByTools, KerasModel):
         known = {id(model.variable_of(spec)) for spec in model._owned_specs()}
         if any(id(each) not in known for each in model.weights):  # a subclass fills its own layers
             model = cls(checkpoint.config, dtype=policy, initialize=False)
-        check = FiniteCheck(checkpoint.source)
+        check = FiniteCheck(checkpoint.source, model.variable_dtype)
         # The largest first: a tensor is in memory twice while it is handed over.
         for spec, lazy in sorted(match.found, key=lambda entry: -entry[1].nbytes):
             model._set_variable(spec, check.see(spec.path, lazy.read()))

@@ -411,7 +411,7 @@ class XLMPreTrainedModel(AskedByTools):
         named = (*model.named_parameters(), *model.named_buffers())
         if any(tensor.is_meta and name not in known for name, tensor in named):
             model = cls(checkpoint.config).to(wanted)  # a subclass fills layers of its own
-        check = FiniteCheck(checkpoint.source)
+        check = FiniteCheck(checkpoint.source, str(wanted).removeprefix("torch."))
 
         def read(entry: tuple[TensorSpec, LazyTensor]) -> Tensor:
             return tensor_of(check.see(entry[0].path, entry[1].read())).to(wanted)

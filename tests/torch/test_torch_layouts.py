@@ -129,6 +129,22 @@ def test_tensors_of_the_wrong_shape(tmp_path: Path) -> None:
         assert "attentions.0.q_lin.weight" in str(caught.value)
 
 
+def test_values_beyond_the_range_of_a_dtype_are_refused(tmp_path: Path) -> None:
+    weights = make("XLMModel", "2 languages")
+    array = weights.tensors[0][1].read()
+    array[3, :2] = 65519.0, np.inf  # is rounded to the largest; was infinite
+    spoiled = [(weights.tensors[0][0], LazyTensor.of(array)), *weights.tensors[1:]]
+    place = write_all(tmp_path, Weights(weights.config, "XLMModel", spoiled))["torch"]
+    with pytest.warns(XLMWarning, match=r"position_embeddings\.weight \(1\)"):
+        xlm_torch.from_pretrained(place, dtype="float16")
+    array[3, 0] = -65520.0
+    place = write_all(tmp_path / "2", Weights(weights.config, "XLMModel", spoiled))["torch"]
+    with pytest.raises(CheckpointError, match=r"position_embeddings\.weight: .*range of float16"):
+        xlm_torch.from_pretrained(place, dtype="float16")
+    with pytest.warns(XLMWarning, match="NaN or infinite"):
+        xlm_torch.from_pretrained(place, dtype="bfloat16")
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_values_that_are_not_finite_are_reported(tmp_path: Path, value: float) -> None:
     weights = make("XLMModel", "2 languages")

@@ -237,18 +237,30 @@ class LazyTensor:
             self.source.read_into(offset, bytes_of(array))
 
 
+def check_range(array: Array, dtype: str, source: str) -> None:
+    """Raise `CheckpointError` if a finite value of an array would be infinite in a dtype."""
+    if array.size and _narrows(array, dtype):
+        largest = _largest(dtype)
+        if not (array.max() <= largest and array.min() >= -largest):
+            _cast(array, dtype, source)  # which knows what is rounded down to the largest
+
+
 def _cast(array: Array, dtype: str, source: str) -> Array:
     """Cast an array; a finite value beyond the range of the dtype is an error, not an infinity."""
     with np.errstate(over="ignore"):
         cast = array.astype(DTYPES[dtype])
-        narrows = _largest(dtype) < _largest(array.dtype.name)
-    if narrows and np.any(np.isfinite(array) & ~np.isfinite(cast)):
+    if _narrows(array, dtype) and np.any(np.isfinite(array) & ~np.isfinite(cast)):
         largest = float(np.abs(array[np.isfinite(array)]).max())
         raise CheckpointError(
             f"{source}: a tensor of shape {array.shape} has values up to {largest:.3g}, which are "
             f"beyond the range of {dtype}. Choose a wider dtype."
         )
     return cast
+
+
+def _narrows(array: Array, dtype: str) -> bool:
+    """Whether a dtype has a smaller range than the numbers of an array."""
+    return _largest(dtype) < _largest(array.dtype.name)
 
 
 def _largest(dtype: str) -> float:
