@@ -20,6 +20,8 @@ ONLY_TORCH_FILES = {
     "fast/packing.py": "TensorFlow orders matrices at each product",
     "fast/one_position.py": "a step in TensorFlow is a graph, in which calls cost nothing",
     "fast/dropout.py": "in TensorFlow the formula of layers.py draws alike",
+    "training/accelerating.py": "of Accelerate",
+    "training/trainable.py": "in TensorFlow a part of training/updates.py",
     "training/clipping.py": "in TensorFlow a part of the graph of a step",
     "training/reading_processes.py": "of DataLoader",
     "training/unused.py": "of DistributedDataParallel",
@@ -78,7 +80,7 @@ ONLY_TORCH: dict[str, str] = {
                     *("check_optimizer_state", "fill_optimizer"),
                 )
             ),
-            *(f"training/run.{name}" for name in ("LOGITS_OF_EVALUATION", "accelerator_of")),
+            "training/run.LOGITS_OF_EVALUATION",
             *(f"optimizers.{name}" for name in ("local_part", "refuse_sparse")),
         ),
         "the engine is Accelerate, of TensorFlow tf.distribute: see training/updates.py",

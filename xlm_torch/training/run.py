@@ -15,19 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xlm_core.distribution import install_command
-from xlm_core.errors import (
-    CheckpointError,
-    ConfigError,
-    MissingPackageError,
-    TrainingError,
-    XLMWarning,
-    nearest,
-)
+from xlm_core.errors import CheckpointError, ConfigError, TrainingError, XLMWarning
 from xlm_core.objectives import Batch, TrainingBatches
 from xlm_core.objectives.batch import pieces
 from xlm_core.objectives.randomness import generator_of
-from xlm_core.training.config import PARALLELS, PRECISIONS
+from xlm_core.training.config import PARALLELS
 from xlm_core.training.engine import (
     LOWEST_LOSS_SCALE,
     Update,
@@ -43,6 +35,7 @@ from xlm_core.training.moments import moments_to_take, text_of_taken
 from xlm_core.training.saved import RANDOM, read_run, run_written_whole, state_of
 from xlm_torch.optimizers import OriginalAdam, refuse_sparse
 from xlm_torch.pretrained import tensor_of
+from xlm_torch.training.accelerating import accelerator_of, check_accelerator, kind_of
 from xlm_torch.training.clipping import clip_gradients
 from xlm_torch.training.losses import WithObjectives
 from xlm_torch.training.reading import GlobalBatches, tensors_of
@@ -56,11 +49,11 @@ from xlm_torch.training.states import (
     optimizer_state,
     whole,
 )
+from xlm_torch.training.trainable import check_trainable
 from xlm_torch.training.unused import leaves_unused
 
 # Bytes of logits that an evaluation makes at a time.
 LOGITS_OF_EVALUATION = 2**28
-_NOT_ON_CPUS = "float16 trains on GPUs alone: choose bfloat16 on this CPU."
 
 
 class TrainingRun:
@@ -126,41 +119,20 @@ class TrainingRun:
             accelerator = accelerator_of(precision, find_unused_parameters=False)
             # One process alone exchanges no gradients; by a launcher (torchrun's and MPI's say so
             # each in its way), on a CPU, it has a copy too.
-            if str(getattr(accelerator.distributed_type, "value", "")) != "NO":
+            if kind_of(accelerator) != "NO":
                 unused = leaves_unused(with_objectives, batches.tasks)
                 accelerator.ddp_handler.find_unused_parameters = unused
             if precision == "float64" and model.dtype != torch.float64:
                 raise ConfigError(
                     f"precision is float64, and the weights are {model.dtype}: call model.double()."
                 )
+        check_accelerator(accelerator, parallel)
         self.accelerator = accelerator
-        if self.accelerator.gradient_accumulation_steps != 1:
-            raise ConfigError(
-                "the Accelerator accumulates gradients (gradient_accumulation_steps = "
-                f"{self.accelerator.gradient_accumulation_steps}), by which it would divide every "
-                "loss: leave it out, and give accumulate= here."
-            )
-        if self.accelerator.mixed_precision == "fp16" and self.accelerator.device.type == "cpu":
-            raise ConfigError(_NOT_ON_CPUS)
-        if self.ranks != _started():
-            raise ConfigError(
-                f"{_started()} processes were started (WORLD_SIZE), and Accelerate makes "
-                f"{self.ranks} of them train together: give the Accelerator cpu=True if there is "
-                "no GPU, or use accelerator_of."
-            )
-        kind = str(getattr(self.accelerator.distributed_type, "value", ""))
-        if kind != "NO" and not kind.startswith("MULTI_"):
-            raise ConfigError(
-                f"Accelerate was started for {kind}: expected copies of a model. Shards are "
-                'parallel="fsdp" of this library.'
-            )
-        if parallel == "fsdp" and self.accelerator.mixed_precision == "fp16":
-            raise ConfigError("shards do not train in float16: choose bfloat16, or copies.")
         self.model: Any = model
         self.batches = batches
         self.learning_rate, self.clip_grad_norm = learning_rate, clip_grad_norm
         self.accumulate, self.mean_of_ranks, self.workers = accumulate, mean_of_ranks, workers
-        _check_trainable(self.model, optimizer)
+        check_trainable(self.model, optimizer)
         self.is_sharded = parallel == "fsdp" and self.ranks > 1
         if self.is_sharded:
             shard(with_objectives, optimizer, ranks=self.ranks, device=self.accelerator.device)
@@ -557,110 +529,6 @@ class TrainingRun:
             return state[None]
         gathered: Tensor = self.accelerator.gather(state[None].to(self.accelerator.device))
         return gathered.cpu()
-
-
-def accelerator_of(precision: str = "float32", *, find_unused_parameters: bool = True) -> Any:
-    """An `accelerate.Accelerator` for training on the tasks of XLM.
-
-    Args:
-        precision: "float32" or "float64", in which weights have to be; or what products are
-            computed in beside weights in float32: "bfloat16", or on GPUs "float16".
-        find_unused_parameters: Whether several processes look in each step for parameters without
-            a gradient: steps of different tasks leave those of others without one. Where every
-            task uses all, PyTorch warns of looking.
-
-    Raises:
-        ConfigError: For an unknown precision, float16 on a CPU, or if this process trains in
-            another precision already.
-        MissingPackageError: If Accelerate is not installed.
-    """
-    if precision not in PRECISIONS:
-        raise ConfigError(
-            f"precision is {precision!r}: expected one of {', '.join(PRECISIONS)}."
-            f"{nearest(precision, PRECISIONS)}"
-        )
-    has_gpu = torch.accelerator.is_available()
-    # Before Accelerate, which holds this process to the first precision that it was asked for.
-    if precision == "float16" and not has_gpu:
-        raise ConfigError(_NOT_ON_CPUS)
-    try:
-        import accelerate
-    except ImportError as error:
-        raise MissingPackageError(
-            f"training needs accelerate, which is not installed: {install_command('train')}."
-        ) from error
-    unused = accelerate.DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters)
-    options: dict[str, Any] = {"kwargs_handlers": [unused]}
-    if not has_gpu:
-        options["cpu"] = True  # else it would leave several processes alone
-    mixed = {"bfloat16": "bf16", "float16": "fp16"}.get(precision, "no")
-    try:
-        return accelerate.Accelerator(mixed_precision=mixed, **options)
-    except ValueError as error:
-        if "already been initialized" not in str(error):
-            raise ConfigError(
-                "Accelerate cannot start with the environment of this process (LOCAL_RANK, "
-                "WORLD_SIZE, MASTER_ADDR and others, which torchrun sets; ACCELERATE_*): unset "
-                f"what is left over, or start with torchrun. ({error})"
-            ) from error
-        raise ConfigError(
-            f"this process trains in another precision already, and not in {precision}: use one "
-            f"process for each. ({error})"
-        ) from error
-
-
-def _started() -> int:
-    """Number of processes that the launcher started."""
-    found = os.environ.get("WORLD_SIZE", "1")
-    try:
-        return int(found)
-    except ValueError:
-        raise ConfigError(f"WORLD_SIZE is {found!r:.40}: expected a number of processes.") from None
-
-
-def _check_trainable(model: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Raise `ConfigError` unless the optimizer and checkpoints have all that is trained."""
-    optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    known = {model._name(spec) for spec in model.tensor_specs()}
-    missing, foreign, narrow = [], [], []
-    for name, parameter in model.named_parameters():
-        optimized_here = id(parameter) in optimized
-        optimized.discard(id(parameter))
-        if name not in known:
-            foreign.append(name)
-        if parameter.requires_grad and not optimized_here:
-            missing.append(name)
-        if parameter.requires_grad and parameter.dtype in (torch.float16, torch.bfloat16):
-            narrow.append(name)
-    if foreign:
-        raise ConfigError(
-            f"the model has parameters that its checkpoints do not hold: {_some(foreign)}. Merge "
-            "adapters first, or train them with your own loop."
-        )
-    if missing:
-        raise ConfigError(
-            f"parameters that require gradients are not the optimizer's: {_some(missing)}. Give it "
-            "all of model.parameters(); those to be left alone have requires_grad False."
-        )
-    if optimized:
-        raise ConfigError(
-            f"the optimizer has {len(optimized)} parameters that are not the model's: make it "
-            "from this model's, after the model was moved or resized."
-        )
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError("the model has nothing to train: no parameter requires gradients.")
-    if narrow:
-        raise ConfigError(
-            f"weights are in half precision, in which small updates vanish: {_some(narrow)}. Call "
-            "model.float(), and choose the precision of the computation."
-        )
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding) and module.sparse:
-            raise ConfigError(f"the gradient of {name} is sparse: expected dense ones.")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _stand_in(batch: Batch) -> Batch:

@@ -352,8 +352,8 @@ def test_what_launchers_left_over_is_named(name: str, value: str, words: str) ->
     """In a process of its own: Accelerate begins once."""
     code = (
         "from xlm_core import ConfigError\n"
-        "from xlm_torch.training import run\n"
-        "try:\n    run._started(); run.accelerator_of()\n"
+        "from xlm_torch.training import accelerating\n"
+        "try:\n    accelerating._started(); accelerating.accelerator_of()\n"
         "except ConfigError as error:\n    print(error)\n"
     )
     left = ("WORLD_SIZE", "LOCAL_RANK", "RANK", "MASTER_ADDR", "MASTER_PORT")
