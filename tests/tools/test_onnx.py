@@ -29,17 +29,30 @@ class _Tensors(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[Any, ...]:
-        output: tuple[Any, ...] = self.model(input_ids, attention_mask=attention_mask).to_tuple()
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        decoder_input_ids: torch.Tensor | None = None,
+    ) -> tuple[Any, ...]:
+        options: dict[str, Any] = {}
+        if decoder_input_ids is not None:
+            options = {"decoder_input_ids": decoder_input_ids, "use_cache": False}
+        output: tuple[Any, ...] = self.model(
+            input_ids, attention_mask=attention_mask, **options
+        ).to_tuple()
         return output
 
 
-def _batch(batch: int, sequence: int, choices: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def _batch(batch: int, sequence: int, name: str) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(100 * batch + sequence)
     ids = torch.randint(6, 60, (batch, sequence), generator=generator)
     ids[1:, sequence - 4 :] = 2
-    if choices:
+    if name == "XLMForMultipleChoice":
         ids = torch.stack((ids, ids.flip(0), ids), dim=1)
+    if name == "XLMForConditionalGeneration":
+        target = torch.randint(6, 60, (batch, sequence - 3), generator=generator)
+        return ids, (ids != 2).long(), target
     return ids, (ids != 2).long()
 
 
@@ -54,19 +67,22 @@ def test_every_head_runs_in_onnxruntime(
     beams = {"start_n_top": 2, "end_n_top": 3}
     config = XLMConfig(**{**sizes, **beams, "max_position_embeddings": 64, **values})
     model = _Tensors(MODEL_CLASSES[name](config)).eval()
-    choices = name == "XLMForMultipleChoice"
-    path, names = tmp_path / "model.onnx", ["input_ids", "attention_mask"]
-    axes = {0: "batch", 2 if choices else 1: "sequence"}
-    options: dict[str, Any] = {"dynamic_axes": dict.fromkeys(names, axes)}
+    path = tmp_path / "model.onnx"
+    position = 2 if name == "XLMForMultipleChoice" else 1
+    axes = {each: {0: "batch", position: "sequence"} for each in ("input_ids", "attention_mask")}
+    if name == "XLMForConditionalGeneration":
+        axes["decoder_input_ids"] = {0: "batch", 1: "target"}
+    names = [*axes]
+    options: dict[str, Any] = {"dynamic_axes": axes}
     if dynamo:
-        dynamic = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
-        options = {"dynamic_shapes": dict.fromkeys(names, dynamic), "verbose": False}
+        dynamic = {n: dict.fromkeys(of, torch.export.Dim.DYNAMIC) for n, of in axes.items()}
+        options = {"dynamic_shapes": dynamic, "verbose": False}
     torch.onnx.export(
-        model, _batch(2, 8, choices), str(path), input_names=names, dynamo=dynamo, **options
+        model, _batch(2, 8, name), str(path), input_names=names, dynamo=dynamo, **options
     )
     session = onnxruntime.InferenceSession(str(path))
     for batch, sequence in ((2, 8), (3, 11), (1, 6)):
-        tensors = _batch(batch, sequence, choices)
+        tensors = _batch(batch, sequence, name)
         expected = model(*tensors)
         arrays = [tensor.numpy() for tensor in tensors]
         found = session.run(None, dict(zip(names, arrays, strict=True)))
