@@ -195,9 +195,12 @@ class WithOutputLayer(XLMPreTrainedModel):
     def tie_weights(self) -> None:
         """Make the output matrix the word embedding, if config.tie_word_embeddings says so."""
         if self.config.ties_output:
-            weight = getattr(self.base_model.embeddings, "weight", None)
-            if isinstance(weight, nn.Parameter):  # else a tool's module stands there
-                self.pred_layer.proj.weight = weight
+            layer = self.pred_layer
+            output = layer.proj if isinstance(layer, XLMPredLayer) else layer
+            weight = self.base_model.embeddings._parameters.get("weight")
+            # Else a tool's module stands there, with a matrix of its own or around the tied one.
+            if weight is not None and "weight" in output._parameters:
+                cast(nn.Linear, output).weight = weight
                 self.__dict__["_tied_matrix"] = weight  # no parameter of its own
 
     def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

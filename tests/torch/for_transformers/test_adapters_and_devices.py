@@ -65,6 +65,46 @@ def test_all_linear_spares_the_tied_output(kind: Any, config: Any, tmp_path: Pat
     assert torch.allclose(logits(plain), logits(again), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "trained",
+    [
+        {"modules_to_save": ["pred_layer"]},
+        {"modules_to_save": ["embeddings"]},
+        {"modules_to_save": ["embeddings", "pred_layer"]},
+        {"target_modules": ["q_lin", "proj"]},
+        {"target_modules": ["q_lin", "embeddings"]},
+    ],
+    ids=lambda trained: "-".join((key := next(iter(trained)), *trained[key])),
+)
+@pytest.mark.parametrize("name", ["XLMWithLMHeadModel", "XLMForConditionalGeneration"])
+@pytest.mark.filterwarnings("ignore:.*tie_word_embeddings:UserWarning")
+@pytest.mark.filterwarnings("ignore:Model with `tie_word_embeddings=True`:UserWarning")
+def test_what_is_trained_beside_a_tied_output_comes_back(
+    kind: Any, config: Any, trained: dict[str, Any], name: str, tmp_path: Path
+) -> None:
+    """A tied output or its embeddings, which PEFT trains apart, are not tied again."""
+    targets = {"decoder_input_ids": IDS} if name == "XLMForConditionalGeneration" else {}
+    base = getattr(kind, name)(config)
+    lora = peft.LoraConfig(**{"target_modules": ["q_lin"], **trained})
+    model = peft.get_peft_model(copy.deepcopy(base), lora)
+    steps = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    for _ in range(2):
+        steps.zero_grad()
+        model(input_ids=IDS, labels=IDS, **targets).loss.backward()
+        steps.step()
+    with torch.no_grad():
+        before = base.eval()(IDS, **targets).logits
+        expected = model.eval()(IDS, **targets).logits
+        assert not torch.allclose(expected, before, atol=1e-3)
+        model.save_pretrained(tmp_path)
+        again = peft.PeftModel.from_pretrained(copy.deepcopy(base), tmp_path).eval()
+        assert torch.equal(again(IDS, **targets).logits, expected)
+        model.load_state_dict(copy.deepcopy(model.state_dict()))
+        assert torch.equal(model(IDS, **targets).logits, expected)
+        double = copy.deepcopy(model).double()
+        assert torch.allclose(double(IDS, **targets).logits.float(), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("task", ["SEQ_CLS", "CAUSAL_LM"])
 @pytest.mark.parametrize("prompt", ["PromptTuningConfig", "PromptEncoderConfig"])
 def test_learned_prompts(kind: Any, config: Any, prompt: str, task: str, tmp_path: Path) -> None:
