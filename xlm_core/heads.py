@@ -122,7 +122,8 @@ def check_decoder(config: XLMConfig) -> None:
 # What a call is told that gives a decoder nothing to read.
 NO_TARGET = (
     "none of decoder_input_ids, decoder_inputs_embeds and labels was given: the decoder reads one "
-    "of them. To translate, call generate()."
+    "of them. To translate, call generate(). (Trainer's label_smoothing_factor takes the labels "
+    "away from the model: leave it out.)"
 )
 
 # What transformers' encoder-decoders take and this one does not: the values by which nothing

@@ -162,9 +162,14 @@ class OriginalAdam(keras.optimizers.Optimizer):
         **options: Any,
     ) -> None:
         weight_decay = weight_decay or 0.0  # None, as Keras' own take it
-        rate = learning_rate if isinstance(learning_rate, float) else 0.0
+        given = isinstance(learning_rate, (int, float, str))  # else a schedule, or a variable
+        rate: Any = learning_rate if given else 0.0
         betas = (beta_1, beta_2)
-        if not (rate >= 0 and epsilon > 0 and weight_decay >= 0 and all(0 <= b < 1 for b in betas)):
+        try:
+            fit = rate >= 0 and epsilon > 0 and weight_decay >= 0 and all(0 <= b < 1 for b in betas)
+        except TypeError:  # no numbers
+            fit = False
+        if not fit:
             raise ConfigError(
                 f"learning_rate is {learning_rate!r}, epsilon {epsilon!r}, weight_decay "
                 f"{weight_decay!r} and betas {betas!r}: expected numbers from 0, epsilon above 0, "

@@ -50,7 +50,11 @@ class OriginalAdam(torch.optim.Optimizer):
         """Add parameters, as `torch.optim.Optimizer` does; values of their own are checked too."""
         given = {**self.defaults, **param_group}
         lr, betas, eps, decay = (given[name] for name in ("lr", "betas", "eps", "weight_decay"))
-        if not (lr >= 0 and eps > 0 and decay >= 0 and all(0 <= b < 1 for b in betas)):
+        try:
+            fit = lr >= 0 and eps > 0 and decay >= 0 and all(0 <= b < 1 for b in betas)
+        except TypeError:  # no numbers
+            fit = False
+        if not fit:
             raise ConfigError(
                 f"lr is {lr!r}, eps {eps!r}, weight_decay {decay!r} and betas {betas!r}: "
                 "expected numbers from 0, eps above 0, and betas below 1."

@@ -17,6 +17,7 @@ from tests.support.parity import as_array, assert_all_close, assert_equal
 from tests.support.tf_fast_paths import operations, plainly, small_batch, small_model
 from tests.support.tf_internals import decay_in_parts, forget_optimizer_functions
 from tests.tf.helpers import dataset
+from xlm_core import ConfigError
 
 SHAPES = ((70, 5), (7,), (3, 4, 5), ())
 STEPS = 20
@@ -325,3 +326,16 @@ def test_gradients_are_clipped_together_as_in_keras(largest: float) -> None:
     infinite = [*gradients[:2], tf.constant(np.inf, "float64")]
     after = state(xlm_tf.OriginalAdam(1e-3, global_clipnorm=largest), infinite)
     assert all(np.isnan(x).all() for x in after[:3])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"learning_rate": -1}, {"learning_rate": -1e-3}, {"learning_rate": "1e-3"}),
+        *({"epsilon": 0}, {"beta_2": 1.0}, {"beta_1": "0.9"}, {"weight_decay": -0.1}),
+    ],
+    ids=str,
+)
+def test_values_of_the_original_adam_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="expected numbers from 0"):
+        xlm_tf.OriginalAdam(**wrong)

@@ -41,7 +41,8 @@ def test_steps_are_the_original_s() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    for wrong in ({"lr": -1}, {"eps": 0}, {"betas": (0.9, 1.0)}, {"weight_decay": -0.1}):
+    negative: list[dict[str, Any]] = [{"lr": -1}, {"weight_decay": -0.1}]
+    for wrong in (*negative, {"eps": 0}, {"betas": (0.9, 1.0)}, {"betas": 0.9}, {"lr": "1e-3"}):
         parameter = torch.zeros(1, requires_grad=True)
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             OriginalAdam([parameter], **wrong)

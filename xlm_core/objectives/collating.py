@@ -20,7 +20,7 @@ from xlm_core.objectives.making import language_id, next_words
 from xlm_core.objectives.masking import Masking
 from xlm_core.objectives.randomness import generator_of
 from xlm_core.objectives.sentences import frame, join
-from xlm_core.objectives.settings import ObjectiveSettings, SpecialIds
+from xlm_core.objectives.settings import ObjectiveSettings, SpecialIds, settings_of
 from xlm_core.objectives.tasks import Task, check_objective
 
 Arrays = dict[str, npt.NDArray[np.int64]]
@@ -34,8 +34,9 @@ class Collator:
 
     - "mlm", "clm": `input_ids` are taken as they are framed.
     - "tlm", "mt": `input_ids` are a sentence and `labels` its translation, as a tokenizer gives
-      them for `text_target`. Special tokens at their ends are replaced by the frame that the
-      objectives have: `</s>` at both ends of each.
+      them: `tokenizer(text, text_target=translation, lang="en", lang_target="fr")`. Special
+      tokens at their ends are replaced by the frame that the objectives have: `</s>` at both
+      ends of each.
 
     The batches are those of `TrainingBatches` for the same sentences: what is masked follows
     `Masking`, labels of "clm" are the next words, positions of "tlm" begin anew with the
@@ -77,7 +78,7 @@ class Collator:
         check_objective(objective)
         _check_model(config, objective)
         self.config, self.objective = config, objective
-        self.settings = settings or ObjectiveSettings()
+        self.settings = settings_of(settings)
         self.ids = SpecialIds.of(config)
         self.masking = Masking(self.settings, self.ids, counts)
         self.seed, self.epoch = seed, 0

@@ -17,7 +17,7 @@ from xlm_core.objectives.batch import Batch
 from xlm_core.objectives.making import BatchMaker, next_words
 from xlm_core.objectives.masking import Masking
 from xlm_core.objectives.sentences import Pairs, batches_of
-from xlm_core.objectives.settings import ObjectiveSettings, SpecialIds
+from xlm_core.objectives.settings import ObjectiveSettings, SpecialIds, settings_of
 from xlm_core.objectives.sources import PairOfCorpora, corpus_of, pair_of
 from xlm_core.objectives.streams import Stream
 from xlm_core.objectives.tasks import Task
@@ -50,7 +50,7 @@ class EvaluationBatches:
         every: int = 1,
         most_pairs: int | None = None,
     ) -> None:
-        settings = settings or ObjectiveSettings()
+        settings = settings_of(settings)
         if settings.batch_size is None:
             settings = replace(settings, tokens_per_batch=None, batch_size=32)
         # The original evaluates all sentences, but its models have no more positions than this.

@@ -115,6 +115,20 @@ class ObjectiveSettings:
         return max(1, (self.tokens_per_batch or 0) // self.bptt)
 
 
+def settings_of(given: ObjectiveSettings | None) -> ObjectiveSettings:
+    """What was given, or the defaults.
+
+    Raises:
+        ConfigError: For anything else, such as a dict.
+    """
+    if given is not None and not isinstance(given, ObjectiveSettings):
+        raise ConfigError(
+            f"settings is a {type(given).__name__}: expected ObjectiveSettings(batch_size=32), for "
+            "instance."
+        )
+    return given or ObjectiveSettings()
+
+
 # The largest whole number of a setting; no memory holds a batch of more.
 LARGEST = 2**31 - 1
 

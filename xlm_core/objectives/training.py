@@ -17,7 +17,7 @@ from xlm_core.objectives.masking import Masking
 from xlm_core.objectives.randomness import generator_of
 from xlm_core.objectives.schedule import Draw, Schedule
 from xlm_core.objectives.sentences import Pairs, batches_of
-from xlm_core.objectives.settings import ObjectiveSettings, SpecialIds
+from xlm_core.objectives.settings import ObjectiveSettings, SpecialIds, settings_of
 from xlm_core.objectives.sources import PairOfCorpora, corpus_of, pair_of
 from xlm_core.objectives.streams import Stream
 from xlm_core.objectives.tasks import Task
@@ -54,7 +54,7 @@ class TrainingBatches:
         seed: int = 0,
         counts: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> None:
-        self.settings = settings = settings or ObjectiveSettings()
+        self.settings = settings = settings_of(settings)
         self.tasks, self.seed = tuple(tasks), seed
         ids = SpecialIds.of(config)
         self._maker = BatchMaker(config, settings, Masking(settings, ids, counts))

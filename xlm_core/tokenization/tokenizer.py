@@ -364,6 +364,7 @@ class XLMTokenizer:
             **more: Not in transformers:
                 lang: The language of the texts, or a list of one each.
                 lang_pair: That of the second texts; default `lang`.
+                lang_target: That of the targets; default `lang`.
                 return_langs: `langs`, the number of the language at each position: of a pair the
                     second one for its second sequence, the `</s>` after it and padding after that.
                 bypass_tokenizer: Words, separated by spaces, go straight to BPE.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
@@ -14,11 +17,15 @@ from xlm_core.objectives import Batch, TrainingBatches
 def tensors_of(batch: Batch, device: torch.device | str | None = None) -> dict[str, Tensor]:
     """A batch by the names of a model's arguments: int64 tensors.
 
+    All ranks have to compute, for their gradients are exchanged: of a batch without labels, of no
+    rows for instance, this is one row of one word and a label, whose loss is to count nothing.
+
     Args:
         batch: Of `xlm_core.objectives`.
         device: Where to put them.
     """
-    return {name: torch.from_numpy(x).to(device) for name, x in batch.arguments().items()}
+    given = batch if batch.predicted else _stand_in(batch)
+    return {name: torch.from_numpy(x).to(device) for name, x in given.arguments().items()}
 
 
 class GlobalBatches(IterableDataset[list[Batch]]):
@@ -57,3 +64,10 @@ class GlobalBatches(IterableDataset[list[Batch]]):
             readers=readers,
             whole_parts=self.whole_parts,
         )
+
+
+def _stand_in(batch: Batch) -> Batch:
+    """A row of one word, of the same form, in place of a batch that has no labels."""
+    form = {name: x for name, x in batch.__dict__.items() if isinstance(x, np.ndarray)}
+    row: dict[str, Any] = {n: np.zeros((1, *x.shape[1:]), x.dtype) for n, x in form.items()}
+    return replace(batch, **{**row, "lengths": np.ones(1, np.int64)})

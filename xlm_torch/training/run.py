@@ -7,7 +7,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,14 +238,10 @@ class TrainingRun:
         return nullcontext() if last or self.is_sharded else self.accelerator.no_sync(self.wrapped)
 
     def _loss(self, batch: Batch) -> Tensor:
-        """The mean loss of a batch; of one without labels, a loss to be counted with weight 0.
-
-        All ranks have to compute, for their gradients are exchanged.
-        """
-        given = batch if batch.predicted else _stand_in(batch)
-        tensors = tensors_of(given, self.accelerator.device)
+        """The mean loss of a batch; of one without labels, a loss to be counted with weight 0."""
+        tensors = tensors_of(batch, self.accelerator.device)
         with self.accelerator.autocast():
-            loss: Tensor = self.wrapped(given.task.objective, tensors)
+            loss: Tensor = self.wrapped(batch.task.objective, tensors)
         return loss
 
     def _means(self, local: list[Batch], sums: Tensor, labels: Tensor) -> dict[str, float]:
@@ -336,10 +331,9 @@ class TrainingRun:
 
     def _scored(self, batch: Batch) -> Tensor:
         """Sum of losses, labels, and how many of them had the highest logit."""
-        given = batch if batch.predicted else _stand_in(batch)
-        tensors = tensors_of(given, self.accelerator.device)
+        tensors = tensors_of(batch, self.accelerator.device)
         with self.accelerator.autocast():
-            loss, logits = self.wrapped(given.task.objective, tensors, output_logits=True)
+            loss, logits = self.wrapped(batch.task.objective, tensors, output_logits=True)
         labels = tensors["labels"]
         chosen = labels != -100
         correct = (logits.argmax(-1)[chosen] == labels[chosen]).sum()
@@ -529,10 +523,3 @@ class TrainingRun:
             return state[None]
         gathered: Tensor = self.accelerator.gather(state[None].to(self.accelerator.device))
         return gathered.cpu()
-
-
-def _stand_in(batch: Batch) -> Batch:
-    """A row of one word, of the same form, in place of a batch that has no labels."""
-    form = {name: x for name, x in batch.__dict__.items() if isinstance(x, np.ndarray)}
-    row: dict[str, Any] = {n: np.zeros((1, *x.shape[1:]), x.dtype) for n, x in form.items()}
-    return replace(batch, **{**row, "lengths": np.ones(1, np.int64)})

@@ -131,6 +131,8 @@ def test_frequent_words_are_masked_less() -> None:
     assert (chosen >= 27).mean() > 0.95
     with pytest.raises(ConfigError, match="expected how often each of the 40 words"):
         collator(settings=ObjectiveSettings(sample_alpha=0.5))
+    with pytest.raises(ConfigError, match="settings is a dict: expected ObjectiveSettings"):
+        collator(settings={"word_pred": 0.2})
 
 
 def test_padding_and_forms_of_examples() -> None:

@@ -50,6 +50,22 @@ def test_one_language_each_in_a_batch() -> None:
     assert pair["langs"] == [7] * len(alone[0]) + [2] * (len(alone[2]) - 1)
 
 
+def test_the_language_of_targets() -> None:
+    tokenizer = new_ours(lang2id={"en": 4, "fr": 7, "ru": 2})
+    french, russian = (tokenizer(TEXT, lang=lang).input_ids for lang in ("fr", "ru"))
+    both = tokenizer(TEXT, text_target=TEXT, lang="fr", lang_target="ru")
+    assert (both.input_ids, both["labels"]) == (french, russian)
+    batch = tokenizer([TEXT] * 2, text_target=[TEXT] * 2, lang="fr", lang_target=["ru", "fr"])
+    assert (batch.input_ids, batch["labels"]) == ([french] * 2, [russian, french])
+    assert tokenizer(TEXT, text_target=TEXT, lang="ru")["labels"] == russian
+    assert tokenizer(text_target=TEXT, lang="fr", lang_target="ru").input_ids == russian
+    pair = tokenizer(TEXT, TEXT, TEXT, lang="fr", lang_pair="ru", lang_target="ru")
+    assert (pair.input_ids, pair["labels"]) == (french + russian[1:], russian)
+    for call in (tokenizer, tokenizer.encode, tokenizer.encode_plus):
+        with pytest.raises(InputError, match="lang_target='ru', but there is no text_target"):
+            call(TEXT, lang_target="ru")
+
+
 def test_the_default_language() -> None:
     french = new_ours(mode="v5", lang="fr")
     assert french.tokenize("l'homme") == ["l'</w>", "homme</w>"]

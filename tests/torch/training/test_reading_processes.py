@@ -10,7 +10,17 @@ import pytest
 from torch.utils.data import DataLoader
 
 from tests.core.objectives.test_global_batches import ARRAYS, made
-from xlm_torch.training import GlobalBatches
+from xlm_torch.training import GlobalBatches, tensors_of
+
+
+def test_a_batch_of_no_rows_has_something_to_compute() -> None:
+    """Of more ranks than rows some have none, and compute with the others."""
+    run = made(7, batch_size=2, bptt=16)
+    batches = [run.local_batches(0, rank, 4, whole_parts=False)[0] for rank in range(4)]
+    assert sorted(map(len, batches)) == [0, 0, 1, 1]
+    tensors = tensors_of(min(batches, key=len))
+    assert {name: tuple(x.shape[:1]) for name, x in tensors.items()} == dict.fromkeys(tensors, (1,))
+    assert int((tensors["labels"] != -100).sum()) > 0
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")

@@ -37,6 +37,7 @@ class Arguments:
     verbose: bool = True
     lang: str | Sequence[str] | None = None
     lang_pair: str | Sequence[str] | None = None
+    lang_target: str | Sequence[str] | None = None
     return_langs: bool = False
     bypass_tokenizer: bool = False
     split_special_tokens: bool | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from xlm_core.errors import InputError
@@ -47,12 +48,18 @@ class Batching:
                 "the tokenizer got neither text nor text_target: expected a str, or a list for a "
                 "batch (of texts, of lists of words, of pairs)."
             )
+        if target is None:
+            return self._one_or_many(text, pair, arguments)
+        of_text = replace(arguments, lang_target=None)
+        of_target = of_text
+        if arguments.lang_target is not None:
+            of_target = replace(of_text, lang=arguments.lang_target)
         if text is None:
-            return self._one_or_many(target, target_pair, arguments)
-        encoding = self._one_or_many(text, pair, arguments)
-        if target is not None:
-            targets = self._one_or_many(target, target_pair, arguments)
-            encoding["labels"] = targets["input_ids"]
+            return self._one_or_many(target, target_pair, of_target)
+        encoding = self._one_or_many(text, pair, of_text)
+        if target_pair is None:
+            of_target = replace(of_target, lang_pair=None)  # of the text's pair alone
+        encoding["labels"] = self._one_or_many(target, target_pair, of_target)["input_ids"]
         return encoding
 
     def _one_or_many(self, text: Any, pair: Any, arguments: Arguments) -> BatchEncoding:

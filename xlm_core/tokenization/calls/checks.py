@@ -66,6 +66,11 @@ def check_call(
             f"lang_pair={arguments.lang_pair!r}, but there is no text_pair: give one, or "
             "lang alone."
         )
+    if arguments.lang_target is not None:
+        raise InputError(
+            f"lang_target={arguments.lang_target!r}, but there is no text_target: give one in a "
+            "call of the tokenizer, or lang alone."
+        )
     if arguments.return_langs and (arguments.lang is None or not tokenizer.lang2id):
         lacking = "lang" if arguments.lang is None else "lang2id, which this tokenizer lacks"
         raise InputError(
