@@ -17,6 +17,8 @@ from xlm_core import XLMTokenizer
 from xlm_core.corpus import Corpus, CorpusWriter
 from xlm_core.errors import ConfigError, CorpusError, TokenizerError, XLMWarning
 from xlm_core.objectives import Task
+from xlm_core.objectives.batch import IGNORED
+from xlm_core.objectives.schedule import Draw
 from xlm_core.training.config import TrainingConfig, _section
 from xlm_core.training.data import TrainingData
 from xlm_core.training.word_counts import count_ids, entropy_of
@@ -278,14 +280,52 @@ def test_entropy_of_labels(folder: Path) -> None:
     opened = data(folder)
     streams = [1, 1, 1, 1, 2, 3]  # 14, 15, 3, 16, 30 twice, and a </s> for each sentence
     assert opened.unigram_entropy(Task("mlm", ("en",))) == pytest.approx(entropy_of(streams))
-    targets = [1, 1, 1, 1, 2, 3]
+    # Of the pairs, the second one is not read: its line of en is empty.
+    targets = [1, 1, 1, 1, 2, 2]
     assert opened.unigram_entropy(Task("mt", ("fr", "en"))) == pytest.approx(entropy_of(targets))
-    both = [1, 1, 1, 1, 2, 9, *[1] * 6]
+    both = [1, 1, 1, 1, 2, 6, *[1] * 4]
     assert opened.unigram_entropy(Task("tlm", ("en", "fr"))) == pytest.approx(entropy_of(both))
     smoothed = data(folder, batches={"max_len": 5, "bptt": 4, "batch_size": 2, "sample_alpha": 0.5})
     weighted = [1, 1, 1, 2 * 2**-0.5]  # special words are never predicted
     assert smoothed.unigram_entropy(Task("mlm", ("en",))) == pytest.approx(entropy_of(weighted))
     smoothed.batches(smoothed.model_config())
+    weighted = [1, 1, 1, 2 * 2**-0.5, *[1] * 4]
+    assert smoothed.unigram_entropy(Task("tlm", ("en", "fr"))) == pytest.approx(
+        entropy_of(weighted)
+    )
+
+
+def test_entropy_is_of_the_pairs_that_are_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Empty and too long ones are left out; what is drawn has the same frequencies."""
+    tokenizer = XLMTokenizer.from_pretrained(folder / "tokenizer")
+    english = [[14, 15], [], [16], [30] * 9, [14, 3, 14], [31], [15]]
+    french = [[17], [18, 18], [], [19], [20] * 5, [21] * 6, [17, 22]]
+    write(folder / "gaps.en", tokenizer, english, "en")
+    write(folder / "gaps.fr", tokenizer, french, "fr")
+    monkeypatch.setattr("xlm_core.training.word_counts._SENTENCES", 2)
+    pairs = {"en-fr": ["gaps.en", "gaps.fr"]}
+    objectives = {"mlm": ["en-fr"], "mt": ["en-fr", "fr-en"]}
+    with pytest.warns(XLMWarning, match="4 of 7 pairs are left out"):
+        opened = data(folder, data={"train": pairs}, objectives=objectives)
+    read = [0, 4, 6]
+    words = {
+        name: Counter(i for at in read for i in sentences[at])
+        for name, sentences in (("en", english), ("fr", french))
+    }
+    for task, expected in (
+        (Task("mt", ("en", "fr")), [*words["fr"].values(), 3]),
+        (Task("mt", ("fr", "en")), [*words["en"].values(), 3]),
+        (Task("tlm", ("en", "fr")), [*words["en"].values(), *words["fr"].values(), 9]),
+    ):
+        assert opened.unigram_entropy(task) == pytest.approx(entropy_of(expected)), task
+    # What the labels of one pass are.
+    batches = opened.batches(opened.model_config())
+    task = Task("mt", ("en", "fr"))
+    drawn = [batches._batch(Draw(task, use)).labels for use in range(batches.batches_in(task))]
+    labels = Counter(i for each in drawn for i in each.ravel().tolist() if i != IGNORED)
+    assert opened.unigram_entropy(task) == pytest.approx(entropy_of([*labels.values()]))
 
 
 def test_words_end_where_the_tokenizer_says(folder: Path) -> None:
