@@ -1,4 +1,4 @@
-"""`xlm pretrain --dry-run`: what a run would do, measured on its first batches."""
+"""`xlm pretrain --dry-run`: what a run would do, measured on its first and largest batches."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from pathlib import Path
 from conversion.opening.models import framework_of
 from conversion.training.machine import fastest_of_all, operations_of
 from conversion.training.setup import RunParts, set_up
+from xlm_core.config import XLMConfig
 from xlm_core.corpus import Corpus
-from xlm_core.objectives import Batch, Pairs
+from xlm_core.objectives import Batch, Pairs, Task
 from xlm_core.objectives.batch import pieces
 from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.config import TrainingConfig
@@ -25,12 +26,18 @@ from xlm_core.training.data import TrainingData
 # Global batches that are looked at at least, updates that are measured at least, and made at most.
 _LOOKED_AT, _MEASURED, _MOST_UPDATES = 20, 3, 40
 _BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-# Numbers that a layer keeps of each token for the way back, in widths of the model: what goes into
-# its seven products and two normalisations, and out of its activation and its dropouts.
-_KEPT = 20
+# Numbers that a layer keeps of each position for the way back, in widths of the model: what goes
+# into its products and two normalisations, and out of its activation and its dropouts; and what a
+# decoder's layer keeps beside it for its attention to the source.
+_KEPT, _KEPT_OF_SOURCE = 16, 8
+# Numbers that each head keeps of two positions, where attention has a dropout.
+_KEPT_WEIGHTS = 3
+# What a CPU's memory loses between tensors of many sizes, of those that are kept (measured).
+_FRAGMENTATION = 0.6
 # Bytes of logits that are kept for the way back at most: beyond, they are computed twice.
 _KEPT_LOGITS = 2**28
-# Updates whose draws of languages are counted; those of longer runs are in proportion.
+# Updates whose draws of languages are counted; of longer runs those behind are in proportion, and
+# their batches are as large.
 _COUNTED = 1_000_000
 # The most seconds that a length of time holds.
 _LONGEST = datetime.timedelta.max.total_seconds() // 1
@@ -45,6 +52,7 @@ class Shapes:
         rows, columns: The least and the most of them.
         fill: Share of the positions that are no padding.
         predicted: Labels a batch, the mean.
+        most_tokens: Of the largest batch that the run reads.
     """
 
     task: str
@@ -52,10 +60,11 @@ class Shapes:
     columns: tuple[int, int]
     fill: float
     predicted: float
+    most_tokens: int
 
     @classmethod
-    def of(cls, task: str, batches: Sequence[Batch]) -> Shapes:
-        """Those of some batches."""
+    def of(cls, task: str, batches: Sequence[Batch], largest: Sequence[Batch]) -> Shapes:
+        """Those of some batches, and of the largest, which are not among them."""
         rows = [len(batch) for batch in batches]
         columns = [batch.input_ids.shape[1] for batch in batches]
         positions = sum(batch.input_ids.size for batch in batches)
@@ -67,13 +76,15 @@ class Shapes:
             (min(columns), max(columns)),
             read / max(positions, 1),
             predicted,
+            max(batch.tokens for batch in (*batches, *largest)),
         )
 
     def text(self) -> str:
         """A line."""
         return (
             f"{self.task}: {_range(self.rows)} rows of {_range(self.columns)} positions, "
-            f"{100 * self.fill:.0f} % filled, {self.predicted:,.0f} labels"
+            f"{100 * self.fill:.0f} % filled, {self.predicted:,.0f} labels; "
+            f"the largest has {self.most_tokens:,} tokens"
         )
 
 
@@ -86,7 +97,7 @@ class DryRun:
         parameters: Number of weights.
         texts: Sentences and tokens of each corpus, in lines.
         shapes: Of the first batches of each task.
-        tokens_per_update: Over all ranks, the mean.
+        tokens_per_update: Over all ranks, the mean of a pass.
         updates, tokens: Of the whole run.
         passes: Over each task's text, in the whole run.
         memory: Bytes by what they are for, estimated, of one rank.
@@ -125,7 +136,8 @@ class DryRun:
             "evaluations"
         )
         needs = (
-            f"memory of one rank, about {_megabytes(sum(self.memory.values()))}: {memory}; "
+            "memory of one rank in training, about "
+            f"{_megabytes(sum(self.memory.values()))}: {memory}; "
             f"at its peak so far {_megabytes(self.peak)}, framework and all"
         )
         return "\n".join(
@@ -161,14 +173,18 @@ def dry_run(
     data = TrainingData.open(config)
     parts = set_up(config, data, framework_of(framework), resumed=found)
     engine = parts.engine
-    shapes, tokens_each, largest = _first_batches(parts)
+    before = int(_peak(parts))
+    tokens_each = tokens_per_update(parts)
+    duration = config.duration
+    number = duration.updates or -(-(duration.tokens or 0) // max(int(tokens_each), 1))
+    largest = largest_batches(parts, number)
+    shapes, memory = _shapes_and_memory(parts, largest, before)
     seconds, operations = measured(parts)
+    _train_on(parts, largest)
     fastest = fastest_of_all(engine, parts.framework, parts.library, config.precision)
     peak = int(max(engine.of_all_ranks(_peak(parts))))
     if not engine.is_main:
         return None
-    duration = config.duration
-    number = duration.updates or -(-(duration.tokens or 0) // max(int(tokens_each), 1))
     return DryRun(
         start=parts.start,
         parameters=parts.parameters,
@@ -178,7 +194,7 @@ def dry_run(
         updates=number,
         tokens=duration.tokens or round(number * tokens_each),
         passes=_passes(parts, number),
-        memory=_memory(parts, largest),
+        memory=memory,
         peak=peak,
         seconds_per_update=seconds,
         share=operations / seconds / fastest,
@@ -222,28 +238,63 @@ def measured(parts: RunParts) -> tuple[float, float]:
     return sum(times) / len(times), sum(operations) / len(operations)
 
 
-@dataclass(frozen=True)
-class _Largest:
-    """What the largest forward pass of a rank has: tokens, and labels."""
+def tokens_per_update(parts: RunParts) -> float:
+    """Tokens of an update over all ranks: means of passes, of tasks as often as they are drawn."""
+    batches = parts.batches
+    means = {task: float(batches.tokens_in(task).mean()) for task in batches.tasks}
+    slots = [
+        sum(means[task] * float(share) for task, share in zip(tasks, shares, strict=True))
+        for tasks, shares in batches.schedule.slots
+    ]
+    steps = parts.config.optimizer.accumulate * batches.settings.parts
+    return sum(slots) / len(slots) * steps
 
-    tokens: int
-    labels: int
+
+def largest_batches(parts: RunParts, updates: int) -> dict[Task, int]:
+    """Of each task of pairs, the step of so many updates that has its largest batch.
+
+    Those of running text are all alike. Looked at is the first pass over a text, as far as the run
+    reads it: grouped by size, later ones have the same lengths together.
+    """
+    batches = parts.batches
+    uses = batches.schedule.uses(min(updates, _COUNTED) * parts.config.optimizer.accumulate)
+    return {
+        task: batches.schedule.step_of(task, int(batches.tokens_in(task)[: uses[task]].argmax()))
+        for task in batches.tasks
+        if uses[task] and not task.is_stream
+    }
 
 
-def _first_batches(parts: RunParts) -> tuple[list[Shapes], float, _Largest]:
-    """Shapes of each task's batches, tokens an update, and the largest pass."""
+def _train_on(parts: RunParts, largest: dict[Task, int]) -> None:
+    """Make an update of each kind of tasks with its largest batch, for the peak of memory."""
+    sizes = {task: int(parts.batches.tokens_in(task).max()) for task in largest}
+    # The last one of a kind stays.
+    kinds = {task.objective: largest[task] for task in sorted(largest, key=lambda x: sizes[x])}
+    for step in kinds.values():
+        parts.engine.go_to(step // parts.config.optimizer.accumulate)
+        next(parts.engine.updates())
+
+
+def _shapes_and_memory(
+    parts: RunParts, largest: dict[Task, int], before: int
+) -> tuple[list[Shapes], dict[str, int]]:
+    """Shapes of each task's batches, and what `_memory` says of the largest."""
     found: dict[str, list[Batch]] = {task.name: [] for task in parts.config.tasks}
     iteration = len(parts.batches.schedule.slots)
     looked_at = -(-_LOOKED_AT // iteration) * iteration  # whole ones: their steps differ
     for step in range(looked_at):
         for batch in parts.batches.global_batch(step):
             found[batch.task.name].append(batch)
-    whole = [batch for batches in found.values() for batch in batches]
-    each = sum(batch.tokens for batch in whole) / looked_at * parts.config.optimizer.accumulate
+    of_steps = [batch for step in largest.values() for batch in parts.batches.global_batch(step)]
+    shapes = [
+        Shapes.of(name, batches, [batch for batch in of_steps if batch.task.name == name])
+        for name, batches in found.items()
+        if batches
+    ]
+    whole = [*of_steps, *(batch for batches in found.values() for batch in batches)]
     # Each rank has its rows of every part, one after the other.
     own = [batch.rows(*pieces(len(batch), parts.engine.ranks)[-1]) for batch in whole]
-    largest = _Largest(max(batch.tokens for batch in own), max(batch.predicted for batch in own))
-    return [Shapes.of(name, batches) for name, batches in found.items() if batches], each, largest
+    return shapes, _memory(parts, own, before)
 
 
 def _texts(parts: RunParts) -> list[str]:
@@ -263,31 +314,66 @@ def _texts(parts: RunParts) -> list[str]:
     return lines
 
 
-def _memory(parts: RunParts, largest: _Largest) -> dict[str, int]:
-    """Bytes of one rank, estimated, by what they are for."""
+def _memory(parts: RunParts, passes: Sequence[Batch], before: int) -> dict[str, int]:
+    """Bytes of one rank, estimated, by what they are for.
+
+    Args:
+        parts: Of the run.
+        passes: Forward passes, the largest among them.
+        before: What the process took before its first update, weights and all.
+    """
     config, model = parts.config, parts.model_config
     weights = parts.parameters * (8 if config.precision == "float64" else 4)
     shards = parts.engine.ranks if config.parallel == "fsdp" else 1
-    layers = model.n_layers
-    if model.is_encoder_decoder:
-        layers = max(model.encoder_layers or layers, model.decoder_layers or layers)
-    kept = largest.tokens * layers * model.emb_dim * _KEPT * _BYTES[config.precision]
-    logits = largest.labels * model.vocab_size * (8 if config.precision == "float64" else 4)
-    return {
+    kept = max(kept_numbers(batch, model) for batch in passes) * _BYTES[config.precision]
+    labels = max(batch.predicted for batch in passes)
+    logits = labels * model.vocab_size * (8 if config.precision == "float64" else 4)
+    found = {
         "parameters": weights,
         "gradients": weights,
         "optimizer": 0 if config.optimizer.name == "sgd" else 2 * weights // shards,
-        "activations": int(kept),
+        "activations": kept,
         "logits": min(logits, _KEPT_LOGITS),
     }
+    if not _is_on_gpu(parts):
+        found["fragmentation"] = int(_FRAGMENTATION * kept)
+        found["framework"] = max(before - weights, 0)
+    return found
+
+
+def kept_numbers(batch: Batch, config: XLMConfig) -> int:
+    """How many numbers the layers keep of a forward pass for the way back, about.
+
+    Padding is counted: where there is little of it, it is computed.
+
+    Args:
+        batch: Of the pass.
+        config: Of the model.
+    """
+    rows, own = (int(size) for size in batch.input_ids.shape)
+    layers = config.encoder_layers or config.n_layers
+    # Widths of the model, and pairs of positions of which one looks at the other.
+    widths, pairs = layers * _KEPT * own, layers * own * own
+    if batch.task.objective == "mt":
+        target = int(batch.labels.shape[1])
+        layers = config.decoder_layers or config.n_layers
+        widths += layers * (_KEPT + _KEPT_OF_SOURCE) * target
+        pairs += layers * target * (target + own)
+    weights = _KEPT_WEIGHTS * config.n_heads * pairs if config.attention_dropout else 0
+    return rows * (widths * config.emb_dim + weights)
+
+
+def _is_on_gpu(parts: RunParts) -> bool:
+    if parts.framework == "torch":
+        return bool(parts.library.cuda.is_available())
+    return bool(parts.library.config.list_physical_devices("GPU"))
 
 
 def _peak(parts: RunParts) -> float:
-    if parts.framework == "torch" and parts.library.cuda.is_available():
+    if _is_on_gpu(parts) and parts.framework == "torch":
         return float(parts.library.cuda.max_memory_allocated())
-    config = parts.library.config if parts.framework == "tf" else None
-    if config is not None and config.list_physical_devices("GPU"):
-        return float(config.experimental.get_memory_info("GPU:0")["peak"])
+    if _is_on_gpu(parts):
+        return float(parts.library.config.experimental.get_memory_info("GPU:0")["peak"])
     found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(found if sys.platform == "darwin" else 1024 * found)
 

@@ -121,4 +121,6 @@ def test_a_dry_run_of_keras(folder: Path) -> None:
     assert in_tf is not None
     assert in_torch is not None
     assert (in_tf.shapes, in_tf.parameters) == (in_torch.shapes, in_torch.parameters)
+    for found in (in_tf, in_torch):
+        assert found.memory.pop("framework") > 0
     assert in_tf.memory == in_torch.memory

@@ -45,6 +45,9 @@ class FakeEngine:
             self.tokens += self.tokens_each
             yield done
 
+    def go_to(self, update: int) -> None:
+        self.update = update
+
     def of_all_ranks(self, value: float) -> list[float]:
         return [float(value)]
 

@@ -111,6 +111,19 @@ class Schedule:
         taken = np.bincount(self._places_of(block)[:row].ravel(), minlength=len(self.tasks))
         return dict(zip(self.tasks, (before + taken).tolist(), strict=True))
 
+    def step_of(self, task: Task, use: int) -> int:
+        """The step that takes the batch of a task before which `use` of it were taken."""
+        first, behind = 0, 1  # uses(first) <= use < uses(behind), once behind is far enough
+        while self.uses(behind)[task] <= use:
+            first, behind = behind, 2 * behind
+        while behind - first > 1:
+            middle = (first + behind) // 2
+            if self.uses(middle)[task] <= use:
+                first = middle
+            else:
+                behind = middle
+        return first
+
     def _place_of(self, step: int) -> tuple[int, int]:
         """The block of a step, and its place there.
 

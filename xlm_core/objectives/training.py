@@ -178,6 +178,29 @@ class TrainingBatches:
             return -(-len(self._pairs[task]) // (self.settings.batch_size or 1))
         return len(self._order_of(task, 0 if self.settings.group_by_size else at))
 
+    def tokens_in(self, task: Task) -> Ids:
+        """Tokens of each batch of the first pass over a task's text; no text is read.
+
+        Where `multiple_of` leaves sentences out, which is by chance, as if each were of the mean
+        length of its batch.
+
+        Returns:
+            int64, shape (batches,), in the order of the pass.
+        """
+        multiple = 1 if task.objective == "mt" else self.settings.multiple_of
+        if task.is_stream:
+            rows = np.full(len(self._streams[task]), self.settings.stream_rows)
+            tokens = rows * self.settings.bptt
+        else:
+            order = self._order_of(task, 0)
+            rows = np.array([len(each) for each in order])
+            # The first `</s>` of a target is not counted, see `Batch.tokens`.
+            lengths = self._pairs[task].lengths - int(task.objective == "mt")
+            starts = np.cumsum(rows) - rows
+            tokens = np.add.reduceat(lengths[np.concatenate(order)], starts, dtype=np.int64)
+        kept = np.where(rows < multiple, rows, rows - rows % multiple)
+        return np.asarray(tokens * kept // rows)
+
     # -- one batch -----------------------------------------------------------------------------
 
     def _batch(self, draw: Draw) -> Batch:

@@ -67,6 +67,9 @@ class Engine(Protocol):
             TrainingError: If a loss is NaN or infinite; the weights are those of before.
         """
 
+    def go_to(self, update: int) -> None:
+        """Make update `update` next; weights stay."""
+
     def of_all_ranks(self, value: float) -> list[float]:
         """The value that each rank calls this with, in the order of ranks, on all of them."""
 

@@ -129,6 +129,10 @@ class TrainingRun:
         while until is None or self.update < until:
             yield self._next()
 
+    def go_to(self, update: int) -> None:
+        """Make update `update` next; weights stay."""
+        self.update, self._reader = update, None
+
     def _next(self) -> Update:
         if self._reader is None:
             self.whole.updates.check_variables()

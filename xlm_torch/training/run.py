@@ -179,6 +179,10 @@ class TrainingRun:
         while until is None or self.update < until:
             yield self._next()
 
+    def go_to(self, update: int) -> None:
+        """Make update `update` next; weights stay."""
+        self.update, self._reader = update, None
+
     def _next(self) -> Update:
         # Kept once the update is made: after an error it would be ahead of the updates.
         reader, self._reader = self._batches(), None

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import time
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,16 +22,20 @@ import torch
 import conversion.training.run as running
 from conversion.cli import main
 from conversion.training import dry_run, pretrain
-from conversion.training.dry_run import measured
+from conversion.training.dry_run import kept_numbers, measured
 from conversion.training.machine import fastest_product, operations_of
+from conversion.training.setup import set_up
 from tests.support.small_run import CAUSAL, MASKED, OF_PAIRS, write_config, write_texts
 from xlm_core import XLMConfig, XLMTokenizer
 from xlm_core.corpus import Corpus, CorpusWriter
 from xlm_core.errors import CheckpointError, XLMError
 from xlm_core.objectives import tasks_of
 from xlm_core.training.checkpoints import RunFolder
+from xlm_core.training.config import TrainingConfig
+from xlm_core.training.data import TrainingData
 from xlm_core.training.engine import Update
 from xlm_torch import XLMForConditionalGeneration, XLMWithLMHeadModel
+from xlm_torch.training import TrainingRun
 
 BLEU = "valid_en-fr_mt_bleu"
 
@@ -196,6 +201,78 @@ def test_a_dry_run_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[st
     assert in_parts is not None
     assert in_parts.tokens_per_update > 2.5 * found.tokens_per_update
     assert in_parts.memory["activations"] < 1.5 * found.memory["activations"]
+
+
+def write_uneven_pairs(folder: Path) -> None:
+    """Pairs of which a few are long: most batches are small."""
+    tokenizer = XLMTokenizer.from_pretrained(folder / "tokenizer")
+    for name in ("train.en", "train.fr"):
+        (folder / name).unlink()  # a link
+        with CorpusWriter(folder / name, tokenizer, [name[-2:]]) as corpus:
+            for at in range(400):
+                corpus.add([14 + at % 9] * (12 if at % 100 == 0 else 1 + at % 3))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_dry_run_trains_on_the_largest_batches(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Though none of the first updates has them: memory is needed when they come."""
+    write_uneven_pairs(folder)
+    made: list[Update] = []
+    next_of = TrainingRun._next
+
+    def recorded(run: TrainingRun) -> Update:
+        made.append(next_of(run))
+        return made[-1]
+
+    monkeypatch.setattr(TrainingRun, "_next", recorded)
+    file = write_config(folder, 'mlm = ["en-fr"]\nmt = ["en-fr"]')
+    text = re.sub("(?m)^(en|fr) = .*", "", file.read_text())
+    file.write_text(text.replace("seed = 3", f"seed = {seed}"))
+    found = dry_run(change(file, "updates = 8", "updates = 1000"))
+    assert found is not None
+    largest = {"TLM-en-fr": 4 * (2 * 12 + 4), "MT-en-fr": 4 * (2 * 12 + 3)}
+    assert {shape.task: shape.most_tokens for shape in found.shapes} == largest
+    assert "; the largest has 112 tokens" in found.text()
+    tokens = {name: max(x.tokens for x in made if name in x.losses) for name in largest}
+    assert tokens == largest
+    # Of 4 pairs: 0.25 of 12 words, the others of 1 to 3.
+    words = sum(2 * (12 if at % 100 == 0 else 1 + at % 3) for at in range(400))
+    assert found.tokens_per_update == pytest.approx((words + 3.5 * 400) / 100)
+    assert found.memory["framework"] > 0
+    # A run that ends before they come does not need the memory for them.
+    short = dry_run(change(file, "updates = 1000", "updates = 2"))
+    assert short is not None
+    assert short.memory["activations"] < found.memory["activations"]
+
+
+@pytest.mark.parametrize("attention_dropout", [0.0, 0.1])
+@pytest.mark.parametrize("objectives", ['mlm = ["en"]', 'mlm = ["en-fr"]', 'mt = ["en-fr"]'])
+def test_what_layers_keep_is_estimated(
+    folder: Path, objectives: str, attention_dropout: float
+) -> None:
+    file = change(write_config(folder, objectives), "emb_dim = 8", "emb_dim = 64")
+    change(file, "n_layers = 1", f"n_layers = 3\nattention_dropout = {attention_dropout}")
+    change(change(file, "batch_size = 4", "batch_size = 40"), "bptt = 8", "bptt = 32")
+    config = TrainingConfig.from_toml(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of texts that fill little of a batch
+        parts = set_up(config, TrainingData.open(config), "torch")
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    engine: Any = parts.engine
+    weights = {x.untyped_storage().data_ptr() for x in engine.model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        next(engine.updates())
+    found = sum(size for place, size in kept.items() if place not in weights) / 4
+    [batch] = parts.batches.global_batch(0)
+    assert kept_numbers(batch, parts.model_config) == pytest.approx(found, rel=0.25)
 
 
 def test_a_dry_run_measures_no_first_update() -> None:

@@ -282,6 +282,38 @@ def test_a_pass_reads_every_pair_once(corpora: dict[str, Corpus], more: dict[str
     assert run.passes(step)[TLM] == pytest.approx(3, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"batch_size": None, "tokens_per_batch": 60, "max_batch_size": 3},
+        {"group_by_size": False, "batch_size": None, "tokens_per_batch": 60},
+    ],
+)
+def test_sizes_of_batches_are_known_without_their_text(
+    corpora: dict[str, Corpus], more: dict[str, Any]
+) -> None:
+    tasks = (EN, TLM, MT, Task("mt", ("en", "fr")))
+    run = batches(corpora, tasks, **more)
+    for task in tasks:
+        tokens = run.tokens_in(task)
+        assert len(tokens) == run.batches_in(task)
+        for use, expected in enumerate(tokens.tolist()):
+            step = run.schedule.step_of(task, use)
+            [batch] = run.global_batch(step)
+            assert (batch.task, run.schedule.draws(step)[0].use) == (task, use)
+            assert batch.tokens == expected
+
+
+def test_sizes_of_batches_in_half_precision(corpora: dict[str, Corpus]) -> None:
+    """Which sentences are left out is drawn: how many is known."""
+    run = batches(corpora, (EN, TLM), batch_size=6, multiple_of=4)
+    assert set(run.tokens_in(EN).tolist()) == {4 * 8}
+    read = [run.global_batch(run.schedule.step_of(TLM, at))[0] for at in range(run.batches_in(TLM))]
+    assert {len(batch) for batch in read} <= {4, 5}
+    assert run.tokens_in(TLM).sum() == pytest.approx(sum(x.tokens for x in read), rel=0.05)
+
+
 @pytest.mark.parametrize(("parts", "ranks"), [(4, 2), (1, 3), (2, 4), (3, 2)])
 def test_ranks_share_the_same_global_batch(
     corpora: dict[str, Corpus], parts: int, ranks: int

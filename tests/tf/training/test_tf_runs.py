@@ -314,6 +314,16 @@ def test_another_text_is_refused(folder: Path, tmp_path: Path) -> None:
         CheckpointCallback(tmp_path / "checkpoint", other.batches).resume(other.whole)
 
 
+def test_a_run_goes_to_another_update(folder: Path) -> None:
+    run = small_run(folder, tasks=MLM, config=ONE_LAYER, accumulate=2)
+    list(run.updates(1))
+    run.go_to(5)
+    [made] = run.updates(6)
+    batches = [batch for step in (10, 11) for batch in run.batches.global_batch(step)]
+    assert (made.number, made.tokens) == (5, sum(batch.tokens for batch in batches))
+    assert made.predicted == sum(batch.predicted for batch in batches)
+
+
 def test_an_update_that_was_interrupted_is_made_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

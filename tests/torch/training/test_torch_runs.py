@@ -303,6 +303,17 @@ def test_an_update_that_was_interrupted_is_made_again(folder: Folder) -> None:
     assert list(run.updates(4)) == expected[2:]
 
 
+def test_a_run_goes_to_another_update(folder: Folder) -> None:
+    options: dict[str, Any] = {"tasks": MASKED_TASKS, "accumulate": 2}
+    run = small_run(folder, **options)
+    list(run.updates(1))
+    run.go_to(5)
+    [made] = run.updates(6)
+    batches = [batch for step in (10, 11) for batch in run.batches.global_batch(step)]
+    assert (made.number, made.tokens) == (5, sum(batch.tokens for batch in batches))
+    assert made.predicted == sum(batch.predicted for batch in batches)
+
+
 def test_models_that_return_tuples_train_alike(folder: Folder) -> None:
     options: dict[str, Any] = {"tasks": MASKED_TASKS}
     expected = list(small_run(folder, **options).updates(1))
