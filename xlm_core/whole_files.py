@@ -47,20 +47,7 @@ def folder_written_whole(target: Path, *, flushed: bool = False) -> Iterator[Pat
         yield temporary
         if flushed:
             _flush(temporary)
-        if not target.exists():
-            os.rename(temporary, target)
-        elif not _exchange(temporary, target):
-            aside = temporary.with_suffix(".old")
-            try:
-                os.rename(target, aside)
-                os.rename(temporary, target)
-            except BaseException:
-                if not target.exists():
-                    os.rename(aside, target)
-                raise
-            if flushed:
-                _sync(target.parent)
-            shutil.rmtree(aside, ignore_errors=True)
+        put_folder(temporary, target, flushed=flushed)
     except BaseException:
         _remove(temporary)
         raise
@@ -70,12 +57,33 @@ def folder_written_whole(target: Path, *, flushed: bool = False) -> Iterator[Pat
     shutil.rmtree(temporary, ignore_errors=True)
 
 
+def put_folder(folder: Path, target: Path, *, flushed: bool = False) -> None:
+    """Give a folder beside `target` its place, as `folder_written_whole` says.
+
+    What was there is removed, or stands at `folder`, where names could be exchanged.
+    """
+    if not target.exists():
+        os.rename(folder, target)
+    elif not _exchange(folder, target):
+        aside = folder.with_suffix(".old")
+        try:
+            os.rename(target, aside)
+            os.rename(folder, target)
+        except BaseException:
+            if not target.exists():
+                os.rename(aside, target)
+            raise
+        if flushed:
+            _sync(target.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def put_back(target: Path) -> None:
     """Give a folder its name again, if a process was killed that had renamed it to replace it."""
     target = Path(os.path.realpath(target))
     if target.exists() or not target.parent.is_dir():
         return
-    name = re.compile(rf"\.{re.escape(target.name)}\.\d+\.old")
+    name = re.compile(rf"\.{re.escape(target.name)}\.\d+(\.\d+)?\.old")
     found = [each for each in target.parent.iterdir() if name.fullmatch(each.name)]
     with suppress(OSError):  # another rank was first
         if found:

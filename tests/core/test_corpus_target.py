@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +15,35 @@ import pytest
 
 from tests.support.small_corpus import write
 from tests.support.small_tokenizer import small_tokenizer
-from xlm_core import XLMTokenizer
+from xlm_core import XLMTokenizer, whole_files
 from xlm_core.corpus import Corpus, CorpusWriter
 from xlm_core.errors import CorpusError
+
+# Begins a corpus, and never ends.
+WRITER = """
+import sys, tempfile, time
+from pathlib import Path
+from tests.support.small_tokenizer import small_tokenizer
+from xlm_core.corpus import CorpusWriter
+with tempfile.TemporaryDirectory() as folder:
+    tokenizer = small_tokenizer(Path(folder))
+writer = CorpusWriter(sys.argv[1], tokenizer, ["en"])
+print("writes", flush=True)
+time.sleep(600)
+"""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has begun to write a corpus."""
+    command = [sys.executable, "-c", WRITER, path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"writes\n"
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -83,22 +113,65 @@ class TestTarget:
         if before:
             assert len(Corpus.open(path)) == 6
 
+    @pytest.mark.parametrize("exchanged", [True, False])
     def test_a_failed_rename_leaves_it(
-        self, path: Path, tokenizer: XLMTokenizer, monkeypatch: pytest.MonkeyPatch
+        self,
+        path: Path,
+        tokenizer: XLMTokenizer,
+        monkeypatch: pytest.MonkeyPatch,
+        exchanged: bool,
     ) -> None:
         write(path, tokenizer)
-        rename = Path.rename
+        rename = os.rename
 
-        def refuse(source: Path, target: Path) -> Path:
+        def refuse(source: Path, target: Path) -> None:
             if source.suffix == ".part":
                 raise OSError(28, "No space left on device")
-            return rename(source, target)
+            rename(source, target)
 
-        monkeypatch.setattr(Path, "rename", refuse)
+        monkeypatch.setattr(os, "rename", refuse)
+        monkeypatch.setattr(whole_files, "_exchange", refuse if exchanged else lambda *_: False)
         with pytest.raises(OSError, match="No space"):
             write(path, tokenizer, [[20]], overwrite=True)
         assert os.listdir(path.parent) == ["train.en"]
         assert len(Corpus.open(path)) == 6
+
+    @pytest.mark.parametrize("overwrite", [True, False])
+    def test_a_kill_between_two_renames_loses_nothing(
+        self, path: Path, tokenizer: XLMTokenizer, overwrite: bool
+    ) -> None:
+        """Where names cannot be exchanged."""
+        write(path, tokenizer)
+        path.rename(path.with_name(".train.en.123.0.old"))
+        if overwrite:
+            write(path, tokenizer, [[20]], overwrite=True)
+        else:
+            with pytest.raises(CorpusError, match="exists"):
+                write(path, tokenizer, [[20]])
+        assert len(Corpus.open(path)) == (1 if overwrite else 6)
+        path.rename(path.with_name(".train.en.123.0.old"))
+        assert len(Corpus.open(path)) == (1 if overwrite else 6)
+        assert os.listdir(path.parent) == ["train.en"]
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+    def test_what_killed_processes_left_goes(
+        self, path: Path, tokenizer: XLMTokenizer, tmp_path: Path
+    ) -> None:
+        """And no more: another process, or this one, may write there."""
+        with writing(path) as killed, writing(path) as living:
+            killed.kill()
+            killed.wait()
+            mine = CorpusWriter(path, tokenizer, ["en"])
+            others = {f".train.{end}" for end in ("de.7.0.part", "en.part", "en.7.part")}
+            for other in others:
+                (tmp_path / other).mkdir()
+            parts = {f".train.en.{pid}.0.part" for pid in (living.pid, os.getpid())}
+            assert {*os.listdir(tmp_path)} == parts | others
+            write(path, tokenizer)
+            assert {*os.listdir(tmp_path)} == parts | others | {"train.en"}
+            mine.discard()
+        write(path, tokenizer, [[20]], overwrite=True)
+        assert {*os.listdir(tmp_path)} == others | {"train.en"}
 
     def test_one_that_came_meanwhile(self, path: Path, tokenizer: XLMTokenizer) -> None:
         writer = CorpusWriter(path, tokenizer, ["en"])

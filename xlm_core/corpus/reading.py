@@ -24,6 +24,7 @@ from xlm_core.corpus.info import (
 )
 from xlm_core.errors import CorpusError
 from xlm_core.tokenization.tokenizer import XLMTokenizer
+from xlm_core.whole_files import put_back
 
 # Positions are checked so many at a time.
 _BLOCK = 1 << 20
@@ -70,6 +71,7 @@ class Corpus:
                 another one.
         """
         folder = Path(path)
+        put_back(folder)
         info = read_info(folder / INFO_FILE)
         sentences = _map(folder / SENTENCES_FILE, info.dtype, (info.tokens + info.sentences,))
         positions = _map(folder / POSITIONS_FILE, POSITION_DTYPE, (info.sentences, 2))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -27,6 +29,7 @@ from xlm_core.corpus.info import (
 )
 from xlm_core.errors import CorpusError
 from xlm_core.tokenization.tokenizer import XLMTokenizer
+from xlm_core.whole_files import put_back, put_folder
 
 # A .npy header of this size holds any shape, so that it can be written anew when that is known.
 _HEADER_SIZE = 128
@@ -38,7 +41,8 @@ _BUFFER = 1 << 20
 class CorpusWriter:
     """Writes a corpus as a stream, beside its place; at the end of the block it is put there.
 
-    After an error, or where the process ends before, the target is as it was.
+    After an error, or where the process ends before, the target is as it was. What a killed
+    process left beside it goes when the next one writes there.
 
         with CorpusWriter("train.en", tokenizer, ["en"]) as writer:
             for text in texts:
@@ -67,6 +71,7 @@ class CorpusWriter:
         self._overwrite = overwrite
         # A string alone is one language, and no list of its letters.
         languages = [languages] if isinstance(languages, str) else list(languages)
+        put_back(self.path)
         check_target(self.path, overwrite=overwrite)
         vocabulary = tokenizer.get_vocab()
         eos, unknown = tokenizer.sep_token_id, tokenizer.unk_token_id
@@ -89,9 +94,12 @@ class CorpusWriter:
         left_out = sorted(set(tokenizer.all_special_ids) - {unknown})
         self._left_out = np.array(left_out, dtype=np.int64)
         self.sentences = self.tokens = self.unknowns = self.left_out = 0
-        self._part = _beside(self.path, "part")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_over(self.path)
+        self._part = _new_part(self.path)
+        # Tells others that this process lives.
+        self._lock = _locked(self._part)
         self._files: list[BinaryIO] = []
-        self._part.mkdir(parents=True)
         try:
             for name in (SENTENCES_FILE, POSITIONS_FILE):
                 self._files.append((self._part / name).open("wb", buffering=_BUFFER))
@@ -165,7 +173,7 @@ class CorpusWriter:
             info = json.dumps({**asdict(self._info), **counts}, indent=2, ensure_ascii=False)
             (self._part / INFO_FILE).write_text(info + "\n", encoding="utf-8")
             check_target(self.path, overwrite=self._overwrite)
-            _put(self._part, self.path)
+            put_folder(self._part, self.path)
         finally:
             self.discard()
 
@@ -176,6 +184,9 @@ class CorpusWriter:
                 file.close()
         self._files = []
         shutil.rmtree(self._part, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def __enter__(self) -> Self:
         return self
@@ -211,28 +222,42 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         )
 
 
-def _put(part: Path, target: Path) -> None:
-    """Rename a folder to `target`, in place of a folder that may be there."""
-    if not target.exists():
-        part.rename(target)
-        return
-    # A folder cannot be renamed onto a full one.
-    old = _beside(target, "old")
-    target.rename(old)
+def _new_part(target: Path) -> Path:
+    """A new folder beside `target`, so on the same disk."""
+    for number in count():
+        part = target.with_name(f".{target.name}.{os.getpid()}.{number}.part")
+        with suppress(FileExistsError):
+            part.mkdir()
+            break
+    return part
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor that holds a folder until it is closed, or its process ends, however that ends.
+
+    None if another one holds it, or there are no locks here.
+    """
     try:
-        part.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):  # Windows, which opens no folders
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    """A name in the same folder, so of the same disk, that is not in use."""
-    number = 0
-    while (found := path.with_name(f".{path.name}.{os.getpid()}.{number}.{suffix}")).exists():
-        number += 1
-    return found
+def _remove_left_over(target: Path) -> None:
+    """Remove what killed processes left of a corpus; where there are no locks to tell, it stays."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.\d+\.\d+\.part")
+    for entry in [each for each in target.parent.iterdir() if name.fullmatch(each.name)]:
+        if (descriptor := _locked(entry)) is not None:
+            shutil.rmtree(entry, ignore_errors=True)
+            os.close(descriptor)
 
 
 def _integers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.int64]:
