@@ -338,7 +338,7 @@ class TrainingData:
         return entropy_of(labels)
 
     def words_in(self, batch: Batch) -> int:
-        """How many words end in the labels of a batch; each `</s>` counts as one.
+        """How many words end in the labels of a batch; each `</s>` counts as one, and each `<unk>`.
 
         A perplexity per word is exp of the sum of the losses divided by them. The `</s>` that fill
         the first batch of a text are no words.
@@ -350,7 +350,10 @@ class TrainingData:
 
     @cached_property
     def _ends_of_words(self) -> npt.NDArray[np.bool_]:
-        """Of each id, whether a word ends with it: bool, shape (vocab_size,)."""
+        """Of each id, whether a word ends with it: bool, shape (vocab_size,).
+
+        An `<unk>` may stand for any piece of a word, which its id does not say: it counts as one.
+        """
         whole = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
         ends = np.zeros(self.vocab_size, dtype=bool)
         for token, i in self.tokenizer.get_vocab().items():
