@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import re
@@ -458,6 +459,73 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last(
     fresh.resume(tmp_path / "saved")
     assert fresh.update == 1
     list(run.updates(3))  # and the run goes on
+
+
+def test_batches_for_another_model_are_refused(folder: Path) -> None:
+    run = small_run(folder, tasks=MASKED_TASKS)
+    for changes, words in (
+        ({"lang2id": {"en": 1, "fr": 0}}, r"lang2id \{'en': 1, 'fr': 0\}"),
+        ({"n_langs": 1}, "several languages False"),
+        ({"pad_index": 3}, "pad_index 3"),
+        ({"vocab_size": 50}, r"vocab_size 50 \(the model's: 40\)"),
+        ({"max_position_embeddings": 128}, "max_position_embeddings 128"),
+    ):
+        other = small_batches(folder, small_config(**changes), MASKED_TASKS)
+        with pytest.raises(ConfigError, match=words):
+            TrainingRun(run.model, other, OriginalAdam(run.model.parameters()))
+    larger = XLMWithLMHeadModel(small_config(vocab_size=50, max_position_embeddings=128))
+    TrainingRun(larger, run.batches, OriginalAdam(larger.parameters()))
+    for causal in (True, False):
+        model = XLMWithLMHeadModel(small_config(causal=causal))
+        with pytest.raises(ConfigError, match=f"and this one has causal={causal}"):
+            WithObjectives(model, MASKED_TASKS if causal else tasks_of("clm", ["en"]))
+
+
+def test_other_hyperparameters_are_refused(folder: Path, tmp_path: Path) -> None:
+    """Those in force are the checkpoint's: another number would be given in vain."""
+    run = small_run(folder, tasks=MASKED_TASKS, learning_rate=None)
+    for group in run.optimizer.param_groups:
+        group["lr"] = 5e-4  # by a scheduler: what was given stands in the checkpoint
+    run.save(tmp_path / "saved")
+    made = functools.partial(small_run, folder, tasks=MASKED_TASKS, learning_rate=None)
+    adam: Any = OriginalAdam
+    for options, words in (
+        ({"optimizer": lambda x, lr: adam(x, 1e-2)}, r"hyperparameters\.lr 0\.001 \(here 0\.01\)"),
+        ({"optimizer": lambda x, lr: adam(x, lr, (0.9, 0.98))}, r"betas \[0\.9, 0\.999\] \(here"),
+        ({"learning_rate": InverseSquareRoot(1e-2, 5)}, "learning_rate None"),
+        ({"clip_grad_norm": 0.5}, r"clip_grad_norm 1\.0 \(here 0\.5\)"),
+    ):
+        with pytest.raises(CheckpointError, match=words):
+            made(**options).resume(tmp_path / "saved")
+    again = made()
+    again.resume(tmp_path / "saved")
+    assert again.optimizer.param_groups[0]["lr"] == 5e-4
+
+
+def test_ctrl_c_while_weights_change_wants_a_checkpoint(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some may be changed and others not: nothing goes on from there, or is saved."""
+    expected = small_run(folder, tasks=MASKED_TASKS)
+    list(expected.updates(3))
+    run = small_run(folder, tasks=MASKED_TASKS)
+    list(run.updates(1))
+    run.save(tmp_path / "saved")
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.optimizer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(run.updates(3))
+    monkeypatch.undo()
+    for go_on in (lambda: list(run.updates(3)), lambda: run.save(tmp_path / "other")):
+        with pytest.raises(TrainingError, match=r"update 2 was interrupted while .* resume\(\)"):
+            go_on()
+    run.resume(tmp_path / "saved")
+    list(run.updates(3))
+    for name, tensor in weights(expected).items():
+        assert torch.equal(weights(run)[name], tensor), name
 
 
 def test_other_checkpoints_are_refused(folder: Folder, tmp_path: Path) -> None:
