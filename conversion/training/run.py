@@ -170,6 +170,7 @@ class _Evaluation:
             engine,
             {split: data.evaluation(parts.model_config, split) for split in _EVALUATED},
             data.words_in,
+            parts.model_config.eos_index,
         )
         if not self._names:
             return figures

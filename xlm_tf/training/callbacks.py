@@ -12,7 +12,7 @@ import keras
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.errors import CheckpointError, ConfigError, nearest
 from xlm_core.objectives import Batch, Task, TrainingBatches
-from xlm_core.training.evaluating import check_finite
+from xlm_core.training.evaluating import check_finite, tally_of_words
 from xlm_core.training.figures import Tally, figures_of
 from xlm_core.training.saved import check_target, read_run, state_of
 from xlm_core.whole_files import put_back
@@ -104,11 +104,15 @@ class EvaluationCallback(keras.callbacks.Callback):
         """Evaluate, and add to `logs`."""
         if (epoch + 1) % self.every or logs is None:
             return
-        tallies = {task: self.model.tally(make()) for task, make in self.batches.items()}
-        for task, tally in tallies.items():
-            check_finite(self.split, task, tally.loss, self.model.updates.made)
+        tallies: dict[Task, Tally] = {}
+        for task, make in self.batches.items():
             if task.objective == "clm" and self.words_in is not None:
-                tally.words = sum(map(self.words_in, self.batches[task]()))
+                eos = self.model.model.config.eos_index
+                tally = tally_of_words(self.model.tally, make(), self.words_in, eos)
+            else:
+                tally = self.model.tally(make())
+            check_finite(self.split, task, tally.loss, self.model.updates.made)
+            tallies[task] = tally
         logs.update(figures_of(self.split, tallies))
 
 

@@ -247,7 +247,7 @@ def test_an_evaluation_that_is_nan_keeps_the_last_good_checkpoint(run: Run) -> N
 
     for bad_after in (2, 3):
         engine = Bad()
-        figures = functools.partial(evaluate, engine, {"valid": [(TASK, [])]}, lambda _: 0)
+        figures = functools.partial(evaluate, engine, {"valid": [(TASK, [])]}, lambda _: 0, 1)
         run.folder = run.folder / f"{bad_after}"
         if bad_after == 3:  # the last evaluation, between intervals
             options["duration"] = "updates = 4, evaluate_every = 3, save_every = 2"
