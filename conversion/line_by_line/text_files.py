@@ -133,10 +133,40 @@ class Reader:
             yield Batch(b"".join(lines), name, line, byte)
 
 
+def refuse_output_that_is_read(
+    output: str | os.PathLike[str] | None, inputs: Iterable[str]
+) -> None:
+    """Refuse to replace a text by what is made of it.
+
+    Args:
+        output: The name of a file; None or "-" is the standard output.
+        inputs: Names of files; "-" is the standard input.
+
+    Raises:
+        InputError: If the output is one of them, under this name or another.
+    """
+    # Terminals and /dev/null are not replaced, and may be both.
+    if output is None or output == "-" or not os.path.isfile(output):
+        return
+    if any(_is_same_file(name, output) for name in inputs):
+        raise InputError(f"{os.fspath(output)} is read too: give the output another name.")
+
+
+def _is_same_file(name: str, other: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.samestat(_status(name), os.stat(other))
+    except (OSError, ValueError):  # one is missing, which who reads it says
+        return False
+
+
+def _status(name: str) -> os.stat_result:
+    return os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name)
+
+
 def _size(name: str) -> int | None:
     """Size of a file in bytes; None if it is no regular file."""
     try:
-        found = os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name)
+        found = _status(name)
     except FileNotFoundError as error:
         raise InputError(f"There is no file {name}.") from error
     except (OSError, ValueError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from conversion.line_by_line.progress import Progress
-from conversion.line_by_line.text_files import Batch, Reader
+from conversion.line_by_line.text_files import Batch, Reader, refuse_output_that_is_read
 from conversion.tokenize.lines import Converted, convert, writer_of
 from conversion.tokenize.options import Options
 from conversion.tokenize.sinks import open_sink
@@ -107,8 +107,8 @@ def tokenize_files(
         terminal: Where to show the progress; None shows nothing.
 
     Raises:
-        InputError: If an input is missing or not UTF-8, the output exists, or the options
-            contradict each other.
+        InputError: If an input is missing or not UTF-8, the output exists or is read too, or the
+            options contradict each other.
         CorpusError: If the corpus cannot be written.
     """
     start = time.perf_counter()
@@ -117,6 +117,7 @@ def tokenize_files(
     check_natural("batch_lines", batch_lines, 1)
     inputs = inputs or ("-",)
     reader = Reader(inputs, batch_lines)
+    refuse_output_that_is_read(output, inputs)
     lines = items = unknowns = 0
     progress = Progress(terminal, reader, start)
     try:

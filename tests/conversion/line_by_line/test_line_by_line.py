@@ -174,6 +174,28 @@ class TestRefused:
         assert run(Reversing(), source, tmp_path / "out", overwrite=True).resumed == 20
         assert (tmp_path / "out").read_bytes() == EXPECTED
 
+    @pytest.mark.parametrize("link", [None, os.link, os.symlink])
+    def test_an_output_that_is_read(self, source: str, tmp_path: Path, link: Any) -> None:
+        """It would be replaced by the results."""
+        out = tmp_path / "text" if link is None else tmp_path / "out"
+        if link is not None:
+            link(source, out)
+        for overwrite in (False, True):
+            with pytest.raises(InputError, match=f"{out} is read too: give the output another"):
+                run(Reversing(), source, out, overwrite=overwrite)
+        assert Path(source).read_text() == TEXT
+        with pytest.raises(InputError, match="There is no file"):
+            run(Reversing(), f"{source}s", out, overwrite=True)
+
+    def test_an_output_that_is_the_standard_input(
+        self, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with open(source, encoding="utf-8") as stdin:
+            monkeypatch.setattr("sys.stdin", stdin)
+            with pytest.raises(InputError, match="is read too"):
+                run_line_by_line(Reversing(), [], source, options={}, overwrite=True)
+        run_line_by_line(Reversing(), [os.devnull], os.devnull, options={})
+
     @pytest.mark.parametrize("name", ["batch_size", "batch_tokens", "window_lines"])
     def test_limits(self, source: str, tmp_path: Path, name: str) -> None:
         with pytest.raises(InputError, match=f"{name} is 0; expected a whole number from 1 on"):
