@@ -65,12 +65,12 @@ def run_line_by_line(
 
     Args:
         work: What is computed.
-        inputs: UTF-8 files, also compressed (.gz, .xz); "-" is the standard input, which is also
-            read if there are no inputs. Only a line feed ends a line.
-        output: A file, compressed if its name ends in .gz or .xz; None or "-" is the standard
-            output. A file appears under its name when it is whole; until then it lies beside it
-            as OUT.part with its state, and a run that was killed goes on there when it is called
-            again with the same input and options.
+        inputs: UTF-8 files, also compressed (.gz, .xz, .bz2); "-" is the standard input, which is
+            also read if there are no inputs. Only a line feed ends a line.
+        output: A file, compressed if its name ends in .gz, .xz or .bz2; None or "-" is the
+            standard output. A file appears under its name when it is whole; until then it lies
+            beside it as OUT.part with its state, and a run that was killed goes on there when it
+            is called again with the same input and options.
         options: What decides about the results (model, languages, settings of the search), as
             JSON. A state with other ones is refused, with what differs.
         limits: How many lines are computed together.

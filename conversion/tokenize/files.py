@@ -95,11 +95,11 @@ def tokenize_files(
 
     Args:
         tokenizer: The tokenizer.
-        inputs: UTF-8 files, also compressed (.gz, .xz); "-" is the standard input, which is also
-            read if there are no inputs. Only a line feed ends a line.
-        output: A file, compressed if its name ends in .gz or .xz, or the folder of a corpus; None
-            or "-" is the standard output. It is written under another name and renamed at the
-            end.
+        inputs: UTF-8 files, also compressed (.gz, .xz, .bz2); "-" is the standard input, which is
+            also read if there are no inputs. Only a line feed ends a line.
+        output: A file, compressed if its name ends in .gz, .xz or .bz2, or the folder of a corpus;
+            None or "-" is the standard output. It is written under another name and renamed at
+            the end.
         options: What becomes of a line.
         workers: Number of processes.
         batch_lines: Number of lines that are processed together.

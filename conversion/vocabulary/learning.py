@@ -72,7 +72,7 @@ def learn_bpe(
     """Learn merges from text, and write them as the original's codes.
 
     Args:
-        files: Those of each language: UTF-8, also .gz or .xz.
+        files: Those of each language: UTF-8, also .gz, .xz or .bz2.
         output: The file of codes.
         merges: How many to learn; fewer if no pair is left.
         options: How texts are read.

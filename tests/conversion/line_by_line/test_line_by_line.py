@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
 import lzma
@@ -85,9 +86,9 @@ def test_order_batches_and_counts(source: str, tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["out", "text"]
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz", ".xz"])
+@pytest.mark.parametrize("suffix", ["", ".gz", ".xz", ".bz2"])
 def test_killed_and_resumed(source: str, tmp_path: Path, suffix: str) -> None:
-    opened = {"": open, ".gz": gzip.open, ".xz": lzma.open}[suffix]
+    opened = {"": open, ".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}[suffix]
     whole = tmp_path / f"whole{suffix}"
     run(Reversing(), source, whole)
     out = tmp_path / f"out{suffix}"
@@ -215,11 +216,11 @@ def test_a_header_that_is_filled_in(source: str, tmp_path: Path, killed: bool) -
     assert (tmp_path / "out").read_bytes() == b"  53" + EXPECTED
 
 
-@pytest.mark.parametrize("name", ["out", "out.gz", "out.xz"])
+@pytest.mark.parametrize("name", ["out", "out.gz", "out.xz", "out.bz2"])
 def test_no_lines(tmp_path: Path, name: str) -> None:
     (tmp_path / "text").write_bytes(b"")
     assert run(Reversing(), str(tmp_path / "text"), tmp_path / name).lines == 0
-    opened = {"": open, ".gz": gzip.open, ".xz": lzma.open}[Path(name).suffix]
+    opened = {"": open, ".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}[Path(name).suffix]
     with opened(tmp_path / name, "rb") as stream:
         assert stream.read() == b""
     assert (tmp_path / name).stat().st_size == 0 or name != "out"
