@@ -259,6 +259,11 @@ class TrainingConfig:
         for name in started:
             if not getattr(self.start, name):
                 raise ConfigError(f"start.{name} is empty: expected a checkpoint.")
+        if {"encoder", "decoder"} & {*started} and all(task.objective != "mt" for task in tasks):
+            raise ConfigError(
+                "start.encoder and start.decoder make an encoder-decoder, whose decoder is trained "
+                "by mt alone: give start.model, or objectives.mt."
+            )
         if not started and self.start.match != "all":
             raise ConfigError(
                 f"start.match is {self.start.match!r}, and start names no checkpoint: give "

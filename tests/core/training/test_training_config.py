@@ -114,6 +114,11 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
         ("learning_rate = 1", "accumulate = 2147483648", "accumulate is 2147483648: .* at most"),
         ('output = "run"', 'output = "run\\u0000"', r"output is 'run\\x00': expected the path"),
         ('mt = ["fr-en"]', 'clm = ["en"]\nmt = ["fr-en"]', "clm and mt: an encoder-decoder"),
+        (
+            'mt = ["fr-en"]\n',
+            '[start]\nencoder = "a"\ndecoder = "b"\n',
+            "start.encoder and start.decoder make .* trained by mt alone: give start.model",
+        ),
         ("seed = 3", f"seed = {'9' * 5000}", "is no TOML"),
         ("seed = 3", "seed = ", "is no TOML"),
         ("seed = 3", f"seed = {'[' * 5000}", "is no TOML"),
