@@ -64,11 +64,11 @@ class Copied:
         """One line of each."""
         lines = [f"{self.words:,} of {self.of:,} words copied, {self.of - self.words:,} drawn"]
         if self.languages or self.fresh_languages:
-            names = (", ".join(x) or "none" for x in (self.languages, self.fresh_languages))
-            lines.append("languages copied: {}; drawn: {}".format(*names))
+            both = (", ".join(x) or "none" for x in (self.languages, self.fresh_languages))
+            lines.append("languages copied: {}; drawn: {}".format(*both))
         if self.zero_languages:
-            names_of_zeros = ", ".join(self.zero_languages)
-            lines.append(f"languages that start from zeros, as before: {names_of_zeros}")
+            names = ", ".join(self.zero_languages)
+            lines.append(f"languages that start from zeros, which add nothing: {names}")
         if self.positions is not None:
             lines.append(f"{self.positions:,} positions copied")
         return "\n".join(lines)

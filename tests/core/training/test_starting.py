@@ -400,7 +400,11 @@ def test_a_run_of_one_language_keeps_those_that_were_learned(
     ("named", "zeros", "said"),
     [
         ({"en": 0}, ["en"], "languages copied: none; drawn: de, fr\nmodel: languages that start"),
-        (None, ["de", "en", "fr"], "model: languages that start from zeros, as before: de, en, fr"),
+        (
+            None,
+            ["de", "en", "fr"],
+            "model: languages that start from zeros, which add nothing: de, en, fr",
+        ),
         ({"xx": 0}, [], "languages copied: none; drawn: de, en, fr"),
     ],
 )
