@@ -268,8 +268,17 @@ class Loop:
             self._tell(Saved(path, engine.update))
 
     def _check_warmup(self) -> None:
-        """Warn of a run whose learning rate never reaches what the configuration says."""
+        """Warn of a run whose learning rate never reaches what the configuration says.
+
+        What goes on from behind its end makes no more updates: it is told instead.
+        """
         settings, whole = self.config.optimizer, self.config.duration.updates
+        made = self.engine.update
+        if whole and made >= whole:
+            if made > whole:
+                text = f"{made:,} updates are made, and duration.updates is {whole:,}: no more are."
+                self._tell(Warned(text))
+            return
         before = self.engine.updates_before  # of the original: its warm-up is over, or nearly
         if (
             settings.name == "adam_inverse_sqrt"

@@ -142,6 +142,18 @@ def test_a_run_within_its_warmup_is_told(run: Run) -> None:
     assert behind.of(Warned) == []
 
 
+def test_a_run_behind_its_end_is_told(run: Run) -> None:
+    run.go(FakeEngine(), optimizer="warmup_updates = 9")
+    said = "8 updates are made, and duration.updates is 5: no more are."
+    for updates, told in ((8, []), (5, [said])):
+        run.events.clear()
+        duration = f"updates = {updates}, evaluate_every = 2, save_every = 3"
+        warmup = "warmup_updates = 9"
+        ended = run.go(FakeEngine(), duration=duration, optimizer=warmup, resume=True)
+        assert (ended.reason, ended.update) == ("done", 8)
+        assert [event.text for event in run.of(Warned)] == told
+
+
 def test_duration_and_intervals_count_tokens(run: Run) -> None:
     engine = FakeEngine(tokens=7)
     run.go(
