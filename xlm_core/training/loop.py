@@ -276,8 +276,8 @@ class Loop:
         made = self.engine.update
         if whole and made >= whole:
             if made > whole:
-                text = f"{made:,} updates are made, and duration.updates is {whole:,}: no more are."
-                self._tell(Warned(text))
+                said = f"{made:,} updates were made, and duration.updates is {whole:,}"
+                self._tell(Warned(f"{said}: no more are made."))
             return
         before = self.engine.updates_before  # of the original: its warm-up is over, or nearly
         if (

@@ -144,7 +144,7 @@ def test_a_run_within_its_warmup_is_told(run: Run) -> None:
 
 def test_a_run_behind_its_end_is_told(run: Run) -> None:
     run.go(FakeEngine(), optimizer="warmup_updates = 9")
-    said = "8 updates are made, and duration.updates is 5: no more are."
+    said = "8 updates were made, and duration.updates is 5: no more are made."
     for updates, told in ((8, []), (5, [said])):
         run.events.clear()
         duration = f"updates = {updates}, evaluate_every = 2, save_every = 3"
