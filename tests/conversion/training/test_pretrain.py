@@ -8,6 +8,8 @@ import itertools
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -165,6 +167,21 @@ def test_a_run_that_is_stopped_goes_on(folder: Path, monkeypatch: pytest.MonkeyP
     assert (folder / "run" / "model" / "model.safetensors").read_bytes() == expected
     timed = {"seconds": "", "tokens_per_second": ""}
     assert [row | timed for row in rows_of(folder / "run")] == [row | timed for row in rows]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without /dev/full")
+def test_a_standard_error_on_a_full_disk_ends_no_run(folder: Path) -> None:
+    """Lines, warnings and errors are for nobody then; the exit code still says how it went."""
+    file = change(write_config(folder), "warmup_updates = 4", "warmup_updates = 9")  # a warning
+    command = [sys.executable, "-m", "conversion", "pretrain", str(file)]
+    root = Path(__file__).resolve().parents[3]
+    for expected in (0, 2):  # the second one finds the run of the first
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                command, stderr=full, env={**os.environ, "PYTHONPATH": str(root)}, timeout=300
+            )
+        assert done.returncode == expected
+    assert "update 8: done" in (folder / "run" / "log.txt").read_text()
 
 
 def test_a_dry_run_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -373,23 +373,25 @@ def test_a_run_in_another_dtype_is_refused(folder: Folder, tmp_path: Path) -> No
         other.resume(tmp_path / "run")
 
 
-def test_a_reader_outlives_what_stops_its_run(folder: Folder) -> None:
-    """torchrun sends SIGTERM to all processes: the run saves, and needs nobody killed for that."""
+@pytest.mark.parametrize("name", ["TERM", "HUP"])
+def test_a_reader_outlives_what_stops_its_run(folder: Folder, name: str) -> None:
+    """torchrun and terminals tell all processes: the run saves, which needs nobody killed."""
     threads = torch.get_num_threads()
     torch.set_num_threads(4)  # as many a reader has from its first line on, any of which it may hit
     try:
-        _send_sigterm_to_a_reader(folder)
+        _send_to_a_reader(folder, name)
     finally:
         torch.set_num_threads(threads)
 
 
-def _send_sigterm_to_a_reader(folder: Folder) -> None:
+def _send_to_a_reader(folder: Folder, name: str) -> None:
     before = {process.pid for process in multiprocessing.active_children()}
     run = small_run(folder, tasks=MASKED_TASKS, workers=1)
     list(run.updates(1))
     [reader] = [x for x in multiprocessing.active_children() if x.pid not in before]
-    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    subprocess.run(["kill", "-TERM", str(reader.pid)], check=True)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert not blocked & {signal.SIGTERM, signal.SIGHUP}
+    subprocess.run(["kill", f"-{name}", str(reader.pid)], check=True)
     time.sleep(0.2)
     list(run.updates(3))
     assert reader.is_alive()
