@@ -187,7 +187,8 @@ class Loop:
             updates = engine.updates()
             while not (self._is_done() or self.stopping.is_over):
                 if any(engine.of_all_ranks(self._stop())):
-                    self._save()
+                    if not self._is_saved():
+                        self._save()
                     return self._end("interrupted")
                 before = engine.update, engine.tokens
                 self._update(updates)
@@ -208,9 +209,7 @@ class Loop:
             # What a checkpoint of this update knows of the best figure may be older than it. Behind
             # one of an interruption, without intervals, `resume` would make all of this again.
             if (duration.save_every or self._saved is not None) and (
-                evaluated
-                or self._saved is None
-                or self.folder.update_of(self._saved) != engine.update
+                evaluated or not self._is_saved()
             ):
                 self._save()
             path = self.folder.save_model(engine, MODEL)
@@ -333,6 +332,10 @@ class Loop:
             )
 
     # -- checkpoints -------------------------------------------------------------------------------
+
+    def _is_saved(self) -> bool:
+        """Whether the last checkpoint is of this update."""
+        return self._saved is not None and self.folder.update_of(self._saved) == self.engine.update
 
     def _save(self) -> None:
         state = {

@@ -280,6 +280,15 @@ def test_a_run_that_was_interrupted_once_is_over_at_its_end(run: Run) -> None:
         assert run.of(Begun)[-1].update == begins
 
 
+def test_a_checkpoint_is_not_written_twice(run: Run) -> None:
+    """A signal that arrives just behind it, or at once in a run that goes on, needs no other."""
+    engine = FakeEngine()
+    ended = run.go(engine, stop=lambda: engine.update == 3, evaluations=False)
+    assert (ended.reason, run.updates(Saved)) == ("interrupted", [3])
+    ended = run.go(FakeEngine(), stop=lambda: True, resume=True, evaluations=False)
+    assert (ended.reason, ended.update, run.updates(Saved)) == ("interrupted", 3, [3])
+
+
 def test_a_criterion_that_nothing_computes_is_refused(run: Run) -> None:
     for figures, words in (
         (None, "and nothing is evaluated: give evaluate="),
