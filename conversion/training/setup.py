@@ -65,7 +65,8 @@ class RunParts:
             for name, corpus in data.corpora[split].items():
                 found[f"data.{split}.{name}"] = [_text_of(corpus)]
             for names, both in data.pairs[split].items():
-                found[f"data.{split}.{'-'.join(names)}"] = [_text_of(each) for each in both]
+                texts = map(_text_of, both)
+                found[f"data.{split}.{'-'.join(names)}"] = dict(zip(names, texts, strict=True))
         return found
 
     def add_tokenizer(self, folder: Path) -> None:

@@ -99,13 +99,28 @@ def _compare_identity(checkpoint: Path, state: Any, own: Mapping[str, Any]) -> N
         )
     # What checkpoints of earlier versions did not note yet contradicts nothing.
     later = {"vocabulary", "counts of words"} - identity.keys()
+    before, now = _by_text(identity, own), _by_text(own, own)
     differing = [
-        f"{name} was {identity.get(name)!r:.80} and is {own.get(name)!r:.80}"
-        for name in sorted((identity.keys() | own.keys()) - later)
-        if identity.get(name) != own.get(name)
+        f"{name} was {before.get(name)!r:.200} and is {now.get(name)!r:.200}"
+        for name in sorted((before.keys() | now.keys()) - later)
+        if before.get(name) != now.get(name)
     ]
     if differing:
         raise CheckpointError(f"{checkpoint} is of another run: {'; '.join(differing)}.")
+
+
+def _by_text(identity: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run is about, each text of a pair by itself, with its name."""
+    found: dict[str, Any] = {}
+    for name, value in identity.items():
+        names = own.get(name)
+        if isinstance(value, list) and isinstance(names, dict) and len(value) == len(names):
+            value = dict(zip(names, value, strict=True))  # of an earlier version
+        if isinstance(value, dict):
+            found |= {f"{name} ({each})": text for each, text in value.items()}
+        else:
+            found[name] = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return found
 
 
 class Loop:

@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -463,6 +464,22 @@ def test_a_checkpoint_of_other_corpora_is_refused(run: Run) -> None:
     run.go(FakeEngine(), identity={"train en": 5})
     with pytest.raises(CheckpointError, match="train en was 5 and is 6"):
         run.go(FakeEngine(), identity={"train en": 6}, resume=True)
+
+
+def test_the_text_of_a_pair_that_differs_is_named(run: Run) -> None:
+    """Alone, and whole, however long; checkpoints of earlier versions have texts without names."""
+    own, other = f"{'5 sentences' + ' ' * 90}, vocabulary 1", "6 sentences"
+    for before in ({"en": own, "fr": own}, [own, own]):
+        run.go(FakeEngine(), identity={"train": [own], "train en-fr": before})
+        now = {"train": [own], "train en-fr": {"en": own, "fr": other}}
+        message = re.escape(f"of another run: train en-fr (fr) was {own!r} and is {other!r}.")
+        with pytest.raises(CheckpointError, match=f"{message}$"):
+            run.go(FakeEngine(), identity=now, resume=True)
+        now["train en-fr"] = {"en": own, "fr": own}
+        assert run.go(FakeEngine(), identity=now, resume=True).reason == "done"
+        with pytest.raises(CheckpointError, match=r"train was '5 sent.* and is '6 sent.*'\.$"):
+            run.go(FakeEngine(), identity={**now, "train": [other]}, resume=True)
+        run.folder = run.folder / "again"
 
 
 def test_places_that_no_folder_can_have_are_named(run: Run) -> None:
