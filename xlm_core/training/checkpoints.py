@@ -21,7 +21,7 @@ from typing import Any
 from xlm_core.errors import CheckpointError, ConfigError, XLMError, warn
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.engine import Engine
-from xlm_core.training.locking import check_unlocked, locked
+from xlm_core.training.locking import check_unlocked, is_own, locked
 from xlm_core.training.main_rank import write_on_main
 from xlm_core.whole_files import folder_written_whole, put_back, written_whole
 
@@ -54,6 +54,7 @@ class RunFolder:
         self.path, self.keep = Path(path), keep
         self.checkpoints = self.path / "checkpoints"
         self._add_to_model = add_to_model
+        self._begun = self._is_own = False
 
     # -- checkpoints -----------------------------------------------------------------------------
 
@@ -83,6 +84,7 @@ class RunFolder:
         Every rank calls it.
         """
         target = self.checkpoints / f"update-{engine.update:06}"
+        write_on_main(engine, self._check_place)
         with _full_disks_are_os_errors():
             engine.save(target, state, add_to_model=self._add_to_model)
         if engine.is_main and self.keep:
@@ -102,6 +104,7 @@ class RunFolder:
             found = [target]
 
             def begin() -> None:
+                self._check_place()
                 whole = folder_written_whole(target, flushed=name in (BEST, MODEL))
                 found[0] = unfinished.enter_context(whole)
 
@@ -114,6 +117,17 @@ class RunFolder:
             engine.save_model(found[0])
             write_on_main(engine, finish)
         return target
+
+    def _check_place(self) -> None:
+        """Raise `CheckpointError` if what is at the path is no longer the folder that was begun."""
+        if not self._begun:
+            return
+        is_another = self._is_own and not is_own(self.path / LOCK)
+        if is_another or not (self.path / CONFIG).exists():
+            raise CheckpointError(
+                f"{self.path} was moved or removed while the run went on, and nothing was written "
+                "in its place. If it was moved, move it back."
+            )
 
     # -- one run at a time -----------------------------------------------------------------------
 
@@ -179,6 +193,7 @@ class RunFolder:
                 temporary.write_bytes(config_file.read_bytes() if content is None else content)
         # Behind the file: without it, a folder that is not empty is none of a run.
         self.checkpoints.mkdir(exist_ok=True)
+        self._begun, self._is_own = True, is_own(self.path / LOCK)
         return newest
 
     def check(self, config: TrainingConfig, *, resume: bool) -> Path | None:

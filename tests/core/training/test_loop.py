@@ -23,7 +23,7 @@ from xlm_core.errors import (
 )
 from xlm_core.objectives import Task
 from xlm_core.training import checkpoints
-from xlm_core.training.checkpoints import RunFolder
+from xlm_core.training.checkpoints import LOCK, RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.evaluating import evaluate
 from xlm_core.training.events import (
@@ -346,6 +346,46 @@ def test_a_full_disk_at_the_start_is_no_hindrance_later(
     with pytest.raises(OSError, match="No space left"):
         run.go(FakeEngine())
     monkeypatch.undo()
+    assert run.go(FakeEngine()).reason == "done"
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("saves", [3, 0])
+def test_a_folder_that_goes_away_while_its_run_goes_on(
+    run: Run, saves: int, replaced: bool
+) -> None:
+    """Nothing of a run grows in its old place, nor among the files of a run that began there."""
+    folder, file = run.folder / "run", run.folder / "config.toml"
+    names = {"config.toml", "checkpoints"}
+
+    def move(update: int) -> dict[str, float]:
+        if update == 4:
+            folder.rename(run.folder / "moved")
+            if replaced:
+                RunFolder(folder).begin(file, TrainingConfig.from_toml(file), resume=False)
+                (folder / LOCK).touch()
+        return {}
+
+    with (
+        RunFolder(folder).held(),
+        pytest.raises(TrainingError, match="run was moved or removed while the run went on"),
+    ):
+        run.go(
+            FakeEngine(),
+            duration=f"updates = 8, save_every = {saves}, log_every = 1",
+            evaluations=False,
+            passes=move,
+        )
+    assert isinstance(run.events[-1], Failed)
+    left = {path.name for path in folder.rglob("*")} if folder.exists() else set()
+    assert left == ({*names, LOCK} if replaced else set())
+    kept = {path.name for path in (run.folder / "moved" / "checkpoints").iterdir()}
+    assert kept == ({"update-000003"} if saves else set())
+
+
+def test_a_lock_that_another_process_left_is_none_of_another_run(run: Run) -> None:
+    (run.folder / "run").mkdir()
+    (run.folder / "run" / LOCK).touch()
     assert run.go(FakeEngine()).reason == "done"
 
 
