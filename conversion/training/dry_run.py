@@ -14,7 +14,7 @@ from pathlib import Path
 
 from conversion.opening.models import framework_of
 from conversion.training.machine import fastest_of_all, operations_of
-from conversion.training.setup import RunParts, set_up
+from conversion.training.setup import RunParts, lost_processes_named, set_up
 from xlm_core.corpus import Corpus
 from xlm_core.objectives import Batch, Pairs
 from xlm_core.objectives.batch import pieces
@@ -162,9 +162,10 @@ def dry_run(
     parts = set_up(config, data, framework_of(framework), resumed=found)
     engine = parts.engine
     shapes, tokens_each, largest = _first_batches(parts)
-    seconds, operations = measured(parts)
-    fastest = fastest_of_all(engine, parts.framework, parts.library, config.precision)
-    peak = int(max(engine.of_all_ranks(_peak(parts))))
+    with lost_processes_named(engine):
+        seconds, operations = measured(parts)
+        fastest = fastest_of_all(engine, parts.framework, parts.library, config.precision)
+        peak = int(max(engine.of_all_ranks(_peak(parts))))
     if not engine.is_main:
         return None
     duration = config.duration

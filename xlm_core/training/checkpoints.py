@@ -85,7 +85,7 @@ class RunFolder:
         """
         target = self.checkpoints / f"update-{engine.update:06}"
         write_on_main(engine, self._check_place)
-        with _full_disks_are_os_errors():
+        with _full_disks_are_os_errors(engine):
             engine.save(target, state, add_to_model=self._add_to_model)
         if engine.is_main and self.keep:
             # Those behind it are of a run that went on from an earlier one.
@@ -100,7 +100,7 @@ class RunFolder:
         Every rank calls it.
         """
         target = self.path / name
-        with _full_disks_are_os_errors(), ExitStack() as unfinished:
+        with _full_disks_are_os_errors(engine), ExitStack() as unfinished:
             found = [target]
 
             def begin() -> None:
@@ -264,13 +264,15 @@ def _discard(old: Path) -> None:
 
 
 @contextmanager
-def _full_disks_are_os_errors() -> Iterator[None]:
+def _full_disks_are_os_errors(engine: Engine) -> Iterator[None]:
     """PyTorch reports a full disk as a RuntimeError of its own words."""
     try:
         yield
     except XLMError:
         raise
     except RuntimeError as error:
+        if engine.lost_process(error) is not None:
+            raise
         raise OSError(f"a file could not be written ({str(error).splitlines()[0]}).") from error
 
 

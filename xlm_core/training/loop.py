@@ -393,7 +393,10 @@ class Loop:
         """Say with an error of the run from where it can go on."""
         try:
             yield
-        except (OSError, XLMError) as error:
+        except Exception as error:
+            lost = self.engine.lost_process(error)
+            if lost is None and not isinstance(error, OSError | XLMError):
+                raise
             if self._saved is None:
                 kept = "There is no checkpoint yet."
             elif isinstance(error, TrainingError):  # to which the same updates lead again
@@ -406,7 +409,7 @@ class Loop:
                     f"The last good checkpoint is {self._saved}: go on from it by resume=True "
                     "(--resume)."
                 )
-            found = str(error).rstrip()
+            found = lost or str(error).rstrip()
             if isinstance(error, OSError):
                 where = f" ({error.filename})" if error.filename else ""
                 reason = f"{error.strerror}{where}." if error.strerror else found

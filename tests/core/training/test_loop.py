@@ -238,6 +238,35 @@ def test_an_evaluation_that_fails_keeps_the_last_good_checkpoint(run: Run) -> No
     assert isinstance(run.events[-1], Failed)
 
 
+def test_a_process_that_ends_is_told_in_words(run: Run) -> None:
+    """Wherever: a reader's end interrupts whatever the run does, and is no full disk."""
+    engine = FakeEngine()
+
+    class Lost(FakeEngine):
+        def save_model(self, folder: Any) -> None:
+            if self.update == 6:
+                raise RuntimeError("peer 1")
+            super().save_model(folder)
+
+    def passes(update: int) -> dict[str, float]:
+        if engine.update == 4:
+            raise RuntimeError("peer 1")
+        return {}
+
+    words = r"^another process ended \(peer 1\). The last good .*update-000003: .*\(--resume\).$"
+    with pytest.raises(TrainingError, match=words):
+        run.go(engine, passes=passes, evaluations=False)
+    assert isinstance(run.events[-1], Failed)
+    run.folder = run.folder / "again"
+    with pytest.raises(TrainingError, match=words):
+        run.go(Lost(), evaluations=False)
+    run.folder = run.folder / "again"
+    engine.update, error = 0, RuntimeError("a mistake of ours")
+    with pytest.raises(RuntimeError, match="a mistake of ours") as raised:
+        run.go(FakeEngine(), evaluate=lambda: (_ for _ in ()).throw(error))
+    assert raised.value is error
+
+
 def test_an_evaluation_that_is_nan_keeps_the_last_good_checkpoint(run: Run) -> None:
     """Of weights that are bad, which a checkpoint would hold in place of the last good ones."""
     options: dict[str, Any] = {"duration": "updates = 4, evaluate_every = 2, save_every = 2"}

@@ -373,6 +373,22 @@ def test_a_run_in_another_dtype_is_refused(folder: Folder, tmp_path: Path) -> No
         other.resume(tmp_path / "run")
 
 
+def test_a_reader_that_ends_is_told_in_words(folder: Folder) -> None:
+    before = {process.pid for process in multiprocessing.active_children()}
+    run = small_run(folder, tasks=MASKED_TASKS, workers=1)
+    list(run.updates(1))
+    [reader] = [x for x in multiprocessing.active_children() if x.pid not in before]
+
+    def kill_and_go_on() -> None:  # the error may come at once, wherever the run is
+        os.kill(reader.pid or 0, signal.SIGKILL)
+        list(run.updates(1000))
+
+    with pytest.raises(RuntimeError) as raised:
+        kill_and_go_on()
+    said = run.lost_process(raised.value) or ""
+    assert said.startswith(f"a reading process ended (pid {reader.pid}, killed by signal: Killed)")
+
+
 @pytest.mark.parametrize("name", ["TERM", "HUP"])
 def test_a_reader_outlives_what_stops_its_run(folder: Folder, name: str) -> None:
     """torchrun and terminals tell all processes: the run saves, which needs nobody killed."""
