@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,17 @@ from xlm_core.containers import event_files
 from xlm_core.containers.event_files import _masked
 from xlm_core.training.engine import Update
 from xlm_core.training.events import Begun, Ended, Evaluated, Event, Logged, Saved, Updated, Warned
-from xlm_core.training.logs import EventLog, LineLog, TableLog, line_of, numbers_of, read_table
+from xlm_core.training.logs import (
+    EVENTS,
+    LINES,
+    TABLE,
+    EventLog,
+    LineLog,
+    TableLog,
+    line_of,
+    numbers_of,
+    read_table,
+)
 
 LOGGED = Logged(50, 12_345, 8.5, {"MLM-en": 6.5}, 1e-4, 0.25, 3456.7, {"MLM-en": 1.5})
 EVALUATED = Evaluated(50, 12_345, 9.0, {"valid_en_mlm_ppl": 4.25}, True)
@@ -100,6 +111,28 @@ def test_files_of_events_are_in_the_order_in_which_they_were_made(
         found.append(new)
     assert found == sorted(found)
     assert found[0].name.startswith("events.out.tfevents.2000000000.b.")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without /dev/full")
+@pytest.mark.parametrize("name", [LINES, TABLE, EVENTS])
+def test_the_log_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    log: LineLog | TableLog | EventLog
+    if name == LINES:
+        log = LineLog(tmp_path / name)
+    elif name == TABLE:
+        log = TableLog(tmp_path / name, COLUMNS)
+    else:
+        log = EventLog(tmp_path / name)
+    file = log._events._file if isinstance(log, EventLog) else log._file
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, file.fileno())  # the disk fills
+    os.close(full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        log(LOGGED)
+    assert raised.value.filename == str(tmp_path / name)
+    log.close()
 
 
 def test_checks_of_records_are_castagnolis() -> None:
