@@ -21,6 +21,7 @@ from xlm_core.objectives.batch import pieces
 from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.data import TrainingData
+from xlm_core.training.main_rank import write_on_main
 
 # Global batches that are looked at at least, updates that are measured at least, and made at most.
 _LOOKED_AT, _MEASURED, _MOST_UPDATES = 20, 3, 40
@@ -157,12 +158,15 @@ def dry_run(
         XLMError: As `pretrain`.
     """
     config = TrainingConfig.from_toml(Path(config_file))
-    found = RunFolder(config.output).check(config, resume=resume)
+    folder = RunFolder(config.output)
+    found = folder.check(config, resume=resume)
     data = TrainingData.open(config)
-    parts = set_up(config, data, framework_of(framework), resumed=found)
+    with folder.naming_older(found):
+        parts = set_up(config, data, framework_of(framework), resumed=found)
     engine = parts.engine
     shapes, tokens_each, largest = _first_batches(parts)
     with lost_processes_named(engine):
+        write_on_main(engine, folder.check_writable)
         seconds, operations = measured(parts)
         fastest = fastest_of_all(engine, parts.framework, parts.library, config.precision)
         peak = int(max(engine.of_all_ranks(_peak(parts))))

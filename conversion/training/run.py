@@ -70,7 +70,8 @@ def pretrain(
     folder.put_back()
     found = folder.check(config, resume=resume)
     data = TrainingData.open(config)
-    parts = set_up(config, data, framework_of(framework), resumed=found)
+    with folder.naming_older(found):
+        parts = set_up(config, data, framework_of(framework), resumed=found)
     engine = parts.engine
     folder = RunFolder(config.output, keep=config.duration.keep, add_to_model=parts.add_tokenizer)
     identity = parts.identity()

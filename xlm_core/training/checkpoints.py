@@ -18,7 +18,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from xlm_core.errors import CheckpointError, ConfigError, XLMError, warn
+from xlm_core.errors import CheckpointError, ConfigError, OtherRunError, XLMError, warn
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.engine import Engine
 from xlm_core.training.locking import check_unlocked, is_own, locked
@@ -118,6 +118,34 @@ class RunFolder:
             write_on_main(engine, finish)
         return target
 
+    @contextmanager
+    def naming_older(self, checkpoint: Path | None) -> Iterator[None]:
+        """Say with an error of a checkpoint within the block that there are older ones, if any."""
+        try:
+            yield
+        except OtherRunError:
+            raise
+        except CheckpointError as error:
+            if checkpoint is None:
+                raise
+            at = self.update_of(checkpoint)
+            names = [older.name for older in self.all() if self.update_of(older) < at]
+            if not names:
+                raise
+            raise CheckpointError(
+                f"{error} There are older ones, {', '.join(names[-3:])}: move {checkpoint.name} "
+                "away, and resume=True (--resume) goes on from the last of them."
+            ) from error
+
+    def check_writable(self) -> None:
+        """Raise `CheckpointError` if the folder of the run, or that of checkpoints, is closed."""
+        for place in (self.path, self.checkpoints):
+            found = next(x for x in (place, *place.parents) if x.exists())
+            if not os.access(found, os.W_OK | os.X_OK):
+                raise CheckpointError(
+                    f"{found} may not be written to: change that, or give another name (output)."
+                )
+
     def _check_place(self) -> None:
         """Raise `CheckpointError` if what is at the path is no longer the folder that was begun."""
         if not self._begun:
@@ -138,8 +166,9 @@ class RunFolder:
         It ends with the block, or with the process, however that ends.
 
         Raises:
-            CheckpointError: If another process trains here.
+            CheckpointError: If another process trains here, or nothing may be written here.
         """
+        self.check_writable()
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path / LOCK, str(self.path)):
             yield
@@ -182,6 +211,7 @@ class RunFolder:
         """
         self.put_back()
         newest = self.check(config, resume=resume)
+        self.check_writable()
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in filter(Path.is_dir, (self.path, self.checkpoints)):
             for entry in folder.iterdir():
@@ -206,6 +236,12 @@ class RunFolder:
         for parent in self.path.parents:
             if parent.is_file():
                 raise CheckpointError(f"{parent} is a file: {self.path} cannot be in it (output).")
+        if self.checkpoints.is_file():
+            raise CheckpointError(f"{self.checkpoints} is a file: move it away.")
+        if self.checkpoints.is_symlink() and not self.checkpoints.exists():
+            raise CheckpointError(
+                f"{self.checkpoints} is a link to nothing: remove it, or make what it leads to."
+            )
         others = self.path.is_dir() and any(x.name != LOCK for x in self.path.iterdir())
         if others and not kept.exists():
             raise CheckpointError(

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from xlm_core.containers.json_files import read_object
-from xlm_core.errors import CheckpointError, ConfigError, TrainingError, XLMError, nearest
+from xlm_core.errors import (
+    CheckpointError,
+    ConfigError,
+    OtherRunError,
+    TrainingError,
+    XLMError,
+    nearest,
+)
 from xlm_core.training.checkpoints import BEST, MODEL, RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.engine import Engine, Update
@@ -106,7 +113,7 @@ def _compare_identity(checkpoint: Path, state: Any, own: Mapping[str, Any]) -> N
         if before.get(name) != now.get(name)
     ]
     if differing:
-        raise CheckpointError(f"{checkpoint} is of another run: {'; '.join(differing)}.")
+        raise OtherRunError(f"{checkpoint} is of another run: {'; '.join(differing)}.")
 
 
 def _by_text(identity: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -368,10 +375,16 @@ class Loop:
         self._tell(Saved(self._saved, self.engine.update))
 
     def _resume(self, checkpoint: Path) -> None:
-        # Before the engine reads it, to whom a checkpoint of another framework is just damaged.
-        check_identity(checkpoint, self._identity)
-        state = self.engine.resume(checkpoint)
-        _compare_identity(checkpoint, state, self._identity)
+        with self.folder.naming_older(checkpoint):
+            # Before the engine reads it, to whom one of another framework is just damaged.
+            check_identity(checkpoint, self._identity)
+            state = self.engine.resume(checkpoint)
+            _compare_identity(checkpoint, state, self._identity)
+            self._take(checkpoint, state)
+        self._saved = checkpoint
+
+    def _take(self, checkpoint: Path, state: Mapping[str, Any]) -> None:
+        """Go on with the loop's own state."""
         try:
             for sums in (state["interval"], state["compared"]):
                 sums.setdefault("norms", sums["updates"])  # which earlier versions did not count
@@ -386,7 +399,6 @@ class Loop:
             raise CheckpointError(
                 f"{checkpoint} is damaged: the state of its run cannot be read ({error!r:.200})."
             ) from error
-        self._saved = checkpoint
 
     @contextmanager
     def _names_the_last_checkpoint(self) -> Iterator[None]:

@@ -345,6 +345,36 @@ def test_a_text_in_another_order_is_another_text(folder: Path) -> None:
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 
+def test_a_damaged_model_of_a_checkpoint_names_older_ones(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = change(write_config(folder), "save_every = 3", "save_every = 3\nkeep = 3")
+    pretrain(file)
+    saved = folder / "run" / "checkpoints"
+    weights = saved / "update-000008" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    words = (
+        "There are older ones, update-000003, update-000006: move update-000008 away, and --resume "
+        "goes on from the last of them."
+    )
+    for more in ([], ["--dry-run"]):
+        assert main(["pretrain", str(file), "--resume", *more]) == 2
+        assert words in capsys.readouterr().err
+    (saved / "update-000008").rename(folder / "moved")
+    assert pretrain(file, resume=True).update == 8
+
+
+def test_a_run_and_a_dry_run_say_where_they_may_not_write(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_config(folder)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder)  # root may anywhere
+    for command in (dry_run, pretrain):
+        with pytest.raises(CheckpointError, match=f"{folder} may not be written to: "):
+            command(file)
+    assert not (folder / "run").exists()
+
+
 def test_nan_ends_a_run_and_keeps_its_checkpoint(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

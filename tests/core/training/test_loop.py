@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -558,6 +559,53 @@ def test_places_that_no_folder_can_have_are_named(run: Run) -> None:
     for name, words in (("file/run", "file is a file: .*run cannot be in it"), ("link", "nothing")):
         with pytest.raises(CheckpointError, match=words):
             RunFolder(run.folder / name).check(config, resume=False)
+
+
+def test_places_that_no_checkpoints_can_have_are_named(run: Run) -> None:
+    run.go(FakeEngine(), duration="updates = 2, save_every = 0, evaluate_every = 0")
+    folder = run.folder / "run"
+    shutil.rmtree(folder / "model")
+    (folder / "checkpoints").rmdir()
+    (folder / "checkpoints").symlink_to(run.folder / "nothing")
+    for words in ("checkpoints is a link to nothing: remove it", "checkpoints is a file: move it"):
+        with pytest.raises(CheckpointError, match=words):
+            run.go(FakeEngine(), resume=True)
+        (folder / "checkpoints").unlink()
+        (folder / "checkpoints").touch()
+
+
+@pytest.mark.parametrize("place", ["", "run", "run/checkpoints"])
+def test_folders_that_may_not_be_written_to_are_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """At once, and not at the first checkpoint."""
+    closed = run.folder / place
+    if place:
+        run.go(FakeEngine(), duration="updates = 2, save_every = 2, evaluate_every = 0")
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
+    with monkeypatch.context() as patch:  # root may write everywhere
+        patch.setattr(os, "access", lambda path, mode: Path(path) != closed)
+        with pytest.raises(CheckpointError, match=f"{closed} may not be written to: .*output"):
+            run.go(FakeEngine(), resume=True)
+    (run.folder / "config.toml").unlink()
+    before.pop(run.folder / "config.toml", None)
+    assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
+
+
+def test_a_damaged_checkpoint_names_older_ones(run: Run) -> None:
+    """Of a run that keeps several; one of another run is not told so."""
+    run.go(FakeEngine(), keep=2, identity={"text": 1})
+    folder = RunFolder(run.folder / "run")
+    older, newest = folder.all()
+    with pytest.raises(CheckpointError, match=r"text was 1 and is 2\.$"):
+        run.go(FakeEngine(), identity={"text": 2}, resume=True)
+    (newest / STATE).write_text("{}")
+    words = r"There are older ones, update-000006: move update-000008 away, and resume=True \(--res"
+    with pytest.raises(CheckpointError, match=words):
+        run.go(FakeEngine(), identity={"text": 1}, resume=True)
+    newest.rename(run.folder / "moved")
+    run.go(FakeEngine(), identity={"text": 1}, resume=True)
+    assert run.of(Begun)[-1].resumed == older
 
 
 def test_another_s_configuration_is_left_alone(run: Run) -> None:
