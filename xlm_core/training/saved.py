@@ -14,7 +14,7 @@ from typing import Any
 from xlm_core.containers.json_files import read_object
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.containers.safetensors import read_safetensors, write_safetensors
-from xlm_core.errors import CheckpointError, CheckpointFileError
+from xlm_core.errors import CheckpointError, CheckpointFileError, OtherRunError
 from xlm_core.objectives import TrainingBatches
 from xlm_core.objectives.settings import SETTING_NAMES
 from xlm_core.training.learning_rate import InverseSquareRoot
@@ -48,7 +48,7 @@ class SavedRun:
             if name.partition(".")[0] in expected and found.get(name) != wanted.get(name)
         ]
         if differing:
-            raise CheckpointError(f"{self.folder} is of another run: {', '.join(differing)}.")
+            raise OtherRunError(f"{self.folder} is of another run: {', '.join(differing)}.")
 
 
 def _by_full_names(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,10 +133,10 @@ def run_written_whole(
     except OSError as error:
         advice = ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            advice = " Make room, and resume from the last checkpoint."
+            advice = " Make room."
         raise CheckpointFileError(
-            f"{target} cannot be written: {error.strerror or error}. Checkpoints that were written "
-            f"before are as they were.{advice}"
+            f"{target} cannot be written: {error.strerror or error}. What was written before is as "
+            f"it was.{advice}"
         ) from error
 
 

@@ -28,6 +28,7 @@ from xlm_core.training.saved import state_of
 from xlm_core.weights import Kind, name_of
 from xlm_tf.optimizers import OriginalAdam
 from xlm_tf.training.losses import TFWithObjectives
+from xlm_tf.training.lost import lost_process
 from xlm_tf.training.optimizing import Schedule
 from xlm_tf.training.reading import dataset_of
 from xlm_tf.training.states import read_into, seed_generators, write_run
@@ -120,6 +121,10 @@ class TrainingRun:
         updates = self.whole.updates
         own = [value if at == updates.rank else 0.0 for at in range(updates.workers)]
         return updates.over_workers(own)
+
+    def lost_process(self, error: BaseException) -> str | None:
+        """What an error says of another process that ended; None: it is about something else."""
+        return lost_process(error, processes=self.whole.updates.workers)
 
     def updates(self, until: int | None = None) -> Iterator[Update]:
         """Make one update for each item taken, until there are `until` in all.

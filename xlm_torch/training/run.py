@@ -38,6 +38,7 @@ from xlm_torch.pretrained import tensor_of
 from xlm_torch.training.accelerating import accelerator_of, check_accelerator, kind_of
 from xlm_torch.training.clipping import clip_gradients
 from xlm_torch.training.losses import WithObjectives
+from xlm_torch.training.lost import lost_process
 from xlm_torch.training.reading import GlobalBatches, tensors_of
 from xlm_torch.training.reading_processes import start_reading
 from xlm_torch.training.sharding import shard
@@ -176,6 +177,10 @@ class TrainingRun:
         own = torch.tensor([value], dtype=torch.float64, device=self.accelerator.device)
         gathered: list[float] = self.accelerator.gather(own).tolist()
         return gathered
+
+    def lost_process(self, error: BaseException) -> str | None:
+        """What an error says of another process that ended; None: it is about something else."""
+        return lost_process(error, processes=self.ranks)
 
     def updates(self, until: int | None = None) -> Iterator[Update]:
         """Make one update for each item taken, until there are `until` in all.

@@ -374,23 +374,41 @@ def test_a_run_in_another_dtype_is_refused(folder: Folder, tmp_path: Path) -> No
         other.resume(tmp_path / "run")
 
 
-def test_a_reader_outlives_what_stops_its_run(folder: Folder) -> None:
-    """torchrun sends SIGTERM to all processes: the run saves, and needs nobody killed for that."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(4)  # as many a reader has from its first line on, any of which it may hit
-    try:
-        _send_sigterm_to_a_reader(folder)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _send_sigterm_to_a_reader(folder: Folder) -> None:
+def test_a_reader_that_ends_is_told_in_words(folder: Folder) -> None:
     before = {process.pid for process in multiprocessing.active_children()}
     run = small_run(folder, tasks=MASKED_TASKS, workers=1)
     list(run.updates(1))
     [reader] = [x for x in multiprocessing.active_children() if x.pid not in before]
-    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    subprocess.run(["kill", "-TERM", str(reader.pid)], check=True)
+
+    def kill_and_go_on() -> None:  # the error may come at once, wherever the run is
+        os.kill(reader.pid or 0, signal.SIGKILL)
+        list(run.updates(1000))
+
+    with pytest.raises(RuntimeError) as raised:
+        kill_and_go_on()
+    said = run.lost_process(raised.value) or ""
+    assert said.startswith(f"a reading process ended (pid {reader.pid}, killed by signal: Killed)")
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP"])
+def test_a_reader_outlives_what_stops_its_run(folder: Folder, name: str) -> None:
+    """torchrun and terminals tell all processes: the run saves, which needs nobody killed."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)  # as many a reader has from its first line on, any of which it may hit
+    try:
+        _send_to_a_reader(folder, name)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _send_to_a_reader(folder: Folder, name: str) -> None:
+    before = {process.pid for process in multiprocessing.active_children()}
+    run = small_run(folder, tasks=MASKED_TASKS, workers=1)
+    list(run.updates(1))
+    [reader] = [x for x in multiprocessing.active_children() if x.pid not in before]
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert not blocked & {signal.SIGTERM, signal.SIGHUP}
+    subprocess.run(["kill", f"-{name}", str(reader.pid)], check=True)
     time.sleep(0.2)
     list(run.updates(3))
     assert reader.is_alive()
@@ -449,8 +467,9 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last(
     list(run.updates(2))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    words = r"saved cannot be written: .*\. What was written before is as it was\. Make room\.$"
     try:
-        with pytest.raises(CheckpointError, match=r"saved cannot be written: .* Make room"):
+        with pytest.raises(CheckpointError, match=words):
             run.save(tmp_path / "saved")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
