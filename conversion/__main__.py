@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 
 INTERRUPTED = 130
 
@@ -22,7 +23,8 @@ def run() -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        sys.stderr.write("xlm: interrupted\n")
+        with suppress(OSError):
+            sys.stderr.write("xlm: interrupted\n")
         return INTERRUPTED
     return code
 

@@ -77,7 +77,7 @@ ONLY_TORCH: dict[str, str] = {
                 f"training/states.{name}"
                 for name in (
                     *("whole", "fill", "lazy_tensors", "optimizer_state"),
-                    *("check_optimizer_state", "fill_optimizer"),
+                    *("check_optimizer_class", "check_optimizer_state", "fill_optimizer"),
                 )
             ),
             "training/run.LOGITS_OF_EVALUATION",
@@ -171,6 +171,7 @@ ONLY_TF: dict[str, str] = {
                 f"training/reading.{name}"
                 for name in (
                     *("NAMES", "Pass", "dataset_of", "piece_of", "mark_of", "check_passes"),
+                    "is_distributed",
                     "passes_of",
                 )
             ),

@@ -44,6 +44,10 @@ class ConfigFileError(ConfigError, CheckpointFileError):
     """There is no config.json, or it cannot be read, or it is no JSON object."""
 
 
+class OtherRunError(CheckpointError):
+    """A checkpoint is whole, and of another run than the one that was to go on from it."""
+
+
 class CheckpointShapeError(CheckpointError, RuntimeError):
     """Tensors of a checkpoint have other shapes than the model's."""
 

@@ -123,7 +123,8 @@ def check_decoder(config: XLMConfig) -> None:
 NO_TARGET = (
     "none of decoder_input_ids, decoder_inputs_embeds and labels was given: the decoder reads one "
     "of them. To translate, call generate(). (Trainer's label_smoothing_factor takes the labels "
-    "away from the model: leave it out.)"
+    "away from the model: give decoder_input_ids beside them, as ObjectiveCollator does, and "
+    "transformers' DataCollatorForSeq2Seq if it has model=.)"
 )
 
 # What transformers' encoder-decoders take and this one does not: the values by which nothing

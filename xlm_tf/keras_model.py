@@ -333,13 +333,19 @@ class KerasModel(Checkpointed, keras.Model):
         y, counted = tf.where(counted, y, 0), tf.cast(counted, tf.float32)
         if not metrics.built:
             metrics.build(y, predictions)
-        for metric in metrics._flat_metrics:
-            if metric:
-                metric.update_state(y, predictions, sample_weight=counted)
-        for metric in metrics._flat_weighted_metrics:
-            if metric:
-                weights = multiplied(sample_weight, counted)
-                metric.update_state(y, predictions, sample_weight=weights)
+        width = tf.cast(tf.shape(y)[1], tf.float32)
+        for every, given in (
+            (metrics._flat_metrics, None),
+            (metrics._flat_weighted_metrics, sample_weight),
+        ):
+            for metric in (each for of in filter(None, every) for each in of.metrics):
+                weights = multiplied(given, counted)
+                # Keras takes the mean of each row first, by which a token of a wide batch would
+                # count for less.
+                is_mean = isinstance(metric, keras.metrics.Mean)
+                metric.update_state(
+                    y, predictions, sample_weight=weights * width if is_mean else weights
+                )
 
     def train_step(self, data: Any) -> Any:
         """One batch of `fit`.

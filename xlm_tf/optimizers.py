@@ -139,7 +139,7 @@ class OriginalAdam(keras.optimizers.Optimizer):
     themselves, not through the gradient.
 
     Args:
-        learning_rate: A number, or a schedule.
+        learning_rate: A number, or a schedule. One that is set later is in float32, as in Keras.
         beta_1, beta_2: Decay rates of the first and second moments.
         epsilon: Added to the root of the second moment.
         weight_decay: Rate at which weights decay, times the learning rate.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -16,7 +15,7 @@ from conversion.cli.corpus import add_import_corpus
 from conversion.cli.evaluation import add_evaluate
 from conversion.cli.generation import add_generate, add_translate
 from conversion.cli.parsing import Parser
-from conversion.cli.terminal import IMPOSSIBLE, INTERRUPTED, write_out
+from conversion.cli.terminal import IMPOSSIBLE, INTERRUPTED, settle_errors, write_error, write_out
 from conversion.cli.texts import add_encode, add_fill_mask, add_score
 from conversion.cli.tokenize import add_tokenize
 from conversion.cli.training import add_pretrain
@@ -57,11 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if getattr(options, "json", False):
                 lines = getattr(options, "json_lines", False)
                 write_out(error_json(options.command, error, message, on_one_line=lines))
-            print(f"xlm {options.command}: {message}", file=sys.stderr)
+            write_error(f"xlm {options.command}: {message}")
             return IMPOSSIBLE
         except KeyboardInterrupt:
-            print(f"xlm {options.command}: interrupted", file=sys.stderr)
+            write_error(f"xlm {options.command}: interrupted")
             return INTERRUPTED
+        finally:
+            settle_errors()
 
 
 def parser() -> Parser:
@@ -103,4 +104,4 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Print a warning as one line on the standard error, without its place in the code."""
-    print(f"warning: {_one_line(message)}", file=sys.stderr)
+    write_error(f"warning: {_one_line(message)}")

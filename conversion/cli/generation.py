@@ -90,13 +90,13 @@ def add_inputs(command: Parser) -> None:
         "inputs",
         metavar="INPUT",
         nargs="*",
-        help="UTF-8, also .gz or .xz; - or none is the standard input",
+        help="UTF-8, also .gz, .xz or .bz2; - or none is the standard input",
     )
     command.add_argument(
         "-o",
         "--output",
         metavar="OUTPUT",
-        help="a file, compressed if .gz or .xz; default: the standard output",
+        help="a file, compressed if .gz, .xz or .bz2; default: the standard output",
     )
     command.add_argument("--overwrite", action="store_true", help="replace OUTPUT")
 

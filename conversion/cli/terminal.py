@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import TextIO, TypeAlias
 
 from conversion.cli.parsing import Parser
 from conversion.reports.progress import ByteProgress
@@ -35,8 +35,32 @@ def write_out(text: str) -> None:
 
 def leave_pipe() -> None:
     """Discard the rest of the output, or the interpreter would try to write it at its end."""
+    _discard(sys.stdout)
+
+
+def write_error(text: str) -> None:
+    """Write a line to the standard error, if anybody is there to be told."""
+    if sys.stderr is not None:  # which was closed before the process began
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"{text}\n")
+        settle_errors()
+
+
+def settle_errors() -> None:
+    """Discard what the standard error does not take: a full disk, a terminal that went away.
+
+    The interpreter would try once more at its end, and turn any exit code into 120.
+    """
+    if sys.stderr is not None:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            _discard(sys.stderr)
+
+
+def _discard(stream: TextIO) -> None:
     with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager

@@ -31,14 +31,14 @@ def add_tokenize(commands: Commands) -> None:
         "inputs",
         metavar="INPUT",
         nargs="*",
-        help="UTF-8, also .gz or .xz; - or none is the standard input",
+        help="UTF-8, also .gz, .xz or .bz2; - or none is the standard input",
     )
     command.add_argument(
         "-o",
         "--output",
         metavar="OUTPUT",
-        help="a file (compressed if .gz or .xz), or the folder of a corpus; default: the standard "
-        "output",
+        help="a file (compressed if .gz, .xz or .bz2), or the folder of a corpus; default: the "
+        "standard output",
     )
     command.add_argument("--lang", metavar="LANG", required=True, help="language of the text")
     command.add_argument("--to", choices=TARGETS, default="ids", help="default: ids")

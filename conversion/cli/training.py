@@ -17,8 +17,9 @@ def add_pretrain(commands: Commands) -> None:
         help="train a model on text: CLM, MLM, TLM and translation",
         description=(
             "Train a model as CONFIG, a TOML file, says; docs/training.md lists what it may say. "
-            "Checkpoints, models, logs and a page of curves go into its folder (output). Ctrl-C "
-            "or SIGTERM saves a checkpoint and leaves; a second one leaves at once."
+            "Checkpoints, models, logs and a page of curves go into its folder (output). Ctrl-C, "
+            "SIGTERM or a closed terminal saves a checkpoint and leaves; a second Ctrl-C or "
+            "SIGTERM leaves at once."
         ),
     )
     command.add_argument("config", metavar="CONFIG", help="the TOML file of the run")

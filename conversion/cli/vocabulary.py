@@ -51,7 +51,7 @@ def _add_text(command: Parser) -> None:
     from xlm_core.tokenization.text.pipeline import MODES
 
     command.add_argument(
-        "files", metavar="LANG=FILE", nargs="+", help="texts: UTF-8, also .gz or .xz"
+        "files", metavar="LANG=FILE", nargs="+", help="texts: UTF-8, also .gz, .xz or .bz2"
     )
     command.add_argument(
         "--alpha",

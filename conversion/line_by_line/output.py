@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import lzma
 import os
@@ -60,7 +61,7 @@ def written(path: Path, overwrite: bool) -> Iterator[Any]:
 
 @contextmanager
 def compressed(raw: BinaryIO, name: str) -> Iterator[Any]:
-    """A stream into `raw` that compresses if `name` ends in .gz or .xz."""
+    """A stream into `raw` that compresses if `name` ends in .gz, .xz or .bz2."""
     if name.endswith(".gz"):
         # Without name and time: the same texts give the same file.
         with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped:
@@ -68,5 +69,8 @@ def compressed(raw: BinaryIO, name: str) -> Iterator[Any]:
     elif name.endswith(".xz"):
         with lzma.LZMAFile(raw, "wb") as packed:
             yield packed
+    elif name.endswith(".bz2"):
+        with bz2.BZ2File(raw, "wb") as squeezed:
+            yield squeezed
     else:
         yield raw

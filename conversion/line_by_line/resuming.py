@@ -64,8 +64,8 @@ def open_output(
     """Open where results go.
 
     Args:
-        name: A file, compressed if it ends in .gz or .xz; None or "-" is the standard output, a
-            device or a pipe is written directly. Only a file can be resumed.
+        name: A file, compressed if it ends in .gz, .xz or .bz2; None or "-" is the standard output,
+            a device or a pipe is written directly. Only a file can be resumed.
         options: What decides about the results, as JSON; a run that was begun with others is not
             gone on with.
         overwrite: Whether to replace the file, and to discard a run with other options.

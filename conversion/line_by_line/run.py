@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TextIO, TypeVar
 from conversion.line_by_line.limits import Limits
 from conversion.line_by_line.progress import Progress
 from conversion.line_by_line.resuming import Done, Output, open_output
-from conversion.line_by_line.text_files import Batch, Reader
+from conversion.line_by_line.text_files import Batch, Reader, refuse_output_that_is_read
 from conversion.line_by_line.work import Batches, Line, LineWork, Result
 from xlm_core.distribution import __version__
 from xlm_core.errors import InputError
@@ -65,12 +65,12 @@ def run_line_by_line(
 
     Args:
         work: What is computed.
-        inputs: UTF-8 files, also compressed (.gz, .xz); "-" is the standard input, which is also
-            read if there are no inputs. Only a line feed ends a line.
-        output: A file, compressed if its name ends in .gz or .xz; None or "-" is the standard
-            output. A file appears under its name when it is whole; until then it lies beside it
-            as OUT.part with its state, and a run that was killed goes on there when it is called
-            again with the same input and options.
+        inputs: UTF-8 files, also compressed (.gz, .xz, .bz2); "-" is the standard input, which is
+            also read if there are no inputs. Only a line feed ends a line.
+        output: A file, compressed if its name ends in .gz, .xz or .bz2; None or "-" is the
+            standard output. A file appears under its name when it is whole; until then it lies
+            beside it as OUT.part with its state, and a run that was killed goes on there when it
+            is called again with the same input and options.
         options: What decides about the results (model, languages, settings of the search), as
             JSON. A state with other ones is refused, with what differs.
         limits: How many lines are computed together.
@@ -81,13 +81,14 @@ def run_line_by_line(
             lines, where a header is to be filled in.
 
     Raises:
-        InputError: If an input is missing, changed or not UTF-8, the output exists, or a state has
-            other options.
+        InputError: If an input is missing, changed or not UTF-8, the output exists or is read too,
+            or a state has other options.
     """
     start = time.perf_counter()
     limits = limits or Limits()
     limits.check()
     inputs = inputs or ("-",)
+    refuse_output_that_is_read(output, inputs)
     interactive = "-" in inputs and sys.stdin.isatty()
     reader = Reader(inputs, 1 if interactive else limits.window_lines)
     options = {"version": __version__, **options}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import lzma
 import os
+import re
 import stat
 import sys
 import zlib
@@ -13,10 +15,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from xlm_core.errors import InputError
+from xlm_core.errors import InputError, warn
 
 # A batch of long lines ends once it has so many bytes.
 _BYTES_A_BATCH = 1 << 20
+# What messages call it.
+_STDIN = "the standard input"
+# How compressed files begin, and the names under which they are read; zip holds several files.
+_COMPRESSED = (
+    ("gzip", re.compile(rb"\x1f\x8b"), ".gz"),
+    ("bzip2", re.compile(rb"BZh[1-9]1AY&SY"), ".bz2"),
+    ("xz", re.compile(rb"\xfd7zXZ\0"), ".xz"),
+    ("zip", re.compile(rb"PK\x03\x04"), None),
+)
 
 
 @dataclass(frozen=True)
@@ -105,16 +116,19 @@ class Reader:
         """Yield the lines of all files in order.
 
         Raises:
-            InputError: If a compressed file is damaged.
+            InputError: If a compressed file is damaged, or has another name than such files have.
         """
         for name in self._inputs:
-            shown = "the standard input" if name == "-" else name
+            shown = _STDIN if name == "-" else name
             try:
                 with _raw(name) as raw:
                     self._now = raw
                     yield from self._batches_of(_decompressed(raw, name), shown)
                     self._before = self.done or 0
-            except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+            except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+                # gzip and bz2 raise an OSError that is none of the system's.
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
                 raise InputError(f"{shown} is damaged or incomplete: {error}.") from error
             finally:
                 self._now = None
@@ -123,6 +137,10 @@ class Reader:
         line, byte, size = 1, 0, 0
         lines: list[bytes] = []
         for each in stream:
+            if not byte and not lines:
+                _refuse_compressed(each, name)
+            if not each.endswith(b"\n") and b"\r" in each[:-1]:
+                _warn_of_carriage_returns(name, line + len(lines))
             lines.append(each)
             size += len(each)
             if len(lines) >= self._batch_lines or size >= _BYTES_A_BATCH:
@@ -133,10 +151,57 @@ class Reader:
             yield Batch(b"".join(lines), name, line, byte)
 
 
+def _refuse_compressed(begin: bytes, name: str) -> None:
+    """Raise `InputError` if a text begins as a compressed file."""
+    for kind, pattern, suffix in _COMPRESSED:
+        if pattern.match(begin):
+            can_be_renamed = suffix is not None and name != _STDIN
+            rename = f"give it a name that ends in {suffix}, or " if can_be_renamed else ""
+            raise InputError(f"{name} is compressed by {kind}: {rename}unpack it.")
+
+
+def _warn_of_carriage_returns(name: str, line: int) -> None:
+    """Warn of what may be many lines, ended as once on the Macintosh."""
+    warn(
+        f"{name}: line {line} has carriage returns and no line feed, and is taken for one line. If "
+        "they end lines, convert them, with tr '\\r' '\\n' for instance."
+    )
+
+
+def refuse_output_that_is_read(
+    output: str | os.PathLike[str] | None, inputs: Iterable[str]
+) -> None:
+    """Refuse to replace a text by what is made of it.
+
+    Args:
+        output: The name of a file; None or "-" is the standard output.
+        inputs: Names of files; "-" is the standard input.
+
+    Raises:
+        InputError: If the output is one of them, under this name or another.
+    """
+    # Terminals and /dev/null are not replaced, and may be both.
+    if output is None or output == "-" or not os.path.isfile(output):
+        return
+    if any(_is_same_file(name, output) for name in inputs):
+        raise InputError(f"{os.fspath(output)} is read too: give the output another name.")
+
+
+def _is_same_file(name: str, other: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.samestat(_status(name), os.stat(other))
+    except (OSError, ValueError):  # one is missing, which who reads it says
+        return False
+
+
+def _status(name: str) -> os.stat_result:
+    return os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name)
+
+
 def _size(name: str) -> int | None:
     """Size of a file in bytes; None if it is no regular file."""
     try:
-        found = os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name)
+        found = _status(name)
     except FileNotFoundError as error:
         raise InputError(f"There is no file {name}.") from error
     except (OSError, ValueError):
@@ -162,4 +227,6 @@ def _decompressed(raw: BinaryIO, name: str) -> Iterable[bytes]:
         return gzip.GzipFile(fileobj=raw)
     if name.endswith(".xz"):
         return lzma.LZMAFile(raw)
+    if name.endswith(".bz2"):
+        return bz2.BZ2File(raw)
     return raw

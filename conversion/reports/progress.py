@@ -12,7 +12,10 @@ _WIDTH = 20  # of a bar
 
 
 class Line:
-    """A line on a terminal that is overwritten; without a terminal, nothing is shown."""
+    """A line on a terminal that is overwritten.
+
+    Without a terminal nothing is shown, nor once it went away: the work goes on.
+    """
 
     def __init__(self, terminal: TextIO | None) -> None:
         self._terminal = terminal
@@ -34,8 +37,12 @@ class Line:
         self._last = time.perf_counter()
         text = text[: shutil.get_terminal_size().columns - 1]
         blanks = " " * (self._shown - len(text))
-        self._terminal.write(f"\r{text}{blanks}" + ("" if text else "\r"))
-        self._terminal.flush()
+        try:
+            self._terminal.write(f"\r{text}{blanks}" + ("" if text else "\r"))
+            self._terminal.flush()
+        except OSError:
+            self._terminal, self._shown = None, 0
+            return
         self._shown = len(text)
 
     def clear(self) -> None:

@@ -175,7 +175,7 @@ def encode_files(
     )
     given.check(tool.layers)
     binary = output is not None and output.endswith(".npy")
-    if output is not None and output.endswith((".npy.gz", ".npy.xz")):
+    if output is not None and output.endswith((".npy.gz", ".npy.xz", ".npy.bz2")):
         raise InputError(
             f"{output} is the name of a compressed array, which cannot be written in parts: give a "
             "name that ends in .npy, or one of compressed text, such as vectors.txt.gz."

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from conversion.line_by_line.progress import Progress
-from conversion.line_by_line.text_files import Batch, Reader
+from conversion.line_by_line.text_files import Batch, Reader, refuse_output_that_is_read
 from conversion.tokenize.lines import Converted, convert, writer_of
 from conversion.tokenize.options import Options
 from conversion.tokenize.sinks import open_sink
@@ -95,11 +95,11 @@ def tokenize_files(
 
     Args:
         tokenizer: The tokenizer.
-        inputs: UTF-8 files, also compressed (.gz, .xz); "-" is the standard input, which is also
-            read if there are no inputs. Only a line feed ends a line.
-        output: A file, compressed if its name ends in .gz or .xz, or the folder of a corpus; None
-            or "-" is the standard output. It is written under another name and renamed at the
-            end.
+        inputs: UTF-8 files, also compressed (.gz, .xz, .bz2); "-" is the standard input, which is
+            also read if there are no inputs. Only a line feed ends a line.
+        output: A file, compressed if its name ends in .gz, .xz or .bz2, or the folder of a corpus;
+            None or "-" is the standard output. It is written under another name and renamed at
+            the end.
         options: What becomes of a line.
         workers: Number of processes.
         batch_lines: Number of lines that are processed together.
@@ -107,8 +107,8 @@ def tokenize_files(
         terminal: Where to show the progress; None shows nothing.
 
     Raises:
-        InputError: If an input is missing or not UTF-8, the output exists, or the options
-            contradict each other.
+        InputError: If an input is missing or not UTF-8, the output exists or is read too, or the
+            options contradict each other.
         CorpusError: If the corpus cannot be written.
     """
     start = time.perf_counter()
@@ -117,6 +117,7 @@ def tokenize_files(
     check_natural("batch_lines", batch_lines, 1)
     inputs = inputs or ("-",)
     reader = Reader(inputs, batch_lines)
+    refuse_output_that_is_read(output, inputs)
     lines = items = unknowns = 0
     progress = Progress(terminal, reader, start)
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from conversion.opening.models import framework_of
 from conversion.training.machine import fastest_of_all, operations_of
-from conversion.training.setup import RunParts, set_up
+from conversion.training.setup import RunParts, lost_processes_named, set_up
 from xlm_core.config import XLMConfig
 from xlm_core.corpus import Corpus
 from xlm_core.objectives import Batch, Pairs, Task
@@ -22,6 +22,7 @@ from xlm_core.objectives.batch import pieces
 from xlm_core.training.checkpoints import RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.data import TrainingData
+from xlm_core.training.main_rank import write_on_main
 
 # Global batches that are looked at at least, updates that are measured at least, and made at most.
 _LOOKED_AT, _MEASURED, _MOST_UPDATES = 20, 3, 40
@@ -169,9 +170,11 @@ def dry_run(
         XLMError: As `pretrain`.
     """
     config = TrainingConfig.from_toml(Path(config_file))
-    found = RunFolder(config.output).check(config, resume=resume)
+    folder = RunFolder(config.output)
+    found = folder.check(config, resume=resume)
     data = TrainingData.open(config)
-    parts = set_up(config, data, framework_of(framework), resumed=found)
+    with folder.naming_older(found):
+        parts = set_up(config, data, framework_of(framework), resumed=found)
     engine = parts.engine
     before = int(_peak(parts))
     tokens_each = tokens_per_update(parts)
@@ -179,10 +182,12 @@ def dry_run(
     number = duration.updates or -(-(duration.tokens or 0) // max(int(tokens_each), 1))
     largest = largest_batches(parts, number)
     shapes, memory = _shapes_and_memory(parts, largest, before)
-    seconds, operations = measured(parts)
-    _train_on(parts, largest)
-    fastest = fastest_of_all(engine, parts.framework, parts.library, config.precision)
-    peak = int(max(engine.of_all_ranks(_peak(parts))))
+    with lost_processes_named(engine):
+        write_on_main(engine, folder.check_writable)
+        seconds, operations = measured(parts)
+        _train_on(parts, largest)
+        fastest = fastest_of_all(engine, parts.framework, parts.library, config.precision)
+        peak = int(max(engine.of_all_ranks(_peak(parts))))
     if not engine.is_main:
         return None
     return DryRun(

@@ -14,7 +14,7 @@ from conversion.opening.models import framework_of
 from conversion.training.bleu import BleuOfRun, Translated
 from conversion.training.machine import fastest_of_all
 from conversion.training.page import PAGE, write_curves
-from conversion.training.setup import RunParts, set_up
+from conversion.training.setup import RunParts, lost_processes_named, set_up
 from conversion.training.signals import StopSignals
 from conversion.training.terminal import Shown
 from xlm_core.errors import ConfigError
@@ -70,13 +70,14 @@ def pretrain(
     folder.put_back()
     found = folder.check(config, resume=resume)
     data = TrainingData.open(config)
-    parts = set_up(config, data, framework_of(framework), resumed=found)
+    with folder.naming_older(found):
+        parts = set_up(config, data, framework_of(framework), resumed=found)
     engine = parts.engine
     folder = RunFolder(config.output, keep=config.duration.keep, add_to_model=parts.add_tokenizer)
     identity = parts.identity()
-    # All have checked the folder: now it may change.
-    _check_alike(engine, config, identity, None if found is None else found.name)
-    with ExitStack() as closing:
+    with lost_processes_named(engine), ExitStack() as closing:
+        # All have checked the folder: now it may change.
+        _check_alike(engine, config, identity, None if found is None else found.name)
 
         def begin() -> None:
             closing.enter_context(folder.held())
@@ -170,6 +171,7 @@ class _Evaluation:
             engine,
             {split: data.evaluation(parts.model_config, split) for split in _EVALUATED},
             data.words_in,
+            parts.model_config.eos_index,
         )
         if not self._names:
             return figures

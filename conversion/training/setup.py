@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from conversion.training.families import training_of
 from xlm_core.config import XLMConfig
 from xlm_core.corpus import Corpus, vocabulary_digest
+from xlm_core.errors import WorkerError, XLMError
 from xlm_core.objectives import TrainingBatches
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.data import TrainingData
@@ -65,7 +68,8 @@ class RunParts:
             for name, corpus in data.corpora[split].items():
                 found[f"data.{split}.{name}"] = [_text_of(corpus)]
             for names, both in data.pairs[split].items():
-                found[f"data.{split}.{'-'.join(names)}"] = [_text_of(each) for each in both]
+                texts = map(_text_of, both)
+                found[f"data.{split}.{'-'.join(names)}"] = dict(zip(names, texts, strict=True))
         return found
 
     def add_tokenizer(self, folder: Path) -> None:
@@ -120,6 +124,20 @@ def set_up(
     if resumed is not None:  # before logs in the run's folder change; and of a dry run too
         check_identity(resumed, parts.identity())
     return parts
+
+
+@contextmanager
+def lost_processes_named(engine: Engine) -> Iterator[None]:
+    """Raise `WorkerError` where another process of the run ended within the block."""
+    try:
+        yield
+    except XLMError:
+        raise
+    except Exception as error:
+        lost = engine.lost_process(error)
+        if lost is None:
+            raise
+        raise WorkerError(lost) from error
 
 
 def _smoothing(config: TrainingConfig, data: TrainingData) -> list[str]:

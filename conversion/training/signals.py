@@ -8,15 +8,19 @@ import time
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# A terminal that is closed, as by a lost connection, sends SIGHUP; Windows has none.
+_HANGUP = getattr(signal, "SIGHUP", None)
+_SIGNALS = tuple(x for x in (signal.SIGINT, signal.SIGTERM, _HANGUP) if x is not None)
 # torchrun passes on what it is sent, which a scheduler sends to every process too.
 _LAUNCHER, _SECONDS_OF_ONE = "TORCHELASTIC_RUN_ID", 5.0
 
 
 class StopSignals:
-    """Within its block, the first SIGINT or SIGTERM is noted, and the second one ends at once.
+    """Within its block, the first SIGINT, SIGTERM or SIGHUP is noted, and the second ends at once.
 
-    Under torchrun, those that follow the first within 5 seconds are the same one, passed on.
+    Under torchrun, those that follow the first within 5 seconds are the same one, passed on. No
+    SIGHUP is a second one: a shell and the system both send it. Where it is ignored, as by nohup,
+    it stays ignored.
 
     Calling it says whether there was one. In other threads than the main one signals cannot be
     noted; they then do what they did.
@@ -33,7 +37,8 @@ class StopSignals:
     def __enter__(self) -> StopSignals:
         try:
             for number in _SIGNALS:
-                self._before[number] = signal.signal(number, self._note)
+                if number != _HANGUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
         except ValueError:  # not the main thread
             self._before.clear()
         return self
@@ -46,5 +51,7 @@ class StopSignals:
         now = time.monotonic()
         if self._came is None:
             self._came = now
-        elif _LAUNCHER not in os.environ or now - self._came > _SECONDS_OF_ONE:
+        elif number != _HANGUP and (
+            _LAUNCHER not in os.environ or now - self._came > _SECONDS_OF_ONE
+        ):
             raise KeyboardInterrupt

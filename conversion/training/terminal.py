@@ -38,10 +38,7 @@ class Shown:
     def __call__(self, event: Event) -> None:
         """Hear of an event."""
         if isinstance(event, Updated):
-            try:
-                self._add(event)
-            except BrokenPipeError:
-                self._stop_showing()
+            self._add(event)
         # An error is told by the command itself.
         elif not isinstance(event, Failed) and (line := line_of(event)) is not None:
             self.write(line)
@@ -54,12 +51,8 @@ class Shown:
             self._line.clear()
             self._stream.write(f"{line}\n")
             self._stream.flush()
-        except BrokenPipeError:
-            self._stop_showing()
-
-    def _stop_showing(self) -> None:
-        """Nobody reads any more: no reason to stop training."""
-        self._stream, self._line = None, Line(None)
+        except OSError:  # nobody reads any more, which is no reason to stop training
+            self._stream, self._line = None, Line(None)
 
     def _add(self, event: Updated) -> None:
         if not self._line.is_shown:

@@ -63,7 +63,7 @@ def count_words(
     the rest a sample of its sentences is drawn.
 
     Args:
-        files: Those of each language: UTF-8, also .gz or .xz.
+        files: Those of each language: UTF-8, also .gz, .xz or .bz2.
         options: How they are read.
         terminal: Where to show the progress; None shows nothing.
 

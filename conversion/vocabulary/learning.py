@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
 from conversion.line_by_line.output import check_absent, is_device, real_path
+from conversion.line_by_line.text_files import refuse_output_that_is_read
 from conversion.reports.progress import Line, bar
 from conversion.vocabulary.counting import LARGEST_SEED, Counted, TextOptions, count_words
 from xlm_core.errors import InputError, TokenizerError, nearest
@@ -70,7 +72,7 @@ def learn_bpe(
     """Learn merges from text, and write them as the original's codes.
 
     Args:
-        files: Those of each language: UTF-8, also .gz or .xz.
+        files: Those of each language: UTF-8, also .gz, .xz or .bz2.
         output: The file of codes.
         merges: How many to learn; fewer if no pair is left.
         options: How texts are read.
@@ -79,12 +81,13 @@ def learn_bpe(
         terminal: Where to show the progress; None shows nothing.
 
     Raises:
-        InputError: If a file is missing or not UTF-8, or the output exists.
+        InputError: If a file is missing or not UTF-8, or the output exists or is read too.
         TokenizerError: If a language has no text, nothing can be merged, or a number cannot be.
     """
     options = _checked(options)
     if merges < 1:
         raise InputError(f"{merges} merges were asked for: expected at least 1.")
+    refuse_output_that_is_read(output, chain.from_iterable(files.values()))
     target = _free(output, overwrite=overwrite)
     if target.is_dir() or not is_device(target):
         target = real_path(target)  # a link stays, and a folder is refused

@@ -179,6 +179,13 @@ class TestRead:
         smaller = {token: i for token, i in vocabulary().items() if i < 33}
         with pytest.raises(CorpusError, match="another vocabulary"):
             Corpus.open(path, XLMTokenizer(smaller, tmp_path / "other" / "merges.txt"))
+        # Each is named by its own digest, which corpora of its own have too.
+        larger = XLMTokenizer({**other, "more": 34}, tmp_path / "other" / "merges.txt")
+        write(tmp_path / "larger", larger)
+        digests = [Corpus.open(each).info.vocab_digest[:12] for each in (path, tmp_path / "larger")]
+        said = "of 34 ids, digest {}.*of 35 ids, digest {}".format(*digests)
+        with pytest.raises(CorpusError, match=said):
+            Corpus.open(path, larger)
 
     def test_tokens_added_later_do_no_harm(self, tmp_path: Path, path: Path) -> None:
         tokenizer = small_tokenizer(tmp_path / "files")

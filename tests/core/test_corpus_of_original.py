@@ -113,6 +113,14 @@ def test_counts_for_sampling_are_the_vocabulary_s_or_the_text_s(
         ({"sentences": np.array([14, 3, 9999, 1, 1, 15, 1], dtype=np.uint16)}, "the id 9999"),
         ({"sentences": np.zeros(7)}, "another form"),
         ({"dico": {"id2word": {5: "a"}}}, "another form"),
+        (
+            {"positions": np.zeros((0, 2), np.int64), "sentences": np.zeros(0, np.uint16)},
+            "train.en.pth is empty: expected sentences",
+        ),
+        (
+            {"positions": np.zeros(0, np.int64), "sentences": np.zeros(0, np.uint16)},
+            "train.en.pth is empty: expected sentences",
+        ),
         ({"dico": {"id2word": {0: "a", "b": "b", None: "c"}}}, "another form"),
     ],
 )
@@ -125,7 +133,20 @@ def test_damaged_text_is_refused(
     assert not (tmp_path / "train.en").exists()
 
 
+@pytest.mark.usefixtures("named_as_there")
+@pytest.mark.parametrize("languages", ["", [""], ["en", " "], []])
+def test_text_of_no_language_is_refused(tmp_path: Path, original: Path, languages: Any) -> None:
+    binarized(tmp_path / "train.en.pth", original)
+    with pytest.raises(CorpusError, match=r"languages are .*: expected names such as 'en'"):
+        convert_binarized(tmp_path / "train.en.pth", tmp_path / "train.en", languages)
+    assert not (tmp_path / "train.en").exists()
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        CorpusError, match=r"absent.pth is no file: expected text that .*preprocess"
+    ):
+        convert_binarized(tmp_path / "absent.pth", tmp_path / "corpus", ["en"])
     torch.save({"model": {}}, tmp_path / "model.pth")
     with pytest.raises(CorpusError, match="holds no binarised text"):
         convert_binarized(tmp_path / "model.pth", tmp_path / "corpus", ["en"])

@@ -63,6 +63,29 @@ def test_texts_of_common_words_are_read_as_before(folder: Path, language: str) -
     assert report == tf_report
 
 
+@pytest.mark.parametrize("named", [{"en": 0}, None])
+def test_a_model_of_one_language_stays_the_same_function(
+    folder: Path, tmp_path: Path, named: dict[str, int] | None
+) -> None:
+    own = tmp_path / "one"
+    write_model(own, n_langs=1, lang2id=named)
+    old, ids = ids_of(own)
+    other, new = ids_of(folder / "other")
+    words = sorted(old.get_vocab().keys() & other.get_vocab().keys())
+    langs = torch.full_like(new, NEW["en"])
+    with torch.no_grad():
+        before = XLMWithLMHeadModel.from_pretrained(own, dtype="float64")(ids).logits
+        model, report = start_from(other, model=own, match="words", dtype="float64")
+        found = model(new, langs=langs).logits
+    tf_model, tf_report = tf_start_from(other, model=own, match="words", dtype="float64")
+    tf_found = tf_model(new.numpy(), langs=langs.numpy()).logits
+    expected = common_logits(before, old, words)
+    for logits in (found, tf_found):
+        difference = np.abs(common_logits(logits, other, words) - expected).max()
+        assert difference < 1e-12 * np.abs(expected).max()
+    assert report == tf_report
+
+
 def test_translations_of_common_words_are_read_as_before(folder: Path) -> None:
     own, ids = ids_of(folder / "pair")
     other, new = ids_of(folder / "other")

@@ -272,6 +272,7 @@ def _family(
             "training",
             _within(package, "training"),
             "errors",
+            "configuration",
             "containers",
             "weight table",
             "tokenizer",

@@ -164,6 +164,19 @@ def odd_run(folder: Path, strategy: tf.distribute.Strategy | None = None) -> Tra
     )
 
 
+def outlive_the_other(run: TrainingRun, file: Path) -> None:
+    """Of two workers the second one ends between updates; the first keeps what it says of that."""
+    list(run.updates(2))
+    if not run.is_main:
+        file.write_text("{}", encoding="utf-8")
+        os._exit(0)
+    try:
+        list(run.updates(1000))
+    except tf.errors.OpError as error:
+        file.write_text(json.dumps({"lost": run.lost_process(error)}), encoding="utf-8")
+        os._exit(0)
+
+
 def main(mode: str, folder: Path, rank: str) -> None:
     """What a process of `run_processes` does."""
     if mode == "mirrored":
@@ -180,6 +193,9 @@ def main(mode: str, folder: Path, rank: str) -> None:
         config={"n_layers": 1},
         start=folder / "start" / "model" if mode == "mirrored" else None,
     )
+    if mode == "lost":
+        outlive_the_other(run, folder / f"{mode}-{rank}.json")
+        return
     found = trained(run, folder, f"{mode}-checkpoint")
     drawn = strategy.run(lambda: run.whole.model.encoder.draw_seed(True))
     own = [x.numpy().tolist() for x in strategy.experimental_local_results(drawn)]

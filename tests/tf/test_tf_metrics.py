@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.support.parity import assert_close_to_largest
 from tests.tf.helpers import HEADS, dataset, results, tiny_batch, tiny_labels, tiny_model
@@ -51,6 +52,38 @@ def test_labels_of_tokens_count_where_there_is_one(architecture: str, kind: str)
     expected = (logits.argmax(-1) == labels)[labels != -100].mean()
     scores = _scores(model, **{kind: [_accuracy()]})
     assert scores["accuracy"] == pytest.approx(expected)
+
+
+@pytest.mark.filterwarnings("ignore:You are passing weight as `float`:UserWarning")  # 0 and 1
+@pytest.mark.parametrize("kind", ["metrics", "weighted_metrics"])
+def test_tokens_count_alike_in_wide_batches_and_narrow_ones(kind: str) -> None:
+    """Of a mean and of a count: Keras takes the mean of each row first."""
+    architecture = "XLMWithLMHeadModel"
+    model = tiny_model(architecture, **SILENT)
+    batch, labels = tiny_batch(architecture), tiny_labels(architecture)["labels"]
+    logits = results(model(batch))["logits"]
+    narrow = {name: x[:, :5] for name, x in batch.items()}
+    of_narrow = results(model(narrow))["logits"]
+    labels = np.where(labels == -100, logits.argmax(-1), labels)  # some of them right
+    parts = [(batch, logits, labels), (narrow, of_narrow, labels[:, :5])]
+    right = np.concatenate([(x.argmax(-1) == y).ravel() for _, x, y in parts])
+    known = np.concatenate([y.ravel() for *_, y in parts])
+    found = np.concatenate([x.argmax(-1).ravel() for _, x, _ in parts])
+    model.compile(
+        "sgd",
+        jit_compile=False,
+        run_eagerly=True,
+        **{kind: [_accuracy(), keras.metrics.IoU(70, [int(known[0])], sparse_y_pred=False)]},
+    )
+    batches = [{**features, "labels": of} for features, _, of in parts]
+    forms = {name: tf.TensorSpec((None, None), x.dtype) for name, x in batches[0].items()}
+    data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=forms)
+    data = data.apply(tf.data.experimental.assert_cardinality(2))
+    scores = model.evaluate(data, verbose=0, return_dict=True)
+    assert scores["accuracy"] == pytest.approx(right.mean())
+    both = ((found == known[0]) & (known == known[0])).sum()
+    either = ((found == known[0]) | (known == known[0])).sum()
+    assert next(v for k, v in scores.items() if "io_u" in k) == pytest.approx(both / either)
 
 
 def test_both_ends_of_a_span() -> None:

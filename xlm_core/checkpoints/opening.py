@@ -44,6 +44,8 @@ from xlm_core.hub import PUBLISHED, WantedFiles, fetch, is_hub_name, quirks
 from xlm_core.loading_arguments import FILE_ARGUMENTS, FileArguments
 from xlm_core.weights import ARCHITECTURES, ENCODER_DECODER
 
+# Where `xlm pretrain` leaves the models of a run, and that of a checkpoint.
+_MODELS_OF_RUNS = ("model", "best")
 # What is said where an encoder-decoder is asked for, with the source filled in.
 NO_DECODER = (
     "{} is an encoder alone, without a decoder: it cannot translate. A decoder can be started from "
@@ -356,6 +358,9 @@ def weights_file(path: Path, choice: WeightsChoice | None = None) -> Path:
     if found:
         listed = ", ".join(file.name for file in found)
         raise CheckpointError(f"{path} holds several checkpoints: {listed}. Name the file to open.")
+    for name in _MODELS_OF_RUNS:
+        if (path / name / "config.json").is_file():
+            raise CheckpointFileError(f"{path} holds no weights: its model is in {path / name}.")
     raise CheckpointFileError(
         f"{path} holds no model.safetensors and no other weights: expected "
         f"config.json and one of {', '.join((*WEIGHT_FILES, *PATTERNS))}."

@@ -10,6 +10,7 @@ of records in tensorflow/core/lib/io/record_writer.h.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _POLYNOMIAL = 0x82F63B78
+_NAME = re.compile(r"events\.out\.tfevents\.(\d{10})\.")
 
 
 class EventFile:
@@ -33,7 +35,11 @@ class EventFile:
         where = Path(folder)
         where.mkdir(parents=True, exist_ok=True)
         now = time.time()
-        name = f"events.out.tfevents.{int(now):010}.{socket.gethostname()}.{os.getpid()}"
+        # TensorBoard reads files by name, whatever the times of their events are, and the first of
+        # a file voids what came before: where a clock went back, this one is the last still.
+        made = (_NAME.match(entry.name) for entry in where.iterdir())
+        second = max([int(now), *(1 + int(match[1]) for match in made if match)])
+        name = f"events.out.tfevents.{second:010}.{socket.gethostname()}.{os.getpid()}"
         self._file = (where / name).open("ab")
         self._write(_double(1, now) + _bytes(3, b"brain.Event:2"))
         if first is not None:

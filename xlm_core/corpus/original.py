@@ -24,6 +24,7 @@ from xlm_core.tokenization.tokenizer import XLMTokenizer
 _DICTIONARIES = frozenset(
     f"{package}.data.dictionary.Dictionary" for package in ("xlm", "src", "XLM.src")
 )
+_EXPECTED = "text that the original's preprocess.py binarised"
 # Sentences that are written together.
 _BLOCK = 1 << 16
 
@@ -51,9 +52,13 @@ def convert_binarized(
 
     Raises:
         CheckpointError: If it is no file of `torch.save`, or damaged.
-        CorpusError: If it holds something else than binarised text, or `target` is taken.
+        CorpusError: If it is missing, holds no sentence or something else than binarised text, a
+            language has no name, or `target` is taken.
         TokenizerError: If its vocabulary cannot be used.
     """
+    languages = [languages] if isinstance(languages, str) else [*languages]
+    if not languages or any(not name.strip() for name in languages):
+        raise CorpusError(f"languages are {languages!r}: expected names such as 'en'.")
     words, sentences, positions = _read(path)
     vocabulary = original_vocabulary(words, max_vocab)
     tokenizer = XLMTokenizer(vocabulary, Merges(()), mode="original")
@@ -82,14 +87,18 @@ def _read(
     path: str | os.PathLike[str],
 ) -> tuple[dict[int, str], npt.NDArray[Any], npt.NDArray[np.int64]]:
     """The word of each id, the ids of all sentences, and where each sentence begins and ends."""
+    if not os.path.isfile(path):
+        raise CorpusError(f"{path} is no file: expected {_EXPECTED}.")
     found = read_torch(path, namespaces=_DICTIONARIES)
     expected = {"dico", "positions", "sentences"}
     if not isinstance(found, dict) or not expected <= found.keys():
         raise CorpusError(
-            f"{path} holds no binarised text: expected a file of the original's preprocess.py, "
-            f"with {', '.join(sorted(expected))}."
+            f"{path} holds no binarised text: expected {_EXPECTED}, with "
+            f"{', '.join(sorted(expected))}."
         )
     dictionary, sentences, positions = (found[name] for name in ("dico", "sentences", "positions"))
+    if all(isinstance(each, np.ndarray) and not each.size for each in (sentences, positions)):
+        raise CorpusError(f"{path} is empty: expected sentences.")
     words = dictionary.get("id2word") if isinstance(dictionary, dict) else None
     fits = (
         isinstance(words, dict)

@@ -86,13 +86,14 @@ class Corpus:
 
         Tokens that were added to it later, with ids of their own, do no harm.
         """
-        found = vocabulary_digest(tokenizer.get_vocab(), below=self.info.vocab_size)
-        if found != self.info.vocab_digest:
+        vocabulary = tokenizer.get_vocab()
+        if vocabulary_digest(vocabulary, below=self.info.vocab_size) != self.info.vocab_digest:
             raise CorpusError(
                 f"{self.path} was made with another vocabulary (of {self.info.vocab_size} ids, "
                 f"digest {self.info.vocab_digest[:12]}) than this tokenizer's (of "
-                f"{vocab_size_of(tokenizer.get_vocab())} ids, digest {found[:12]}): its ids would "
-                "mean other subwords. Use the tokenizer that it was made with, or make it anew."
+                f"{vocab_size_of(vocabulary)} ids, digest {vocabulary_digest(vocabulary)[:12]}): "
+                "its ids would mean other subwords. Use the tokenizer that it was made with, or "
+                "make it anew."
             )
         # Added tokens apart: what is beyond was cut off, and is unknown in the text.
         own = vocab_size_of(tokenizer.encoder)

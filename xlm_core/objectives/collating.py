@@ -120,7 +120,8 @@ class Collator:
             Arguments of a model by their names, int64: `input_ids` and `attention_mask` of shape
             (batch, sequence), `labels` of this shape (of "mt" those of the translations), and for
             models of several languages `langs`, for "tlm" `position_ids`, and for "mt"
-            `decoder_langs`.
+            `decoder_langs`. For "mt" `decoder_input_ids` too, which a model would make of its
+            labels: whoever computes the loss in its place may take these away.
 
         Raises:
             InputError: For examples that the objective cannot use.
@@ -189,8 +190,14 @@ class Collator:
         eos = [self.ids.eos]
         ids, lengths = self._padded([np.concatenate((eos, each, eos)) for each in source])
         labels, target_lengths = self._padded([np.concatenate((each, eos)) for each in target])
+        begin = np.full_like(labels[:, :1], self.ids.eos)
+        decoder_ids = np.concatenate((begin, labels[:, :-1]), axis=1)
         labels[_mask(labels, target_lengths) == 0] = IGNORED
-        batch = {"input_ids": ids, "attention_mask": _mask(ids, lengths)}
+        batch = {
+            "input_ids": ids,
+            "attention_mask": _mask(ids, lengths),
+            "decoder_input_ids": decoder_ids,
+        }
         if self.config.n_langs > 1:
             batch["langs"] = np.broadcast_to(self._of_sentences(examples, 0), ids.shape).copy()
             targets = self._of_sentences(examples, 1)

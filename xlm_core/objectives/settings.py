@@ -41,7 +41,7 @@ class ObjectiveSettings:
     Attributes:
         batch_size: Sentences (of streams: rows) a batch; None: by tokens_per_batch.
         tokens_per_batch: Tokens a batch of sentences, both of a pair and their `</s>` counted; a
-            stream has as many whole rows as fit. None: by batch_size.
+            stream has as many whole rows as fit, and at least one. None: by batch_size.
         max_batch_size: At most so many sentences a batch, the others of it are left out of this
             pass; 0: any number.
         bptt: Tokens of a row of a stream.

@@ -54,7 +54,7 @@ class TrainingBatches:
         seed: int = 0,
         counts: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> None:
-        self.settings = settings = settings_of(settings)
+        self.config, self.settings = config, (settings := settings_of(settings))
         self.tasks, self.seed = tuple(tasks), seed
         ids = SpecialIds.of(config)
         self._maker = BatchMaker(config, settings, Masking(settings, ids, counts))

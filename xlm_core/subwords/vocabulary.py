@@ -47,19 +47,21 @@ def words_of_vocabulary(
     Raises:
         TokenizerError: If no subword is left, or a number is not positive.
     """
+    bounds = f"seen at least {smallest:,} times"
+    if most is not None:
+        bounds += f", at most {most:,} ids"
     if smallest < 1 or (most is not None and most < 1):
-        raise TokenizerError(
-            f"at most {most} ids, of subwords seen at least {smallest} times, were asked for: "
-            "expected positive numbers."
-        )
+        raise TokenizerError(f"subwords {bounds} were asked for: expected positive numbers.")
     kept = [word for word, count in counts.items() if count >= smallest]
     words = [*SPECIAL_WORDS, *(word for word in kept if word not in SPECIAL_WORDS)]
     if most is not None:
         words = words[:most]
     if len(words) <= len(SPECIAL_WORDS):
+        special = len(SPECIAL_WORDS)
+        advice = "give more text, or a smaller number (--min-count)"
+        if most is not None and most <= special:
+            advice = f"expected more than {special} ids, of which so many are special"
         raise TokenizerError(
-            f"no subword of {len(counts)} is in the vocabulary (seen at least {smallest} times, "
-            f"at most {most} ids): expected more than {len(SPECIAL_WORDS)} ids, of which so many "
-            "are special."
+            f"no subword of {len(counts):,} is in the vocabulary ({bounds}): {advice}."
         )
     return dict(enumerate(words))

@@ -18,10 +18,10 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from xlm_core.errors import CheckpointError, ConfigError, XLMError, warn
+from xlm_core.errors import CheckpointError, ConfigError, OtherRunError, XLMError, warn
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.engine import Engine
-from xlm_core.training.locking import check_unlocked, locked
+from xlm_core.training.locking import check_unlocked, is_own, locked
 from xlm_core.training.main_rank import write_on_main
 from xlm_core.whole_files import folder_written_whole, put_back, written_whole
 
@@ -54,6 +54,7 @@ class RunFolder:
         self.path, self.keep = Path(path), keep
         self.checkpoints = self.path / "checkpoints"
         self._add_to_model = add_to_model
+        self._begun = self._is_own = False
 
     # -- checkpoints -----------------------------------------------------------------------------
 
@@ -83,7 +84,8 @@ class RunFolder:
         Every rank calls it.
         """
         target = self.checkpoints / f"update-{engine.update:06}"
-        with _full_disks_are_os_errors():
+        write_on_main(engine, self._check_place)
+        with _full_disks_are_os_errors(engine):
             engine.save(target, state, add_to_model=self._add_to_model)
         if engine.is_main and self.keep:
             # Those behind it are of a run that went on from an earlier one.
@@ -98,10 +100,11 @@ class RunFolder:
         Every rank calls it.
         """
         target = self.path / name
-        with _full_disks_are_os_errors(), ExitStack() as unfinished:
+        with _full_disks_are_os_errors(engine), ExitStack() as unfinished:
             found = [target]
 
             def begin() -> None:
+                self._check_place()
                 whole = folder_written_whole(target, flushed=name in (BEST, MODEL))
                 found[0] = unfinished.enter_context(whole)
 
@@ -115,6 +118,45 @@ class RunFolder:
             write_on_main(engine, finish)
         return target
 
+    @contextmanager
+    def naming_older(self, checkpoint: Path | None) -> Iterator[None]:
+        """Say with an error of a checkpoint within the block that there are older ones, if any."""
+        try:
+            yield
+        except OtherRunError:
+            raise
+        except CheckpointError as error:
+            if checkpoint is None:
+                raise
+            at = self.update_of(checkpoint)
+            names = [older.name for older in self.all() if self.update_of(older) < at]
+            if not names:
+                raise
+            raise CheckpointError(
+                f"{error} There are older ones, {', '.join(names[-3:])}: move {checkpoint.name} "
+                "away, and resume=True (--resume) goes on from the last of them."
+            ) from error
+
+    def check_writable(self) -> None:
+        """Raise `CheckpointError` if the folder of the run, or that of checkpoints, is closed."""
+        for place in (self.path, self.checkpoints):
+            found = next(x for x in (place, *place.parents) if x.exists())
+            if not os.access(found, os.W_OK | os.X_OK):
+                raise CheckpointError(
+                    f"{found} may not be written to: change that, or give another name (output)."
+                )
+
+    def _check_place(self) -> None:
+        """Raise `CheckpointError` if what is at the path is no longer the folder that was begun."""
+        if not self._begun:
+            return
+        is_another = self._is_own and not is_own(self.path / LOCK)
+        if is_another or not (self.path / CONFIG).exists():
+            raise CheckpointError(
+                f"{self.path} was moved or removed while the run went on, and nothing was written "
+                "in its place. If it was moved, move it back."
+            )
+
     # -- one run at a time -----------------------------------------------------------------------
 
     @contextmanager
@@ -124,8 +166,9 @@ class RunFolder:
         It ends with the block, or with the process, however that ends.
 
         Raises:
-            CheckpointError: If another process trains here.
+            CheckpointError: If another process trains here, or nothing may be written here.
         """
+        self.check_writable()
         self.path.mkdir(parents=True, exist_ok=True)
         with locked(self.path / LOCK, str(self.path)):
             yield
@@ -168,6 +211,7 @@ class RunFolder:
         """
         self.put_back()
         newest = self.check(config, resume=resume)
+        self.check_writable()
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in filter(Path.is_dir, (self.path, self.checkpoints)):
             for entry in folder.iterdir():
@@ -179,6 +223,7 @@ class RunFolder:
                 temporary.write_bytes(config_file.read_bytes() if content is None else content)
         # Behind the file: without it, a folder that is not empty is none of a run.
         self.checkpoints.mkdir(exist_ok=True)
+        self._begun, self._is_own = True, is_own(self.path / LOCK)
         return newest
 
     def check(self, config: TrainingConfig, *, resume: bool) -> Path | None:
@@ -191,6 +236,12 @@ class RunFolder:
         for parent in self.path.parents:
             if parent.is_file():
                 raise CheckpointError(f"{parent} is a file: {self.path} cannot be in it (output).")
+        if self.checkpoints.is_file():
+            raise CheckpointError(f"{self.checkpoints} is a file: move it away.")
+        if self.checkpoints.is_symlink() and not self.checkpoints.exists():
+            raise CheckpointError(
+                f"{self.checkpoints} is a link to nothing: remove it, or make what it leads to."
+            )
         others = self.path.is_dir() and any(x.name != LOCK for x in self.path.iterdir())
         if others and not kept.exists():
             raise CheckpointError(
@@ -249,13 +300,15 @@ def _discard(old: Path) -> None:
 
 
 @contextmanager
-def _full_disks_are_os_errors() -> Iterator[None]:
+def _full_disks_are_os_errors(engine: Engine) -> Iterator[None]:
     """PyTorch reports a full disk as a RuntimeError of its own words."""
     try:
         yield
     except XLMError:
         raise
     except RuntimeError as error:
+        if engine.lost_process(error) is not None:
+            raise
         raise OSError(f"a file could not be written ({str(error).splitlines()[0]}).") from error
 
 

@@ -68,7 +68,7 @@ class OptimizerSettings:
     Attributes:
         name: "adam_inverse_sqrt" (the original's Adam with warm-up), "adam" (without), "adamw" or
             "sgd" (the framework's own).
-        learning_rate: Highest one.
+        learning_rate: Highest one; at least warmup_init_lr, where there is a warm-up.
         betas, eps, weight_decay: Of Adam.
         warmup_updates, warmup_init_lr: As in `InverseSquareRoot`.
         clip_grad_norm: Largest norm of all gradients together; 0: any.
@@ -94,6 +94,11 @@ class OptimizerSettings:
         _number("optimizer.eps", self.eps, above=0)
         for name in ("weight_decay", "warmup_init_lr", "clip_grad_norm"):
             _number(f"optimizer.{name}", getattr(self, name))
+        if self.name == "adam_inverse_sqrt" and self.learning_rate < self.warmup_init_lr:
+            raise ConfigError(
+                f"optimizer.learning_rate is {self.learning_rate}: expected at least "
+                f"optimizer.warmup_init_lr, {self.warmup_init_lr}, at which the warm-up begins."
+            )
         for name in ("warmup_updates", "accumulate"):
             _positive(f"optimizer.{name}", number := getattr(self, name))
             if number > LARGEST:
@@ -259,6 +264,11 @@ class TrainingConfig:
         for name in started:
             if not getattr(self.start, name):
                 raise ConfigError(f"start.{name} is empty: expected a checkpoint.")
+        if {"encoder", "decoder"} & {*started} and all(task.objective != "mt" for task in tasks):
+            raise ConfigError(
+                "start.encoder and start.decoder make an encoder-decoder, whose decoder is trained "
+                "by mt alone: give start.model, or objectives.mt."
+            )
         if not started and self.start.match != "all":
             raise ConfigError(
                 f"start.match is {self.start.match!r}, and start names no checkpoint: give "

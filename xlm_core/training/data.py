@@ -340,12 +340,9 @@ class TrainingData:
     def words_in(self, batch: Batch) -> int:
         """How many words end in the labels of a batch; each `</s>` counts as one, and each `<unk>`.
 
-        A perplexity per word is exp of the sum of the losses divided by them. The `</s>` that fill
-        the first batch of a text are no words.
+        A perplexity per word is exp of the sum of the losses divided by them.
         """
-        eos = self.tokenizer.sep_token_id
-        fills = np.logical_and.accumulate(batch.input_ids == eos, axis=1) & (batch.labels == eos)
-        labels = batch.labels[(batch.labels != IGNORED) & ~fills]
+        labels = batch.labels[batch.labels != IGNORED]
         return int(np.count_nonzero(self._ends_of_words[labels]))
 
     @cached_property

@@ -73,6 +73,9 @@ class Engine(Protocol):
     def of_all_ranks(self, value: float) -> list[float]:
         """The value that each rank calls this with, in the order of ranks, on all of them."""
 
+    def lost_process(self, error: BaseException) -> str | None:
+        """What an error says of another process that ended; None: it is about something else."""
+
     def evaluate(self, batches: Iterable[Batch]) -> Tally:
         """Sums over batches without dropout: every rank takes its turn, all get the whole."""
 

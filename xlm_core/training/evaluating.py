@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
 
 from xlm_core.errors import TrainingError
 from xlm_core.objectives import Batch, Task
+from xlm_core.objectives.batch import IGNORED
 from xlm_core.training.engine import Engine
 from xlm_core.training.figures import Tally, figures_of
 
@@ -15,13 +19,14 @@ def evaluate(
     engine: Engine,
     splits: Mapping[str, Iterable[tuple[Task, Iterable[Batch]]]],
     words_in: Callable[[Batch], int],
+    eos: int,
 ) -> dict[str, float]:
     """Perplexities and accuracies on all splits; every rank calls it, all get the same.
 
     Args:
         engine: What is evaluated.
         splits: "valid" or "test", to the batches of each task.
-        words_in: How many labels of a batch end a word, for causal models.
+        words_in, eos: As in `tally_of_words`, for causal models.
 
     Raises:
         TrainingError: If a loss is NaN or infinite.
@@ -30,19 +35,53 @@ def evaluate(
     for split, tasks in splits.items():
         tallies: dict[Task, Tally] = {}
         for task, batches in tasks:
-            words = [0]
-
-            def counted(of: Iterable[Batch], words: list[int] = words) -> Iterator[Batch]:
-                for batch in of:
-                    words[0] += words_in(batch)
-                    yield batch
-
-            causal = task.objective == "clm"
-            tally = tallies[task] = engine.evaluate(counted(batches) if causal else batches)
-            tally.words = words[0]
+            if task.objective == "clm":
+                tally = tally_of_words(engine.evaluate, batches, words_in, eos)
+            else:
+                tally = engine.evaluate(batches)
+            tallies[task] = tally
             check_finite(split, task, tally.loss, engine.update)
         figures |= figures_of(split, tallies)
     return figures
+
+
+def tally_of_words(
+    evaluate: Callable[[Iterable[Batch]], Tally],
+    batches: Iterable[Batch],
+    words_in: Callable[[Batch], int],
+    eos: int,
+) -> Tally:
+    """What `evaluate` sums over the batches of a causal model, with the number of words.
+
+    The `</s>` that fill the beginning of a text, to a whole number of rows, are no words of it:
+    their losses are summed once more by themselves.
+
+    Args:
+        evaluate: Sums over batches.
+        batches: Of one text, from its beginning.
+        words_in: How many labels of a batch end a word.
+        eos: The id of `</s>`.
+    """
+    words, filling = 0, []
+
+    def counted() -> Iterator[Batch]:
+        nonlocal words
+        for place, batch in enumerate(batches):
+            # Behind nothing but `</s>` one more of them, which somebody's text has nowhere else.
+            begins = np.logical_and.accumulate(batch.input_ids == eos, axis=1)
+            fills = begins & (batch.labels == eos)
+            if place or not fills.any():
+                words += words_in(batch)
+            else:
+                words += words_in(replace(batch, labels=np.where(fills, IGNORED, batch.labels)))
+                filling.append(replace(batch, labels=np.where(fills, batch.labels, IGNORED)))
+            yield batch
+
+    tally = evaluate(counted())
+    tally.words = words
+    if filling:
+        tally.filling = evaluate(filling).loss
+    return tally
 
 
 def check_finite(split: str, task: Task, loss: float, update: int) -> None:

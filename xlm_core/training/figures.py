@@ -35,12 +35,14 @@ class Tally:
         predicted: Number of labels.
         correct: How many of them had the highest logit.
         words: How many of them end a word or a sentence; None: that was not counted.
+        filling: What of `loss` is of labels that are no words of the text.
     """
 
     loss: float = 0.0
     predicted: int = 0
     correct: int = 0
     words: int | None = None
+    filling: float = 0.0
 
     def add(self, loss: float, predicted: int, correct: int) -> None:
         """Add the sums of one batch."""
@@ -56,7 +58,7 @@ class Tally:
     @property
     def word_perplexity(self) -> float:
         """exp of the loss a word, which can be compared between vocabularies."""
-        return _perplexity(self.loss, self.words or 0)
+        return _perplexity(self.loss - self.filling, self.words or 0)
 
     @property
     def accuracy(self) -> float:

@@ -14,7 +14,7 @@ class InverseSquareRoot:
     Source: AdamInverseSqrtWithWarmup in xlm/optim.py of the original, with its defaults.
 
     Attributes:
-        learning_rate: At the end of the warm-up.
+        learning_rate: At the end of the warm-up, the highest.
         warmup_updates: Its length.
         warmup_init_lr: Of the first update.
         exp_factor: The power; 0.5 is the inverse square root.
@@ -36,6 +36,11 @@ class InverseSquareRoot:
         for name in ("learning_rate", "warmup_init_lr", "exp_factor"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}: expected a number from 0.")
+        if self.learning_rate < self.warmup_init_lr:
+            raise ConfigError(
+                f"learning_rate is {self.learning_rate!r}: expected at least warmup_init_lr, "
+                f"{self.warmup_init_lr!r}, at which the warm-up begins."
+            )
 
     def at(self, update: int) -> float:
         """The learning rate of an update, counted from 0."""

@@ -86,6 +86,14 @@ def check_unlocked(file: Path, what: str) -> None:
         os.close(descriptor)
 
 
+def is_own(file: Path) -> bool:
+    """Whether a file is not somebody else's: this process holds it, or it is not there."""
+    try:
+        return _key(file.stat()) in _held
+    except FileNotFoundError:
+        return True
+
+
 def _lock(descriptor: int, *, shared: bool) -> bool | None:
     """Whether a lock was taken; None: there are no locks here."""
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import datetime
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xlm_core.containers.event_files import EventFile
@@ -87,6 +87,16 @@ def columns_of(config: TrainingConfig) -> list[str]:
     ]
 
 
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say with an error of writing which file it is of, as errors of opening do."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 class LineLog:
     """Appends lines to a file, with the time, and shows them.
 
@@ -96,7 +106,7 @@ class LineLog:
     """
 
     def __init__(self, path: Path, show: Callable[[str], None] | None = None) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        self._path, self._file = path, path.open("a", encoding="utf-8")
         self._show = show
 
     def __call__(self, event: Event) -> None:
@@ -111,8 +121,9 @@ class LineLog:
     def write(self, text: str) -> None:
         """Append lines that are no event: they are not shown."""
         now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
-        self._file.writelines(f"{now} {line}\n" for line in text.splitlines())
-        self._file.flush()
+        with _named(self._path):
+            self._file.writelines(f"{now} {line}\n" for line in text.splitlines())
+            self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
@@ -135,7 +146,7 @@ class TableLog:
             writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        self._file = path.open("a", newline="")
+        self._path, self._file = path, path.open("a", newline="")
         self._writer = csv.DictWriter(self._file, columns, lineterminator="\n")
 
     def __call__(self, event: Event) -> None:
@@ -145,8 +156,9 @@ class TableLog:
             return
         at = {"update": event.update, "tokens": event.tokens, "seconds": round(event.seconds, 1)}
         known = {k: v for k, v in numbers.items() if k in self._writer.fieldnames}
-        self._writer.writerow({**at, **known})
-        self._file.flush()
+        with _named(self._path):
+            self._writer.writerow({**at, **known})
+            self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
@@ -189,13 +201,16 @@ class EventLog:
 
     def __init__(self, folder: Path, *, update: int = 0) -> None:
         # A run that begins anew in the folder of one without a checkpoint: all of that is void.
-        self._events = EventFile(folder, first=update + 1 if update else 0)
+        self._folder, first = folder, update + 1 if update else 0
+        with _named(folder):
+            self._events = EventFile(folder, first=first)
 
     def __call__(self, event: Event) -> None:
         """Hear of an event."""
         numbers = numbers_of(event)
         if numbers and isinstance(event, Logged | Evaluated):
-            self._events.add(event.update, _tagged(numbers))
+            with _named(self._folder):
+                self._events.add(event.update, _tagged(numbers))
 
     def close(self) -> None:
         """Close the file."""

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from xlm_core.containers.json_files import read_object
-from xlm_core.errors import CheckpointError, ConfigError, TrainingError, XLMError, nearest
+from xlm_core.errors import (
+    CheckpointError,
+    ConfigError,
+    OtherRunError,
+    TrainingError,
+    XLMError,
+    nearest,
+)
 from xlm_core.training.checkpoints import BEST, MODEL, RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.engine import Engine, Update
@@ -99,13 +106,28 @@ def _compare_identity(checkpoint: Path, state: Any, own: Mapping[str, Any]) -> N
         )
     # What checkpoints of earlier versions did not note yet contradicts nothing.
     later = {"vocabulary", "counts of words"} - identity.keys()
+    before, now = _by_text(identity, own), _by_text(own, own)
     differing = [
-        f"{name} was {identity.get(name)!r:.80} and is {own.get(name)!r:.80}"
-        for name in sorted((identity.keys() | own.keys()) - later)
-        if identity.get(name) != own.get(name)
+        f"{name} was {before.get(name)!r:.200} and is {now.get(name)!r:.200}"
+        for name in sorted((before.keys() | now.keys()) - later)
+        if before.get(name) != now.get(name)
     ]
     if differing:
-        raise CheckpointError(f"{checkpoint} is of another run: {'; '.join(differing)}.")
+        raise OtherRunError(f"{checkpoint} is of another run: {'; '.join(differing)}.")
+
+
+def _by_text(identity: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run is about, each text of a pair by itself, with its name."""
+    found: dict[str, Any] = {}
+    for name, value in identity.items():
+        names = own.get(name)
+        if isinstance(value, list) and isinstance(names, dict) and len(value) == len(names):
+            value = dict(zip(names, value, strict=True))  # of an earlier version
+        if isinstance(value, dict):
+            found |= {f"{name} ({each})": text for each, text in value.items()}
+        else:
+            found[name] = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return found
 
 
 class Loop:
@@ -187,7 +209,8 @@ class Loop:
             updates = engine.updates()
             while not (self._is_done() or self.stopping.is_over):
                 if any(engine.of_all_ranks(self._stop())):
-                    self._save()
+                    if not self._is_saved():
+                        self._save()
                     return self._end("interrupted")
                 before = engine.update, engine.tokens
                 self._update(updates)
@@ -208,9 +231,7 @@ class Loop:
             # What a checkpoint of this update knows of the best figure may be older than it. Behind
             # one of an interruption, without intervals, `resume` would make all of this again.
             if (duration.save_every or self._saved is not None) and (
-                evaluated
-                or self._saved is None
-                or self.folder.update_of(self._saved) != engine.update
+                evaluated or not self._is_saved()
             ):
                 self._save()
             path = self.folder.save_model(engine, MODEL)
@@ -268,8 +289,17 @@ class Loop:
             self._tell(Saved(path, engine.update))
 
     def _check_warmup(self) -> None:
-        """Warn of a run whose learning rate never reaches what the configuration says."""
+        """Warn of a run whose learning rate never reaches what the configuration says.
+
+        What goes on from behind its end makes no more updates: it is told instead.
+        """
         settings, whole = self.config.optimizer, self.config.duration.updates
+        made = self.engine.update
+        if whole and made >= whole:
+            if made > whole:
+                said = f"{made:,} updates were made, and duration.updates is {whole:,}"
+                self._tell(Warned(f"{said}: no more are made."))
+            return
         before = self.engine.updates_before  # of the original: its warm-up is over, or nearly
         if (
             settings.name == "adam_inverse_sqrt"
@@ -334,6 +364,10 @@ class Loop:
 
     # -- checkpoints -------------------------------------------------------------------------------
 
+    def _is_saved(self) -> bool:
+        """Whether the last checkpoint is of this update."""
+        return self._saved is not None and self.folder.update_of(self._saved) == self.engine.update
+
     def _save(self) -> None:
         state = {
             "identity": self._identity,
@@ -350,10 +384,16 @@ class Loop:
         self._tell(Saved(self._saved, self.engine.update))
 
     def _resume(self, checkpoint: Path) -> None:
-        # Before the engine reads it, to whom a checkpoint of another framework is just damaged.
-        check_identity(checkpoint, self._identity)
-        state = self.engine.resume(checkpoint)
-        _compare_identity(checkpoint, state, self._identity)
+        with self.folder.naming_older(checkpoint):
+            # Before the engine reads it, to whom one of another framework is just damaged.
+            check_identity(checkpoint, self._identity)
+            state = self.engine.resume(checkpoint)
+            _compare_identity(checkpoint, state, self._identity)
+            self._take(checkpoint, state)
+        self._saved = checkpoint
+
+    def _take(self, checkpoint: Path, state: Mapping[str, Any]) -> None:
+        """Go on with the loop's own state."""
         try:
             for sums in (state["interval"], state["compared"]):
                 sums.setdefault("norms", sums["updates"])  # which earlier versions did not count
@@ -368,14 +408,16 @@ class Loop:
             raise CheckpointError(
                 f"{checkpoint} is damaged: the state of its run cannot be read ({error!r:.200})."
             ) from error
-        self._saved = checkpoint
 
     @contextmanager
     def _names_the_last_checkpoint(self) -> Iterator[None]:
         """Say with an error of the run from where it can go on."""
         try:
             yield
-        except (OSError, XLMError) as error:
+        except Exception as error:
+            lost = self.engine.lost_process(error)
+            if lost is None and not isinstance(error, OSError | XLMError):
+                raise
             if self._saved is None:
                 kept = "There is no checkpoint yet."
             elif isinstance(error, TrainingError):  # to which the same updates lead again
@@ -388,7 +430,7 @@ class Loop:
                     f"The last good checkpoint is {self._saved}: go on from it by resume=True "
                     "(--resume)."
                 )
-            found = str(error).rstrip()
+            found = lost or str(error).rstrip()
             if isinstance(error, OSError):
                 where = f" ({error.filename})" if error.filename else ""
                 reason = f"{error.strerror}{where}." if error.strerror else found

@@ -48,6 +48,8 @@ class Copied:
         of: Number of words of the new vocabulary.
         languages: Names of the languages whose embeddings were copied.
         fresh_languages: Names of those that are drawn.
+        zero_languages: Names of those that are zeros: the old model had no such embeddings, and
+            their texts are read as before.
         positions: Number of positions that were copied, if not all of the model's; else None.
     """
 
@@ -55,14 +57,18 @@ class Copied:
     of: int
     languages: tuple[str, ...]
     fresh_languages: tuple[str, ...]
+    zero_languages: tuple[str, ...] = ()
     positions: int | None = None
 
     def text(self) -> str:
         """One line of each."""
         lines = [f"{self.words:,} of {self.of:,} words copied, {self.of - self.words:,} drawn"]
         if self.languages or self.fresh_languages:
-            names = (", ".join(x) or "none" for x in (self.languages, self.fresh_languages))
-            lines.append("languages copied: {}; drawn: {}".format(*names))
+            both = (", ".join(x) or "none" for x in (self.languages, self.fresh_languages))
+            lines.append("languages copied: {}; drawn: {}".format(*both))
+        if self.zero_languages:
+            names = ", ".join(self.zero_languages)
+            lines.append(f"languages that start from zeros, which add nothing: {names}")
         if self.positions is not None:
             lines.append(f"{self.positions:,} positions copied")
         return "\n".join(lines)
@@ -108,7 +114,9 @@ def rows_by_name(
 
     Of every word that both vocabularies have, and of other special words by their roles, embedding
     and output are copied; of every language that both have by name, its embedding. Everything else
-    of these tables is drawn. Positions are copied as far as both have them.
+    of these tables is drawn. Positions are copied as far as both have them. Where the checkpoint
+    has no embeddings of languages, those of its own languages are zeros, which add nothing, and
+    those of all are if it names none.
 
     Args:
         checkpoint: Of a language model, an encoder with any head, or an encoder-decoder.
@@ -149,6 +157,7 @@ def rows_by_name(
             f"{checkpoint.source} has embeddings of {old.n_langs} languages, and does not say "
             "which (lang2id): name them in its config.json."
         )
+    zeros = _zero_languages(old, config)
     tensors: dict[str, LazyTensor] = {}
     positions = None
     for spec in tensors_of(config, architecture):
@@ -160,6 +169,7 @@ def rows_by_name(
         elif kind == _LANGUAGES:
             ids = [(known[n], i) for n, i in (config.lang2id or {}).items() if n in known]
             tensor = _copied(None if held is None else held[1], ids, spec, config, seed)
+            tensor = _with_zeros(tensor, [(config.lang2id or {})[name] for name in zeros])
         elif kind == _POSITIONS and held is not None and held[1].shape != spec.shape:
             positions = min(held[1].shape[0], spec.shape[0])
             ids = [(i, i) for i in range(positions)]
@@ -175,7 +185,8 @@ def rows_by_name(
         len({new for _, new in copy_words} & {*words.values()}),
         len(words),
         tuple(name for name in languages if name in known),
-        tuple(name for name in languages if name not in known),
+        tuple(name for name in languages if name not in known and name not in zeros),
+        zeros,
         positions,
     )
     listed = sorted(words, key=words.__getitem__)
@@ -191,6 +202,26 @@ def rows_by_name(
         file=NO_FILE,
     )
     return made, copied
+
+
+def _zero_languages(old: XLMConfig, new: XLMConfig) -> tuple[str, ...]:
+    """The languages whose new embeddings are zeros, so that the model stays the same function.
+
+    A model without embeddings of languages adds nothing to its words. Of one that names no
+    language, any may be its own.
+    """
+    if old.has_lang_embeddings or not new.has_lang_embeddings:
+        return ()
+    return tuple(name for name in new.lang2id or {} if not old.lang2id or name in old.lang2id)
+
+
+def _with_zeros(table: LazyTensor, rows: list[int]) -> LazyTensor:
+    """A table with zeros in some rows."""
+    if not rows:
+        return table
+    value = table.read().copy()
+    value[rows] = 0
+    return LazyTensor.of(value)
 
 
 def _spread_of(checkpoint: Checkpoint) -> dict[str, float]:

@@ -7,16 +7,17 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from xlm_core.containers.json_files import read_object
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.containers.safetensors import read_safetensors, write_safetensors
-from xlm_core.errors import CheckpointError, CheckpointFileError
+from xlm_core.errors import CheckpointError, CheckpointFileError, OtherRunError
 from xlm_core.objectives import TrainingBatches
 from xlm_core.objectives.settings import SETTING_NAMES
+from xlm_core.training.learning_rate import InverseSquareRoot
 from xlm_core.whole_files import folder_written_whole, put_back
 
 MODEL, OPTIMIZER, STATE = "model", "optimizer.safetensors", "training.json"
@@ -47,7 +48,7 @@ class SavedRun:
             if name.partition(".")[0] in expected and found.get(name) != wanted.get(name)
         ]
         if differing:
-            raise CheckpointError(f"{self.folder} is of another run: {', '.join(differing)}.")
+            raise OtherRunError(f"{self.folder} is of another run: {', '.join(differing)}.")
 
 
 def _by_full_names(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,14 +62,33 @@ def _by_full_names(state: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def state_of(batches: TrainingBatches, *, accumulate: int, mean_of_ranks: bool) -> dict[str, Any]:
-    """What a run does: a checkpoint of a run that does the same may be gone on from."""
+def state_of(
+    batches: TrainingBatches,
+    *,
+    accumulate: int,
+    mean_of_ranks: bool,
+    clip_grad_norm: float,
+    hyperparameters: Mapping[str, Any],
+    learning_rate: InverseSquareRoot | None = None,
+) -> dict[str, Any]:
+    """What a run does: a checkpoint of a run that does the same may be gone on from.
+
+    Args:
+        batches: Of the run.
+        accumulate, mean_of_ranks, clip_grad_norm, learning_rate: As in `TrainingRun`.
+        hyperparameters: Of its optimizer as they were given, by name, as JSON holds them.
+    """
+    schedule = None if learning_rate is None else asdict(learning_rate)
     return {
         "seed": batches.seed,
         "tasks": [task.name for task in batches.tasks],
         "texts": {task.name: batches.texts_of(task) for task in batches.tasks},
         "accumulate": accumulate,
         "mean_of_ranks": mean_of_ranks,
+        "clip_grad_norm": float(clip_grad_norm),
+        "learning_rate": schedule,
+        # As it will be read again.
+        "hyperparameters": json.loads(json.dumps(dict(hyperparameters), default=repr)),
         "settings": {name: getattr(batches.settings, name) for name in SETTING_NAMES},
     }
 
@@ -113,10 +133,10 @@ def run_written_whole(
     except OSError as error:
         advice = ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            advice = " Make room, and resume from the last checkpoint."
+            advice = " Make room."
         raise CheckpointFileError(
-            f"{target} cannot be written: {error.strerror or error}. Checkpoints that were written "
-            f"before are as they were.{advice}"
+            f"{target} cannot be written: {error.strerror or error}. What was written before is as "
+            f"it was.{advice}"
         ) from error
 
 

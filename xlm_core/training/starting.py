@@ -19,7 +19,7 @@ from xlm_core.checkpoints.parts import join_parts
 from xlm_core.config import XLMConfig, differing_fields
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.corpus.info import vocab_size_of
-from xlm_core.errors import CheckpointError, ConfigError, nearest
+from xlm_core.errors import CheckpointError, ConfigError, OtherRunError, nearest
 from xlm_core.hub import is_hub_name
 from xlm_core.tokenization.tokenizer import XLMTokenizer
 from xlm_core.training.config import MATCHES, TrainingConfig
@@ -284,7 +284,7 @@ def _resumed(checkpoint: Path, *, translates: bool) -> StartingPoint:
     if architecture not in (
         (ENCODER_DECODER,) if translates else (ENCODER_DECODER, LANGUAGE_MODEL)
     ):
-        raise CheckpointError(f"{opened.source} is of another run: it is an {architecture}.")
+        raise OtherRunError(f"{opened.source} is of another run: it is an {architecture}.")
     return StartingPoint(opened, StartReport(architecture, {"its checkpoint": opened.source}))
 
 

@@ -12,7 +12,7 @@ import keras
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.errors import CheckpointError, ConfigError, nearest
 from xlm_core.objectives import Batch, Task, TrainingBatches
-from xlm_core.training.evaluating import check_finite
+from xlm_core.training.evaluating import check_finite, tally_of_words
 from xlm_core.training.figures import Tally, figures_of
 from xlm_core.training.saved import check_target, read_run, state_of
 from xlm_core.whole_files import put_back
@@ -104,11 +104,15 @@ class EvaluationCallback(keras.callbacks.Callback):
         """Evaluate, and add to `logs`."""
         if (epoch + 1) % self.every or logs is None:
             return
-        tallies = {task: self.model.tally(make()) for task, make in self.batches.items()}
-        for task, tally in tallies.items():
-            check_finite(self.split, task, tally.loss, self.model.updates.made)
+        tallies: dict[Task, Tally] = {}
+        for task, make in self.batches.items():
             if task.objective == "clm" and self.words_in is not None:
-                tally.words = sum(map(self.words_in, self.batches[task]()))
+                eos = self.model.model.config.eos_index
+                tally = tally_of_words(self.model.tally, make(), self.words_in, eos)
+            else:
+                tally = self.model.tally(make())
+            check_finite(self.split, task, tally.loss, self.model.updates.made)
+            tallies[task] = tally
         logs.update(figures_of(self.split, tallies))
 
 
@@ -134,9 +138,6 @@ class CheckpointCallback(keras.callbacks.Callback):
             from there end elsewhere.
         accumulate: As `dataset_of` was given it.
 
-    Attributes:
-        update: Number of updates made.
-
     Raises:
         ConfigError: If `every` is not positive.
     """
@@ -153,12 +154,23 @@ class CheckpointCallback(keras.callbacks.Callback):
         if every is not None and every < 1:
             raise ConfigError(f"every is {every}: expected a positive whole number.")
         self.folder, self.batches, self.every = Path(folder), batches, every
-        self.accumulate, self.update, self.tokens = accumulate, 0, 0
+        self.accumulate, self.tokens = accumulate, 0
+        self._update = 0
+        # What makes an update, while it does.
+        self._making: Any = None
+        # Whether what the folder holds may be replaced: it was resumed from, or written by this.
+        self._is_own = False
         self._others: tuple[Any, ...] = ()
         self._is_due = False
         # What callbacks had counted, until `fit` has begun.
         self._counted: Mapping[str, Any] = {}
         self._tensors: Mapping[str, LazyTensor] = {}
+
+    @property
+    def update(self) -> int:
+        """Number of updates made, with one that was interrupted (Ctrl-C) behind its weights."""
+        is_made = self._making is not None and self._making.last == self._update
+        return self._update + is_made
 
     def resume(self, model: Any) -> int:
         """Put a compiled model back to where the checkpoint is, if there is one.
@@ -171,24 +183,41 @@ class CheckpointCallback(keras.callbacks.Callback):
         """
         check_target(self.folder)
         put_back(self.folder)
-        # What has a dot before its name is no part of a checkpoint, for `check_target` too.
-        if self.folder.is_dir() and any(x.name[0] != "." for x in self.folder.iterdir()):
+        if self._holds_one():
             state = read_into(self.folder, model, self._state(model))
-            self.update, self.tokens = state["update"], state["tokens"]
+            self._making, self._update, self.tokens = None, state["update"], state["tokens"]
             model.updates.tokens = self.tokens
             counted_before = state.get("callbacks", {})
             if not isinstance(counted_before, dict):
                 raise CheckpointError(f"{self.folder} is damaged: the state of callbacks.")
             self._counted, self._tensors = counted_before, read_run(self.folder).tensors
+        self._is_own = True
         return self.update
+
+    def _holds_one(self) -> bool:
+        """Whether there is a checkpoint: what has a dot before its name is no part of one."""
+        return self.folder.is_dir() and any(x.name[0] != "." for x in self.folder.iterdir())
 
     def stand_beside(self, callbacks: Sequence[Any]) -> None:
         """Learn which callbacks `fit` has, in their order; `TFWithObjectives.fit` says so.
 
         Raises:
             ConfigError: If one that counts stands behind this one, which would write what it had
-                counted an epoch before.
+                counted an epoch before. If another one puts weights back too. If there is a
+                checkpoint, and `resume` was not called, that it would replace.
         """
+        if any(isinstance(each, keras.callbacks.BackupAndRestore) for each in callbacks):
+            raise ConfigError(
+                "BackupAndRestore puts back weights of another update than CheckpointCallback, "
+                "which knows their batches: leave it out."
+            )
+        check_target(self.folder)
+        put_back(self.folder)
+        if self._holds_one() and not self._is_own:
+            raise ConfigError(
+                f"{self.folder} holds a checkpoint, which this run would replace: go on from it, "
+                "first = checkpoint.resume(model), or remove it, or give another folder."
+            )
         late = [*counting(callbacks[callbacks.index(self) + 1 :])]
         if late:
             raise ConfigError(
@@ -199,7 +228,7 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Let other callbacks go on with what they had counted: those before were reset by now."""
-        check_target(self.folder)  # not after an epoch
+        self._is_own = True
         if self._counted:
             count_on(self._others, self._counted, self._tensors, self.folder)
             self._counted, self._tensors = {}, {}
@@ -207,7 +236,8 @@ class CheckpointCallback(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Have the batches of another update refused before they change weights."""
         parts = self.batches.settings.parts * self.accumulate
-        self.model.updates.expected = self.update, parts
+        self._update, self._making = self.update, self.model.updates
+        self._making.last, self._making.expected = -1, (self._update, parts)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Count, and write if it is time.
@@ -216,8 +246,8 @@ class CheckpointCallback(keras.callbacks.Callback):
             ConfigError: If the dataset gave the batches of another update: a checkpoint would say
                 that batches were read which were not.
         """
-        check_update(self.model.updates.last, self.update)
-        self.update += 1
+        check_update(self.model.updates.last, self._update)
+        self._update += 1
         self._is_due = self.every is not None and self.update % self.every == 0
         is_last = batch + 1 == (self.params or {}).get("steps")
         if self._is_due and not is_last:  # else when others have counted the epoch
@@ -245,4 +275,6 @@ class CheckpointCallback(keras.callbacks.Callback):
             self.batches,
             accumulate=self.accumulate,
             mean_of_ranks=model.updates.mean_of_ranks,
+            clip_grad_norm=model.updates.clip_grad_norm,
+            hyperparameters=model.updates.hyperparameters,
         )

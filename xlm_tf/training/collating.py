@@ -36,6 +36,8 @@ class ObjectiveCollator(Collator):
         names = ["input_ids", "attention_mask"]
         if self.objective == "tlm":
             names.append("position_ids")
+        if self.objective == "mt":
+            names.append("decoder_input_ids")
         if self.config.n_langs > 1:
             names += ["langs", "decoder_langs"] if self.objective == "mt" else ["langs"]
         return {name: tf.TensorSpec((None, None), tf.int64, name) for name in (*names, "labels")}

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from xlm_core.errors import ConfigError
 from xlm_core.objectives import Batch, Task
+from xlm_core.objectives.agreement import check_objectives
 from xlm_core.training.figures import Tally
 from xlm_tf.language_model import TFXLMWithLMHeadModel
 from xlm_tf.training.callbacks import CheckpointCallback, EvaluationCallback
@@ -53,13 +54,8 @@ class TFWithObjectives(keras.Model):
                 f"a {type(model).__name__} was given: expected a language model "
                 "(TFXLMWithLMHeadModel) or an encoder-decoder (TFXLMForConditionalGeneration)."
             )
-        allowed = ("mlm", "tlm", "mt") if translates else ("clm", "mlm", "tlm")
-        for task in (tasks := tuple(tasks)):
-            if task.objective not in allowed:
-                raise ConfigError(
-                    f"{task.name} cannot train {type(model).__name__}: expected tasks of "
-                    f"{', '.join(allowed)}."
-                )
+        tasks = tuple(tasks)
+        check_objectives(type(model).__name__, model.config, tasks, translates=translates)
         # Inputs are cast where they are used, as in the model itself.
         super().__init__(**({"dtype": model.dtype_policy, "autocast": False} | options))
         self.model, self.tasks = model, tasks

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError
 from xlm_core.objectives import Batch, Task, TrainingBatches
+from xlm_core.objectives.agreement import needs_of, sizes_of
 from xlm_core.objectives.batch import IGNORED, pieces
 
 # The arguments of a model, of which a task may lack some: these are empty.
@@ -79,12 +81,10 @@ def dataset_of(
     Raises:
         ConfigError: If `accumulate` or `first` cannot be.
     """
-    if accumulate < 1 or first < 0:
-        raise ConfigError(
-            f"accumulate is {accumulate} and first {first}: expected whole numbers from 1 and "
-            "from 0."
-        )
-    if strategy is None or not _is_distributed(strategy):
+    for name, value, least in (("accumulate", accumulate, 1), ("first", first, 0)):
+        if not isinstance(value, (int, np.integer)) or value < least:
+            raise ConfigError(f"{name} is {value!r}: expected a whole number from {least}.")
+    if strategy is None or not is_distributed(strategy):
         return _dataset(batches, first, accumulate, range(1), 1)
     ranks = strategy.num_replicas_in_sync
 
@@ -96,7 +96,8 @@ def dataset_of(
     return strategy.distribute_datasets_from_function(of_worker)
 
 
-def _is_distributed(strategy: tf.distribute.Strategy) -> bool:
+def is_distributed(strategy: tf.distribute.Strategy) -> bool:
+    """Whether a strategy has devices that share batches, or one that is treated alike."""
     with strategy.scope():
         return bool(tf.distribute.has_strategy())
 
@@ -107,7 +108,7 @@ def _dataset(
     """What the ranks `own` compute, in turn."""
     passes = accumulate * batches.settings.parts
     tensors = {name: tf.TensorSpec((None, None), tf.int64) for name in NAMES}
-    signature = ({**tensors, _ABOUT: tf.TensorSpec((8,), tf.int64)},) * passes
+    signature = ({**tensors, _ABOUT: tf.TensorSpec((10,), tf.int64)},) * passes
 
     def read() -> Iterator[Any]:
         update = first
@@ -138,8 +139,9 @@ def _element(
         part.tokens,
         batches.settings.parts,
         sum(piece_of(part, each, ranks).predicted > 0 for each in range(ranks)),
-        mark_of(batches.tasks),
+        mark_of(batches.tasks, batches.config),
         update,
+        *sizes_of(batches.config).values(),
     )
     return {**{name: given.get(name, absent) for name in NAMES}, _ABOUT: np.array(about, np.int64)}
 
@@ -153,9 +155,10 @@ def piece_of(batch: Batch, rank: int, ranks: int) -> Batch:
     return replace(row, labels=np.full_like(row.labels, IGNORED))
 
 
-def mark_of(tasks: Sequence[Task]) -> int:
-    """A number that tells these tasks in this order from others."""
-    return zlib.crc32(",".join(task.name for task in tasks).encode())
+def mark_of(tasks: Sequence[Task], config: XLMConfig) -> int:
+    """A number that tells these tasks in this order, and what a model has to have, from others."""
+    names = ",".join(task.name for task in tasks)
+    return zlib.crc32(f"{names} {needs_of(config, tasks)}".encode())
 
 
 def check_passes(dataset: Any, strategy: tf.distribute.Strategy) -> None:
@@ -164,33 +167,49 @@ def check_passes(dataset: Any, strategy: tf.distribute.Strategy) -> None:
     Raises:
         InputError: For any other.
     """
-    distributed = _is_distributed(strategy)
+    distributed = is_distributed(strategy)
     spec = getattr(dataset, "element_spec", None)
-    if isinstance(dataset, tf.distribute.DistributedDataset) != distributed or not (
+    is_for_it = isinstance(dataset, tf.distribute.DistributedDataset) == distributed
+    if distributed:  # by others of as many devices too
+        is_for_it = is_for_it and getattr(dataset, "_strategy", strategy) is strategy
+    if not is_for_it or not (
         isinstance(spec, tuple)
         and all(isinstance(each, dict) and each.keys() == {*NAMES, _ABOUT} for each in spec)
     ):
-        own = ", strategy=strategy" if distributed else ""
-        raise InputError(
-            f"fit got a {type(dataset).__name__}: expected what dataset_of(batches{own}) makes."
+        expected = (
+            "dataset_of(batches, strategy=strategy) makes, with the strategy in whose scope the "
+            "model was made"
+            if distributed
+            else "dataset_of(batches) makes"
         )
+        raise InputError(f"fit got a {type(dataset).__name__}: expected what {expected}.")
 
 
-def passes_of(element: Any, strategy: tf.distribute.Strategy, tasks: Sequence[Task]) -> list[Pass]:
+def passes_of(
+    element: Any, strategy: tf.distribute.Strategy, tasks: Sequence[Task], config: XLMConfig
+) -> list[Pass]:
     """An element of `dataset_of` as the passes that it holds.
 
+    Args:
+        element: For the devices of `strategy`.
+        strategy: What trains.
+        tasks: Of the model.
+        config: Its configuration.
+
     Raises:
-        ConfigError: If it is of other tasks.
+        ConfigError: If it is of other tasks, or made for another model.
     """
-    found = []
+    found, mine = [], mark_of(tasks, config)
+    most = sizes_of(config)
     for each in element:
         local = {name: strategy.experimental_local_results(x) for name, x in each.items()}
         about = np.stack([np.asarray(x) for x in local.pop(_ABOUT)])
-        task, _, of_all, tokens, parts, labelled, mark, update = map(int, about[0])
-        if mark != mark_of(tasks):
+        task, _, of_all, tokens, parts, labelled, mark, update, *sizes = map(int, about[0])
+        if mark != mine or any(size > of for size, of in zip(sizes, most.values(), strict=True)):
             raise ConfigError(
-                "the dataset is of other tasks than the model's, or of the same in another order: "
-                "give TFWithObjectives and dataset_of the same."
+                "the dataset is of other tasks than the model's, or of the same in another order, "
+                "or its batches were made for another config (special ids, languages, sizes): give "
+                "TFWithObjectives and TrainingBatches the same."
             )
         devices = range(len(about))
         tensors = [

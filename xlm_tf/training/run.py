@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from xlm_core.objectives import Batch, TrainingBatches
+from xlm_core.objectives.agreement import check_made_for
 from xlm_core.objectives.randomness import generator_of
 from xlm_core.training.engine import (
     Update,
@@ -27,6 +28,7 @@ from xlm_core.training.saved import state_of
 from xlm_core.weights import Kind, name_of
 from xlm_tf.optimizers import OriginalAdam
 from xlm_tf.training.losses import TFWithObjectives
+from xlm_tf.training.lost import lost_process
 from xlm_tf.training.optimizing import Schedule
 from xlm_tf.training.reading import dataset_of
 from xlm_tf.training.states import read_into, seed_generators, write_run
@@ -90,6 +92,7 @@ class TrainingRun:
             optimizer.learning_rate = Schedule(learning_rate)
         with self.strategy.scope():
             self.whole = TFWithObjectives(model, batches.tasks)
+            check_made_for(batches.config, model.config, batches.tasks)
             self.whole.compile(
                 optimizer, clip_grad_norm=clip_grad_norm, mean_of_ranks=mean_of_ranks
             )
@@ -119,6 +122,10 @@ class TrainingRun:
         own = [value if at == updates.rank else 0.0 for at in range(updates.workers)]
         return updates.over_workers(own)
 
+    def lost_process(self, error: BaseException) -> str | None:
+        """What an error says of another process that ended; None: it is about something else."""
+        return lost_process(error, processes=self.whole.updates.workers)
+
     def updates(self, until: int | None = None) -> Iterator[Update]:
         """Make one update for each item taken, until there are `until` in all.
 
@@ -143,17 +150,22 @@ class TrainingRun:
         rate = self._learning_rate()
         # Kept once the update is made: after an error it would be ahead of the updates.
         reader, self._reader = self._reader, None
-        made = self.whole.updates.make(next(reader))
+        number, tokens = self.update, self.whole.updates.tokens
+        self.whole.updates.last = -1
+        try:
+            made = self.whole.updates.make(next(reader))
+        finally:  # an update that was interrupted when it was made already counts
+            if self.whole.updates.last == number:
+                self.update += 1
+                self.tokens += self.whole.updates.tokens - tokens
         done = Update(
-            self.update,
+            number,
             {name: loss / labels for name, (loss, labels) in made.sums.items()},
             sum(labels for _, labels in made.sums.values()),
             made.tokens,
             rate,
             made.gradient_norm if self.clip_grad_norm else None,
         )
-        self.update += 1
-        self.tokens += done.tokens
         self._reader = reader
         return done
 
@@ -279,4 +291,11 @@ class TrainingRun:
         return text_of_taken(path, taken, len(updates.variables), updates_before=behind)
 
     def _state(self) -> dict[str, Any]:
-        return state_of(self.batches, accumulate=self.accumulate, mean_of_ranks=self.mean_of_ranks)
+        return state_of(
+            self.batches,
+            accumulate=self.accumulate,
+            mean_of_ranks=self.mean_of_ranks,
+            clip_grad_norm=self.clip_grad_norm,
+            hyperparameters=self.whole.updates.hyperparameters,
+            learning_rate=self.learning_rate,
+        )

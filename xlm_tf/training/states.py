@@ -44,6 +44,15 @@ def write_run(
             add_to_model(model)
 
 
+def hyperparameters_of(optimizer: Any) -> dict[str, Any]:
+    """What an optimizer computes with, by name, as its configuration has it."""
+    try:
+        values: dict[str, Any] = optimizer.get_config()
+    except NotImplementedError:  # of somebody's own schedule
+        return {"learning_rate": type(optimizer._learning_rate).__name__}
+    return {name: value for name, value in values.items() if name != "name"}
+
+
 def read_into(
     folder: str | os.PathLike[str], whole: Any, expected: Mapping[str, Any]
 ) -> Mapping[str, Any]:
@@ -61,14 +70,18 @@ def read_into(
         CheckpointError: If it is damaged, or of another run; model and optimizer are as they were.
     """
     saved = read_run(folder)
-    saved.check_same(expected)
     optimizer, variables = whole.updates.optimizer, _variables(whole)
-    described = {"class": type(optimizer).__name__, "variables": len(optimizer.variables)}
-    found = saved.state.get("optimizer")
-    if found != described:
+    found, kind = saved.state.get("optimizer"), type(optimizer).__name__
+    if not isinstance(found, dict) or found.get("class") != kind:
         raise CheckpointError(
-            f"{saved.folder} has the state of another optimizer: {found!r:.80}, expected "
-            f"{described}."
+            f"{saved.folder} has the state of another optimizer: {found!r:.80}, and this run has "
+            f"{kind}."
+        )
+    saved.check_same(expected)
+    if found.get("variables") != len(optimizer.variables):
+        raise CheckpointError(
+            f"{saved.folder} has {found.get('variables')!r:.20} variables of {kind}, and this run "
+            f"{len(optimizer.variables)}: were other layers frozen, or is it of another model?"
         )
     for name, variable in variables.items():
         shape = saved.tensors[name].shape if name in saved.tensors else None

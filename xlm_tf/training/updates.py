@@ -17,7 +17,8 @@ from xlm_core.objectives import Batch
 from xlm_core.training.engine import LOWEST_LOSS_SCALE, check_clip_grad_norm
 from xlm_tf.losses import IGNORED
 from xlm_tf.optimizers import OriginalAdam, clipped, total_norm
-from xlm_tf.training.reading import Pass, passes_of, piece_of, tensors_of
+from xlm_tf.training.reading import Pass, is_distributed, passes_of, piece_of, tensors_of
+from xlm_tf.training.states import hyperparameters_of
 
 # Bytes of logits that an evaluation makes at a time.
 LOGITS_OF_EVALUATION = 2**28
@@ -74,6 +75,7 @@ class Updates:
         last: The update whose batches were the last, by their dataset; -1: there was none.
         expected: The one whose batches have to come next, and of how many parts; None: any.
         updates_before: Those that the optimizer counts and this run did not make.
+        hyperparameters: Of the optimizer, as they were given.
 
     Raises:
         ConfigError: If model, strategy and optimizer do not go together.
@@ -93,6 +95,8 @@ class Updates:
         self.scales_loss = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         self.inner_optimizer = optimizer.inner_optimizer if self.scales_loss else optimizer
         self._check()
+        # As they were given: callbacks may change them.
+        self.hyperparameters = hyperparameters_of(self.inner_optimizer)
         self._graphs: dict[Any, Callable[..., Any]] = {}
         if optimizer.built and not {id(x) for x in self.variables} <= {
             id(x) for x in self.inner_optimizer._trainable_variables
@@ -136,6 +140,14 @@ class Updates:
                 "that use other variables would make wrong means: leave it out, and give "
                 "accumulate= to dataset_of or TrainingRun."
             )
+        inner = self.inner_optimizer
+        averages = inner.use_ema and inner.ema_overwrite_frequency
+        if averages and is_distributed(self.strategy):
+            raise ConfigError(
+                "the optimizer puts averages in place of the weights every few updates "
+                f"(ema_overwrite_frequency={inner.ema_overwrite_frequency}), which Keras cannot do "
+                "on several devices: leave it out, and take SwapEMAWeights at the end."
+            )
         if not self.variables:
             raise ConfigError("the model has nothing to train: no variable of it is trainable.")
         if self.whole.model.variable_dtype in ("float16", "bfloat16"):
@@ -171,7 +183,7 @@ class Updates:
             TrainingError: If a loss or the norm of the gradients is NaN or infinite; the weights
                 are those of before.
         """
-        passes = passes_of(element, self.strategy, self.whole.tasks)
+        passes = passes_of(element, self.strategy, self.whole.tasks, self.whole.model.config)
         update, number = self.expected or (passes[0].update, len(passes))
         check_update(passes[0].update, update)  # before any weight changes
         if number != len(passes):
@@ -194,11 +206,15 @@ class Updates:
             sums[name] = before[0] + float(loss), before[1] + each.of_all
         sums = {name: found for name, found in sums.items() if found[1]}
         self._check_finite(sums, float(norm))
-        scale = self._scale()
-        self._apply(summed, norm)
-        tokens = sum(each.tokens for each in passes)
-        self.tokens += tokens
-        self.last = passes[0].update
+        scale, tokens = self._scale(), sum(each.tokens for each in passes)
+        made, applied = self.made, False
+        try:
+            self._apply(summed, norm)
+            applied = True
+        finally:  # Ctrl-C is raised behind the graph, which has changed the weights
+            if applied or self.made != made:
+                self.tokens += tokens
+                self.last = passes[0].update
         return Made(sums, tokens, float(norm) / scale)
 
     def _weights(self, each: Pass, passes: Sequence[Pass]) -> list[float]:

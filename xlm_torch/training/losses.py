@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from xlm_core.errors import ConfigError
 from xlm_core.objectives import Task
+from xlm_core.objectives.agreement import check_objectives
 from xlm_torch.language_model import XLMWithLMHeadModel
 from xlm_torch.translation import XLMForConditionalGeneration
 
@@ -36,13 +37,8 @@ class WithObjectives(nn.Module):
                 f"a {type(model).__name__} was given: expected a language model "
                 "(XLMWithLMHeadModel) or an encoder-decoder (XLMForConditionalGeneration)."
             )
-        allowed = ("mlm", "tlm", "mt") if translates else ("clm", "mlm", "tlm")
-        for task in tasks:
-            if task.objective not in allowed:
-                raise ConfigError(
-                    f"{task.name} cannot train {type(model).__name__}: expected tasks of "
-                    f"{', '.join(allowed)}."
-                )
+        config: Any = model.config
+        check_objectives(type(model).__name__, config, tasks, translates=translates)
         self.model = model
         if translates and any(task.objective != "mt" for task in tasks):
             _train_output_of(model.encoder)

@@ -16,6 +16,9 @@ from torch.utils.data import DataLoader
 from xlm_core.objectives import Batch
 from xlm_torch.training.reading import GlobalBatches
 
+# Which torchrun, or a terminal that is closed, sends to every process: the run saves first.
+_HELD = {x for x in (signal.SIGTERM, getattr(signal, "SIGHUP", None)) if x is not None}
+
 
 def start_reading(dataset: GlobalBatches, workers: int) -> Iterator[list[Batch]]:
     """The steps of a run in order, read by this process or by `workers` others.
@@ -40,19 +43,19 @@ def start_reading(dataset: GlobalBatches, workers: int) -> Iterator[list[Batch]]
             resource_tracker.ensure_running()
         if method == "forkserver":
             forkserver.ensure_running()
-    # Readers inherit that signal, with all the threads that they start. And the DataLoader's own
+    # Readers inherit those, with all the threads that they start. And the DataLoader's own
     # number is drawn on the CPU, whatever the default device is, as its generator is there.
-    with _without_sigterm(), torch.device("cpu"):
+    with _held_back(), torch.device("cpu"):
         return iter(loader)
 
 
 @contextmanager
-def _without_sigterm() -> Iterator[None]:
-    """Hold back what would be a SIGTERM of this thread until the block's end."""
+def _held_back() -> Iterator[None]:
+    """Hold back what would be a SIGTERM or SIGHUP of this thread until the block's end."""
     if not hasattr(signal, "sigwaitinfo"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
     try:
         yield
     finally:
@@ -60,10 +63,10 @@ def _without_sigterm() -> Iterator[None]:
 
 
 def _leave_signals(run: int, _: int) -> None:
-    """Leave SIGINT to the run, and SIGTERM too, which torchrun sends to every process."""
+    """Leave to the run what asks it to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
         threading.Thread(target=_end_when_run_says, args=(run,), daemon=True).start()
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from xlm_core.errors import CheckpointError, ConfigError, TrainingError, XLMWarning
 from xlm_core.objectives import Batch, TrainingBatches
+from xlm_core.objectives.agreement import check_made_for
 from xlm_core.objectives.batch import pieces
 from xlm_core.objectives.randomness import generator_of
 from xlm_core.training.config import PARALLELS
@@ -37,13 +38,16 @@ from xlm_torch.pretrained import tensor_of
 from xlm_torch.training.accelerating import accelerator_of, check_accelerator, kind_of
 from xlm_torch.training.clipping import clip_gradients
 from xlm_torch.training.losses import WithObjectives
+from xlm_torch.training.lost import lost_process
 from xlm_torch.training.reading import GlobalBatches, tensors_of
 from xlm_torch.training.reading_processes import start_reading
 from xlm_torch.training.sharding import shard
 from xlm_torch.training.states import (
+    check_optimizer_class,
     check_optimizer_state,
     fill,
     fill_optimizer,
+    hyperparameters_of,
     lazy_tensors,
     optimizer_state,
     whole,
@@ -114,6 +118,8 @@ class TrainingRun:
         check_clip_grad_norm(clip_grad_norm)
         check_learning_rate(learning_rate)
         with_objectives = WithObjectives(model, batches.tasks).train()
+        config: Any = model.config
+        check_made_for(batches.config, config, batches.tasks)
         if accelerator is None:
             accelerator = accelerator_of(precision, find_unused_parameters=False)
             # One process alone exchanges no gradients; by a launcher (torchrun's and MPI's say so
@@ -132,6 +138,7 @@ class TrainingRun:
         self.learning_rate, self.clip_grad_norm = learning_rate, clip_grad_norm
         self.accumulate, self.mean_of_ranks, self.workers = accumulate, mean_of_ranks, workers
         check_trainable(self.model, optimizer)
+        self._hyperparameters = hyperparameters_of(optimizer)
         self.is_sharded = parallel == "fsdp" and self.ranks > 1
         if self.is_sharded:
             shard(with_objectives, optimizer, ranks=self.ranks, device=self.accelerator.device)
@@ -142,6 +149,8 @@ class TrainingRun:
         # Where parameters are sharded, others stand in their place now.
         self._names = {p: name for name, p in self.model.named_parameters()}
         self.update = self.tokens = self.updates_before = 0
+        # Whether an update has begun to change weights, and has not ended.
+        self._is_changing = False
         # Updates that float16 left out: as in the original, the learning rate does not count them.
         self._skipped = 0
         self.notes: tuple[str, ...] = ()
@@ -169,12 +178,16 @@ class TrainingRun:
         gathered: list[float] = self.accelerator.gather(own).tolist()
         return gathered
 
+    def lost_process(self, error: BaseException) -> str | None:
+        """What an error says of another process that ended; None: it is about something else."""
+        return lost_process(error, processes=self.ranks)
+
     def updates(self, until: int | None = None) -> Iterator[Update]:
         """Make one update for each item taken, until there are `until` in all.
 
         Raises:
             TrainingError: If a loss or a gradient is NaN or infinite; the weights are those of
-                before.
+                before. After an update that was interrupted (Ctrl-C) while it changed weights.
         """
         while until is None or self.update < until:
             yield self._next()
@@ -184,6 +197,7 @@ class TrainingRun:
         self.update, self._reader = update, None
 
     def _next(self) -> Update:
+        self._check_whole()
         # Kept once the update is made: after an error it would be ahead of the updates.
         reader, self._reader = self._batches(), None
         local = [batch for _ in range(self.accumulate) for batch in next(reader)]
@@ -212,20 +226,28 @@ class TrainingRun:
         means = self._means(local, sums, counts[:, 0])
         self._check_finite(means, rate)
         norm = self._clip(means, rate)
+        self._is_changing = True
         self.optimizer.step()
+        number, tokens = self.update, int(counts[:, 2].sum())
+        self.update, self.tokens, self._is_changing = number + 1, self.tokens + tokens, False
         self._skipped += int(self.optimizer.step_was_skipped)
         done = Update(
-            number=self.update,
+            number=number,
             losses=means,
             predicted=int(counts[:, 0].sum()),
-            tokens=int(counts[:, 2].sum()),
+            tokens=tokens,
             learning_rate=rate,
             gradient_norm=norm if self.clip_grad_norm else None,
         )
-        self.update += 1
-        self.tokens += done.tokens
         self._reader = reader
         return done
+
+    def _check_whole(self) -> None:
+        if self._is_changing:
+            raise TrainingError(
+                f"update {self.update + 1} was interrupted while it changed the weights, of which "
+                "some may be changed and others not: resume() from the last checkpoint."
+            )
 
     def _shares(self, own: Tensor, counts: Tensor) -> Tensor:
         """How much the mean loss of each forward pass of this rank counts, shape (passes,)."""
@@ -371,7 +393,9 @@ class TrainingRun:
 
         Raises:
             CheckpointError: On every rank, if it cannot be written.
+            TrainingError: As `updates`, after an update that was interrupted.
         """
+        self._check_whole()
         weights = self._weights()
         # Every rank takes part, and the one that writes holds the whole.
         tensors, optimizer = optimizer_state(
@@ -413,12 +437,13 @@ class TrainingRun:
             CheckpointError: If it is damaged, or of another run; the run is as it was.
         """
         saved = read_run(folder)
-        saved.check_same(self._state())
+        names, inner = self._names, self._inner_optimizer()
         described = saved.state.get("optimizer")
         if not isinstance(described, dict):
             raise CheckpointError(f"{saved.folder} is damaged: it has no state of an optimizer.")
+        check_optimizer_class(inner, described, saved.folder)
+        saved.check_same(self._state())
         optimizer = {n: x for n, x in saved.tensors.items() if not n.startswith(RANDOM)}
-        names, inner = self._names, self._inner_optimizer()
         check_optimizer_state(inner, names, optimizer, described, saved.folder)
         opened = type(self.model).from_pretrained(saved.folder / "model", dtype="auto")
         weights = dict(opened.named_parameters())
@@ -439,7 +464,7 @@ class TrainingRun:
         self.update, self.tokens = saved.state["update"], saved.state["tokens"]
         self.updates_before = saved.state["updates_before"]
         self._skipped = int(saved.state.get("skipped") or 0)
-        self._reader = None
+        self._reader, self._is_changing = None, False
         if self.accelerator.scaler is not None and saved.state.get("loss_scale"):
             self.accelerator.scaler.load_state_dict(saved.state["loss_scale"])
         self._resume_random(saved.state.get("ranks"), saved.tensors)
@@ -484,7 +509,14 @@ class TrainingRun:
         return text_of_taken(path, taken, len(trained), updates_before=behind)
 
     def _state(self) -> dict[str, Any]:
-        return state_of(self.batches, accumulate=self.accumulate, mean_of_ranks=self.mean_of_ranks)
+        return state_of(
+            self.batches,
+            accumulate=self.accumulate,
+            mean_of_ranks=self.mean_of_ranks,
+            clip_grad_norm=self.clip_grad_norm,
+            hyperparameters=self._hyperparameters,
+            learning_rate=self.learning_rate,
+        )
 
     def _weights(self) -> dict[str, Tensor]:
         reshard = getattr(self.wrapped, "reshard", None)

@@ -88,6 +88,30 @@ def optimizer_state(
     return tensors, {"class": type(optimizer).__name__, "groups": groups, "numbers": numbers}
 
 
+# Of its groups, what changes no number, or belongs to a scheduler.
+_HOW = ("params", "foreach", "fused", "capturable", "differentiable", "initial_lr")
+
+
+def hyperparameters_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """What an optimizer computes with, by name: a value, or of groups that differ one each."""
+    groups = optimizer.param_groups
+    names = {name for group in groups for name in group if name not in _HOW}
+    found = {name: [_plain(group.get(name)) for group in groups] for name in sorted(names)}
+    return {
+        name: values[0] if all(value == values[0] for value in values) else values
+        for name, values in found.items()
+    }
+
+
+def check_optimizer_class(
+    optimizer: torch.optim.Optimizer, described: Mapping[str, Any], source: object
+) -> None:
+    """Raise `CheckpointError` unless what `optimizer_state` described is of the same class."""
+    found, expected = described.get("class"), type(optimizer).__name__
+    if found != expected:
+        raise CheckpointError(f"{source} has the state of {found}, and this run {expected}.")
+
+
 def check_optimizer_state(
     optimizer: torch.optim.Optimizer,
     names: Names,
@@ -96,9 +120,6 @@ def check_optimizer_state(
     source: object,
 ) -> None:
     """Raise `CheckpointError` unless `fill_optimizer` can take these."""
-    found, expected = described.get("class"), type(optimizer).__name__
-    if found != expected:
-        raise CheckpointError(f"{source} has the state of {found}, and this run {expected}.")
     groups, numbers = described.get("groups"), described.get("numbers")
     own = [[names[parameter] for parameter in group["params"]] for group in optimizer.param_groups]
     if (

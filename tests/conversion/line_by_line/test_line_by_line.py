@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
 import lzma
@@ -85,9 +86,9 @@ def test_order_batches_and_counts(source: str, tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["out", "text"]
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz", ".xz"])
+@pytest.mark.parametrize("suffix", ["", ".gz", ".xz", ".bz2"])
 def test_killed_and_resumed(source: str, tmp_path: Path, suffix: str) -> None:
-    opened = {"": open, ".gz": gzip.open, ".xz": lzma.open}[suffix]
+    opened = {"": open, ".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}[suffix]
     whole = tmp_path / f"whole{suffix}"
     run(Reversing(), source, whole)
     out = tmp_path / f"out{suffix}"
@@ -174,6 +175,28 @@ class TestRefused:
         assert run(Reversing(), source, tmp_path / "out", overwrite=True).resumed == 20
         assert (tmp_path / "out").read_bytes() == EXPECTED
 
+    @pytest.mark.parametrize("link", [None, os.link, os.symlink])
+    def test_an_output_that_is_read(self, source: str, tmp_path: Path, link: Any) -> None:
+        """It would be replaced by the results."""
+        out = tmp_path / "text" if link is None else tmp_path / "out"
+        if link is not None:
+            link(source, out)
+        for overwrite in (False, True):
+            with pytest.raises(InputError, match=f"{out} is read too: give the output another"):
+                run(Reversing(), source, out, overwrite=overwrite)
+        assert Path(source).read_text() == TEXT
+        with pytest.raises(InputError, match="There is no file"):
+            run(Reversing(), f"{source}s", out, overwrite=True)
+
+    def test_an_output_that_is_the_standard_input(
+        self, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with open(source, encoding="utf-8") as stdin:
+            monkeypatch.setattr("sys.stdin", stdin)
+            with pytest.raises(InputError, match="is read too"):
+                run_line_by_line(Reversing(), [], source, options={}, overwrite=True)
+        run_line_by_line(Reversing(), [os.devnull], os.devnull, options={})
+
     @pytest.mark.parametrize("name", ["batch_size", "batch_tokens", "window_lines"])
     def test_limits(self, source: str, tmp_path: Path, name: str) -> None:
         with pytest.raises(InputError, match=f"{name} is 0; expected a whole number from 1 on"):
@@ -193,11 +216,11 @@ def test_a_header_that_is_filled_in(source: str, tmp_path: Path, killed: bool) -
     assert (tmp_path / "out").read_bytes() == b"  53" + EXPECTED
 
 
-@pytest.mark.parametrize("name", ["out", "out.gz", "out.xz"])
+@pytest.mark.parametrize("name", ["out", "out.gz", "out.xz", "out.bz2"])
 def test_no_lines(tmp_path: Path, name: str) -> None:
     (tmp_path / "text").write_bytes(b"")
     assert run(Reversing(), str(tmp_path / "text"), tmp_path / name).lines == 0
-    opened = {"": open, ".gz": gzip.open, ".xz": lzma.open}[Path(name).suffix]
+    opened = {"": open, ".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}[Path(name).suffix]
     with opened(tmp_path / name, "rb") as stream:
         assert stream.read() == b""
     assert (tmp_path / name).stat().st_size == 0 or name != "out"

@@ -140,17 +140,20 @@ class TestRefused:
             (["{text}", "--to", "words", "--add-special-tokens"], "words have none"),
             (["{text}", "--to", "corpus"], "A corpus is a folder"),
             (["{text}", "--to", "corpus", "-o", "-"], "A corpus is a folder"),
-            (["{text}", "-o", "{text}"], "exists: give another name, or --overwrite"),
+            (["{text}", "-o", "{other}"], "exists: give another name, or --overwrite"),
+            (["{text}", "-o", "{text}", "--overwrite"], "text is read too: give the output"),
             (["{text}", "-o", "{tmp}"], "is a folder: give the name of a file"),
-            (["{text}", "--to", "corpus", "-o", "{text}"], "exists"),
-            (["{text}", "--to", "corpus", "-o", "{text}", "--overwrite"], "is not a corpus"),
+            (["{text}", "--to", "corpus", "-o", "{other}"], "exists"),
+            (["{text}", "--to", "corpus", "-o", "{other}", "--overwrite"], "is not a corpus"),
             (["{text}", "--max-vocab", "20"], "max_vocab is for the original's"),
         ],
     )
     def test_arguments(
         self, folder: Path, source: Path, capsys: Any, arguments: list[str], message: str
     ) -> None:
-        filled = [each.format(tmp=source.parent, text=source) for each in arguments]
+        other = source.with_name("other")
+        other.write_text("another text")
+        filled = [each.format(tmp=source.parent, text=source, other=other) for each in arguments]
         assert run(folder, *filled) == 2
         assert message in error_of(capsys)
         assert source.read_bytes() == TEXT.encode()

@@ -24,9 +24,11 @@ ROOT = Path(__file__).resolve().parents[3]
 
 class TestOutput:
     def test_overwrite(self, folder: Path, source: Path, tokenizer: Any) -> None:
-        assert run(folder, source, "-o", source, "--overwrite", "--quiet") == 0
-        assert source.read_text().split("\n")[:-1] == ids(tokenizer)
-        assert sorted(os.listdir(source.parent)) == ["text", "tokenizer"]
+        out = source.with_name("out")
+        out.write_text("before")
+        assert run(folder, source, "-o", out, "--overwrite", "--quiet") == 0
+        assert out.read_text().split("\n")[:-1] == ids(tokenizer)
+        assert sorted(os.listdir(source.parent)) == ["out", "text", "tokenizer"]
 
     def test_a_link_stays(self, folder: Path, source: Path, tmp_path: Path) -> None:
         (tmp_path / "real").write_text("before")

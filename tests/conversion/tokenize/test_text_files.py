@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import lzma
 import os
 import sys
+import warnings
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +22,17 @@ from tests.conversion.tokenize.tokenize_command import TEXT, error_of, ids, line
 from tests.support.conversion_tools import end_batches_at
 
 
+def zipped(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("text", content)
+    return file.getvalue()
+
+
 class TestRead:
     @pytest.mark.parametrize(
-        ("suffix", "open_file"), [(".gz", gzip.open), (".xz", lzma.open), (".txt", open)]
+        ("suffix", "open_file"),
+        [(".gz", gzip.open), (".xz", lzma.open), (".bz2", bz2.open), (".txt", open)],
     )
     def test_compressed(
         self, folder: Path, tmp_path: Path, tokenizer: Any, capsys: Any, suffix: str, open_file: Any
@@ -107,13 +119,73 @@ class TestRead:
         assert message.startswith(f"{tmp_path / 'bad'} is not UTF-8: {where}")
         assert sorted(os.listdir(tmp_path)) == ["bad", "tokenizer"]
 
-    @pytest.mark.parametrize("suffix", [".gz", ".xz"])
+    @pytest.mark.parametrize("workers", [1, 2])
+    @pytest.mark.parametrize(
+        ("kind", "pack", "what_to_do"),
+        [
+            ("gzip", gzip.compress, "give it a name that ends in .gz, or unpack it"),
+            ("bzip2", bz2.compress, "give it a name that ends in .bz2, or unpack it"),
+            ("xz", lzma.compress, "give it a name that ends in .xz, or unpack it"),
+            ("zip", zipped, "unpack it"),
+        ],
+    )
+    def test_other_names_of_compressed_files(
+        self,
+        folder: Path,
+        tmp_path: Path,
+        capsys: Any,
+        workers: int,
+        kind: str,
+        pack: Callable[[bytes], bytes],
+        what_to_do: str,
+    ) -> None:
+        (tmp_path / "text").write_bytes(pack(b"a text\n" * 100))
+        assert run(folder, tmp_path / "text", "--workers", workers) == 2
+        assert error_of(capsys) == f"{tmp_path / 'text'} is compressed by {kind}: {what_to_do}."
+
+    def test_a_compressed_standard_input(self, folder: Path, monkeypatch: Any, capsys: Any) -> None:
+        packed = io.BytesIO(gzip.compress(TEXT.encode()))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(packed))
+        assert run(folder) == 2
+        assert error_of(capsys) == "the standard input is compressed by gzip: unpack it."
+
+    def test_texts_that_begin_like_compressed_ones(
+        self, folder: Path, tmp_path: Path, capsys: Any
+    ) -> None:
+        (tmp_path / "text").write_text("BZh9 PK\nBZh1A")
+        assert run(folder, tmp_path / "text", "--to", "words", "--quiet") == 0
+        assert capsys.readouterr().out == "bzh9 pk\nbzh1a\n"
+
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [
+            ("a b\rc\rd\r", 1),
+            ("a b\r\nc\rd", 2),
+            ("a\r\nb\r\n", None),
+            ("a\nb\r", None),
+            ("a\rb\nc\n", None),
+        ],
+    )
+    def test_carriage_returns_that_end_lines(
+        self, tmp_path: Path, text: str, line: int | None
+    ) -> None:
+        """Of a file of them alone, all is one line; one within a line of a text is its own."""
+        (tmp_path / "text").write_bytes(text.encode())
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            (batch,) = Reader([str(tmp_path / "text")], 100).batches()
+        assert "\n".join(batch.lines()) == text.removesuffix("\n")
+        found = [str(each.message) for each in caught]
+        said = f"{tmp_path / 'text'}: line {line} has carriage returns and no line feed, and"
+        assert [each[: len(said)] for each in found] == ([said] if line else [])
+
+    @pytest.mark.parametrize("suffix", [".gz", ".xz", ".bz2"])
     @pytest.mark.parametrize("kept", [0.6, 0])
     def test_damaged_compression(
         self, folder: Path, tmp_path: Path, capsys: Any, suffix: str, kept: float
     ) -> None:
         content = np.random.default_rng(3).integers(97, 105, 4000, dtype=np.uint8).tobytes()
-        packed = (gzip if suffix == ".gz" else lzma).compress(content)
+        packed = {".gz": gzip, ".xz": lzma, ".bz2": bz2}[suffix].compress(content)
         whole = packed[: int(len(packed) * kept)] if kept else b"no compressed file"
         (tmp_path / f"text{suffix}").write_bytes(whole)
         assert run(folder, tmp_path / f"text{suffix}") == 2

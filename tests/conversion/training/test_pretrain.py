@@ -8,6 +8,8 @@ import itertools
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 import warnings
 import xml.etree.ElementTree as ElementTree
@@ -170,6 +172,21 @@ def test_a_run_that_is_stopped_goes_on(folder: Path, monkeypatch: pytest.MonkeyP
     assert (folder / "run" / "model" / "model.safetensors").read_bytes() == expected
     timed = {"seconds": "", "tokens_per_second": ""}
     assert [row | timed for row in rows_of(folder / "run")] == [row | timed for row in rows]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without /dev/full")
+def test_a_standard_error_on_a_full_disk_ends_no_run(folder: Path) -> None:
+    """Lines, warnings and errors are for nobody then; the exit code still says how it went."""
+    file = change(write_config(folder), "warmup_updates = 4", "warmup_updates = 9")  # a warning
+    command = [sys.executable, "-m", "conversion", "pretrain", str(file)]
+    root = Path(__file__).resolve().parents[3]
+    for expected in (0, 2):  # the second one finds the run of the first
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                command, stderr=full, env={**os.environ, "PYTHONPATH": str(root)}, timeout=300
+            )
+        assert done.returncode == expected
+    assert "update 8: done" in (folder / "run" / "log.txt").read_text()
 
 
 def test_a_dry_run_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -396,11 +413,43 @@ def test_a_text_in_another_order_is_another_text(folder: Path) -> None:
     run = folder / "run"
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     change(file, "updates = 3", "updates = 4")
-    with pytest.raises(XLMError, match=r"of another run: data.train.en was .*; data.train.en-fr"):
+    with pytest.raises(
+        XLMError, match=r"data.train.en was '.*; data.train.en-fr \(en\) was '[^;]*$"
+    ):
         pretrain(file, resume=True)
     with pytest.raises(XLMError, match=r"of another run: data.train.en was"):
         dry_run(file, resume=True)
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_a_damaged_model_of_a_checkpoint_names_older_ones(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = change(write_config(folder), "save_every = 3", "save_every = 3\nkeep = 3")
+    pretrain(file)
+    saved = folder / "run" / "checkpoints"
+    weights = saved / "update-000008" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    words = (
+        "There are older ones, update-000003, update-000006: move update-000008 away, and --resume "
+        "goes on from the last of them."
+    )
+    for more in ([], ["--dry-run"]):
+        assert main(["pretrain", str(file), "--resume", *more]) == 2
+        assert words in capsys.readouterr().err
+    (saved / "update-000008").rename(folder / "moved")
+    assert pretrain(file, resume=True).update == 8
+
+
+def test_a_run_and_a_dry_run_say_where_they_may_not_write(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_config(folder)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder)  # root may anywhere
+    for command in (dry_run, pretrain):
+        with pytest.raises(CheckpointError, match=f"{folder} may not be written to: "):
+            command(file)
+    assert not (folder / "run").exists()
 
 
 def test_nan_ends_a_run_and_keeps_its_checkpoint(

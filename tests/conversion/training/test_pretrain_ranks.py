@@ -51,6 +51,37 @@ def test_processes_that_would_train_on_other_things_do_not(tmp_path: Path) -> No
     assert not [*(tmp_path / "run").glob("*.csv")]
 
 
+ENDS = """
+import os, sys
+from conversion.cli import main
+from xlm_torch.training import TrainingRun
+if os.environ["RANK"] == "1":
+    of_all_ranks = TrainingRun.of_all_ranks
+    def end(self, value):
+        if self.update == int(sys.argv[2]):
+            os._exit(9)
+        return of_all_ranks(self, value)
+    TrainingRun.of_all_ranks = end
+sys.exit(main(["pretrain", sys.argv[1], "--quiet"]))
+"""
+
+
+def test_a_process_that_ends_is_told_in_words(tmp_path: Path) -> None:
+    """By the main one, with the checkpoint to go on from, and before the run begins too."""
+    write_texts(tmp_path)
+    file = write_config(tmp_path, MASKED)
+    (tmp_path / "ends.py").write_text(ENDS)
+    said = "xlm pretrain: another process of this run ended, or answers no more ("
+    for update, last in (0, ""), (5, "The last good checkpoint is"):
+        done = torchrun(tmp_path, 2, str(tmp_path / "ends.py"), str(file), str(update))
+        assert done.returncode == 1
+        [line] = [line for line in done.stderr.splitlines() if said in line]
+        assert last in line
+        assert "[rank0]" not in done.stderr
+    assert f"error: {said[14:]}" in (tmp_path / "run" / "log.txt").read_text()
+    assert "<b>FAILED</b>" in (tmp_path / "run" / "curves.html").read_text()
+
+
 def test_two_processes_make_the_run_of_one(tmp_path: Path) -> None:
     write_texts(tmp_path)
     file = write_config(tmp_path, MASKED, 'criterion = "valid_mlm_ppl"')

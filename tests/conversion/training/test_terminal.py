@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -26,9 +27,16 @@ class Terminal(io.StringIO):
         return True
 
 
-class Closed(io.StringIO):
+class Closed(Terminal):
+    """A pipe without a reader, a terminal that went away, a file on a full disk."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number, self.asked = number, 0
+
     def write(self, text: str) -> int:
-        raise BrokenPipeError
+        self.asked += 1
+        raise OSError(self.number, os.strerror(self.number))
 
 
 def test_a_bar_says_how_far_and_how_fast(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,12 +62,27 @@ def test_without_a_terminal_there_are_lines_alone() -> None:
     assert stream.getvalue() == "begins\n"
 
 
-def test_training_goes_on_if_nobody_reads() -> None:
-    shown = Shown(Closed(), DurationSettings(updates=10), CONFIG)
-    shown(Begun(0, 0))
-    shown(Warned("odd"))
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.EIO, errno.ENOSPC])
+def test_training_goes_on_if_nobody_reads(number: int) -> None:
+    closed = Closed(number)
+    shown = Shown(closed, DurationSettings(updates=10), CONFIG)
+    for event in (Begun(0, 0), Warned("odd"), UPDATED):
+        shown(event)
     shown.close()
-    Shown(Closed(), DurationSettings(updates=10), CONFIG).write("begins")
+    assert closed.asked == 1
+    closed = Closed(number)
+    shown = Shown(closed, DurationSettings(updates=10), CONFIG)
+    for event in (UPDATED, UPDATED, Warned("odd")):
+        shown(event)
+    assert closed.asked == 2  # its bar, and a line
+
+
+def test_training_ends_if_the_bar_cannot_be_removed() -> None:
+    terminal = Terminal()
+    shown = Shown(terminal, DurationSettings(updates=10), CONFIG)
+    shown(UPDATED)
+    terminal.write = Closed(errno.EIO).write  # type: ignore[method-assign]
+    shown.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -72,6 +95,31 @@ def test_the_second_signal_ends_at_once(number: signal.Signals) -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a system without SIGHUP")
+def test_a_closed_terminal_is_no_second_signal() -> None:
+    """The shell sends SIGHUP, and so does the system once the shell is gone."""
+    before = signal.getsignal(signal.SIGHUP)
+    with StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGHUP) is before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a system without SIGHUP")
+def test_a_run_of_nohup_outlives_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_launcher_passes_on_what_came_already(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,16 @@ def test_another_kind_of_output_is_refused(
     assert codes.read_bytes() == before
 
 
+def test_merges_do_not_replace_a_text(
+    tmp_path: Path, texts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (tmp_path / "en.txt").read_bytes()
+    given = ["-o", str(tmp_path / "en.txt"), "--merges", "4", "--overwrite", *texts]
+    assert main(["learn-bpe", *given]) == 2
+    assert "en.txt is read too: give the output another name" in capsys.readouterr().err
+    assert (tmp_path / "en.txt").read_bytes() == before
+
+
 def test_words_with_blanks_are_not_counted(tmp_path: Path) -> None:
     """PyThaiNLP makes them of no-break spaces; no line of a vocabulary can hold one.
 

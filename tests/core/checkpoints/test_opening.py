@@ -51,6 +51,19 @@ def test_several_candidates_are_not_guessed(places: dict[str, Path], tmp_path: P
     assert open_checkpoint(tmp_path / "b.pth").layout == "facebook"
 
 
+def test_folders_of_runs_hold_their_models(places: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(places["safetensors"], tmp_path / "run" / "model")
+    with pytest.raises(
+        CheckpointError, match=r"run holds no weights: its model is in .*run/model\."
+    ):
+        open_checkpoint(tmp_path / "run")
+    (tmp_path / "run" / "model").rename(tmp_path / "run" / "best")
+    with pytest.raises(
+        CheckpointError, match=r"run holds no weights: its model is in .*run/best\."
+    ):
+        open_checkpoint(tmp_path / "run")
+
+
 @pytest.mark.parametrize("layout", ["torch", "tf", "keras", "facebook"])
 def test_names_do_not_matter_to_a_file_that_is_named(places: dict[str, Path], layout: str) -> None:
     file = next(file for file in places[layout].iterdir() if file.suffix in (".bin", ".h5", ".pth"))

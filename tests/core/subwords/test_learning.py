@@ -95,8 +95,12 @@ def test_a_vocabulary_holds_the_subwords_by_frequency() -> None:
     assert words[13] == "<special9>"
     assert vocabulary_text(words, subwords) == "ab@@ 4\nd 4\n"
     assert codes_text(merges) == "a b 3\nab c</w> 2\n"
-    with pytest.raises(TokenizerError, match="no subword of 5"):
+    with pytest.raises(TokenizerError, match=r"no subword of 5 .*least 100 times\): give more"):
         words_of_vocabulary(subwords, smallest=100)
+    with pytest.raises(
+        TokenizerError, match=r"seen at least 1 times, at most 14 ids\): expected more than 14"
+    ):
+        words_of_vocabulary(subwords, most=14)
     for wrong in ({"most": -1}, {"smallest": 0}):
         with pytest.raises(TokenizerError, match="expected positive numbers"):
             words_of_vocabulary(subwords, **wrong)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from tests.support.small_tokenizer import LETTERS, small_tokenizer, write_folder
 from xlm_core import XLMTokenizer
 from xlm_core.corpus import Corpus, CorpusWriter
 from xlm_core.errors import ConfigError, CorpusError, TokenizerError, XLMWarning
-from xlm_core.objectives import Task
+from xlm_core.objectives import Batch, Task
 from xlm_core.objectives.batch import IGNORED
 from xlm_core.objectives.schedule import Draw
 from xlm_core.training.config import TrainingConfig, _section
 from xlm_core.training.data import TrainingData
+from xlm_core.training.evaluating import tally_of_words
+from xlm_core.training.figures import Tally
 from xlm_core.training.word_counts import count_ids, entropy_of
 
 SENTENCES = {
@@ -337,10 +340,31 @@ def test_words_end_where_the_tokenizer_says(folder: Path) -> None:
     labels = np.array([[*tokens, -100]])
     read = np.array([[ids["</s>"], *tokens]])
     assert opened.words_in(replace(batch, task=task, input_ids=read, labels=labels)) == 4
-    # As the first batch of a text that is filled, in front: nothing that anybody wrote.
-    filled = np.array([[ids["</s>"]] * 3])
-    read, labels = np.hstack([filled, read]), np.hstack([filled, labels])
-    assert opened.words_in(replace(batch, task=task, input_ids=read, labels=labels)) == 4
+
+
+def test_what_fills_a_text_is_no_word_and_has_no_loss_a_word() -> None:
+    """In front of its first batch alone; a later one that begins alike has empty lines."""
+    eos, task = 1, Task("clm", ("en",))
+    read = np.array([[eos, eos, eos, 14, 15]])
+    labels = np.array([[eos, eos, 14, 15, eos]])
+    first = Batch(task, read, np.array([5]), labels)
+    asked: list[list[int]] = []
+
+    def evaluate(batches: Iterable[Batch]) -> Tally:
+        tally = Tally()
+        for batch in batches:
+            asked.append(batch.labels[0].tolist())
+            tally.add(2.0 * batch.predicted, batch.predicted, 0)
+        return tally
+
+    tally = tally_of_words(evaluate, [first, first], lambda x: x.predicted, eos)
+    assert (tally.loss, tally.predicted) == (20.0, 10)
+    assert (tally.words, tally.filling) == (8, 4.0)
+    assert tally.word_perplexity == pytest.approx(math.exp(16 / 8))
+    assert tally.perplexity == pytest.approx(math.exp(2))
+    assert asked == [[eos, eos, 14, 15, eos]] * 2 + [[eos, eos, -100, -100, -100]]
+    plain = replace(first, input_ids=read + (read == eos) * 13)
+    assert tally_of_words(evaluate, [plain], lambda x: x.predicted, eos).filling == 0
 
 
 def test_evaluations_read_what_fits_the_model(folder: Path) -> None:

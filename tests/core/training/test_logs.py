@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
 
+from xlm_core.containers import event_files
 from xlm_core.containers.event_files import _masked
 from xlm_core.training.engine import Update
 from xlm_core.training.events import Begun, Ended, Evaluated, Event, Logged, Saved, Updated, Warned
-from xlm_core.training.logs import LineLog, TableLog, line_of, numbers_of, read_table
+from xlm_core.training.logs import (
+    EVENTS,
+    LINES,
+    TABLE,
+    EventLog,
+    LineLog,
+    TableLog,
+    line_of,
+    numbers_of,
+    read_table,
+)
 
 LOGGED = Logged(50, 12_345, 8.5, {"MLM-en": 6.5}, 1e-4, 0.25, 3456.7, {"MLM-en": 1.5})
 EVALUATED = Evaluated(50, 12_345, 9.0, {"valid_en_mlm_ppl": 4.25}, True)
@@ -78,6 +90,48 @@ def test_a_full_disk_is_told_once(tmp_path: Path) -> None:
     log = LineLog(tmp_path / "log")
     with pytest.raises(OSError, match="No space left"):
         log(EVALUATED)
+    log.close()
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 0.0, 10.0])
+def test_files_of_events_are_in_the_order_in_which_they_were_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    """TensorBoard reads them by name, and what begins later voids what came before.
+
+    A clock may go back, two may begin in one second, and another machine has another name.
+    """
+    (tmp_path / "events.out.tfevents.x.profile").write_bytes(b"")
+    found: list[Path] = []
+    for host, now in (("b", 2e9), ("a", 2e9 + jump), ("a", 2e9 + jump)):
+        monkeypatch.setattr(event_files.time, "time", lambda now=now: now)
+        monkeypatch.setattr(event_files.socket, "gethostname", lambda host=host: host)
+        EventLog(tmp_path, update=100).close()
+        [new] = {*tmp_path.glob("events.out.tfevents.2*")} - {*found}
+        found.append(new)
+    assert found == sorted(found)
+    assert found[0].name.startswith("events.out.tfevents.2000000000.b.")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without /dev/full")
+@pytest.mark.parametrize("name", [LINES, TABLE, EVENTS])
+def test_the_log_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    log: LineLog | TableLog | EventLog
+    if name == LINES:
+        log = LineLog(tmp_path / name)
+    elif name == TABLE:
+        log = TableLog(tmp_path / name, COLUMNS)
+    else:
+        log = EventLog(tmp_path / name)
+    file = log._events._file if isinstance(log, EventLog) else log._file
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, file.fileno())  # the disk fills
+    os.close(full)
+    with pytest.raises(OSError, match="No space left") as raised:
+        log(LOGGED)
+    assert raised.value.filename == str(tmp_path / name)
     log.close()
 
 

@@ -7,6 +7,8 @@ import functools
 import json
 import math
 import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from xlm_core.errors import (
 )
 from xlm_core.objectives import Task
 from xlm_core.training import checkpoints
-from xlm_core.training.checkpoints import RunFolder
+from xlm_core.training.checkpoints import LOCK, RunFolder
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.evaluating import evaluate
 from xlm_core.training.events import (
@@ -142,6 +144,18 @@ def test_a_run_within_its_warmup_is_told(run: Run) -> None:
     assert behind.of(Warned) == []
 
 
+def test_a_run_behind_its_end_is_told(run: Run) -> None:
+    run.go(FakeEngine(), optimizer="warmup_updates = 9")
+    said = "8 updates were made, and duration.updates is 5: no more are made."
+    for updates, told in ((8, []), (5, [said])):
+        run.events.clear()
+        duration = f"updates = {updates}, evaluate_every = 2, save_every = 3"
+        warmup = "warmup_updates = 9"
+        ended = run.go(FakeEngine(), duration=duration, optimizer=warmup, resume=True)
+        assert (ended.reason, ended.update) == ("done", 8)
+        assert [event.text for event in run.of(Warned)] == told
+
+
 def test_duration_and_intervals_count_tokens(run: Run) -> None:
     engine = FakeEngine(tokens=7)
     run.go(
@@ -237,6 +251,35 @@ def test_an_evaluation_that_fails_keeps_the_last_good_checkpoint(run: Run) -> No
     assert isinstance(run.events[-1], Failed)
 
 
+def test_a_process_that_ends_is_told_in_words(run: Run) -> None:
+    """Wherever: a reader's end interrupts whatever the run does, and is no full disk."""
+    engine = FakeEngine()
+
+    class Lost(FakeEngine):
+        def save_model(self, folder: Any) -> None:
+            if self.update == 6:
+                raise RuntimeError("peer 1")
+            super().save_model(folder)
+
+    def passes(update: int) -> dict[str, float]:
+        if engine.update == 4:
+            raise RuntimeError("peer 1")
+        return {}
+
+    words = r"^another process ended \(peer 1\). The last good .*update-000003: .*\(--resume\).$"
+    with pytest.raises(TrainingError, match=words):
+        run.go(engine, passes=passes, evaluations=False)
+    assert isinstance(run.events[-1], Failed)
+    run.folder = run.folder / "again"
+    with pytest.raises(TrainingError, match=words):
+        run.go(Lost(), evaluations=False)
+    run.folder = run.folder / "again"
+    engine.update, error = 0, RuntimeError("a mistake of ours")
+    with pytest.raises(RuntimeError, match="a mistake of ours") as raised:
+        run.go(FakeEngine(), evaluate=lambda: (_ for _ in ()).throw(error))
+    assert raised.value is error
+
+
 def test_an_evaluation_that_is_nan_keeps_the_last_good_checkpoint(run: Run) -> None:
     """Of weights that are bad, which a checkpoint would hold in place of the last good ones."""
     options: dict[str, Any] = {"duration": "updates = 4, evaluate_every = 2, save_every = 2"}
@@ -247,7 +290,7 @@ def test_an_evaluation_that_is_nan_keeps_the_last_good_checkpoint(run: Run) -> N
 
     for bad_after in (2, 3):
         engine = Bad()
-        figures = functools.partial(evaluate, engine, {"valid": [(TASK, [])]}, lambda _: 0)
+        figures = functools.partial(evaluate, engine, {"valid": [(TASK, [])]}, lambda _: 0, 1)
         run.folder = run.folder / f"{bad_after}"
         if bad_after == 3:  # the last evaluation, between intervals
             options["duration"] = "updates = 4, evaluate_every = 3, save_every = 2"
@@ -278,6 +321,15 @@ def test_a_run_that_was_interrupted_once_is_over_at_its_end(run: Run) -> None:
     for begins in (4, 8, 8):
         assert run.go(FakeEngine(), resume=True, **options).reason == "done"
         assert run.of(Begun)[-1].update == begins
+
+
+def test_a_checkpoint_is_not_written_twice(run: Run) -> None:
+    """A signal that arrives just behind it, or at once in a run that goes on, needs no other."""
+    engine = FakeEngine()
+    ended = run.go(engine, stop=lambda: engine.update == 3, evaluations=False)
+    assert (ended.reason, run.updates(Saved)) == ("interrupted", [3])
+    ended = run.go(FakeEngine(), stop=lambda: True, resume=True, evaluations=False)
+    assert (ended.reason, ended.update, run.updates(Saved)) == ("interrupted", 3, [3])
 
 
 def test_a_criterion_that_nothing_computes_is_refused(run: Run) -> None:
@@ -336,6 +388,46 @@ def test_a_full_disk_at_the_start_is_no_hindrance_later(
     with pytest.raises(OSError, match="No space left"):
         run.go(FakeEngine())
     monkeypatch.undo()
+    assert run.go(FakeEngine()).reason == "done"
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("saves", [3, 0])
+def test_a_folder_that_goes_away_while_its_run_goes_on(
+    run: Run, saves: int, replaced: bool
+) -> None:
+    """Nothing of a run grows in its old place, nor among the files of a run that began there."""
+    folder, file = run.folder / "run", run.folder / "config.toml"
+    names = {"config.toml", "checkpoints"}
+
+    def move(update: int) -> dict[str, float]:
+        if update == 4:
+            folder.rename(run.folder / "moved")
+            if replaced:
+                RunFolder(folder).begin(file, TrainingConfig.from_toml(file), resume=False)
+                (folder / LOCK).touch()
+        return {}
+
+    with (
+        RunFolder(folder).held(),
+        pytest.raises(TrainingError, match="run was moved or removed while the run went on"),
+    ):
+        run.go(
+            FakeEngine(),
+            duration=f"updates = 8, save_every = {saves}, log_every = 1",
+            evaluations=False,
+            passes=move,
+        )
+    assert isinstance(run.events[-1], Failed)
+    left = {path.name for path in folder.rglob("*")} if folder.exists() else set()
+    assert left == ({*names, LOCK} if replaced else set())
+    kept = {path.name for path in (run.folder / "moved" / "checkpoints").iterdir()}
+    assert kept == ({"update-000003"} if saves else set())
+
+
+def test_a_lock_that_another_process_left_is_none_of_another_run(run: Run) -> None:
+    (run.folder / "run").mkdir()
+    (run.folder / "run" / LOCK).touch()
     assert run.go(FakeEngine()).reason == "done"
 
 
@@ -456,6 +548,22 @@ def test_a_checkpoint_of_other_corpora_is_refused(run: Run) -> None:
         run.go(FakeEngine(), identity={"train en": 6}, resume=True)
 
 
+def test_the_text_of_a_pair_that_differs_is_named(run: Run) -> None:
+    """Alone, and whole, however long; checkpoints of earlier versions have texts without names."""
+    own, other = f"{'5 sentences' + ' ' * 90}, vocabulary 1", "6 sentences"
+    for before in ({"en": own, "fr": own}, [own, own]):
+        run.go(FakeEngine(), identity={"train": [own], "train en-fr": before})
+        now = {"train": [own], "train en-fr": {"en": own, "fr": other}}
+        message = re.escape(f"of another run: train en-fr (fr) was {own!r} and is {other!r}.")
+        with pytest.raises(CheckpointError, match=f"{message}$"):
+            run.go(FakeEngine(), identity=now, resume=True)
+        now["train en-fr"] = {"en": own, "fr": own}
+        assert run.go(FakeEngine(), identity=now, resume=True).reason == "done"
+        with pytest.raises(CheckpointError, match=r"train was '5 sent.* and is '6 sent.*'\.$"):
+            run.go(FakeEngine(), identity={**now, "train": [other]}, resume=True)
+        run.folder = run.folder / "again"
+
+
 def test_places_that_no_folder_can_have_are_named(run: Run) -> None:
     (run.folder / "file").write_text("")
     (run.folder / "link").symlink_to(run.folder / "nothing")
@@ -463,6 +571,53 @@ def test_places_that_no_folder_can_have_are_named(run: Run) -> None:
     for name, words in (("file/run", "file is a file: .*run cannot be in it"), ("link", "nothing")):
         with pytest.raises(CheckpointError, match=words):
             RunFolder(run.folder / name).check(config, resume=False)
+
+
+def test_places_that_no_checkpoints_can_have_are_named(run: Run) -> None:
+    run.go(FakeEngine(), duration="updates = 2, save_every = 0, evaluate_every = 0")
+    folder = run.folder / "run"
+    shutil.rmtree(folder / "model")
+    (folder / "checkpoints").rmdir()
+    (folder / "checkpoints").symlink_to(run.folder / "nothing")
+    for words in ("checkpoints is a link to nothing: remove it", "checkpoints is a file: move it"):
+        with pytest.raises(CheckpointError, match=words):
+            run.go(FakeEngine(), resume=True)
+        (folder / "checkpoints").unlink()
+        (folder / "checkpoints").touch()
+
+
+@pytest.mark.parametrize("place", ["", "run", "run/checkpoints"])
+def test_folders_that_may_not_be_written_to_are_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """At once, and not at the first checkpoint."""
+    closed = run.folder / place
+    if place:
+        run.go(FakeEngine(), duration="updates = 2, save_every = 2, evaluate_every = 0")
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
+    with monkeypatch.context() as patch:  # root may write everywhere
+        patch.setattr(os, "access", lambda path, mode: Path(path) != closed)
+        with pytest.raises(CheckpointError, match=f"{closed} may not be written to: .*output"):
+            run.go(FakeEngine(), resume=True)
+    (run.folder / "config.toml").unlink()
+    before.pop(run.folder / "config.toml", None)
+    assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
+
+
+def test_a_damaged_checkpoint_names_older_ones(run: Run) -> None:
+    """Of a run that keeps several; one of another run is not told so."""
+    run.go(FakeEngine(), keep=2, identity={"text": 1})
+    folder = RunFolder(run.folder / "run")
+    older, newest = folder.all()
+    with pytest.raises(CheckpointError, match=r"text was 1 and is 2\.$"):
+        run.go(FakeEngine(), identity={"text": 2}, resume=True)
+    (newest / STATE).write_text("{}")
+    words = r"There are older ones, update-000006: move update-000008 away, and resume=True \(--res"
+    with pytest.raises(CheckpointError, match=words):
+        run.go(FakeEngine(), identity={"text": 1}, resume=True)
+    newest.rename(run.folder / "moved")
+    run.go(FakeEngine(), identity={"text": 1}, resume=True)
+    assert run.of(Begun)[-1].resumed == older
 
 
 def test_another_s_configuration_is_left_alone(run: Run) -> None:

@@ -392,7 +392,31 @@ def test_a_run_of_one_language_keeps_those_that_were_learned(
     start = starting_point_from(other, model=folder / "one", match="words", lang2id={"en": 0})
     assert start.checkpoint.config.n_langs == 1
     start = starting_point_from(other, model=folder / "one", match="words", lang2id=NEW)
-    assert start.report.copied["model"].fresh_languages == ("de", "en", "fr")
+    copied = start.report.copied["model"]
+    assert (copied.fresh_languages, copied.zero_languages) == (("de", "fr"), ("en",))
+
+
+@pytest.mark.parametrize(
+    ("named", "zeros", "said"),
+    [
+        ({"en": 0}, ["en"], "languages copied: none; drawn: de, fr\nmodel: languages that start"),
+        (
+            None,
+            ["de", "en", "fr"],
+            "model: languages that start from zeros, which add nothing: de, en, fr",
+        ),
+        ({"xx": 0}, [], "languages copied: none; drawn: de, en, fr"),
+    ],
+)
+def test_a_model_of_one_language_for_several(
+    tmp_path: Path, other: XLMTokenizer, named: dict[str, int] | None, zeros: list[str], said: str
+) -> None:
+    """It adds no embedding for its language, which it may not name."""
+    write_model(tmp_path / "one", n_langs=1, lang2id=named)
+    start = starting_point_from(other, model=tmp_path / "one", match="words")
+    table = tensor(start, "lang_embeddings.weight")
+    assert [name for name, i in NEW.items() if not table[i].any()] == zeros
+    assert said in start.report.text()
 
 
 def test_positions_that_both_have(folder: Path, other: XLMTokenizer) -> None:

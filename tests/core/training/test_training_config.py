@@ -98,6 +98,7 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
         ('output = "run"', 'output = ""', "output is empty"),
         ('en = "train.en"', 'en = ""', "data.train.en is '': expected one corpus"),
         ("[data.valid]", 'fr-en = ["b", "a"]\n[data.valid]', "en-fr and fr-en: a pair serves both"),
+        ("learning_rate = 1", "learning_rate = 1e-9", "1e-09: expected .*warmup_init_lr, 1e-07"),
         ("learning_rate = 1", 'name = "adamw2"', "Did you mean 'adamw'"),
         ("[model]", '[start]\nmodel = "a"\nencoder = "b"\n[model]', "model and encoder"),
         ("learning_rate = 1", 'name = "adam_inverse_sqr"', "Did you mean 'adam_inverse_sqrt'"),
@@ -114,6 +115,11 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
         ("learning_rate = 1", "accumulate = 2147483648", "accumulate is 2147483648: .* at most"),
         ('output = "run"', 'output = "run\\u0000"', r"output is 'run\\x00': expected the path"),
         ('mt = ["fr-en"]', 'clm = ["en"]\nmt = ["fr-en"]', "clm and mt: an encoder-decoder"),
+        (
+            'mt = ["fr-en"]\n',
+            '[start]\nencoder = "a"\ndecoder = "b"\n',
+            "start.encoder and start.decoder make .* trained by mt alone: give start.model",
+        ),
         ("seed = 3", f"seed = {'9' * 5000}", "is no TOML"),
         ("seed = 3", "seed = ", "is no TOML"),
         ("seed = 3", f"seed = {'[' * 5000}", "is no TOML"),
@@ -130,6 +136,12 @@ def test_whole_numbers_are_numbers(tmp_path: Path) -> None:
     betas = read(tmp_path, FILE.replace("learning_rate = 1", "betas = [0, 0.98]")).optimizer.betas
     assert betas == [0.0, 0.98]
     assert [type(beta) for beta in betas] == [float, float]
+
+
+def test_rates_that_do_not_rise(tmp_path: Path) -> None:
+    """A warm-up may stay where it begins; what has none begins at its rate."""
+    for rates in ("learning_rate = 1e-7", 'learning_rate = 1e-9\nname = "adam"'):
+        assert read(tmp_path, FILE.replace("learning_rate = 1", rates)).optimizer
 
 
 def test_a_mark_of_byte_order_is_no_text(tmp_path: Path) -> None:

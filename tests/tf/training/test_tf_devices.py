@@ -79,6 +79,11 @@ def test_two_devices(folder: Path, alone: Any) -> None:
     assert np.isfinite([*heads.values()]).all()
 
 
+def test_a_worker_that_ended_is_told_in_words(folder: Path) -> None:
+    [found, _] = run_processes("lost", folder, number=2)
+    assert found["lost"].startswith("another process of this run ended, or answers no more (")
+
+
 def test_two_workers(folder: Path, alone: Any) -> None:
     """Each a process: only the first writes."""
     of_ranks = run_processes("workers", folder, number=2)

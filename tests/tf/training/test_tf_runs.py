@@ -36,6 +36,7 @@ from xlm_tf.training import (
     EvaluationCallback,
     Schedule,
     TFWithObjectives,
+    TrainingRun,
     configured,
     configured_run,
     dataset_of,
@@ -324,6 +325,108 @@ def test_a_run_goes_to_another_update(folder: Path) -> None:
     assert made.predicted == sum(batch.predicted for batch in batches)
 
 
+def test_batches_for_another_model_are_refused(folder: Path) -> None:
+    """By `fit` before weights change, and by a run at once."""
+    run = small_run(folder, tasks=MLM, config=ONE_LAYER)
+    before = weights(run)
+    for changes, words in (
+        ({"lang2id": {"en": 1, "fr": 0}}, r"lang2id \{'en': 1\} \(the model's: \{'en': 0\}\)"),
+        ({"n_langs": 1}, "several languages False"),
+        ({"pad_index": 3}, "pad_index 3"),
+        ({"vocab_size": 50}, r"vocab_size 50 \(the model's: 40\)"),
+        ({"max_position_embeddings": 128}, "max_position_embeddings 128"),
+    ):
+        other = small_batches(folder, small_config(**ONE_LAYER, **changes), MLM)
+        with pytest.raises(ConfigError, match="made for another config"):
+            run.whole.fit(dataset_of(other), steps_per_epoch=1, verbose=0)
+        with pytest.raises(ConfigError, match=words):
+            TrainingRun(run.model, other, OriginalAdam(1e-3))
+    for name, array in weights(run).items():
+        np.testing.assert_array_equal(array, before[name], name)
+    larger = small_config(**ONE_LAYER, vocab_size=50, max_position_embeddings=128)
+    TrainingRun(TFXLMWithLMHeadModel(larger), run.batches, OriginalAdam(1e-3))
+    for causal in (True, False):
+        model = TFXLMWithLMHeadModel(small_config(**ONE_LAYER, causal=causal))
+        with pytest.raises(ConfigError, match=f"and this one has causal={causal}"):
+            TFWithObjectives(model, MLM if causal else tasks_of("clm", ["en"]))
+
+
+def test_other_hyperparameters_are_refused(folder: Path, tmp_path: Path) -> None:
+    """Those in force are the checkpoint's: another number would be given in vain."""
+    run = small_run(folder, tasks=MLM, config=ONE_LAYER, learning_rate=None)
+    run.optimizer.learning_rate = 5e-4  # by a callback: what was given stands in the checkpoint
+    run.save(tmp_path / "saved")
+    made = functools.partial(small_run, folder, tasks=MLM, config=ONE_LAYER, learning_rate=None)
+    for options, words in (
+        ({"optimizer": lambda _: OriginalAdam(1e-2)}, r"hyperparameters\.learning_rate 0\.001"),
+        ({"optimizer": lambda x: OriginalAdam(x, beta_2=0.98)}, r"beta_2 0\.999 \(here 0\.98\)"),
+        ({"learning_rate": InverseSquareRoot(1e-2, 5)}, "learning_rate None"),
+        ({"clip_grad_norm": 0.5}, r"clip_grad_norm 1\.0 \(here 0\.5\)"),
+    ):
+        other = made(**options)
+        with pytest.raises(CheckpointError, match=words):
+            other.resume(tmp_path / "saved")
+        if "learning_rate" not in options:
+            with pytest.raises(CheckpointError, match=words):
+                CheckpointCallback(tmp_path / "saved", run.batches).resume(other.whole)
+    again = made()
+    again.resume(tmp_path / "saved")
+    assert float(again.optimizer.learning_rate) == pytest.approx(5e-4)
+
+
+def test_a_checkpoint_is_not_replaced_unasked(folder: Path, tmp_path: Path) -> None:
+    run = small_run(folder, tasks=MLM, config=ONE_LAYER)
+    options: dict[str, Any] = {"steps_per_epoch": 1, "verbose": 0}
+    checkpoint = CheckpointCallback(tmp_path / "run", run.batches)
+    run.whole.fit(dataset_of(run.batches), **options, callbacks=[checkpoint])
+    forgotten = CheckpointCallback(tmp_path / "run", run.batches)
+    with pytest.raises(ConfigError, match=r"holds a checkpoint.*checkpoint\.resume\(model\)"):
+        run.whole.fit(dataset_of(run.batches), **options, callbacks=[forgotten])
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(ConfigError, match="BackupAndRestore puts back weights of another update"):
+        run.whole.fit(dataset_of(run.batches, 1), **options, callbacks=[backup, checkpoint])
+
+
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_ctrl_c_around_an_update_counts_what_was_made(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Python raises it behind the graph that changes the weights, before anything counts."""
+    fitted = small_run(folder, tasks=MLM, config=ONE_LAYER)
+    made = small_run(folder, tasks=MLM, config=ONE_LAYER)
+    checkpoint = CheckpointCallback(tmp_path / "run", fitted.batches)
+    options: dict[str, Any] = {"verbose": 0, "callbacks": [checkpoint]}
+    fitted.whole.fit(dataset_of(fitted.batches), steps_per_epoch=1, **options)
+    list(made.updates(1))
+    for run in (fitted, made):
+        updates = run.whole.updates
+        apply = updates._apply
+
+        def interrupted(*arguments: Any, apply: Any = apply) -> None:
+            if when == "behind":
+                apply(*arguments)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(updates, "_apply", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.whole.fit(dataset_of(fitted.batches, 1), steps_per_epoch=3, **options)
+    with pytest.raises(KeyboardInterrupt):
+        list(made.updates(4))
+    monkeypatch.undo()
+    assert checkpoint.update == made.update == (2 if when == "behind" else 1)
+    rest = 4 - checkpoint.update
+    data = dataset_of(fitted.batches, checkpoint.update)
+    fitted.whole.fit(data, steps_per_epoch=rest, **options)
+    list(made.updates(4))
+    expected = small_run(folder, tasks=MLM, config=ONE_LAYER)
+    list(expected.updates(4))
+    assert checkpoint.update == 4
+    assert made.tokens == expected.tokens == fitted.whole.updates.tokens
+    for name, array in weights(expected).items():
+        np.testing.assert_array_equal(weights(fitted)[name], array, name)
+        np.testing.assert_array_equal(weights(made)[name], array, name)
+
+
 def test_an_update_that_was_interrupted_is_made_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -490,6 +593,8 @@ def test_what_cannot_be_is_refused(folder: Path) -> None:
         whole.fit(dataset_of(other), steps_per_epoch=1, verbose=0)
     with pytest.raises(ConfigError, match="accumulate is 0"):
         dataset_of(other, accumulate=0)
+    with pytest.raises(ConfigError, match=r"first is 2\.0: expected a whole number from 0"):
+        dataset_of(other, 2.0)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="call compile"):
         _ = TFWithObjectives(model, MASKED_TASKS).updates
 

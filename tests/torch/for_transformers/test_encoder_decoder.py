@@ -103,6 +103,36 @@ def test_seq2seq_trainer(kind: Any, folder: Path, tmp_path: Path) -> None:
     assert torch.equal(torch.from_numpy(predicted)[:, : expected.shape[1]], expected)
 
 
+def test_labels_that_seq2seq_trainer_smooths(kind: Any, folder: Path, tmp_path: Path) -> None:
+    """transformers' collator asks the model for what its decoder reads."""
+    tokenizer = kind.XLMTokenizer.from_pretrained(folder)
+    config = kind.XLMConfig.from_pretrained(
+        folder, n_layers=1, emb_dim=16, n_heads=2, n_langs=1, lang2id={"en": 0}, dropout=0.0
+    )
+    texts = ["The function returns a list.", "A value", "Each key"]
+    rows = [dict(tokenizer(t, framing="sentence", return_token_type_ids=False)) for t in texts]
+    rows = [{**row, "labels": row["input_ids"][1:]} for row in rows]
+    torch.manual_seed(0)
+    model = kind.XLMForConditionalGeneration(config).eval()
+    collator = DataCollatorForSeq2Seq(tokenizer, model=model)
+    trainer = Seq2SeqTrainer(
+        model=model,
+        args=Seq2SeqTrainingArguments(
+            output_dir=str(tmp_path), label_smoothing_factor=0.1, report_to=[], use_cpu=True
+        ),
+        train_dataset=rows,
+        data_collator=collator,
+    )
+    batch = collator(rows)
+    with torch.no_grad():
+        found = trainer.compute_loss(model, dict(batch))
+        del batch["decoder_input_ids"]
+        logits = model(**batch).logits
+    labels = batch["labels"].flatten()
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels, label_smoothing=0.1)
+    torch.testing.assert_close(found, expected)
+
+
 # Later PEFT compares the decoder's output matrix with the encoder's embeddings.
 @pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied:UserWarning")
 def test_lora(kind: Any, tmp_path: Path) -> None:

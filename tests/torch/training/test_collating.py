@@ -114,6 +114,45 @@ def test_labels_that_trainer_smooths_are_not_shifted(tmp_path: Path, module: str
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("module", ["xlm_torch", "xlm_torch.for_transformers"])
+def test_translations_that_trainer_smooths(tmp_path: Path, module: str) -> None:
+    """It takes the labels away from the model, whose decoder reads its inputs then."""
+    kind = importlib.import_module(module).XLMForConditionalGeneration
+    config = small_config(vocab_size=40, dropout=0.0, attention_dropout=0.0, **LANGS)
+    torch.manual_seed(0)
+    model = kind(config)
+    data = [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in rows()]
+    collator = ObjectiveCollator(config, "mt", ("en", "fr"))
+    trainer = transformers.Seq2SeqTrainer(
+        model=model,
+        args=transformers.Seq2SeqTrainingArguments(
+            output_dir=str(tmp_path),
+            max_steps=1,
+            label_smoothing_factor=0.1,
+            report_to=[],
+            save_strategy="no",
+            use_cpu=True,
+        ),
+        train_dataset=data,  # type: ignore[arg-type]
+        eval_dataset=data,  # type: ignore[arg-type]
+        data_collator=collator,
+    )
+    batch = collator(data)
+    assert torch.equal(
+        batch["decoder_input_ids"], model.prepare_decoder_input_ids_from_labels(batch["labels"])
+    )
+    with torch.no_grad():
+        output = model(**batch)
+        found = trainer.compute_loss(model, {**batch})
+    labels = batch["labels"].flatten()
+    expected = torch.nn.functional.cross_entropy(
+        output["logits"].flatten(0, 1), labels, label_smoothing=0.1
+    )
+    torch.testing.assert_close(found, expected)
+    trainer.train()
+    assert np.isfinite(trainer.evaluate()["eval_loss"])
+
+
 def test_seq2seq_trainer(tmp_path: Path) -> None:
     """Examples as a tokenizer gives them, framed on both sides; predictions beside labels."""
     torch.manual_seed(0)

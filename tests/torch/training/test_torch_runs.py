@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import re
@@ -384,23 +385,43 @@ def test_a_run_in_another_dtype_is_refused(folder: Folder, tmp_path: Path) -> No
         other.resume(tmp_path / "run")
 
 
-def test_a_reader_outlives_what_stops_its_run(folder: Folder) -> None:
-    """torchrun sends SIGTERM to all processes: the run saves, and needs nobody killed for that."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(4)  # as many a reader has from its first line on, any of which it may hit
-    try:
-        _send_sigterm_to_a_reader(folder)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _send_sigterm_to_a_reader(folder: Folder) -> None:
+def test_a_reader_that_ends_is_told_in_words(folder: Folder) -> None:
     before = {process.pid for process in multiprocessing.active_children()}
     run = small_run(folder, tasks=MASKED_TASKS, workers=1)
     list(run.updates(1))
     [reader] = [x for x in multiprocessing.active_children() if x.pid not in before]
-    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    subprocess.run(["kill", "-TERM", str(reader.pid)], check=True)
+
+    def kill_and_go_on() -> None:  # the error may come at once, wherever the run is
+        os.kill(reader.pid or 0, signal.SIGKILL)
+        list(run.updates(1000))
+
+    with pytest.raises(RuntimeError) as raised:
+        kill_and_go_on()
+    said = run.lost_process(raised.value) or ""
+    # As PyTorch hears of it: by a signal, or by asking.
+    how = "(killed by signal: Killed|exited unexpectedly)"
+    assert re.match(rf"a reading process ended \(pid {reader.pid}, {how}\): did memory", said), said
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP"])
+def test_a_reader_outlives_what_stops_its_run(folder: Folder, name: str) -> None:
+    """torchrun and terminals tell all processes: the run saves, which needs nobody killed."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)  # as many a reader has from its first line on, any of which it may hit
+    try:
+        _send_to_a_reader(folder, name)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _send_to_a_reader(folder: Folder, name: str) -> None:
+    before = {process.pid for process in multiprocessing.active_children()}
+    run = small_run(folder, tasks=MASKED_TASKS, workers=1)
+    list(run.updates(1))
+    [reader] = [x for x in multiprocessing.active_children() if x.pid not in before]
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert not blocked & {signal.SIGTERM, signal.SIGHUP}
+    subprocess.run(["kill", f"-{name}", str(reader.pid)], check=True)
     time.sleep(0.2)
     list(run.updates(3))
     assert reader.is_alive()
@@ -459,8 +480,9 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last(
     list(run.updates(2))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    words = r"saved cannot be written: .*\. What was written before is as it was\. Make room\.$"
     try:
-        with pytest.raises(CheckpointError, match=r"saved cannot be written: .* Make room"):
+        with pytest.raises(CheckpointError, match=words):
             run.save(tmp_path / "saved")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -469,6 +491,73 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last(
     fresh.resume(tmp_path / "saved")
     assert fresh.update == 1
     list(run.updates(3))  # and the run goes on
+
+
+def test_batches_for_another_model_are_refused(folder: Path) -> None:
+    run = small_run(folder, tasks=MASKED_TASKS)
+    for changes, words in (
+        ({"lang2id": {"en": 1, "fr": 0}}, r"lang2id \{'en': 1, 'fr': 0\}"),
+        ({"n_langs": 1}, "several languages False"),
+        ({"pad_index": 3}, "pad_index 3"),
+        ({"vocab_size": 50}, r"vocab_size 50 \(the model's: 40\)"),
+        ({"max_position_embeddings": 128}, "max_position_embeddings 128"),
+    ):
+        other = small_batches(folder, small_config(**changes), MASKED_TASKS)
+        with pytest.raises(ConfigError, match=words):
+            TrainingRun(run.model, other, OriginalAdam(run.model.parameters()))
+    larger = XLMWithLMHeadModel(small_config(vocab_size=50, max_position_embeddings=128))
+    TrainingRun(larger, run.batches, OriginalAdam(larger.parameters()))
+    for causal in (True, False):
+        model = XLMWithLMHeadModel(small_config(causal=causal))
+        with pytest.raises(ConfigError, match=f"and this one has causal={causal}"):
+            WithObjectives(model, MASKED_TASKS if causal else tasks_of("clm", ["en"]))
+
+
+def test_other_hyperparameters_are_refused(folder: Path, tmp_path: Path) -> None:
+    """Those in force are the checkpoint's: another number would be given in vain."""
+    run = small_run(folder, tasks=MASKED_TASKS, learning_rate=None)
+    for group in run.optimizer.param_groups:
+        group["lr"] = 5e-4  # by a scheduler: what was given stands in the checkpoint
+    run.save(tmp_path / "saved")
+    made = functools.partial(small_run, folder, tasks=MASKED_TASKS, learning_rate=None)
+    adam: Any = OriginalAdam
+    for options, words in (
+        ({"optimizer": lambda x, lr: adam(x, 1e-2)}, r"hyperparameters\.lr 0\.001 \(here 0\.01\)"),
+        ({"optimizer": lambda x, lr: adam(x, lr, (0.9, 0.98))}, r"betas \[0\.9, 0\.999\] \(here"),
+        ({"learning_rate": InverseSquareRoot(1e-2, 5)}, "learning_rate None"),
+        ({"clip_grad_norm": 0.5}, r"clip_grad_norm 1\.0 \(here 0\.5\)"),
+    ):
+        with pytest.raises(CheckpointError, match=words):
+            made(**options).resume(tmp_path / "saved")
+    again = made()
+    again.resume(tmp_path / "saved")
+    assert again.optimizer.param_groups[0]["lr"] == 5e-4
+
+
+def test_ctrl_c_while_weights_change_wants_a_checkpoint(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some may be changed and others not: nothing goes on from there, or is saved."""
+    expected = small_run(folder, tasks=MASKED_TASKS)
+    list(expected.updates(3))
+    run = small_run(folder, tasks=MASKED_TASKS)
+    list(run.updates(1))
+    run.save(tmp_path / "saved")
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.optimizer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(run.updates(3))
+    monkeypatch.undo()
+    for go_on in (lambda: list(run.updates(3)), lambda: run.save(tmp_path / "other")):
+        with pytest.raises(TrainingError, match=r"update 2 was interrupted while .* resume\(\)"):
+            go_on()
+    run.resume(tmp_path / "saved")
+    list(run.updates(3))
+    for name, tensor in weights(expected).items():
+        assert torch.equal(weights(run)[name], tensor), name
 
 
 def test_other_checkpoints_are_refused(folder: Folder, tmp_path: Path) -> None:
