@@ -48,3 +48,15 @@ def test_tf_data_reads_them(expected: list[list[Batch]]) -> None:
             given = {name: found[name] for name in NAMES if found[name].shape[0]}
             assert_same(given, part)
             assert_same(tf_tensors_of(part), part)
+
+
+def test_a_rank_without_rows_computes_the_same() -> None:
+    run = made(7, batch_size=2, bptt=16)
+    empty = min((run.local_batches(0, rank, 4)[0] for rank in range(4)), key=len)
+    assert len(empty) == 0
+    in_torch = {name: x.numpy() for name, x in tensors_of(empty).items()}
+    in_tf = {name: x.numpy() for name, x in tf_tensors_of(empty).items()}
+    assert in_torch.keys() == in_tf.keys()
+    for name, array in in_torch.items():
+        assert len(array) == 1
+        np.testing.assert_array_equal(array, in_tf[name], name)

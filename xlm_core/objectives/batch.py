@@ -78,6 +78,13 @@ class Batch:
         return {name: value for name, value in given.items() if value is not None}
 
 
+def stand_in(batch: Batch) -> Batch:
+    """A row of one word, of the same form, for a rank that has nothing of a batch to compute."""
+    form = {name: x for name, x in batch.__dict__.items() if isinstance(x, np.ndarray)}
+    row: dict[str, Any] = {n: np.zeros((1, *x.shape[1:]), x.dtype) for n, x in form.items()}
+    return replace(batch, **{**row, "lengths": np.ones(1, np.int64)})
+
+
 def pieces(rows: int, number: int) -> list[tuple[int, int]]:
     """Cut `rows` rows into `number` pieces in order, whose sizes differ by at most one."""
     ends = [(piece + 1) * rows // number for piece in range(number)]

@@ -14,7 +14,7 @@ from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError
 from xlm_core.objectives import Batch, Task, TrainingBatches
 from xlm_core.objectives.agreement import needs_of, sizes_of
-from xlm_core.objectives.batch import IGNORED, pieces
+from xlm_core.objectives.batch import IGNORED, pieces, stand_in
 
 # The arguments of a model, of which a task may lack some: these are empty.
 NAMES = ("input_ids", "attention_mask", "langs", "position_ids", "decoder_langs", "labels")
@@ -24,12 +24,16 @@ _ABOUT = "about"
 def tensors_of(batch: Batch, device: str | None = None) -> dict[str, tf.Tensor]:
     """A batch by the names of a model's arguments: int64 tensors.
 
+    All ranks have to compute, for their gradients are exchanged: of a batch of no rows, this is one
+    row of one word and a label, whose loss is to count nothing.
+
     Args:
         batch: Of `xlm_core.objectives`.
         device: Where to put them.
     """
+    given = batch if len(batch) else stand_in(batch)
     with tf.device(device):
-        return {name: tf.constant(x) for name, x in batch.arguments().items()}
+        return {name: tf.constant(x) for name, x in given.arguments().items()}
 
 
 @dataclass(frozen=True)

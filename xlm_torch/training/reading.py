@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from xlm_core.objectives import Batch, TrainingBatches
+from xlm_core.objectives.batch import stand_in
 
 
 def tensors_of(batch: Batch, device: torch.device | str | None = None) -> dict[str, Tensor]:
@@ -24,7 +22,7 @@ def tensors_of(batch: Batch, device: torch.device | str | None = None) -> dict[s
         batch: Of `xlm_core.objectives`.
         device: Where to put them.
     """
-    given = batch if batch.predicted else _stand_in(batch)
+    given = batch if batch.predicted else stand_in(batch)
     return {name: torch.from_numpy(x).to(device) for name, x in given.arguments().items()}
 
 
@@ -64,10 +62,3 @@ class GlobalBatches(IterableDataset[list[Batch]]):
             readers=readers,
             whole_parts=self.whole_parts,
         )
-
-
-def _stand_in(batch: Batch) -> Batch:
-    """A row of one word, of the same form, in place of a batch that has no labels."""
-    form = {name: x for name, x in batch.__dict__.items() if isinstance(x, np.ndarray)}
-    row: dict[str, Any] = {n: np.zeros((1, *x.shape[1:]), x.dtype) for n, x in form.items()}
-    return replace(batch, **{**row, "lengths": np.ones(1, np.int64)})
