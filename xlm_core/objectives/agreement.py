@@ -27,12 +27,19 @@ def check_objectives(
             raise ConfigError(
                 f"{task.name} cannot train {name}: expected tasks of {', '.join(allowed)}."
             )
-        # A model that sees the words behind would learn to copy the one that it predicts.
-        if task.objective != "mt" and config.causal != (task.objective == "clm"):
-            raise ConfigError(
-                f"{task.name} trains a model with causal={not config.causal}, and this one has "
-                f"causal={config.causal}: choose one kind of objective for a model."
-            )
+        check_causal(task, config)
+
+
+def check_causal(task: Task, config: XLMConfig) -> None:
+    """Raise `ConfigError` unless a model looks ahead where a task wants that, and only there.
+
+    One that sees the words behind would learn to copy the one that it predicts.
+    """
+    if task.objective != "mt" and config.causal != (task.objective == "clm"):
+        raise ConfigError(
+            f"{task.name} trains a model with causal={not config.causal}, and this one has "
+            f"causal={config.causal}: choose one kind of objective for a model."
+        )
 
 
 def needs_of(config: XLMConfig, tasks: Iterable[Task]) -> dict[str, Any]:

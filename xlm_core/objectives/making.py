@@ -12,6 +12,7 @@ import numpy as np
 from xlm_core.config import XLMConfig
 from xlm_core.corpus import Corpus, IdArray
 from xlm_core.errors import ConfigError, CorpusError, nearest
+from xlm_core.objectives.agreement import check_causal
 from xlm_core.objectives.batch import IGNORED, Batch, Ids
 from xlm_core.objectives.masking import Masking
 from xlm_core.objectives.sentences import frame, join
@@ -96,12 +97,7 @@ class BatchMaker:
                     f"{task.name} needs {needed} positions ({setting}), and the model has {limit} "
                     "(max_position_embeddings): make it smaller."
                 )
-            if task.objective != "mt" and self.config.causal != (task.objective == "clm"):
-                expected = "causal=True" if task.objective == "clm" else "causal=False"
-                raise ConfigError(
-                    f"{task.name} trains a model with {expected}, and this one has "
-                    f"causal={self.config.causal}: choose one kind of objective for a model."
-                )
+            check_causal(task, self.config)
 
     def _check_rows(self, task: Task) -> None:
         """Raise `ConfigError` if there is nothing to predict in a row of running text."""

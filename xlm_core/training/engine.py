@@ -108,6 +108,18 @@ class Engine(Protocol):
         """
 
 
+def text_of_ended_process(why: str) -> str:
+    """What to say where another process of a run ended.
+
+    Args:
+        why: What a framework says of it.
+    """
+    return (
+        f"another process of this run ended, or answers no more ({why:.200}): its own error says "
+        "why; without one, it was killed, as where memory runs out."
+    )
+
+
 def check_accumulate(accumulate: object) -> None:
     """Raise `ConfigError` unless it is a number of global batches that can make one update."""
     if type(accumulate) is not int or accumulate < 1:

@@ -26,7 +26,7 @@ def evaluate(
     Args:
         engine: What is evaluated.
         splits: "valid" or "test", to the batches of each task.
-        words_in, eos: As in `tally_of_words`, for causal models.
+        words_in, eos: As in `tally_of`.
 
     Raises:
         TrainingError: If a loss is NaN or infinite.
@@ -35,33 +35,34 @@ def evaluate(
     for split, tasks in splits.items():
         tallies: dict[Task, Tally] = {}
         for task, batches in tasks:
-            if task.objective == "clm":
-                tally = tally_of_words(engine.evaluate, batches, words_in, eos)
-            else:
-                tally = engine.evaluate(batches)
+            tally = tally_of(task, batches, engine.evaluate, words_in, eos)
             tallies[task] = tally
             check_finite(split, task, tally.loss, engine.update)
         figures |= figures_of(split, tallies)
     return figures
 
 
-def tally_of_words(
-    evaluate: Callable[[Iterable[Batch]], Tally],
+def tally_of(
+    task: Task,
     batches: Iterable[Batch],
-    words_in: Callable[[Batch], int],
+    evaluate: Callable[[Iterable[Batch]], Tally],
+    words_in: Callable[[Batch], int] | None,
     eos: int,
 ) -> Tally:
-    """What `evaluate` sums over the batches of a causal model, with the number of words.
+    """What `evaluate` sums over the batches of a task; of a causal model with the number of words.
 
     The `</s>` that fill the beginning of a text, to a whole number of rows, are no words of it:
     their losses are summed once more by themselves.
 
     Args:
-        evaluate: Sums over batches.
+        task: What is evaluated.
         batches: Of one text, from its beginning.
-        words_in: How many labels of a batch end a word.
+        evaluate: Sums over batches.
+        words_in: How many labels of a batch end a word; None: that is not counted.
         eos: The id of `</s>`.
     """
+    if task.objective != "clm" or words_in is None:
+        return evaluate(batches)
     words, filling = 0, []
 
     def counted() -> Iterator[Batch]:

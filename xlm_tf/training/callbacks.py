@@ -12,7 +12,7 @@ import keras
 from xlm_core.containers.lazy_tensors import LazyTensor
 from xlm_core.errors import CheckpointError, ConfigError, nearest
 from xlm_core.objectives import Batch, Task, TrainingBatches
-from xlm_core.training.evaluating import check_finite, tally_of_words
+from xlm_core.training.evaluating import check_finite, tally_of
 from xlm_core.training.figures import Tally, figures_of
 from xlm_core.training.saved import check_target, read_run, state_of
 from xlm_core.whole_files import put_back
@@ -105,12 +105,9 @@ class EvaluationCallback(keras.callbacks.Callback):
         if (epoch + 1) % self.every or logs is None:
             return
         tallies: dict[Task, Tally] = {}
+        eos = self.model.model.config.eos_index
         for task, make in self.batches.items():
-            if task.objective == "clm" and self.words_in is not None:
-                eos = self.model.model.config.eos_index
-                tally = tally_of_words(self.model.tally, make(), self.words_in, eos)
-            else:
-                tally = self.model.tally(make())
+            tally = tally_of(task, make(), self.model.tally, self.words_in, eos)
             check_finite(self.split, task, tally.loss, self.model.updates.made)
             tallies[task] = tally
         logs.update(figures_of(self.split, tallies))
@@ -181,8 +178,6 @@ class CheckpointCallback(keras.callbacks.Callback):
         Raises:
             CheckpointError: If it is damaged, or of another run.
         """
-        check_target(self.folder)
-        put_back(self.folder)
         if self._holds_one():
             state = read_into(self.folder, model, self._state(model))
             self._making, self._update, self.tokens = None, state["update"], state["tokens"]
@@ -195,7 +190,13 @@ class CheckpointCallback(keras.callbacks.Callback):
         return self.update
 
     def _holds_one(self) -> bool:
-        """Whether there is a checkpoint: what has a dot before its name is no part of one."""
+        """Whether there is a checkpoint: what has a dot before its name is no part of one.
+
+        Raises:
+            CheckpointFileError: If there is something else, which one would replace.
+        """
+        check_target(self.folder)
+        put_back(self.folder)
         return self.folder.is_dir() and any(x.name[0] != "." for x in self.folder.iterdir())
 
     def stand_beside(self, callbacks: Sequence[Any]) -> None:
@@ -211,8 +212,6 @@ class CheckpointCallback(keras.callbacks.Callback):
                 "BackupAndRestore puts back weights of another update than CheckpointCallback, "
                 "which knows their batches: leave it out."
             )
-        check_target(self.folder)
-        put_back(self.folder)
         if self._holds_one() and not self._is_own:
             raise ConfigError(
                 f"{self.folder} holds a checkpoint, which this run would replace: go on from it, "

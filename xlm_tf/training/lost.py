@@ -6,6 +6,8 @@ import re
 
 import tensorflow as tf
 
+from xlm_core.training.engine import text_of_ended_process
+
 _RANK = re.compile(r"Collective ops is aborted by: (.+?):?$", re.MULTILINE)
 
 
@@ -22,7 +24,4 @@ def lost_process(error: BaseException, *, processes: int) -> str | None:
     if rank is None and not isinstance(error, tf.errors.UnavailableError):
         return None
     why = rank[1] if rank else error.message.partition("\n")[0]
-    return (
-        f"another process of this run ended, or answers no more ({why:.200}): its own error says "
-        "why; without one, it was killed, as where memory runs out."
-    )
+    return text_of_ended_process(why)

@@ -6,6 +6,8 @@ import re
 
 import torch
 
+from xlm_core.training.engine import text_of_ended_process
+
 _READER = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) "
     r"(?:is )?(killed by signal: [\w ]*\w|exited unexpectedly)"
@@ -37,7 +39,4 @@ def lost_process(error: BaseException, *, processes: int) -> str | None:
     if rank is None and not isinstance(error, network):
         return None
     why = rank[1] or rank[0] if rank else str(error).partition("\n")[0]
-    return (
-        f"another process of this run ended, or answers no more ({why:.200}): its own error says "
-        "why; without one, it was killed, as where memory runs out."
-    )
+    return text_of_ended_process(why)

@@ -22,7 +22,7 @@ from xlm_core.objectives.batch import IGNORED
 from xlm_core.objectives.schedule import Draw
 from xlm_core.training.config import TrainingConfig, _section
 from xlm_core.training.data import TrainingData
-from xlm_core.training.evaluating import tally_of_words
+from xlm_core.training.evaluating import tally_of
 from xlm_core.training.figures import Tally
 from xlm_core.training.word_counts import count_ids, entropy_of
 
@@ -357,14 +357,14 @@ def test_what_fills_a_text_is_no_word_and_has_no_loss_a_word() -> None:
             tally.add(2.0 * batch.predicted, batch.predicted, 0)
         return tally
 
-    tally = tally_of_words(evaluate, [first, first], lambda x: x.predicted, eos)
+    tally = tally_of(task, [first, first], evaluate, lambda x: x.predicted, eos)
     assert (tally.loss, tally.predicted) == (20.0, 10)
     assert (tally.words, tally.filling) == (8, 4.0)
     assert tally.word_perplexity == pytest.approx(math.exp(16 / 8))
     assert tally.perplexity == pytest.approx(math.exp(2))
     assert asked == [[eos, eos, 14, 15, eos]] * 2 + [[eos, eos, -100, -100, -100]]
     plain = replace(first, input_ids=read + (read == eos) * 13)
-    assert tally_of_words(evaluate, [plain], lambda x: x.predicted, eos).filling == 0
+    assert tally_of(task, [plain], evaluate, lambda x: x.predicted, eos).filling == 0
 
 
 def test_evaluations_read_what_fits_the_model(folder: Path) -> None:

@@ -55,16 +55,20 @@ def test_both_kinds_and_the_same_numbers(kind: Any, tmp_path: Path, tied: bool) 
         assert_equal(again.generate(SOURCES, **CALL), beams)
 
 
-def test_seq2seq_trainer(kind: Any, folder: Path, tmp_path: Path) -> None:
-    """Padded by the tokenizer, saved, the best one opened again, and asked to translate."""
+def of_one_language(kind: Any, folder: Path) -> tuple[Any, Any, list[dict[str, Any]]]:
+    """Tokenizer, configuration and rows: transformers' Trainer has no src_lang and tgt_lang."""
     tokenizer = kind.XLMTokenizer.from_pretrained(folder)
-    # One language: transformers' Trainer has no place for src_lang and tgt_lang.
     config = kind.XLMConfig.from_pretrained(
         folder, n_layers=1, emb_dim=16, n_heads=2, n_langs=1, lang2id={"en": 0}, dropout=0.0
     )
     texts = ["The function returns a list.", "A value", "Each key"]
     rows = [dict(tokenizer(t, framing="sentence", return_token_type_ids=False)) for t in texts]
-    rows = [{**row, "labels": row["input_ids"][1:]} for row in rows]
+    return tokenizer, config, [{**row, "labels": row["input_ids"][1:]} for row in rows]
+
+
+def test_seq2seq_trainer(kind: Any, folder: Path, tmp_path: Path) -> None:
+    """Padded by the tokenizer, saved, the best one opened again, and asked to translate."""
+    tokenizer, config, rows = of_one_language(kind, folder)
     torch.manual_seed(0)
     model = kind.XLMForConditionalGeneration(config)
     trainer = Seq2SeqTrainer(
@@ -105,13 +109,7 @@ def test_seq2seq_trainer(kind: Any, folder: Path, tmp_path: Path) -> None:
 
 def test_labels_that_seq2seq_trainer_smooths(kind: Any, folder: Path, tmp_path: Path) -> None:
     """transformers' collator asks the model for what its decoder reads."""
-    tokenizer = kind.XLMTokenizer.from_pretrained(folder)
-    config = kind.XLMConfig.from_pretrained(
-        folder, n_layers=1, emb_dim=16, n_heads=2, n_langs=1, lang2id={"en": 0}, dropout=0.0
-    )
-    texts = ["The function returns a list.", "A value", "Each key"]
-    rows = [dict(tokenizer(t, framing="sentence", return_token_type_ids=False)) for t in texts]
-    rows = [{**row, "labels": row["input_ids"][1:]} for row in rows]
+    tokenizer, config, rows = of_one_language(kind, folder)
     torch.manual_seed(0)
     model = kind.XLMForConditionalGeneration(config).eval()
     collator = DataCollatorForSeq2Seq(tokenizer, model=model)

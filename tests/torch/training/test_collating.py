@@ -114,14 +114,19 @@ def test_labels_that_trainer_smooths_are_not_shifted(tmp_path: Path, module: str
     torch.testing.assert_close(found, expected)
 
 
+def translations() -> tuple[XLMConfig, list[dict[str, Any]]]:
+    """Of sentences by themselves, and a configuration of an encoder-decoder without dropout."""
+    config = small_config(vocab_size=40, dropout=0.0, attention_dropout=0.0, **LANGS)
+    return config, [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in rows()]
+
+
 @pytest.mark.parametrize("module", ["xlm_torch", "xlm_torch.for_transformers"])
 def test_translations_that_trainer_smooths(tmp_path: Path, module: str) -> None:
     """It takes the labels away from the model, whose decoder reads its inputs then."""
     kind = importlib.import_module(module).XLMForConditionalGeneration
-    config = small_config(vocab_size=40, dropout=0.0, attention_dropout=0.0, **LANGS)
+    config, data = translations()
     torch.manual_seed(0)
     model = kind(config)
-    data = [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in rows()]
     collator = ObjectiveCollator(config, "mt", ("en", "fr"))
     trainer = transformers.Seq2SeqTrainer(
         model=model,
@@ -156,9 +161,8 @@ def test_translations_that_trainer_smooths(tmp_path: Path, module: str) -> None:
 def test_seq2seq_trainer(tmp_path: Path) -> None:
     """Examples as a tokenizer gives them, framed on both sides; predictions beside labels."""
     torch.manual_seed(0)
-    config = small_config(vocab_size=40, dropout=0.0, attention_dropout=0.0, **LANGS)
+    config, data = translations()
     model = XLMForConditionalGeneration(config)
-    data = [{"input_ids": row["input_ids"], "labels": row["input_ids"]} for row in rows()]
     seen: list[Any] = []
 
     def metrics(prediction: Any) -> dict[str, float]:
