@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 import lzma
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import corpora as of_corpora
 from benchmarks import learning
+from benchmarks.speed.sides.pretraining_tf import prepared as in_tf
+from benchmarks.speed.sides.pretraining_torch import prepared as in_torch
+from benchmarks.speed.tasks import Shape, Task
 from tests.support.small_run import MASKED, write_config, write_texts
+from xlm_core import XLMConfig
 from xlm_core.corpus import Corpus
 from xlm_core.training.config import TrainingConfig
 from xlm_core.training.data import TrainingData
+from xlm_tf import TFXLMWithLMHeadModel
+from xlm_torch import XLMWithLMHeadModel
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +82,28 @@ def test_a_command_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome["returncode"] = 1
     with pytest.raises(SystemExit, match="xlm tokenize 'a text' failed"):
         of_corpora.peak(["tokenize", "a text"])
+
+
+# -- a step of pretraining -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("filled", [0.5, 1.0])
+@pytest.mark.parametrize("family", ["torch", "tf"])
+def test_a_step_of_ours_is_taken(
+    family: str, filled: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On sentences by a collator, and on running text by a run; the model names no languages."""
+    place = SimpleNamespace(name=str(tmp_path))
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", lambda: place)
+    shape = Shape(vocab_size=61, emb_dim=16, n_layers=1, n_heads=4, max_position_embeddings=32)
+    task = Task("pretrain", 4, 16, filled=filled, labelled=0.5, shape=shape)
+    config = XLMConfig(**shape.config())
+    if family == "torch":
+        step = in_torch(task, XLMWithLMHeadModel(config), "xlm_torch").run
+    else:
+        model = TFXLMWithLMHeadModel(config)
+        step = in_tf(task, model, keras, lambda *_: None, ours=True).run
+    assert step()["figures"]["input"] > 0
 
 
 # -- what is learnt --------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ ONLY_TF: dict[str, str] = {
             *(
                 f"training/reading.{name}"
                 for name in (
-                    *("NAMES", "Pass", "dataset_of", "piece_of", "mark_of", "check_passes"),
+                    *("NAMES", "Pass", "dataset_of", "piece_of", "marks_of", "check_passes"),
                     "is_distributed",
                     "passes_of",
                 )

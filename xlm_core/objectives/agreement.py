@@ -42,17 +42,21 @@ def check_causal(task: Task, config: XLMConfig) -> None:
         )
 
 
-def needs_of(config: XLMConfig, tasks: Iterable[Task]) -> dict[str, Any]:
+def needs_of(config: XLMConfig) -> dict[str, Any]:
     """What batches take from a model's configuration, and another model would read otherwise."""
-    languages = sorted({language for task in tasks for language in task.languages})
-    known = (config.lang2id or {}) if config.n_langs > 1 else {}
     return {
         "pad_index": config.pad_index,
         "eos_index": config.eos_index,
         "mask_index": config.mask_index,
         "several languages": config.n_langs > 1,
-        "lang2id": {name: known.get(name) for name in languages if known},
     }
+
+
+def languages_of(config: XLMConfig, tasks: Iterable[Task]) -> dict[str, int | None]:
+    """The numbers of the languages of tasks; empty of a model that names none, or has but one."""
+    known = (config.lang2id or {}) if config.n_langs > 1 else {}
+    names = sorted({language for task in tasks for language in task.languages})
+    return {name: known.get(name) for name in names if known}
 
 
 def sizes_of(config: XLMConfig) -> dict[str, int]:
@@ -69,7 +73,9 @@ def check_made_for(config: XLMConfig, model: XLMConfig, tasks: Iterable[Task]) -
         tasks: Of the batches.
     """
     tasks = tuple(tasks)
-    needs, own = needs_of(config, tasks), needs_of(model, tasks)
+    needs, own = needs_of(config), needs_of(model)
+    if names := languages_of(model, tasks):  # else the batches' numbers contradict nothing
+        needs["lang2id"], own["lang2id"] = languages_of(config, tasks), names
     differing = [
         f"{name} {value!r:.80} (the model's: {own[name]!r:.80})"
         for name, value in needs.items()

@@ -13,7 +13,7 @@ import tensorflow as tf
 from xlm_core.config import XLMConfig
 from xlm_core.errors import ConfigError, InputError
 from xlm_core.objectives import Batch, Task, TrainingBatches
-from xlm_core.objectives.agreement import needs_of, sizes_of
+from xlm_core.objectives.agreement import languages_of, needs_of, sizes_of
 from xlm_core.objectives.batch import IGNORED, pieces, stand_in
 
 # The arguments of a model, of which a task may lack some: these are empty.
@@ -112,7 +112,7 @@ def _dataset(
     """What the ranks `own` compute, in turn."""
     passes = accumulate * batches.settings.parts
     tensors = {name: tf.TensorSpec((None, None), tf.int64) for name in NAMES}
-    signature = ({**tensors, _ABOUT: tf.TensorSpec((10,), tf.int64)},) * passes
+    signature = ({**tensors, _ABOUT: tf.TensorSpec((11,), tf.int64)},) * passes
 
     def read() -> Iterator[Any]:
         update = first
@@ -143,8 +143,8 @@ def _element(
         part.tokens,
         batches.settings.parts,
         sum(piece_of(part, each, ranks).predicted > 0 for each in range(ranks)),
-        mark_of(batches.tasks, batches.config),
         update,
+        *marks_of(batches.tasks, batches.config),
         *sizes_of(batches.config).values(),
     )
     return {**{name: given.get(name, absent) for name in NAMES}, _ABOUT: np.array(about, np.int64)}
@@ -159,10 +159,16 @@ def piece_of(batch: Batch, rank: int, ranks: int) -> Batch:
     return replace(row, labels=np.full_like(row.labels, IGNORED))
 
 
-def mark_of(tasks: Sequence[Task], config: XLMConfig) -> int:
-    """A number that tells these tasks in this order, and what a model has to have, from others."""
-    names = ",".join(task.name for task in tasks)
-    return zlib.crc32(f"{names} {needs_of(config, tasks)}".encode())
+def marks_of(tasks: Sequence[Task], config: XLMConfig) -> tuple[int, int]:
+    """Numbers that tell a model and its tasks from others.
+
+    Returns:
+        One of the tasks in their order and what a model has to have; one of the numbers of
+        languages, 0 where it names none.
+    """
+    names, languages = ",".join(task.name for task in tasks), languages_of(config, tasks)
+    needs, numbers = f"{names} {needs_of(config)}", f"{languages}"
+    return zlib.crc32(needs.encode()), zlib.crc32(numbers.encode()) if languages else 0
 
 
 def check_passes(dataset: Any, strategy: tf.distribute.Strategy) -> None:
@@ -203,13 +209,18 @@ def passes_of(
     Raises:
         ConfigError: If it is of other tasks, or made for another model.
     """
-    found, mine = [], mark_of(tasks, config)
-    most = sizes_of(config)
+    found, most = [], sizes_of(config)
+    mark, languages = marks_of(tasks, config)
     for each in element:
         local = {name: strategy.experimental_local_results(x) for name, x in each.items()}
         about = np.stack([np.asarray(x) for x in local.pop(_ABOUT)])
-        task, _, of_all, tokens, parts, labelled, mark, update, *sizes = map(int, about[0])
-        if mark != mine or any(size > of for size, of in zip(sizes, most.values(), strict=True)):
+        task, _, of_all, tokens, parts, labelled, update, *facts = map(int, about[0])
+        of_task, of_languages, *sizes = facts
+        if (
+            of_task != mark
+            or (languages and of_languages != languages)
+            or any(size > of for size, of in zip(sizes, most.values(), strict=True))
+        ):
             raise ConfigError(
                 "the dataset is of other tasks than the model's, or of the same in another order, "
                 "or its batches were made for another config (special ids, languages, sizes): give "

@@ -345,6 +345,9 @@ def test_batches_for_another_model_are_refused(folder: Path) -> None:
         np.testing.assert_array_equal(array, before[name], name)
     larger = small_config(**ONE_LAYER, vocab_size=50, max_position_embeddings=128)
     TrainingRun(TFXLMWithLMHeadModel(larger), run.batches, OriginalAdam(1e-3))
+    nameless = TFXLMWithLMHeadModel(small_config(**ONE_LAYER, lang2id=None))
+    other = TrainingRun(nameless, run.batches, OriginalAdam(1e-3))
+    other.whole.fit(dataset_of(run.batches), steps_per_epoch=1, verbose=0)
     for causal in (True, False):
         model = TFXLMWithLMHeadModel(small_config(**ONE_LAYER, causal=causal))
         with pytest.raises(ConfigError, match=f"and this one has causal={causal}"):

@@ -507,6 +507,10 @@ def test_batches_for_another_model_are_refused(folder: Path) -> None:
             TrainingRun(run.model, other, OriginalAdam(run.model.parameters()))
     larger = XLMWithLMHeadModel(small_config(vocab_size=50, max_position_embeddings=128))
     TrainingRun(larger, run.batches, OriginalAdam(larger.parameters()))
+    nameless = XLMWithLMHeadModel(
+        small_config(lang2id=None)
+    )  # what is not said contradicts nothing
+    TrainingRun(nameless, run.batches, OriginalAdam(nameless.parameters()))
     for causal in (True, False):
         model = XLMWithLMHeadModel(small_config(causal=causal))
         with pytest.raises(ConfigError, match=f"and this one has causal={causal}"):
