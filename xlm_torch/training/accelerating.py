@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import Any
 
@@ -50,7 +51,7 @@ def accelerator_of(precision: str = "float32", *, find_unused_parameters: bool =
         options["cpu"] = True  # else it would leave several processes alone
     mixed = {"bfloat16": "bf16", "float16": "fp16"}.get(precision, "no")
     try:
-        return accelerate.Accelerator(mixed_precision=mixed, **options)
+        made = accelerate.Accelerator(mixed_precision=mixed, **options)
     except ValueError as error:
         if "already been initialized" not in str(error):
             raise ConfigError(
@@ -62,6 +63,21 @@ def accelerator_of(precision: str = "float32", *, find_unused_parameters: bool =
             f"this process trains in another precision already, and not in {precision}: use one "
             f"process for each. ({error})"
         ) from error
+    if made.num_processes > 1:
+        atexit.unregister(_leave_gloo)  # once
+        atexit.register(_leave_gloo)
+    return made
+
+
+def _leave_gloo() -> None:
+    """Leave the group of processes while Python still runs, which gloo's threads outlive badly.
+
+    Else a process that has done its work may end by SIGABRT, where cores are busy. NCCL, which
+    would wait for others, is left as PyTorch leaves it.
+    """
+    group = torch.distributed
+    if group.is_available() and group.is_initialized() and group.get_backend() == "gloo":
+        group.destroy_process_group()
 
 
 def check_accelerator(accelerator: Any, parallel: str) -> None:

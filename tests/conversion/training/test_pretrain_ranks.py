@@ -84,6 +84,23 @@ def test_a_process_that_ends_is_told_in_words(tmp_path: Path) -> None:
     assert "<b>FAILED</b>" in (tmp_path / "run" / "curves.html").read_text()
 
 
+LEAVES = """
+import atexit, sys, torch
+atexit.register(lambda: print("in a group:", torch.distributed.is_initialized(), file=sys.stderr))
+from conversion.cli import main
+sys.exit(main(["pretrain", sys.argv[1], "--quiet"]))
+"""
+
+
+def test_processes_leave_their_group_before_python_ends(tmp_path: Path) -> None:
+    """Threads of gloo that outlive it end a process that has done its work by SIGABRT, at times."""
+    write_texts(tmp_path)
+    (tmp_path / "leaves.py").write_text(LEAVES)
+    done = torchrun(tmp_path, 2, str(tmp_path / "leaves.py"), str(write_config(tmp_path, MASKED)))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("in a group: False") == 2
+
+
 def test_two_processes_make_the_run_of_one(tmp_path: Path) -> None:
     write_texts(tmp_path)
     file = write_config(tmp_path, MASKED, 'criterion = "valid_mlm_ppl"')
